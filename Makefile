@@ -1,0 +1,39 @@
+# The whole platform. `make help` says what there is; each folder's Makefile has the same names for itself.
+
+ROOT := $(CURDIR)
+.DEFAULT_GOAL := help
+include make/venv.mk
+
+.PHONY: help up down demo test lint types protos lock
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+up: venv ## start the platform; Ctrl-C stops it
+	@$(VENV)/bin/adctl up
+
+down: venv ## stop a platform that was started with --detach
+	@$(VENV)/bin/adctl down
+
+demo: venv ## run one advertiser's and one publisher's journey, and check every figure
+	@$(VENV)/bin/adctl demo
+
+lint: venv ## ruff, import contracts, buf, migrations, Dockerfiles
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/lint-imports --no-timing
+	@$(PY) protos/check.py
+	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*[!k].sql
+	@$(VENV)/bin/hadolint */Dockerfile
+
+types: venv ## mypy, strict
+	@$(VENV)/bin/mypy
+
+protos: venv ## generate the contract's package into .venv
+	@echo "adplatform-protos is up to date in .venv"
+
+test: lint types ## everything CI checks
+	@$(PY) -m pytest
+
+lock: venv ## resolve requirements/lock.txt anew (needs uv)
+	@$(PY) make/external_dependencies.py | uv pip compile --universal --generate-hashes --python-version 3.11 \
+		--no-header --no-annotate --quiet -o requirements/lock.txt - requirements/dev.in

@@ -1,0 +1,26 @@
+"""Generates the Python package into the wheel while it is built."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class GenerateHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's generic takes a builder config that hooks never see
+    """Puts what `generate.package` writes at the wheel's root."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        root = Path(self.root)
+        sys.path.insert(0, str(root))
+        import generate
+
+        self._work = tempfile.TemporaryDirectory()
+        target = Path(self._work.name) / "package"
+        generate.package(root, Path(self._work.name) / "work", target)
+        for name in ("adplatform", "buf"):
+            build_data["force_include"][str(target / name)] = name
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        self._work.cleanup()
