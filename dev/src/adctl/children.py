@@ -1,0 +1,111 @@
+"""Child processes that never outlive us, whoever we are and however we end."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG = 1
+_NOBODY = 65534
+
+
+class ChildError(Exception):
+    """A process that did not start, or ended when it should not have; the text is for people."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """As whom a child runs: as we do (the default), in a user namespace where we are not root, or as nobody."""
+
+    namespace: bool = False
+    nobody: bool = False
+
+    def own(self, path: Path) -> None:
+        """Give the path to whoever this is."""
+        if self.nobody:
+            os.chown(path, _NOBODY, _NOBODY)
+
+
+SAME_USER = Identity()
+NAMESPACE = Identity(namespace=True)
+NOBODY = Identity(nobody=True)
+
+
+def unprivileged() -> Identity:
+    """Return the least intrusive identity that is not root: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return SAME_USER
+    try:
+        spawn([sys.executable, "-S", "-c", ""], identity=NAMESPACE, stop_signal=signal.SIGKILL).wait(10)
+    except (subprocess.SubprocessError, OSError):
+        return NOBODY
+    return NAMESPACE
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    stop_signal: signal.Signals = signal.SIGTERM,
+    identity: Identity = SAME_USER,
+    environment: Mapping[str, str] | None = None,
+    log: IO[bytes] | None = None,
+    folder: Path | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own that gets the stop signal when our thread ends.
+
+    The kernel ties that signal to the thread that calls this, so call it from the main thread.
+    """
+    # Loaded here, so that nothing but system calls is left to do between fork and exec.
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def between_fork_and_exec() -> None:
+        if identity.namespace:
+            _enter_namespace(libc)
+        if sys.platform == "linux":
+            libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
+
+    account = _NOBODY if identity.nobody else None
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=log if log is not None else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        env=dict(environment) if environment is not None else None,
+        cwd=folder,
+        start_new_session=True,
+        preexec_fn=between_fork_and_exec,
+        user=account,
+        group=account,
+        extra_groups=[] if identity.nobody else None,
+    )
+
+
+def _enter_namespace(libc: ctypes.CDLL) -> None:
+    if libc.unshare(_CLONE_NEWUSER) != 0:
+        raise OSError(ctypes.get_errno(), "user namespaces are not allowed here")
+    for name, value in (("setgroups", "deny"), ("uid_map", f"{_NOBODY} 0 1"), ("gid_map", f"{_NOBODY} 0 1")):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(value)
+
+
+def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, *, grace_seconds: float = 10) -> None:
+    """Stop a child, and by force whatever of its process group is left after the grace."""
+    if process.poll() is None:
+        process.send_signal(how)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(grace_seconds)
+    kill_group(process.pid)
+    process.wait()
+
+
+def kill_group(leader_pid: int) -> None:
+    """Kill what is left of the process group that a spawned child leads."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader_pid, signal.SIGKILL)

