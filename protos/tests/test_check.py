@@ -1,0 +1,124 @@
+"""What check.py refuses, tried on a copy of the contract with a history of its own."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROTOS = Path(__file__).parents[1]
+CAMPAIGN = Path("adplatform/campaign/v1/campaign.proto")
+
+
+class Copy:
+    """A repository that holds the contract, as the checked-out one does."""
+
+    def __init__(self, root: Path) -> None:
+        self.protos = root / "protos"
+        shutil.copytree(PROTOS / "adplatform", self.protos / "adplatform")
+        for name in ("buf.yaml", "check.py", "generate.py"):
+            shutil.copy(PROTOS / name, self.protos)
+
+    def git(self, *arguments: str) -> str:
+        identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"]
+        command = ["git", *identity, *arguments]
+        return subprocess.run(command, cwd=self.protos, check=True, capture_output=True, text=True).stdout.strip()
+
+    def commit(self) -> str:
+        self.git("add", "-A")
+        self.git("commit", "-m", "contract")
+        return self.git("rev-parse", "HEAD")
+
+    def replace(self, old: str, new: str) -> None:
+        path = self.protos / CAMPAIGN
+        text = path.read_text()
+        assert text.count(old) == 1
+        path.write_text(text.replace(old, new))
+
+    def check(self, base: str = "") -> subprocess.CompletedProcess[str]:
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BREAKING_BASE": base}
+        command = [sys.executable, "check.py"]
+        return subprocess.run(
+            command, cwd=self.protos, env=environment, check=False, capture_output=True, text=True, timeout=120
+        )
+
+
+MESSAGE = "\n// Only for the test.\nmessage Tried {\n  int64 first = 1;\n  int64 second = 2;\n}\n"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Copy:
+    copy = Copy(tmp_path)
+    with (copy.protos / CAMPAIGN).open("a") as file:
+        file.write(MESSAGE)
+    copy.git("init", "-b", "main", "..")
+    copy.commit()
+    return copy
+
+
+def test_the_first_commit_has_nothing_to_break(copy: Copy) -> None:
+    ran = copy.check()
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "no contract before this one" in ran.stdout
+
+
+def test_a_contract_without_history_passes(copy: Copy) -> None:
+    shutil.rmtree(copy.protos.parent / ".git")
+    ran = copy.check()
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "no contract before this one" in ran.stdout
+
+
+def test_an_added_field_breaks_nobody(copy: Copy) -> None:
+    copy.replace("  int64 second = 2;\n", "  int64 second = 2;\n  int64 third = 3;\n")
+    ran = copy.check()
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_a_removed_field_fails_before_it_is_committed(copy: Copy) -> None:
+    copy.replace("  int64 second = 2;\n", "")
+    ran = copy.check()
+    assert ran.returncode == 1
+    assert 'Previously present field "2" with name "second" on message "Tried" was deleted' in ran.stderr
+
+
+def test_a_removed_field_fails_in_the_commit_that_removes_it(copy: Copy) -> None:
+    copy.replace("  int64 second = 2;\n", "")
+    copy.commit()
+    assert copy.check().returncode == 1
+
+
+def test_a_branch_is_compared_with_where_it_left_main(copy: Copy) -> None:
+    copy.git("checkout", "-b", "change")
+    copy.replace("  int64 second = 2;\n", "")
+    copy.commit()
+    copy.replace("  int64 first = 1;\n", "  int64 first = 1;\n  int64 third = 3;\n")
+    copy.commit()
+    assert '"second"' in copy.check().stderr
+
+
+def test_the_pipeline_names_the_commit_to_compare_with(copy: Copy) -> None:
+    before = copy.git("rev-parse", "HEAD")
+    copy.replace("  int64 second = 2;\n", "")
+    copy.commit()
+    (copy.protos / "note").touch()
+    copy.commit()
+    assert copy.check("0" * 40).returncode == 0
+    assert copy.check(before).returncode == 1
+    assert "names no commit" in copy.check("f" * 40).stderr
+
+
+def test_an_unformatted_file_fails(copy: Copy) -> None:
+    copy.replace("  int64 first = 1;\n", "    int64 first = 1;\n")
+    ran = copy.check()
+    assert ran.returncode == 1
+    assert "+  int64 first = 1;" in ran.stderr
+
+
+def test_an_undocumented_rpc_and_a_badly_named_field_fail(copy: Copy) -> None:
+    copy.replace("  // NOT_FOUND CAMPAIGN_NOT_FOUND.\n  rpc GetCampaign(", "  rpc GetCampaign(")
+    copy.replace("  int64 second = 2;\n", "  int64 second = 2;\n  int64 Third = 3;\n")
+    found = copy.check().stderr
+    assert 'Field name "Third" should be lower_snake_case' in found
+    assert 'RPC "GetCampaign" should have a non-empty comment' in found

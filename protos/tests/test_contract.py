@@ -1,0 +1,116 @@
+"""Rules of the contract that buf cannot hold, read from the descriptor set that the wheel carries."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from importlib.resources import files
+
+import pytest
+from adplatform.options.v1 import options_pb2
+from google.api import annotations_pb2
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet, MethodDescriptorProto
+
+IDENTITIES = {
+    "auth-service",
+    "campaign-service",
+    "payment-service",
+    "publisher-service",
+    "analytics-service",
+    "pixel-service",
+    "scheduler",
+    "operator",
+}
+DESCRIBED = FileDescriptorSet.FromString((files("adplatform") / "gateway.pb").read_bytes())
+MESSAGES = {f".{file.package}.{message.name}": message for file in DESCRIBED.file for message in file.message_type}
+
+
+@dataclass(frozen=True)
+class Rpc:
+    name: str
+    method: MethodDescriptorProto
+
+    @property
+    def auth(self) -> options_pb2.Auth:
+        return self.method.options.Extensions[options_pb2.auth]
+
+    @property
+    def request(self) -> DescriptorProto:
+        return MESSAGES[self.method.input_type]
+
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """Verb and path of each HTTP binding."""
+        if not self.method.options.HasExtension(annotations_pb2.http):
+            return []
+        rule = self.method.options.Extensions[annotations_pb2.http]
+        bindings = [rule, *rule.additional_bindings]
+        return [(verb, getattr(one, verb)) for one in bindings if (verb := one.WhichOneof("pattern"))]
+
+
+RPCS = [
+    Rpc(f"{service.name}.{method.name}", method)
+    for file in DESCRIBED.file
+    if file.package.startswith("adplatform.")
+    for service in file.service
+    for method in service.method
+]
+every_rpc = pytest.mark.parametrize("rpc", RPCS, ids=[rpc.name for rpc in RPCS])
+
+
+def test_the_descriptor_set_has_the_six_services_packages() -> None:
+    packages = {file.package for file in DESCRIBED.file if file.service}
+    names = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
+    assert packages == {f"adplatform.{name}.v1" for name in names}
+
+
+@every_rpc
+def test_exactly_one_kind_of_caller_is_allowed(rpc: Rpc) -> None:
+    assert rpc.method.options.HasExtension(options_pb2.auth), "no auth option"
+    assert len(rpc.auth.ListFields()) == 1
+    assert options_pb2.PERMISSION_UNSPECIFIED not in [*rpc.auth.all, *rpc.auth.any]
+    assert set(rpc.auth.services) <= IDENTITIES
+
+
+@every_rpc
+def test_what_people_call_has_a_route_and_what_services_call_is_a_job_or_has_none(rpc: Rpc) -> None:
+    jobs = [path.startswith("/jobs/") for _, path in rpc.routes]
+    if rpc.auth.services:
+        assert all(jobs)
+        assert all(verb == "post" for verb, _ in rpc.routes)
+    else:
+        assert jobs
+        assert not any(jobs)
+
+
+@every_rpc
+def test_a_paths_variables_are_fields_of_the_request(rpc: Rpc) -> None:
+    fields = {field.name for field in rpc.request.field}
+    for _, path in rpc.routes:
+        assert set(re.findall(r"{([^}=]+)", path)) <= fields
+
+
+@every_rpc
+def test_what_is_read_by_get_has_no_side_effects(rpc: Rpc) -> None:
+    read = [verb == "get" for verb, _ in rpc.routes]
+    # The gateway repeats a call only when the contract says that it may.
+    harmless = rpc.method.options.idempotency_level == rpc.method.options.NO_SIDE_EFFECTS
+    assert not read or all(read) == harmless
+
+
+def test_no_two_rpcs_share_a_route() -> None:
+    routes = Counter((verb, re.sub(r"{[^}]+}", "{}", path)) for rpc in RPCS for verb, path in rpc.routes)
+    assert [route for route, count in routes.items() if count > 1] == []
+
+
+def test_permissions_bits_are_counted_without_a_gap_so_that_a_mask_stays_small() -> None:
+    values = [value for value in options_pb2.Permission.DESCRIPTOR.values if value.number]
+    infos = [value.GetOptions().Extensions[options_pb2.permission] for value in values]
+    assert sorted(info.bit for info in infos) == list(range(len(values)))
+    assert all(info.title for info in infos)
+    assert len({info.title for info in infos}) == len(infos)
+
+
+def test_every_permission_that_is_required_can_be_granted_to_somebody() -> None:
+    required = {code for rpc in RPCS for code in [*rpc.auth.all, *rpc.auth.any]}
+    assert required
+    assert required <= {number for number in options_pb2.Permission.values() if number}
