@@ -25,7 +25,7 @@ test: venv ## this folder's tests
 lint: venv ## ruff, import contracts and what else this folder has: buf, squawk, hadolint
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@cd $(ROOT) && $(VENV)/bin/lint-imports --no-timing
+	@cd $(ROOT) && $(VENV)/bin/lint-imports --no-logo
 	@$(if $(wildcard check.py),$(PY) check.py)
 	@$(if $(MIGRATIONS),$(VENV)/bin/squawk --config $(ROOT)/make/squawk.toml $(MIGRATIONS))
 	@$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
