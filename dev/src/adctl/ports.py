@@ -1,15 +1,20 @@
 """Free ports on the loopback interface, and who holds a taken one."""
 
+import random
 import socket
 
 LOOPBACK = "127.0.0.1"
+# Below what systems hand to outgoing connections, which would otherwise take a chosen port before its server does.
+_LOWEST, _HIGHEST = 15_000, 31_999
 
 
 def free_port() -> int:
     """Return a port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((LOOPBACK, 0))
-        return int(listener.getsockname()[1])
+    for _ in range(1_000):
+        port = random.randint(_LOWEST, _HIGHEST)
+        if is_free(port):
+            return port
+    raise OSError(f"no free port between {_LOWEST} and {_HIGHEST}")
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -42,7 +47,7 @@ def holder(port: int) -> str:
     except psutil.AccessDenied:
         connections = []
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
             try:
                 process = psutil.Process(connection.pid)
                 return f"{process.name()} (pid {process.pid}: {' '.join(process.cmdline())[:120]})"

@@ -23,7 +23,8 @@ _KEY = "adplatform_servers"
 class FreshDatabase(Protocol):
     """Makes an empty database, or with `prepare` a copy of one that was prepared once, and returns its URL."""
 
-    def __call__(self, name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str: ...
+    def __call__(self, name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
+        """Make it; the hint becomes part of its name."""
 
 
 class RunServers:

@@ -69,9 +69,10 @@ class Cluster:
         self.identity.own(password_file)
         password_file.write_text(password)
         options = ["--locale=C.UTF-8", "--encoding=UTF8", "--auth=scram-sha-256", "--no-sync", "--no-instructions"]
-        command = [self._program("initdb"), *options, "-U", SUPERUSER, f"--pwfile={password_file}", "-D"]
+        files = [f"--pwfile={password_file}", f"--pgdata={work / 'cluster'}"]
+        command = [str(self._program("initdb")), *options, f"--username={SUPERUSER}", *files]
         with (work / "log").open("w+b") as log:
-            code = spawn([*command, work / "cluster"], identity=self.identity, log=log, folder=Path("/")).wait(60)
+            code = spawn(command, identity=self.identity, log=log, folder=Path("/")).wait(60)
             if code != 0:
                 log.seek(0)
                 raise ChildError(f"PostgreSQL could not make its files: {log.read().decode(errors='replace')[-600:]}")

@@ -1,0 +1,90 @@
+"""The keys of a local platform: made once, kept in files that only their owner reads."""
+
+import json
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization as form
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+
+from adctl.state import SERVICES, write_privately
+
+SCHEDULER = "scheduler"
+OPERATOR = "operator"
+IDENTITIES = (*SERVICES, SCHEDULER, OPERATOR)
+
+
+class Keys:
+    """The files in the keys' folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def jwks(self) -> Path:
+        """The public keys of all identities, as a JSON Web Key Set."""
+        return self._folder / "services.jwks.json"
+
+    @property
+    def token(self) -> Path:
+        """What auth-service signs access tokens with."""
+        return self._folder / "token.pem"
+
+    @property
+    def wise_private(self) -> Path:
+        """What the Wise sandbox signs its webhooks with."""
+        return self._folder / "wise-webhook.pem"
+
+    @property
+    def wise_public(self) -> Path:
+        """What payment-service checks Wise's webhooks with."""
+        return self._folder / "wise-webhook.public.pem"
+
+    def of(self, identity: str) -> Path:
+        """Return the private key file of an identity."""
+        return self._folder / f"{identity}.pem"
+
+    def make(self) -> None:
+        """Make what is missing, and the public files from the private ones."""
+        entries = [_jwk(identity, _ed25519(self.of(identity)).public_key()) for identity in IDENTITIES]
+        write_privately(self.jwks, json.dumps({"keys": entries}, indent=2))
+        _ed25519(self.token)
+        public = _rsa(self.wise_private).public_key()
+        write_privately(
+            self.wise_public, public.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo).decode()
+        )
+
+    def service_token(self, identity: str) -> str:
+        """Return a token that proves the identity to the gateway and the services for some minutes."""
+        from adlib.identity import ServiceIdentity
+
+        return ServiceIdentity(identity, _ed25519(self.of(identity))).token()
+
+
+def _ed25519(path: Path) -> Ed25519PrivateKey:
+    if not path.exists():
+        write_privately(path, _pem(Ed25519PrivateKey.generate()))
+    key = form.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, Ed25519PrivateKey):
+        raise TypeError(f"{path} is not an Ed25519 key")
+    return key
+
+
+def _rsa(path: Path) -> RSAPrivateKey:
+    if not path.exists():
+        write_privately(path, _pem(generate_private_key(65537, 2048)))
+    key = form.load_pem_private_key(path.read_bytes(), password=None)
+    if not isinstance(key, RSAPrivateKey):
+        raise TypeError(f"{path} is not an RSA key")
+    return key
+
+
+def _pem(key: Ed25519PrivateKey | RSAPrivateKey) -> str:
+    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode()
+
+
+def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:
+    raw = key.public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
+    x = urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return {"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x}

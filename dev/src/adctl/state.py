@@ -1,0 +1,236 @@
+"""Where the local platform keeps its state: the folder `.adplatform` and what is in it."""
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from adctl import ports
+from adctl.children import ChildError
+
+SERVICES = (
+    "auth-service",
+    "campaign-service",
+    "payment-service",
+    "publisher-service",
+    "analytics-service",
+    "pixel-service",
+)
+# Services with a database; its name is also the name of the role that owns it.
+DATABASES = {
+    "auth-service": "auth",
+    "campaign-service": "campaign",
+    "payment-service": "payment",
+    "publisher-service": "publisher",
+    "pixel-service": "pixel",
+}
+SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox")
+PORTS = (
+    "gateway-admin",
+    "postgres",
+    "valkey",
+    *SERVICES,
+    *(f"{service}-metrics" for service in SERVICES),
+    "pixel-service-http",
+    *SANDBOXES,
+)
+ADMIN_EMAIL = "admin@adplatform.test"
+DEFAULT_GATEWAY_PORT = 8080
+
+_SECRETS: Mapping[str, Callable[[], str]] = {
+    "adminPassword": lambda: secrets.token_urlsafe(15),
+    "postgres": lambda: secrets.token_urlsafe(24),
+    **{f"postgres.{role}": lambda: secrets.token_urlsafe(24) for role in DATABASES.values()},
+    "valkey": lambda: secrets.token_hex(24),
+    "stripeApiKey": lambda: f"sk_test_{secrets.token_hex(24)}",
+    "stripeWebhookSecret": lambda: f"whsec_{secrets.token_hex(32)}",
+    "trafficEngineToken": lambda: secrets.token_hex(32),
+    "wiseApiToken": lambda: secrets.token_hex(32),
+    "wiseProfileId": lambda: str(10_000_000 + secrets.randbelow(90_000_000)),
+    "clickSigningKey": lambda: secrets.token_urlsafe(48),
+}
+
+
+class StateError(ChildError):
+    """The state folder cannot be used; the text is for people."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The places in the state folder."""
+
+    home: Path
+
+    @property
+    def dev_json(self) -> Path:
+        """Addresses, ports and secrets of the platform here, for people's scripts too."""
+        return self.home / "dev.json"
+
+    @property
+    def keys(self) -> Path:
+        """Private keys of the identities and the public keys of all."""
+        return self.home / "keys"
+
+    @property
+    def data(self) -> Path:
+        """What the servers keep."""
+        return self.home / "data"
+
+    @property
+    def run(self) -> Path:
+        """Locks and files of the running platform."""
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        """One log file a process."""
+        return self.home / "logs"
+
+    def log(self, name: str) -> Path:
+        """Return the log file of a process."""
+        return self.logs / f"{name}.log"
+
+    def make(self) -> Self:
+        """Make the folders, readable by their owner only; git leaves them out."""
+        for folder in (self.home, self.keys, self.data, self.run, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.home.chmod(0o711)  # nobody's PostgreSQL must be able to walk through to its data
+        for folder in (self.keys, self.run, self.logs):
+            folder.chmod(0o700)
+        ignore = self.home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n")
+        return self
+
+
+def find_home(start: Path, environment: Mapping[str, str]) -> Path:
+    """Return the state folder: ADPLATFORM_HOME, or `.adplatform` of the workspace that holds the start folder."""
+    if told := environment.get("ADPLATFORM_HOME"):
+        return Path(told).expanduser().absolute()
+    start = start.absolute()
+    for folder in (start, *start.parents):
+        # A service's folder has a Makefile and a skaffold.yaml as well, but not the contract.
+        if (folder / "protos").is_dir() and ((folder / "skaffold.yaml").exists() or (folder / "Makefile").exists()):
+            return folder / ".adplatform"
+    return start / ".adplatform"
+
+
+@dataclass(frozen=True)
+class State:
+    """What `dev.json` holds."""
+
+    paths: Paths
+    gateway_port: int
+    ports: Mapping[str, int] = field(repr=False)
+    secrets: Mapping[str, str] = field(repr=False)
+    admin_email: str = ADMIN_EMAIL
+
+    @property
+    def gateway_url(self) -> str:
+        """The gateway's public URL."""
+        return f"http://localhost:{self.gateway_port}"
+
+    @property
+    def admin_password(self) -> str:
+        """The platform admin's password."""
+        return self.secrets["adminPassword"]
+
+    @property
+    def stripe_webhook_secret(self) -> str:
+        """What the Stripe sandbox signs its webhooks with."""
+        return self.secrets["stripeWebhookSecret"]
+
+    def database_url(self, service: str) -> str:
+        """Return the connection URL of a service's database."""
+        from adctl.embedded import postgres
+
+        role = DATABASES[service]
+        return postgres.connection_url(self.ports["postgres"], role, self.secrets[f"postgres.{role}"], role)
+
+    def postgres_url(self) -> str:
+        """Return the superuser's connection URL."""
+        from adctl.embedded import postgres
+
+        return postgres.connection_url(self.ports["postgres"], postgres.SUPERUSER, self.secrets["postgres"], "postgres")
+
+    def redis_url(self) -> str:
+        """Return the connection URL of Valkey."""
+        from adctl.embedded import valkey
+
+        return valkey.connection_url(self.ports["valkey"], self.secrets["valkey"])
+
+    def url(self, port_name: str) -> str:
+        """Return the HTTP URL of a port of ours, such as `stripe-sandbox`."""
+        return f"http://{ports.LOOPBACK}:{self.ports[port_name]}"
+
+    def document(self) -> dict[str, Any]:
+        """Return what is written into `dev.json`."""
+        return {
+            "gatewayUrl": self.gateway_url,
+            "admin": {"email": self.admin_email, "password": self.admin_password},
+            "stripe": {"webhookSecret": self.stripe_webhook_secret, "url": self.url("stripe-sandbox")},
+            "trafficEngine": {"url": self.url("traffic-engine-sandbox")},
+            "wise": {"url": self.url("wise-sandbox")},
+            "databases": {service: self.database_url(service) for service in DATABASES},
+            "redisUrl": self.redis_url(),
+            "ports": {"gateway": self.gateway_port, **self.ports},
+            "secrets": dict(self.secrets),
+        }
+
+    def save(self) -> None:
+        """Write `dev.json` whole or not at all, readable by its owner only."""
+        write_privately(self.paths.dev_json, json.dumps(self.document(), indent=2) + "\n")
+
+
+def load(home: Path) -> State:
+    """Return the state of the platform that was last started here."""
+    paths = Paths(home)
+    document = _read(paths.dev_json)
+    if document is None:
+        raise StateError(f"no platform was started here yet ({home} has no dev.json); run `adctl up`")
+    try:
+        chosen = {name: int(document["ports"][name]) for name in PORTS}
+        return State(paths, int(document["ports"]["gateway"]), chosen, {k: document["secrets"][k] for k in _SECRETS})
+    except (KeyError, TypeError, ValueError):
+        raise StateError(f"{paths.dev_json} is from another version; run `adctl up` to write it anew") from None
+
+
+def prepare(home: Path, gateway_port: int) -> State:
+    """Return the state to start with: secrets are made once and kept, ports are kept while they are free."""
+    paths = Paths(home).make()
+    document = _read(paths.dev_json) or {}
+    old_ports, old_secrets = document.get("ports", {}), document.get("secrets", {})
+    taken = {gateway_port}
+    chosen = {name: ports.choose(old_ports.get(name), taken) for name in PORTS}
+    kept = {name: old_secrets.get(name) or make() for name, make in _SECRETS.items()}
+    state = State(paths, gateway_port, chosen, kept)
+    state.save()
+    return state
+
+
+def write_privately(path: Path, text: str) -> None:
+    """Replace a file in one step with one that only its owner reads."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        temporary.unlink()
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StateError(f"{path} cannot be read ({error}); repair it, or `adctl reset` to begin anew") from None
+    if not isinstance(document, dict):
+        raise StateError(f"{path} is not a JSON object; repair it, or `adctl reset` to begin anew")
+    return document
