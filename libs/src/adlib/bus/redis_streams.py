@@ -1,0 +1,150 @@
+"""The bus on Redis streams: a stream a topic, a consumer group a group."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis
+
+from adlib.bus.protocol import Delivery
+from adlib.errors import Unavailable
+from adlib.telemetry import logger
+
+_FIELD = b"m"
+_log = logger(__name__)
+
+
+def stream(topic: str) -> str:
+    """The key of a topic's stream."""
+    return f"bus:{topic}"
+
+
+def dead_letters(topic: str) -> str:
+    """The key of the stream with messages of a topic that nobody could handle."""
+    return f"bus:{topic}:dead"
+
+
+class RedisBus:
+    """Publishes with XADD. A message stays until every group has acknowledged it."""
+
+    def __init__(self, client: redis.Redis, *, stuck_after_ms: int = 10_000, max_tries: int = 10) -> None:
+        self._client = client
+        self._stuck_after_ms = stuck_after_ms
+        self._max_tries = max_tries
+
+    def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
+        """Stores the messages; they are durable when this returns. UNAVAILABLE."""
+        with _translated():
+            pipeline = self._client.pipeline(transaction=False)
+            for payload in payloads:
+                pipeline.xadd(stream(topic), {_FIELD: payload})
+            pipeline.execute()
+
+    def subscribe(self, topic: str, group: str, reader: str) -> "RedisSubscription":
+        """A reader's place in a group; a new group begins with the oldest message that is kept."""
+        return RedisSubscription(self._client, topic, group, reader, self._stuck_after_ms, self._max_tries)
+
+
+class RedisSubscription:
+    """A reader in a consumer group."""
+
+    def __init__(
+        self, client: redis.Redis, topic: str, group: str, reader: str, stuck_after_ms: int, max_tries: int
+    ) -> None:
+        self._client = client
+        self._topic = topic
+        self._stream = stream(topic)
+        self._group = group
+        self._reader = reader
+        self._stuck_after_ms = stuck_after_ms
+        self._max_tries = max_tries
+        self._joined = False
+
+    def receive(self, limit: int, wait_ms: int) -> Sequence[Delivery]:
+        """Stuck messages first, then new ones; waits up to `wait_ms` for one."""
+        with _translated():
+            try:
+                self._join()
+                return self._claim_stuck(limit) or self._read_new(limit, wait_ms)
+            except redis.ResponseError as error:
+                if not str(error).startswith("NOGROUP"):
+                    raise
+                self._joined = False
+                return []
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledges, and lets go of what every group has acknowledged."""
+        if not deliveries:
+            return
+        with _translated():
+            self._client.xack(self._stream, self._group, *(delivery.id for delivery in deliveries))
+            self._trim()
+
+    def _join(self) -> None:
+        if self._joined:
+            return
+        try:
+            self._client.xgroup_create(self._stream, self._group, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        self._joined = True
+
+    def _read_new(self, limit: int, wait_ms: int) -> Sequence[Delivery]:
+        answer: Any = self._client.xreadgroup(
+            self._group, self._reader, {self._stream: ">"}, count=limit, block=wait_ms
+        )
+        if not answer:
+            return []
+        (_, entries), *_ = answer.items() if isinstance(answer, dict) else answer
+        if isinstance(answer, dict):
+            entries = entries[0]
+        return [_delivery(entry) for entry in entries]
+
+    def _claim_stuck(self, limit: int) -> Sequence[Delivery]:
+        """Takes over what a reader received and did not acknowledge, for instance because it died."""
+        pending: Any = self._client.xpending_range(
+            self._stream, self._group, min="-", max="+", count=limit, idle=self._stuck_after_ms
+        )
+        if not pending:
+            return []
+        for entry in pending:
+            if entry["times_delivered"] >= self._max_tries:
+                self._bury(entry["message_id"])
+        claimed: Any = self._client.xautoclaim(
+            self._stream, self._group, self._reader, min_idle_time=self._stuck_after_ms, count=limit
+        )
+        return [_delivery(entry) for entry in claimed[1] if entry[1]]
+
+    def _bury(self, id: bytes) -> None:
+        entries: Any = self._client.xrange(self._stream, min=id, max=id)
+        pipeline = self._client.pipeline(transaction=True)
+        for _, fields in entries:
+            pipeline.xadd(dead_letters(self._topic), fields | {b"group": self._group.encode()})
+        pipeline.xack(self._stream, self._group, id)
+        pipeline.execute()
+        _log.error("message_dead", topic=self._topic, group=self._group, message=id.decode())
+
+    def _trim(self) -> None:
+        """Lets go of messages below the oldest that any group still needs."""
+        needed: list[bytes] = []
+        groups: Any = self._client.xinfo_groups(self._stream)
+        for group in groups:
+            pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else None
+            needed.append(pending["min"] if pending else group["last-delivered-id"])
+        if needed:
+            oldest = min(needed, key=lambda id: tuple(int(part) for part in id.split(b"-")))
+            self._client.xtrim(self._stream, minid=oldest.decode(), approximate=True)
+
+
+def _delivery(entry: tuple[bytes, dict[bytes, bytes]]) -> Delivery:
+    id, fields = entry
+    return Delivery(id.decode(), fields[_FIELD])
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as error:
+        raise Unavailable("the event bus does not answer; try again") from error

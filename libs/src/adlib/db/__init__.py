@@ -1,0 +1,7 @@
+"""PostgreSQL: SQLAlchemy Core writes the statements, psycopg runs them."""
+
+from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated
+from adlib.db.migrations import migrate
+from adlib.db.query import Query
+
+__all__ = ["CheckViolated", "Database", "Query", "Session", "Transaction", "UniqueViolated", "migrate"]

@@ -1,0 +1,94 @@
+"""The idempotency-key header: the same key and body give the first answer; another body is refused."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+from google.protobuf.message import Message
+from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, Uuid, bindparam, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from adlib.db import Query, Transaction
+from adlib.errors import InvalidArgument
+
+MAX_LENGTH = 255
+
+_table = Table(
+    "idempotency_keys", MetaData(),
+    Column("organization_id", Uuid), Column("method", Text), Column("key", Text),
+    Column("request_hash", LargeBinary), Column("response", LargeBinary),
+)  # fmt: skip
+_IS_IT = (
+    (_table.c.organization_id == bindparam("organization"))
+    & (_table.c.method == bindparam("of_method"))
+    & (_table.c.key == bindparam("of_key"))
+)
+_CLAIM = Query(
+    insert(_table)
+    .values(
+        organization_id=bindparam("organization"), method=bindparam("of_method"), key=bindparam("of_key"),
+        request_hash=bindparam("hash"),
+    )
+    .on_conflict_do_nothing()
+)  # fmt: skip
+_FIND = Query(select(_table.c.request_hash, _table.c.response).where(_IS_IT))
+_ANSWER = Query(update(_table).where(_IS_IT).values(response=bindparam("answer")))
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+
+class KeyInvalid(InvalidArgument):
+    """Too long, or with characters that cannot be printed."""
+
+    reason = ErrorReason.IDEMPOTENCY_KEY_INVALID
+
+    def __init__(self) -> None:
+        super().__init__(f"the idempotency-key header must have 1 to {MAX_LENGTH} printable ASCII characters")
+
+
+class KeyReused(InvalidArgument):
+    """Used before with another body."""
+
+    reason = ErrorReason.IDEMPOTENCY_KEY_REUSED
+
+    def __init__(self) -> None:
+        super().__init__("this idempotency-key was used before with another body; use a new key for a new request")
+
+
+class Once(Generic[T, M]):
+    """Answers a repeated request with the first answer.
+
+    A use case calls `replay` first in its transaction and `record` last; without the header both let all through.
+    """
+
+    def __init__(
+        self, organization_id: UUID, method: str, key: str, request: Message, render: Callable[[T], M], answer: type[M]
+    ) -> None:
+        if key and (len(key) > MAX_LENGTH or not (key.isascii() and key.isprintable())):
+            raise KeyInvalid
+        self.key = key
+        self._row = {"organization": organization_id, "of_method": method, "of_key": key}
+        self._hash = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+        self._render = render
+        self._answer = answer
+
+    def replay(self, tx: Transaction) -> M | None:
+        """The first answer, or None where there is none yet; a call with the same key waits for the other's end."""
+        if not self.key or tx.execute(_CLAIM, **self._row, hash=self._hash) == 1:
+            return None
+        row = tx.one(_FIND, **self._row)
+        if row is None:
+            return None
+        if row.request_hash != self._hash:
+            raise KeyReused
+        return None if row.response is None else self._answer.FromString(row.response)
+
+    def record(self, tx: Transaction, value: T) -> M:
+        """Renders the answer and keeps it for repeats."""
+        message = self._render(value)
+        if self.key:
+            tx.execute(_ANSWER, **self._row, answer=message.SerializeToString())
+        return message

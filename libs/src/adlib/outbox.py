@@ -1,0 +1,83 @@
+"""Events leave a database through its outbox: written with the change they tell of, published afterwards."""
+
+import threading
+from uuid import UUID
+
+from adplatform.events.v1 import events_pb2
+from google.protobuf.message import Message
+from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, Table, Text, bindparam, delete, insert, select
+
+from adlib.bus import Bus
+from adlib.clock import Clock
+from adlib.db import Database, Query, Transaction
+from adlib.errors import AppError
+from adlib.ids import NewId, new_id
+from adlib.telemetry import logger, request_id
+
+_BATCH = 500
+_IDLE_S = 1.0
+
+_table = Table(
+    "outbox", MetaData(), Column("position", BigInteger), Column("topic", Text), Column("payload", LargeBinary)
+)  # fmt: skip
+_APPEND = Query(insert(_table).values(topic=bindparam("topic"), payload=bindparam("payload")))
+_NEXT = Query(select(_table).order_by(_table.c.position).limit(_BATCH))
+_DELETE = Query(delete(_table).where(_table.c.position == bindparam("at")))
+
+_PAYLOADS = {field.message_type: field.name for field in events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+
+_log = logger(__name__)
+
+
+class Outbox:
+    """Where a service's use cases leave their events."""
+
+    def __init__(self, topic: str, clock: Clock, ids: NewId = new_id) -> None:
+        self.topic = topic
+        self._clock = clock
+        self._ids = ids
+        self.appended = threading.Event()
+
+    def append(self, tx: Transaction, organization_id: UUID, payload: Message) -> None:
+        """Stores an `Event` with this payload; it is published once the transaction has taken effect."""
+        event = events_pb2.Event(id=str(self._ids()), organization_id=str(organization_id), request_id=request_id.get())
+        event.time.FromDatetime(self._clock.now())
+        getattr(event, _PAYLOADS[payload.DESCRIPTOR]).CopyFrom(payload)
+        self.append_message(tx, event)
+
+    def append_message(self, tx: Transaction, message: Message) -> None:
+        """Stores a message as it is, for topics that do not carry `Event`."""
+        tx.execute(_APPEND, topic=self.topic, payload=message.SerializeToString())
+        tx.after_commit.append(self.appended.set)
+
+
+class Relay:
+    """Publishes what is in the outbox, in order, at least once. One relay a database is at work at a time."""
+
+    def __init__(self, db: Database, bus: Bus, outbox: Outbox) -> None:
+        self._db = db
+        self._bus = bus
+        self._appended = outbox.appended
+
+    def run(self, stop: threading.Event) -> None:
+        """Works until `stop` is set."""
+        while not stop.is_set():
+            try:
+                with self._db.exclusive("outbox-relay") as alone:
+                    while alone and not stop.is_set():
+                        self._appended.clear()
+                        if self.publish_some() < _BATCH:
+                            self._appended.wait(_IDLE_S)
+            except AppError as error:
+                _log.warning("outbox_relay_waits", error=error.message)
+            stop.wait(_IDLE_S)
+
+    def publish_some(self) -> int:
+        """Publishes up to a batch of the oldest; how many."""
+        rows = self._db.all(_NEXT)
+        for topic in dict.fromkeys(row.topic for row in rows):
+            self._bus.publish(topic, [row.payload for row in rows if row.topic == topic])
+        if rows:
+            with self._db.transaction() as tx:
+                tx.execute_many(_DELETE, [{"at": row.position} for row in rows])
+        return len(rows)

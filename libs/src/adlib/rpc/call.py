@@ -1,0 +1,75 @@
+"""One call, as a servicer sees it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from adplatform.auth.v1.auth_pb2 import Organization
+from google.protobuf.message import Message
+
+from adlib import permissions
+from adlib.errors import Internal
+from adlib.idempotency import Once
+
+T = TypeVar("T")
+M = TypeVar("M", bound=Message)
+
+NO_ORGANIZATION = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A signed-in person, acting for an organization where the method needs one.
+
+    `permissions` is a bitmask; `organization_kind` is `Organization.Kind`.
+    """
+
+    user_id: UUID
+    session_id: UUID
+    organization_id: UUID = NO_ORGANIZATION
+    organization_kind: int = Organization.KIND_UNSPECIFIED
+    permissions: int = 0
+
+    @property
+    def is_staff(self) -> bool:
+        """Whether they act for the platform's own organization."""
+        return self.organization_kind == Organization.PLATFORM
+
+    def may(self, permission: int) -> bool:
+        """Whether they hold the permission with this code."""
+        return permissions.satisfies(self.permissions, required_all=permissions.mask([permission]))
+
+
+class Call:
+    """The caller and the headers of one call."""
+
+    __slots__ = ("_caller", "metadata", "method", "request_id", "service")
+
+    def __init__(self, method: str, metadata: Mapping[str, str | bytes], request_id: str) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.request_id = request_id
+        self.service = ""
+        self._caller: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls; only for methods that need a person."""
+        if self._caller is None:
+            raise Internal
+        return self._caller
+
+    @caller.setter
+    def caller(self, caller: Caller) -> None:
+        self._caller = caller
+
+    def header(self, name: str) -> str:
+        """A header by its lower-case name; empty where it was not sent."""
+        value = self.metadata.get(name, "")
+        return value if isinstance(value, str) else value.decode("latin-1")
+
+    def once(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Once[T, M]:
+        """The idempotency of this call: a repeat gets the first answer."""
+        key = self.header("idempotency-key")
+        return Once(self.caller.organization_id, self.method, key, request, render, answer)

@@ -1,0 +1,120 @@
+"""Calls another service."""
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+import grpc
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adlib import telemetry
+from adlib.errors import AppError, DeadlineExceeded, Internal, Unavailable
+from adlib.errors import Remote as RemoteError
+from adlib.identity import ServiceIdentity
+from adlib.rpc.stages import deadline
+from adlib.telemetry import logger
+
+_MARGIN_S = 0.05
+# What another service can refuse on the client's account; everything else is a fault of ours.
+_PASSED_ON = frozenset(
+    {
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.ALREADY_EXISTS,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.ABORTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+    }
+)
+# Every internal call can be repeated: reads change nothing, and what moves money carries its own key.
+_SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "0.5s",
+                    "backoffMultiplier": 3,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+
+_log = logger(__name__)
+
+Req = TypeVar("Req", contravariant=True)
+Res = TypeVar("Res", covariant=True)
+
+
+class Method(Protocol[Req, Res]):
+    """A method of a generated stub."""
+
+    def __call__(
+        self, request: Req, timeout: float | None = None, metadata: tuple[tuple[str, str], ...] | None = None
+    ) -> Res:
+        """Calls it."""
+        ...
+
+
+class Remote:
+    """Another service: its channel, and calls on it with our identity, the caller's deadline and request id."""
+
+    def __init__(self, name: str, targets: str, identity: ServiceIdentity | None, *, timeout_s: float = 5.0) -> None:
+        """`targets` is host:port[,host:port…], one for each of the service's workers."""
+        self.name = name
+        self._identity = identity
+        self._timeout_s = timeout_s
+        addresses: Sequence[str] = targets.split(",")
+        numeric = all(address.replace(".", "").replace(":", "").isdigit() for address in addresses)
+        self.channel = grpc.insecure_channel(
+            f"ipv4:{targets}" if numeric else f"dns:///{addresses[0]}",
+            options=[
+                ("grpc.service_config", _SERVICE_CONFIG),
+                ("grpc.enable_retries", 1),
+                ("grpc.max_reconnect_backoff_ms", 1_000),
+                ("grpc.initial_reconnect_backoff_ms", 100),
+            ],
+        )
+
+    def close(self) -> None:
+        """Closes the channel."""
+        self.channel.close()
+
+    def call(self, method: Method[Req, Res], request: Req) -> Res:
+        """The method's answer, or what it refused as one of our own errors.
+
+        UNAVAILABLE, DEADLINE_EXCEEDED; INTERNAL where it refused what we should not have asked.
+        """
+        timeout = min(self._timeout_s, deadline.get() - time.monotonic() - _MARGIN_S)
+        if timeout <= 0:
+            raise DeadlineExceeded("the time for the call ran out")
+        try:
+            return method(request, timeout=timeout, metadata=self._metadata())
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        headers = [("x-request-id", telemetry.request_id.get()), ("traceparent", telemetry.traceparent.get())]
+        if self._identity is not None:
+            headers.append(("authorization", f"Bearer {self._identity.token()}"))
+        return tuple(header for header in headers if header[1])
+
+    def _translated(self, error: grpc.RpcError) -> AppError:
+        code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
+        if code is grpc.StatusCode.UNAVAILABLE:
+            return Unavailable(f"{self.name} does not answer; try again")
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            return DeadlineExceeded(f"{self.name} took too long; try again")
+        status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
+        info = ErrorInfo()
+        if status and code in _PASSED_ON and any(detail.Unpack(info) for detail in status.details):
+            return RemoteError(code, ErrorReason.Value(info.reason), status.message, info.metadata)
+        _log.error("remote_refused", service=self.name, code=code.name, error=str(error))
+        return Internal()

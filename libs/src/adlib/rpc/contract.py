@@ -1,0 +1,46 @@
+"""What the contract says about a method, read from its descriptor."""
+
+from dataclasses import dataclass
+
+from adplatform.options.v1 import options_pb2
+from google.protobuf.descriptor import MethodDescriptor
+
+from adlib import permissions
+
+
+class ContractError(Exception):
+    """The contract and the server do not fit; the server does not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Who may call a method; exactly one kind of caller."""
+
+    public: bool = False
+    signed_in: bool = False
+    required_all: int = 0
+    required_any: int = 0
+    services: frozenset[str] = frozenset()
+
+    @property
+    def needs_organization(self) -> bool:
+        """Whether the caller acts for an organization."""
+        return bool(self.required_all or self.required_any)
+
+
+def rule(method: MethodDescriptor) -> Rule:
+    """The method's auth option; ContractError where it is missing or says two things."""
+    auth = method.GetOptions().Extensions[options_pb2.auth]
+    said = [auth.public, auth.signed_in, bool(auth.all), bool(auth.any), bool(auth.services)]
+    if sum(said) != 1:
+        raise ContractError(
+            f"{method.full_name} needs the option adplatform.options.v1.auth with exactly one of "
+            "public, signed_in, all, any, services"
+        )
+    return Rule(
+        public=auth.public,
+        signed_in=auth.signed_in,
+        required_all=permissions.mask(auth.all),
+        required_any=permissions.mask(auth.any),
+        services=frozenset(auth.services),
+    )

@@ -1,0 +1,75 @@
+"""A service's processes: one worker a port, since one HTTP/2 connection of the gateway goes to one process."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from adlib.rpc.server import Server, Settings, Worker
+from adlib.telemetry import configure_logging, logger, serve_metrics
+
+_PR_SET_PDEATHSIG = 1
+_log = logger(__name__)
+
+
+def serve(settings: Settings, compose: Callable[[], Worker]) -> None:
+    """Serves until SIGTERM or SIGINT; with several ports, a child process for each."""
+    configure_logging(settings.service)
+    stop = threading.Event()
+
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    if len(settings.ports) == 1:
+        _work(settings, compose, stop)
+    else:
+        _supervise(settings, stop)
+
+
+def _work(settings: Settings, compose: Callable[[], Worker], stop: threading.Event) -> None:
+    server = Server(compose(), settings, settings.ports[0])
+    serve_metrics(settings.host, settings.metrics_port)
+    server.start()
+    _log.info("serving", port=server.port)
+    stop.wait()
+    server.stop()
+    _log.info("stopped")
+
+
+def _supervise(settings: Settings, stop: threading.Event) -> None:
+    """Starts a worker a port; when one ends, all end, and whoever runs the service starts it anew."""
+    module = sys.modules["__main__"].__spec__
+    if module is None:
+        raise RuntimeError("a service with several workers is started with python -m")
+    command = [sys.executable, "-m", module.name.removesuffix(".__main__")]
+    children = [
+        subprocess.Popen(  # noqa: S603 - our own module
+            command,
+            env=os.environ
+            | {"GRPC_PORTS": str(port), "METRICS_PORT": str(settings.metrics_port and settings.metrics_port + index)},
+            preexec_fn=_die_with_parent,
+        )
+        for index, port in enumerate(settings.ports)
+    ]
+    while not stop.wait(0.2):
+        if any(child.poll() is not None for child in children):
+            _log.error("worker_ended")
+            break
+    failed = not stop.is_set()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.wait()
+    if failed:
+        raise SystemExit(1)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,119 @@
+"""What every service's composition root does the same way: its common settings, its identity, its commands."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+import redis
+from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+
+from adlib import identity, permissions
+from adlib.access import NOBODY, Access, CachedAccess
+from adlib.config import ConfigurationError, Environment
+from adlib.db import migrate
+from adlib.identity import Person, RefreshedKeys, ServiceIdentity, Verifier
+from adlib.rpc import Remote, Settings, Worker, serve
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """Settings that every service has."""
+
+    rpc: Settings
+    redis_url: str
+    auth_targets: str
+    identity: ServiceIdentity
+    service_keys: str
+
+
+def read_common(environment: Environment, name: str) -> Common:
+    """The settings that every service has, for the service of this name."""
+    return Common(
+        rpc=Settings(
+            service=name,
+            ports=environment.integers("GRPC_PORTS"),
+            host=environment.text("BIND_HOST", "127.0.0.1"),
+            metrics_port=environment.integer("METRICS_PORT", 0),
+        ),
+        redis_url=environment.text("REDIS_URL"),
+        auth_targets=environment.text("AUTH_TARGETS"),
+        identity=ServiceIdentity(name, identity.private_key(environment.file("SERVICE_KEY_FILE"))),
+        service_keys=environment.file("SERVICE_KEYS_FILE"),
+    )
+
+
+def connect_redis(url: str) -> redis.Redis:
+    """A client that gives up on a call after two seconds and reconnects by itself."""
+    client: redis.Redis = redis.Redis.from_url(
+        url,
+        socket_timeout=2.0,
+        socket_connect_timeout=0.5,
+        health_check_interval=15,
+        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
+    )
+    return client
+
+
+class RemoteAccess:
+    """Asks auth-service."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._stub = auth_pb2_grpc.AccessServiceStub(remote.channel)
+
+    def access(self, person: Person, organization_id: UUID | None) -> Access:
+        """The person's standing; TOKEN_INVALID where the session has ended."""
+        request = auth_pb2.GetAccessRequest(
+            user_id=str(person.user_id),
+            session_id=str(person.session_id),
+            organization_id=str(organization_id or ""),
+        )
+        answer = self._remote.call(self._stub.GetAccess, request)
+        if not answer.member:
+            return NOBODY
+        return Access(True, answer.organization_kind, permissions.mask(answer.permissions))
+
+
+def authorization(common: Common, shared: redis.Redis) -> tuple[Verifier, CachedAccess, Remote]:
+    """How a service other than auth-service tells who calls and what they may do; the caller closes the channel."""
+    remote = Remote("auth-service", common.auth_targets, common.identity)
+    keys = auth_pb2_grpc.AuthServiceStub(remote.channel)
+    verifier = Verifier(
+        user_keys=RefreshedKeys(lambda: remote.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode()),
+        service_keys=identity.parse_jwks(common.service_keys),
+    )
+    return verifier, CachedAccess(RemoteAccess(remote), shared), remote
+
+
+def main(
+    *,
+    read: Callable[[Environment], C],
+    settings: Callable[[C], Settings],
+    compose: Callable[[C], Worker],
+    migrations: Sequence[tuple[str, str]] = (),
+    commands: dict[str, Callable[[Environment], None]] | None = None,
+) -> None:
+    """Runs the command that was given: none serves, `migrate` updates the tables, or one of the service's own."""
+    environment = Environment(os.environ)
+    command = sys.argv[1] if len(sys.argv) > 1 else "serve"
+    known = {"serve", "migrate", *(commands or {})}
+    try:
+        if command == "serve":
+            config = read(environment)
+            serve(settings(config), lambda: compose(config))
+        elif command == "migrate":
+            if migrations:
+                migrate(environment.text("DATABASE_URL"), *migrations)
+        elif commands and command in commands:
+            commands[command](environment)
+        else:
+            sys.exit(f"unknown command {command!r}; there are {', '.join(sorted(known))}")
+    except ConfigurationError as error:
+        sys.exit(f"configuration: {error}")

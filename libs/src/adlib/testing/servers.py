@@ -1,0 +1,53 @@
+"""A real gRPC server in the test's process, called through a real channel."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import grpc
+
+from adlib.access import NOBODY, Access
+from adlib.errors import TokenInvalid
+from adlib.identity import Person
+from adlib.permissions import mask
+from adlib.rpc import Server, Settings, Worker
+
+
+class FakeAccess:
+    """An access source that knows what it was told."""
+
+    def __init__(self) -> None:
+        self._granted: dict[tuple[UUID, UUID], Access] = {}
+        self._ended: set[UUID] = set()
+
+    def grant(self, person: Person, organization_id: UUID, kind: int, *codes: int) -> None:
+        """Makes the person a member with these permissions."""
+        self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes))
+
+    def end(self, person: Person) -> None:
+        """Ends the person's session."""
+        self._ended.add(person.session_id)
+
+    def access(self, person: Person, organization_id: UUID | None) -> Access:
+        """The person's standing; TOKEN_INVALID where the session has ended."""
+        if person.session_id in self._ended:
+            raise TokenInvalid("the session has ended; sign in again")
+        return self._granted.get((person.user_id, organization_id), NOBODY) if organization_id else NOBODY
+
+
+@contextmanager
+def running(worker: Worker) -> Iterator[Server]:
+    """The worker, served on a free port while the block runs."""
+    server = Server(worker, Settings(service="test", ports=[0], drain_s=1.0), 0)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def stub_channel(server: Server) -> Iterator[grpc.Channel]:
+    """A channel to a running server."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel
