@@ -1,0 +1,126 @@
+"""What every folder of the workspace must keep and no linter can say."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
+WITH_A_DATABASE = tuple(name for name in SERVICES if name != "analytics")
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def modules(service: str) -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((ROOT / f"{service}-service" / "src").rglob("*.py")):
+        yield path.relative_to(ROOT), ast.parse(path.read_text(), str(path))
+
+
+def of_os(node: ast.AST) -> set[str]:
+    """The names that this piece of code takes from the module os."""
+    if isinstance(node, ast.ImportFrom) and node.module == "os":
+        return {name.name for name in node.names}
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+        return {node.attr}
+    return set()
+
+
+def tracked() -> list[Path]:
+    command = ["git", "ls-files", "-z"]
+    names = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [ROOT / name for name in names.split("\0") if name and (ROOT / name).is_file()]
+
+
+@every_service
+def test_services_have_the_same_shape(service: str) -> None:
+    package = Path("src") / f"{service}_service"
+    expected = ["Dockerfile", "Makefile", "README.md", "pyproject.toml", "skaffold.yaml", "tests"]
+    expected += [str(package / name) for name in ("__init__.py", "__main__.py", "config.py", "py.typed")]
+    if service in WITH_A_DATABASE:
+        expected.append(str(package / "migrations"))
+    folder = ROOT / f"{service}-service"
+    assert [name for name in expected if not (folder / name).exists()] == []
+
+
+@every_service
+def test_only_config_and_the_composition_root_read_the_environment(service: str) -> None:
+    environment = {"environ", "environb", "getenv", "getenvb"}
+    readers = {path for path, tree in modules(service) for node in ast.walk(tree) if of_os(node) & environment}
+    assert [path for path in readers if path.name not in ("config.py", "__main__.py")] == []
+
+
+@every_service
+def test_every_migration_can_be_taken_back(service: str) -> None:
+    folder = ROOT / f"{service}-service" / "src" / f"{service}_service" / "migrations"
+    names = {path.name for path in folder.rglob("*.sql")}
+    forward = {name for name in names if not name.endswith(".rollback.sql")}
+    assert bool(forward) == (service in WITH_A_DATABASE)
+    assert {name.removesuffix(".sql") + ".rollback.sql" for name in forward} <= names
+
+
+@every_service
+def test_images_differ_only_in_their_services_name(service: str) -> None:
+    def plain(name: str) -> list[str]:
+        text = (ROOT / f"{name}-service" / "Dockerfile").read_text().replace(name, "NAME")
+        # pixel-service also listens for HTTP.
+        return text.replace(" HTTP_PORT=8081", "").replace("EXPOSE 8080 8081", "EXPOSE 8080").splitlines()
+
+    assert plain(service) == plain("auth")
+
+
+@every_service
+def test_a_services_pipeline_runs_when_what_it_is_made_of_changes(service: str) -> None:
+    # YAML reads the key `on` as true.
+    pipeline = yaml.safe_load((ROOT / ".github" / "workflows" / f"{service}.yml").read_text())
+    for event in ("push", "pull_request"):
+        assert {f"{service}-service/**", "libs/**", "protos/**"} <= set(pipeline[True][event]["paths"])
+    (job,) = pipeline["jobs"].values()
+    assert job["with"]["folder"] == f"{service}-service"
+
+
+def test_skaffold_lists_every_service_and_nothing_else() -> None:
+    root = yaml.safe_load((ROOT / "skaffold.yaml").read_text())
+    assert set(root) == {"apiVersion", "kind", "metadata", "requires"}
+    assert [entry["path"] for entry in root["requires"]] == [f"{name}-service/skaffold.yaml" for name in SERVICES]
+
+
+def test_every_test_folder_is_run() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = set(settings["tool"]["pytest"]["ini_options"]["testpaths"])
+    folders = {str(path.parent.relative_to(ROOT)) for path in ROOT.glob("*/pyproject.toml")}
+    assert listed == {f"{folder}/tests" for folder in folders} | {"tests"}
+
+
+def test_nothing_generated_and_no_other_lock_is_tracked() -> None:
+    generated = re.compile(r"(_pb2(_grpc)?\.pyi?|\.(pb|whl|pyc)|/(uv|poetry|Pipfile)\.lock|/package-lock\.json)$")
+    assert [path for path in tracked() if generated.search(str(path))] == []
+
+
+def test_no_tracked_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None:
+    index = r"(?:pypi\.org|pythonhosted\.org|registry\.npmjs|--(?:extra-)?index-url)"
+    place = r"(?<![\w.:/~$}\-])/(?:work|root|home|Users|opt/pypi)/\w"
+    forbidden = re.compile(f"{index}|{place}")
+    found = []
+    for path in tracked():
+        if path == Path(__file__):
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        found += [f"{path.relative_to(ROOT)}: {match.group()}" for match in forbidden.finditer(text)]
+    assert found == []
+
+
+def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
+    text = (ROOT / "requirements" / "lock.txt").read_text()
+    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry and not entry.startswith("#")]
+    pinned = re.compile(r"[\w.-]+(\[[\w,-]+])?==\S+( ; [^#]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
+    assert entries
+    assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []
+    assert "://" not in text

@@ -1,0 +1,270 @@
+"""Each service as a wheel, installed into an empty environment with nothing but what it declares, and booted there."""
+
+import importlib.metadata
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from jwt.algorithms import OKPAlgorithm
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
+OURS = {"adplatform-protos", "adplatform-libs"}
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+BOOT_S = 60
+
+# The wheels and environments are made once, so the tests stay on one worker.
+pytestmark = pytest.mark.xdist_group("wheels")
+every_service = pytest.mark.parametrize("service", SERVICES)
+
+
+def run(*command: str | Path) -> str:
+    ran = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
+    return ran.stdout
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment that has one service, `adlib`, the contract and what they declare."""
+
+    folder: Path
+    service: str
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+    @property
+    def packages(self) -> Path:
+        (found,) = self.folder.glob("lib/python3.*/site-packages")
+        return found
+
+    def distribution(self, name: str) -> importlib.metadata.Distribution:
+        (found,) = importlib.metadata.distributions(name=name, path=[str(self.packages)])
+        return found
+
+    def command(self, *arguments: str) -> list[str]:
+        # -I: neither this folder nor PYTHONPATH nor a user's packages are seen.
+        return [str(self.python), "-I", "-m", f"{self.service}_service", *arguments]
+
+    def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(self.python), "-I", "-c", code, *arguments]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+
+    def imports(self, module: str) -> bool:
+        ran = self.run(f"import {module}")
+        assert ran.returncode == 0 or f"No module named '{module}'" in ran.stderr, ran.stderr
+        return ran.returncode == 0
+
+
+def declared(installed: Installed) -> set[str]:
+    """The names of all that the service needs, and what that needs, as the workspace has it."""
+    found: dict[str, set[str]] = {}
+    asked = [Requirement(f"adplatform-{installed.service}-service")]
+    while asked:
+        requirement = asked.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found and requirement.extras <= found[name]:
+            continue
+        found[name] = found.get(name, set()) | requirement.extras
+        local = name.startswith("adplatform-")
+        distribution = installed.distribution(name) if local else importlib.metadata.distribution(name)
+        for text in distribution.requires or []:
+            needed = Requirement(text)
+            if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in {"", *found[name]}):
+                asked.append(needed)
+    return {name for name in found if not name.startswith("adplatform-")}
+
+
+def link(name: str, packages: Path) -> None:
+    """Shows the workspace's distribution, file by file, to another environment, as an installer would copy it."""
+    for file in importlib.metadata.distribution(name).files or []:
+        if file.parts[0] == "..":  # a script, outside site-packages
+            continue
+        target = packages / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(Path(str(file.locate())))
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheels")
+    sources = [ROOT / "protos", ROOT / "libs", *(ROOT / f"{service}-service" for service in SERVICES)]
+    run(*PIP, "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, *sources)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Installed]:
+    made: dict[str, Installed] = {}
+
+    def make(service: str) -> Installed:
+        if service not in made:
+            installed = Installed(tmp_path_factory.mktemp(service), service)
+            venv.create(installed.folder, with_pip=False, symlinks=True)
+            names = ("protos", "libs", f"{service}_service")
+            chosen = [path for name in names for path in wheels.glob(f"adplatform_{name}-*.whl")]
+            run(*PIP, "--python", installed.python, "install", "--quiet", "--no-index", "--no-deps", *chosen)
+            for name in declared(installed):
+                link(name, installed.packages)
+            made[service] = installed
+        return made[service]
+
+    return make
+
+
+@every_service
+def test_wheel_declares_of_ours_only_the_contract_and_the_library(
+    service: str, install: Callable[[str], Installed]
+) -> None:
+    requires = install(service).distribution(f"adplatform-{service}-service").requires or []
+    names = {Requirement(text).name for text in requires}
+    assert {name for name in names if name.startswith("adplatform-")} == OURS
+
+
+@every_service
+def test_environment_has_what_is_declared_and_nothing_else(service: str, install: Callable[[str], Installed]) -> None:
+    installed = install(service)
+    assert "No broken requirements" in run(*PIP, "--python", installed.python, "check")
+    other = "campaign" if service == "auth" else "auth"
+    # None of these is declared, and all of them are in the workspace's own environment.
+    assert [name for name in ("pytest", "hatchling", "adctl", f"{other}_service") if installed.imports(name)] == []
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    package = importlib.import_module(name)
+    for module in pkgutil.walk_packages(package.__path__, name + "."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+            print(module.name)
+"""
+
+
+@every_service
+def test_every_module_imports_only_what_is_declared(service: str, install: Callable[[str], Installed]) -> None:
+    ran = install(service).run(IMPORT_ALL, "adlib", f"{service}_service")
+    assert ran.returncode == 0, ran.stderr
+    assert {"adlib.errors", f"{service}_service.config"} <= set(ran.stdout.split())
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def keys(folder: Path, service: str) -> dict[str, str]:
+    """Writes the keys that services read, and answers the variables that name the files."""
+    own, tokens = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    hook = rsa.generate_private_key(65537, 2048).public_key()
+    identity = {**OKPAlgorithm.to_jwk(own.public_key(), as_dict=True), "kid": f"{service}-service"}
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    contents = {
+        "SERVICE_KEY_FILE": own.private_bytes(*plain),
+        "TOKEN_KEY_FILE": tokens.private_bytes(*plain),
+        "SERVICE_KEYS_FILE": json.dumps({"keys": [identity]}).encode(),
+        "WISE_WEBHOOK_KEY_FILE": hook.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: str(folder / name) for name in contents}
+
+
+def environment(folder: Path, service: str, port: int, database: str, redis: str) -> dict[str, str]:
+    """All that the six read; what one does not read does it no harm."""
+    nobody = f"127.0.0.1:{free_port()}"
+    targets = ("AUTH", "PAYMENT", "PUBLISHER", "CAMPAIGN")
+    return {
+        "GRPC_PORTS": str(port),
+        "HTTP_PORT": str(free_port()),
+        "DATABASE_URL": database,
+        "REDIS_URL": redis,
+        "TRAFFIC_ENGINE_URL": f"http://{nobody}",
+        "TRAFFIC_ENGINE_TOKEN": "token",
+        "STRIPE_API_KEY": "sk_test_wheel",
+        "STRIPE_WEBHOOK_SECRET": "whsec_wheel",
+        "STRIPE_API_BASE": f"http://{nobody}",
+        "WISE_API_URL": f"http://{nobody}",
+        "WISE_API_TOKEN": "token",
+        "WISE_PROFILE_ID": "1",
+        "PUBLIC_URL": f"http://{nobody}",
+        "CLICK_SIGNING_KEY": "k" * 32,
+        "WAREHOUSE_PATH": str(folder / "warehouse.duckdb"),
+        "HOME": str(folder),
+        "PATH": os.defpath,
+        "LANG": "C.UTF-8",
+        **{f"{name}_TARGETS": nobody for name in targets},
+        **keys(folder, service),
+    }
+
+
+@contextmanager
+def serving(installed: Installed, settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """The service, started in its own environment; it does not outlive the block."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(installed.command(), env=settings, cwd=installed.folder, stdout=sink, stderr=sink)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def serves(port: int, process: subprocess.Popen[bytes]) -> bool:
+    """Waits until the service says that it serves; False when it ends or never says so."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_reconnect_backoff_ms", 200)]) as channel:
+        for _ in range(BOOT_S * 5):
+            try:
+                answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=1)
+                if answer.status == HealthCheckResponse.SERVING:
+                    return True
+            except grpc.RpcError:
+                pass  # it does not listen yet
+            try:
+                process.wait(0.2)
+            except subprocess.TimeoutExpired:
+                continue
+            return False
+    return False
+
+
+@every_service
+def test_service_boots_from_its_wheel_and_ends_when_it_is_asked_to(
+    service: str,
+    install: Callable[[str], Installed],
+    fresh_database: Callable[[str], str],
+    redis_url: str,
+    tmp_path: Path,
+) -> None:
+    installed, port = install(service), free_port()
+    settings = environment(tmp_path, service, port, fresh_database(service), redis_url)
+    migrate = installed.command("migrate")
+    migrated = subprocess.run(
+        migrate, env=settings, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=BOOT_S
+    )
+    assert migrated.returncode == 0, migrated.stderr
+    log = tmp_path / "log"
+    with serving(installed, settings, log) as process:
+        assert serves(port, process), log.read_text()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, log.read_text()
