@@ -1,0 +1,147 @@
+"""The gateway's own answers, in the JSON shape that the services' errors have."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HEALTH_PATH = "/health"
+
+_MISSING_KEYS = "jwt_authn_access_denied{Jwks_remote_fetch_is_failed}"
+_UNREACHABLE = "the service does not answer; try again"
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An error as clients see it; `status` is what is sent, `code` the google.rpc.Code in the body."""
+
+    when: dict[str, Any]
+    code: int
+    reason: str
+    message: str
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def local_reply_config(headers: Mapping[str, str]) -> dict[str, Any]:
+    """Envoy's LocalReplyConfig; every answer also gets `headers`, even one made before the filters ran."""
+    return {
+        "mappers": [
+            _healthy(headers),
+            _refused_by_strictness(headers),
+            *(_mapper(answer, headers) for answer in _ANSWERS),
+        ],
+        "body_format": _error(13, "INTERNAL", "the gateway cannot answer this; quote the request id"),
+    }
+
+
+def _healthy(headers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "filter": {"and_filter": {"filters": [_path(HEALTH_PATH), _status(200)]}},
+        "body_format_override": {"json_format": {"status": "ok"}},
+        "headers_to_add": _added(headers),
+    }
+
+
+def _refused_by_strictness(headers: Mapping[str, str]) -> dict[str, Any]:
+    """strict.lua writes the whole answer itself, because it names the field."""
+    as_it_is = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
+    return {
+        "filter": _details(' == "lua_response"'),
+        "body_format_override": as_it_is,
+        "headers_to_add": _added(headers),
+    }
+
+
+def _mapper(answer: _Answer, headers: Mapping[str, str]) -> dict[str, Any]:
+    mapper = {
+        "filter": answer.when,
+        "body_format_override": _error(answer.code, answer.reason, answer.message),
+        "headers_to_add": _added({**headers, **answer.headers}),
+    }
+    return mapper | ({"status_code": answer.status} if answer.status else {})
+
+
+def _added(headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+        for key, value in headers.items()
+    ]
+
+
+def _error(code: int, reason: str, message: str) -> dict[str, Any]:
+    detail = {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": reason,
+        "domain": "adplatform",
+        "metadata": {},
+    }
+    # json_format escapes what it puts in, so that a message cannot break out of its string.
+    return {"json_format": {"code": code, "message": message, "details": [detail]}}
+
+
+def _status(status: int, comparison: str = "EQ") -> dict[str, Any]:
+    value = {"default_value": status, "runtime_key": "adgateway.no_override"}
+    return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
+
+
+def _path(path: str) -> dict[str, Any]:
+    return {"header_filter": {"header": {"name": ":path", "string_match": {"exact": path}}}}
+
+
+def _details(expression: str) -> dict[str, Any]:
+    return {
+        "extension_filter": {
+            "name": "cel",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+                "expression": f"response.code_details{expression}",
+            },
+        }
+    }
+
+
+def _all(*filters: dict[str, Any]) -> dict[str, Any]:
+    return {"and_filter": {"filters": list(filters)}}
+
+
+_NO_TOKEN = {"header_filter": {"header": {"name": "authorization", "present_match": True, "invert_match": True}}}
+
+# Envoy's own repeats the URL.
+_CHALLENGE = {"www-authenticate": "Bearer"}
+
+# The first that matches is the answer.
+_ANSWERS = (
+    _Answer(_details(f' == "{_MISSING_KEYS}"'), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
+    _Answer(
+        _all(_status(401), _NO_TOKEN),
+        16,
+        "TOKEN_MISSING",
+        "send a token: Authorization: Bearer <access token>",
+        headers=_CHALLENGE,
+    ),
+    _Answer(
+        _status(401),
+        16,
+        "TOKEN_INVALID",
+        "the token is malformed, forged or expired; sign in again",
+        headers=_CHALLENGE,
+    ),
+    # The transcoder's own words name the field.
+    _Answer(
+        _all(_status(400), _details('.contains("grpc_json_transcode_failure")')),
+        3,
+        "INVALID_FIELD",
+        "%LOCAL_REPLY_BODY%",
+    ),
+    _Answer(_status(400), 3, "INVALID_FIELD", "the request is malformed"),
+    _Answer(_status(404), 5, "PATH_NOT_FOUND", "nothing answers at this path"),
+    _Answer(_status(405), 12, "METHOD_NOT_ALLOWED", "this path does not take this method; see the allow header"),
+    _Answer(_status(408), 4, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
+    _Answer(_status(413), 3, "REQUEST_TOO_LARGE", "the body is larger than 1 MiB"),
+    _Answer(_status(429), 8, "RATE_LIMITED", "too many requests; slow down"),
+    _Answer(_status(431), 3, "REQUEST_TOO_LARGE", "the path and headers are larger than 32 KiB or more than 100"),
+    _Answer(_all(_status(503), _path(HEALTH_PATH)), 14, "UNAVAILABLE", "a service is not ready"),
+    _Answer(_status(502), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
+    _Answer(_status(503), 14, "UNAVAILABLE", _UNREACHABLE),
+    _Answer(_status(504), 4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"),
+)

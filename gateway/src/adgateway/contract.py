@@ -1,0 +1,119 @@
+"""What the contract says about reaching its RPCs by HTTP."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from adplatform.options.v1 import options_pb2
+from google.api import annotations_pb2, http_pb2
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions
+
+_VARIABLE = re.compile(r"\{[^{}=]+(?:=([^{}]*))?\}")
+_WILDCARD = re.compile(r"\*\*|\*")
+
+
+class Token(Enum):
+    """The token that the gateway asks for; the value names the requirement."""
+
+    NONE = "none"
+    ACCESS = "access"
+    SERVICE = "service"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One way to call an RPC by HTTP."""
+
+    verb: str
+    template: str
+    message: str | None
+    """The message that the body is; none where there is no body or it is taken as it comes."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """An RPC of the contract."""
+
+    service: str
+    grpc_service: str
+    name: str
+    token: Token
+    read_only: bool
+    server_streaming: bool
+    bindings: tuple[Binding, ...]
+    """Empty where the RPC is unreachable from outside."""
+
+    @property
+    def grpc_path(self) -> str:
+        """The path of the native gRPC call."""
+        return f"/{self.grpc_service}/{self.name}"
+
+
+def read(descriptor_set: Path) -> list[Method]:
+    """All RPCs of the descriptor set, in its order."""
+    files = FileDescriptorSet.FromString(descriptor_set.read_bytes()).file
+    messages = {f".{file.package}.{message.name}": message for file in files for message in file.message_type}
+    return [
+        _method(file.package, service.name, method, messages)
+        for file in files
+        for service in file.service
+        for method in service.method
+    ]
+
+
+def path_pattern(template: str) -> str:
+    """The regular expression of a path template's paths, as RE2 reads it."""
+    spread = _VARIABLE.sub(lambda variable: variable[1] or "*", template)
+    pattern, end = "", 0
+    for wildcard in _WILDCARD.finditer(spread):
+        pattern += re.escape(spread[end : wildcard.start()]) + (".+" if wildcard[0] == "**" else "[^/]+")
+        end = wildcard.end()
+    return pattern + re.escape(spread[end:])
+
+
+def is_literal(template: str) -> bool:
+    """Whether the template has exactly one path."""
+    return "{" not in template and "*" not in template
+
+
+def precedence(template: str) -> tuple[bool, ...]:
+    """Sorts templates so that a literal segment wins over a variable one at its place."""
+    return tuple(not is_literal(segment) for segment in template.split("/"))
+
+
+def _method(
+    package: str, service: str, method: MethodDescriptorProto, messages: Mapping[str, DescriptorProto]
+) -> Method:
+    auth = method.options.Extensions[options_pb2.auth]
+    rule = method.options.Extensions[annotations_pb2.http]
+    return Method(
+        service=f"{package.split('.')[1]}-service",
+        grpc_service=f"{package}.{service}",
+        name=method.name,
+        token=Token.NONE if auth.public else Token.SERVICE if auth.services else Token.ACCESS,
+        read_only=method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        server_streaming=method.server_streaming,
+        bindings=tuple(
+            Binding(verb, template, _body_message(body, method.input_type, messages))
+            for verb, template, body in _rules(rule)
+        ),
+    )
+
+
+def _rules(rule: http_pb2.HttpRule) -> Iterator[tuple[str, str, str]]:
+    pattern = rule.WhichOneof("pattern")
+    if pattern == "custom":
+        yield rule.custom.kind, rule.custom.path, rule.body
+    elif pattern:
+        yield pattern.upper(), getattr(rule, pattern), rule.body
+    for additional in rule.additional_bindings:
+        yield from _rules(additional)
+
+
+def _body_message(body: str, request: str, messages: Mapping[str, DescriptorProto]) -> str | None:
+    if body == "*":
+        return request.removeprefix(".")
+    types = [field.type_name for field in messages[request].field if field.name == body]
+    return types[0].removeprefix(".") if types and types[0] in messages else None

@@ -1,0 +1,138 @@
+"""Envoy's HTTP filters, in the order a request meets them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adgateway import answers, routes, strictness
+from adgateway.contract import Method, Token
+from adgateway.settings import Settings
+
+MAX_BODY_BYTES = 1 << 20
+# Of an answer, before it is JSON: what gRPC servers and clients agree on by default.
+_MAX_ANSWER_BYTES = 4 << 20
+
+# How much longer than it says a token lives: the machines' clocks are synchronised, so only for what is on its way.
+_CLOCK_SKEW_SECONDS = 1
+# A rotated key is known after at most this long; auth-service publishes a key before it signs with it.
+_KEYS_CACHE = "30s"
+
+_TYPES = "type.googleapis.com/envoy.extensions.filters.http"
+
+# What Node's helmet sends by default.
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';"
+    "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
+    "style-src 'self' https: 'unsafe-inline';upgrade-insecure-requests",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "origin-agent-cluster": "?1",
+    "referrer-policy": "no-referrer",
+    "strict-transport-security": "max-age=31536000; includeSubDomains",
+    "x-content-type-options": "nosniff",
+    "x-dns-prefetch-control": "off",
+    "x-download-options": "noopen",
+    "x-frame-options": "SAMEORIGIN",
+    "x-permitted-cross-domain-policies": "none",
+    "x-xss-protection": "0",
+}
+
+_INTERNAL_HEADERS = (
+    "grpc-accept-encoding",
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "x-envoy-upstream-healthchecked-cluster",
+)
+
+
+def http_filters(settings: Settings, methods: Sequence[Method], health_clusters: Sequence[str]) -> list[dict[str, Any]]:
+    """The filters: a token is asked for before the body is read, and the body is whole before it is parsed."""
+    return [
+        _filter(routes.HEADERS, "header_mutation.v3.HeaderMutation", _headers()),
+        _filter(routes.CORS, "cors.v3.Cors", {}),
+        _filter("envoy.filters.http.health_check", "health_check.v3.HealthCheck", _health(health_clusters)),
+        _filter(routes.JWT, "jwt_authn.v3.JwtAuthentication", _tokens(settings)),
+        _filter("envoy.filters.http.buffer", "buffer.v3.Buffer", {"max_request_bytes": MAX_BODY_BYTES}),
+        _filter(routes.STRICTNESS, "lua.v3.Lua", _strictness(settings)),
+        _filter(routes.TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", _transcoding(settings, methods)),
+        _filter("envoy.filters.http.router", "router.v3.Router", {"suppress_envoy_headers": True}),
+    ]
+
+
+def _filter(name: str, kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": f"{_TYPES}.{kind}", **options}}
+
+
+def _headers() -> dict[str, Any]:
+    added = [
+        {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+        for key, value in SECURITY_HEADERS.items()
+    ]
+    return {"mutations": {"response_mutations": added + [{"remove": name} for name in _INTERNAL_HEADERS]}}
+
+
+def _health(health_clusters: Sequence[str]) -> dict[str, Any]:
+    return {
+        "pass_through_mode": False,
+        "headers": [{"name": ":path", "string_match": {"exact": answers.HEALTH_PATH}}],
+        # One healthy worker is enough for a service to be up.
+        "cluster_min_healthy_percentages": {name: {"value": 1} for name in health_clusters},
+    }
+
+
+def _tokens(settings: Settings) -> dict[str, Any]:
+    return {
+        "providers": {
+            Token.ACCESS.value: _provider("adplatform-auth")
+            | {
+                "remote_jwks": {
+                    "http_uri": {
+                        "uri": f"http://gateway:{settings.listen_port}/auth/jwks",
+                        "cluster": routes.SELF_CLUSTER,
+                        "timeout": "1s",
+                    },
+                    "cache_duration": _KEYS_CACHE,
+                    # The listener serves at once; the keys follow as soon as auth-service answers.
+                    "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+                }
+            },
+            Token.SERVICE.value: _provider("adplatform-services")
+            | {"local_jwks": {"inline_string": settings.service_keys}},
+        },
+        "requirement_map": {token.value: {"provider_name": token.value} for token in (Token.ACCESS, Token.SERVICE)},
+    }
+
+
+def _provider(issuer: str) -> dict[str, Any]:
+    return {
+        "issuer": issuer,
+        "audiences": ["adplatform"],
+        # Named, because the default also takes a token from the query string.
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": True,
+        "require_expiration": True,
+        "clock_skew_seconds": _CLOCK_SKEW_SECONDS,
+    }
+
+
+def _strictness(settings: Settings) -> dict[str, Any]:
+    return {"default_source_code": {"inline_string": strictness.script(Path(settings.descriptor_path))}}
+
+
+def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
+    return {
+        "proto_descriptor": settings.descriptor_path,
+        "services": sorted({method.grpc_service for method in methods if method.bindings}),
+        "convert_grpc_status": True,
+        # The routes are of the URLs; so a gRPC path from outside has none.
+        "match_incoming_request_route": True,
+        "request_validation_options": {
+            "reject_unknown_method": True,
+            "reject_unknown_query_parameters": True,
+            "reject_binding_body_field_collisions": True,
+        },
+        "print_options": {"always_print_primitive_fields": True},
+        "max_request_body_size": MAX_BODY_BYTES,
+        "max_response_body_size": _MAX_ANSWER_BYTES,
+    }

@@ -1,0 +1,175 @@
+"""Envoy's routes: one per HTTP binding of the contract, and a refusal of everything else."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from adgateway import contract
+from adgateway.contract import Binding, Method, Token
+
+JWT = "envoy.filters.http.jwt_authn"
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+STRICTNESS = "envoy.filters.http.lua"
+CORS = "envoy.filters.http.cors"
+HEADERS = "envoy.filters.http.header_mutation"
+TRACKING_CLUSTER = "pixel-http"
+SELF_CLUSTER = "gateway"
+
+TIMEOUT = "15s"
+# The service hears of a deadline a little before the gateway gives up, so that its own answer arrives.
+_DEADLINE = "14500m"
+# Streams live on, as long as something moves.
+_STREAM_IDLE = "300s"
+
+# Safe for every call: the service has not begun to work on a request that is retried for these.
+_NEVER_SENT = "connect-failure,refused-stream"
+_FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
+_DISABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+_UNTOUCHED = dict.fromkeys((JWT, STRICTNESS, TRANSCODER), _DISABLED)
+
+
+def route_config(methods: Sequence[Method], cors_origins: Sequence[str]) -> dict[str, Any]:
+    """Envoy's RouteConfiguration; a request that no binding takes never reaches a service."""
+    bound = sorted(
+        ((binding, method) for method in methods for binding in method.bindings),
+        key=lambda bound: contract.precedence(bound[0].template),
+    )
+    verbs: dict[str, list[str]] = defaultdict(list)
+    for binding, _ in bound:
+        verbs[binding.template].append(binding.verb)
+    return {
+        "name": "contract",
+        "virtual_hosts": [
+            {
+                "name": "all",
+                "domains": ["*"],
+                "typed_per_filter_config": {
+                    CORS: _cors([{"exact": origin} for origin in cors_origins]),
+                    JWT: _require(Token.ACCESS),
+                },
+                "routes": [
+                    *_tracking(),
+                    _native_grpc(),
+                    *(_bound(binding, method) for binding, method in bound),
+                    *(_other_verb(template, allowed) for template, allowed in verbs.items()),
+                    {"match": {"prefix": "/"}, **_refusal(404)},
+                ],
+            }
+        ],
+        # One address, the client's as the gateway knows it, instead of a list that the client began.
+        "request_headers_to_add": [_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
+    }
+
+
+def _bound(binding: Binding, method: Method) -> dict[str, Any]:
+    return {
+        "name": method.grpc_path,
+        "match": _match(binding.template) | {"headers": [_verb(binding.verb)]},
+        "metadata": {"filter_metadata": {STRICTNESS: {"message": binding.message} if binding.message else {}}},
+        "route": {"cluster": method.service, **_patience(method), "retry_policy": _retries(method)},
+        "request_headers_to_add": [] if method.server_streaming else [_header("grpc-timeout", _DEADLINE)],
+        "typed_per_filter_config": {JWT: _require(method.token)},
+    }
+
+
+def _native_grpc() -> dict[str, Any]:
+    """gRPC is not spoken to the outside. Envoy words every refusal of such a request in gRPC's way, so the gateway asks
+    itself once more, as for any unknown path, and passes that answer on."""
+    return {
+        "name": "native gRPC",
+        "match": {
+            "prefix": "/",
+            "headers": [{"name": "content-type", "string_match": {"prefix": "application/grpc", "ignore_case": True}}],
+        },
+        "route": {"cluster": SELF_CLUSTER, "timeout": TIMEOUT, "prefix_rewrite": "/grpc."},
+        "request_headers_to_add": [_header("content-type", "application/octet-stream")],
+        "typed_per_filter_config": _UNTOUCHED,
+    }
+
+
+def _tracking() -> Iterable[dict[str, Any]]:
+    """/track/ is answered by pixel-service's own HTTP server, for pages of every origin."""
+    for verb in ("GET", None):
+        yield {
+            "name": "/track/",
+            "match": {"prefix": "/track/"} | ({"headers": [_verb(verb)]} if verb else {}),
+            "route": {"cluster": TRACKING_CLUSTER, "timeout": TIMEOUT}
+            | ({"retry_policy": {"retry_on": "connect-failure", "num_retries": 1}} if verb else {}),
+            "typed_per_filter_config": {
+                **_UNTOUCHED,
+                CORS: _cors([{"safe_regex": {"regex": ".*"}}]),
+                HEADERS: {
+                    "@type": f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
+                    "mutations": {
+                        "response_mutations": [{"append": _header("cross-origin-resource-policy", "cross-origin")}]
+                    },
+                },
+            },
+        }
+
+
+def _other_verb(template: str, allowed: list[str]) -> dict[str, Any]:
+    return {
+        "match": _match(template),
+        **_refusal(405),
+        "response_headers_to_add": [_header("allow", ", ".join(sorted(allowed)))],
+    }
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    return {
+        "direct_response": {"status": status},
+        "typed_per_filter_config": _UNTOUCHED,
+    }
+
+
+def _match(template: str) -> dict[str, Any]:
+    if contract.is_literal(template):
+        return {"path": template}
+    return {"safe_regex": {"regex": contract.path_pattern(template)}}
+
+
+def _verb(verb: str) -> dict[str, Any]:
+    return {"name": ":method", "string_match": {"exact": verb}}
+
+
+def _header(key: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _require(token: Token) -> dict[str, Any]:
+    wanted = {"disabled": True} if token is Token.NONE else {"requirement_name": token.value}
+    return {"@type": f"{_FILTERS}.jwt_authn.v3.PerRouteConfig", **wanted}
+
+
+def _patience(method: Method) -> dict[str, Any]:
+    return {"timeout": "0s", "idle_timeout": _STREAM_IDLE} if method.server_streaming else {"timeout": TIMEOUT}
+
+
+def _retries(method: Method) -> dict[str, Any]:
+    again = method.read_only and not method.server_streaming
+    return {
+        "retry_on": f"{_NEVER_SENT},unavailable,reset" if again else _NEVER_SENT,
+        "num_retries": 1,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+        "retry_host_predicate": [
+            {
+                "name": "another-worker",
+                "typed_config": {
+                    "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
+                },
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+    }
+
+
+def _cors(origins: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "@type": f"{_FILTERS}.cors.v3.CorsPolicy",
+        "allow_origin_string_match": origins,
+        "allow_methods": "GET, POST, PUT, PATCH, DELETE",
+        "allow_headers": "authorization, content-type, idempotency-key, organization-id, x-api-key, x-request-id",
+        "expose_headers": "x-request-id, retry-after",
+        "max_age": "600",
+    }

@@ -1,0 +1,36 @@
+"""What the gateway's configuration depends on beside the contract."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One gateway: where it listens, what is behind it, whom it trusts."""
+
+    listen_port: int
+    admin_port: int
+    endpoints: Mapping[str, Sequence[Address]]
+    """Service name, such as auth-service, to its workers' gRPC addresses."""
+    pixel_http: Sequence[Address]
+    """Where pixel-service answers /track/ itself."""
+    service_keys: str
+    """JWKS (JSON) of the identities that may send service tokens."""
+    listen_host: str = "127.0.0.1"
+    cors_origins: Sequence[str] = ()
+    """Origins whose pages may call the API, such as https://app.example.com; /track/ is open to every origin."""
+    xff_num_trusted_hops: int = 0
+    """Proxies in front of the gateway whose X-Forwarded-For is believed."""
+    descriptor_path: str = field(default_factory=lambda: str(files("adplatform") / "gateway.pb"))
+    """The contract's descriptor set, as both this program and Envoy find it."""
+
+    def __post_init__(self) -> None:
+        if not Path(self.descriptor_path).is_file():
+            raise ValueError(f"descriptor_path: there is no file {self.descriptor_path}")
+        if not self.pixel_http:
+            raise ValueError("pixel_http: name at least one host and port")

@@ -1,0 +1,120 @@
+-- Refuses what the transcoder would drop in silence or pass on broken: fields that the contract does not have, and
+-- text that is no UTF-8. `messages` stands before this text: message -> JSON or contract name -> the field's message,
+-- or false. "*" is every key of a map. A message that is not in it is not looked into.
+
+local function refuse(handle, field, description)
+  local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
+  handle:respond(
+    {[":status"] = "400", ["content-type"] = "application/json"},
+    string.format(
+      '{"code":3,"message":"%s: %s","details":['
+        .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"INVALID_FIELD","domain":"adplatform",'
+        .. '"metadata":{}},{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":['
+        .. '{"field":"%s","description":"%s"}]}]}',
+      shown, description, shown, description
+    )
+  )
+end
+
+local function is_utf8(text)
+  local at = 1
+  while true do
+    at = text:find("[\128-\255]", at)
+    if not at then
+      return true
+    end
+    local a, b, c, d = text:byte(at, at + 3)
+    local function continues(byte, low, high)
+      return byte ~= nil and byte >= (low or 128) and byte <= (high or 191)
+    end
+    if a >= 194 and a <= 223 and continues(b) then
+      at = at + 2
+    elseif a >= 224 and a <= 239 and continues(b, a == 224 and 160, a == 237 and 159) and continues(c) then
+      at = at + 3
+    elseif a >= 240 and a <= 244 and continues(b, a == 240 and 144, a == 244 and 143) and continues(c) and continues(d) then
+      at = at + 4
+    else
+      return false
+    end
+  end
+end
+
+local function is_text(path)
+  local plain = path:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end)
+  return not plain:find("%z") and is_utf8(plain)
+end
+
+-- Answers the place behind the string whose opening quote is at `at`.
+local function behind_string(body, at)
+  local place = at + 1
+  while true do
+    place = body:find('["\\]', place)
+    if not place then
+      error("no end of string")
+    elseif body:byte(place) == 34 then
+      return place + 1
+    end
+    place = place + 2
+  end
+end
+
+local behind_value
+
+local function behind_object(body, at, message, path)
+  local fields = messages[message]
+  at = body:match("^%s*()", at + 1)
+  while body:sub(at, at) == '"' do
+    local behind = behind_string(body, at)
+    local key = body:sub(at + 1, behind - 2)
+    local of = nil
+    if fields then
+      of = fields[key]
+      if of == nil then
+        of = fields["*"]
+      end
+      if of == nil then
+        error({field = path .. key})
+      end
+    end
+    at = body:match("^%s*:%s*()", behind)
+    at = body:match("^%s*,?%s*()", behind_value(body, at, of, path .. key .. "."))
+  end
+  return body:match("^}()", at)
+end
+
+local function behind_array(body, at, message, path)
+  at = body:match("^%s*()", at + 1)
+  while at <= #body and body:sub(at, at) ~= "]" do
+    at = body:match("^%s*,?%s*()", behind_value(body, at, message, path))
+  end
+  return at + 1
+end
+
+function behind_value(body, at, message, path)
+  local first = body:sub(at, at)
+  if first == "{" then
+    return behind_object(body, at, message, path)
+  elseif first == "[" then
+    return behind_array(body, at, message, path)
+  elseif first == '"' then
+    return behind_string(body, at)
+  end
+  return body:match("^[%w.+-]+()", at)
+end
+
+function envoy_on_request(handle)
+  if not is_text(handle:headers():get(":path")) then
+    return refuse(handle, "path", "is not UTF-8 text")
+  end
+  local message = handle:metadata():get("message")
+  local buffer = message and handle:body()
+  if not buffer or buffer:length() == 0 then
+    return
+  end
+  local body = buffer:getBytes(0, buffer:length())
+  -- Broken JSON ends in an error without a field: the transcoder says better what is wrong with it.
+  local _, fault = pcall(behind_value, body, body:match("^%s*()"), message, "")
+  if type(fault) == "table" then
+    refuse(handle, fault.field, "there is no such field")
+  end
+end

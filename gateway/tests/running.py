@@ -1,0 +1,265 @@
+"""A real Envoy, and in-process servers behind it that answer every RPC of the contract."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from adgateway import contract
+from adgateway.configuration import Settings, render
+
+CONTRACT = contract.read(Path(str(files("adplatform") / "gateway.pb")))
+SERVICES = sorted({method.service for method in CONTRACT})
+ORIGIN = "http://localhost:3000"
+JWKS_PATH = "/adplatform.auth.v1.AuthService/GetJwks"
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as open_until_all_are_known:
+        sockets = [open_until_all_are_known.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """Polls until the condition is true, and answers what it answered."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.02)
+    return value
+
+
+class Tokens:
+    """The keys of auth-service and of the services' identities, and what they sign."""
+
+    def __init__(self) -> None:
+        self.access_keys = {"first": Ed25519PrivateKey.generate()}
+        self.service_keys = {"scheduler": Ed25519PrivateKey.generate()}
+
+    def access(self, kid: str = "first", key: Ed25519PrivateKey | None = None, **claims: Any) -> str:
+        return _sign("adplatform-auth", kid, key or self.access_keys[kid], {"sub": "someone"} | claims)
+
+    def service(self, **claims: Any) -> str:
+        return _sign("adplatform-services", "scheduler", self.service_keys["scheduler"], {"sub": "scheduler"} | claims)
+
+
+def _sign(issuer: str, kid: str, key: Ed25519PrivateKey, claims: Mapping[str, Any]) -> str:
+    now = int(time.time())
+    standard = {"iss": issuer, "aud": "adplatform", "iat": now, "exp": now + 300}
+    return jwt.encode(standard | claims, key, algorithm="EdDSA", headers={"kid": kid})
+
+
+def jwks(keys: Mapping[str, Ed25519PrivateKey]) -> str:
+    algorithm = jwt.algorithms.OKPAlgorithm
+    return json.dumps(
+        {"keys": [json.loads(algorithm.to_jwk(key.public_key())) | {"kid": kid} for kid, key in keys.items()]}
+    )
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+@dataclass
+class Call:
+    """What arrived at a service."""
+
+    path: str
+    body: bytes
+    metadata: dict[str, str | bytes]
+    seconds_left: float
+    service_port: int
+
+
+Answer = Message | Callable[[Call, grpc.ServicerContext], Message]
+
+
+@dataclass
+class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio's class is untyped
+    """A server that answers every RPC: with what `answers` says of its path, or with an empty message."""
+
+    port: int
+    answers: dict[str, Answer] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    _server: grpc.Server | None = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return grpc.unary_unary_rpc_method_handler(lambda body, context: self._answer(details, body, context))
+
+    def _answer(self, details: grpc.HandlerCallDetails, body: bytes, context: grpc.ServicerContext) -> bytes:
+        metadata = dict(details.invocation_metadata)
+        call = Call(details.method, body, metadata, context.time_remaining() or 0, self.port)
+        if call.path != JWKS_PATH:
+            self.calls.append(call)
+        answer = self.answers.get(call.path)
+        if callable(answer):
+            answer = answer(call, context)
+        return b"" if answer is None else answer.SerializeToString()
+
+    def reset(self) -> None:
+        self.calls.clear()
+        for path in set(self.answers) - {JWKS_PATH}:
+            del self.answers[path]
+
+    def start(self) -> None:
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        ready = health.HealthServicer()
+        ready.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(ready, self._server)
+        self._server.add_generic_rpc_handlers((self,))
+        self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.stop(None).wait()
+
+
+class Track:
+    """Stands for pixel-service's own HTTP server: answers what it received."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                body = self.rfile.read(int(self.headers.get("content-length", 0)))
+                received = {"path": self.path, "headers": dict(self.headers), "body": body.decode()}
+                answer = json.dumps(received).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            do_POST = do_GET  # noqa: N815 - http.server's name
+
+            def log_message(self, *_: Any) -> None:
+                """Says nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@dataclass
+class Gateway:
+    """A running Envoy and what is behind it."""
+
+    url: str
+    port: int
+    services: dict[str, Service]
+    second_worker: Service
+    tokens: Tokens
+    folder: Path
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "stdout").read_text().splitlines()]
+
+    @property
+    def calls(self) -> list[Call]:
+        return [call for service in (*self.services.values(), self.second_worker) for call in service.calls]
+
+
+def settings(tokens: Tokens, track_port: int) -> Settings:
+    """campaign-service has two workers."""
+    listen, admin, second, *ports = free_ports(3 + len(SERVICES))
+    endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, ports, strict=True)}
+    endpoints["campaign-service"].append(("127.0.0.1", second))
+    return Settings(
+        listen_port=listen,
+        admin_port=admin,
+        endpoints=endpoints,
+        pixel_http=[("127.0.0.1", track_port)],
+        service_keys=jwks(tokens.service_keys),
+        cors_origins=[ORIGIN],
+    )
+
+
+@contextmanager
+def gateway(tokens: Tokens, track_port: int, folder: Path) -> Iterator[Gateway]:
+    """Envoy first, then the services: none of them needs the other to start."""
+    chosen = settings(tokens, track_port)
+    services = {name: Service(addresses[0][1]) for name, addresses in chosen.endpoints.items()}
+    second = Service(chosen.endpoints["campaign-service"][1][1])
+    services["auth-service"].answers[JWKS_PATH] = lambda call, context: HttpBody(
+        content_type="application/json", data=jwks(tokens.access_keys).encode()
+    )
+    running = Gateway(f"http://127.0.0.1:{chosen.listen_port}", chosen.listen_port, services, second, tokens, folder)
+    with ExitStack() as stack:
+        stack.enter_context(envoy(chosen, folder))
+        for service in (*services.values(), second):
+            service.start()
+            stack.callback(service.stop)
+        until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
+        until(lambda: httpx.get(f"{running.url}/auth/profile", headers=bearer(tokens.access())).status_code == 200)
+        yield running
+
+
+@contextmanager
+def envoy(chosen: Settings, folder: Path) -> Iterator[None]:
+    configuration = folder / "envoy.json"
+    configuration.write_text(json.dumps(render(chosen)))
+    with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        process = subprocess.Popen(
+            [
+                *envoy_command(configuration),
+                "--concurrency",
+                "1",
+                "--log-level",
+                "warning",
+                "--file-flush-interval-msec",
+                "100",
+            ],
+            stdout=out,
+            stderr=err,
+        )
+        try:
+            until(lambda: process.poll() is not None or _listens(chosen.listen_port))
+            assert process.poll() is None, (folder / "stderr").read_text()
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+
+def envoy_command(configuration: Path) -> list[str]:
+    return [str(Path(sys.executable).with_name("envoy")), "-c", str(configuration), "--disable-hot-restart"]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def message_class(path: str, *, answer: bool = False) -> type[Message]:
+    """The class of an RPC's request or answer."""
+    service, method = path.removeprefix("/").split("/")
+    descriptor = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(method)
+    return message_factory.GetMessageClass(descriptor.output_type if answer else descriptor.input_type)
