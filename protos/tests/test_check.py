@@ -1,5 +1,6 @@
 """What check.py refuses, tried on a copy of the contract with a history of its own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ class Copy:
         path.write_text(text.replace(old, new))
 
     def check(self, base: str = "") -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BREAKING_BASE": base}
+        environment = {"PATH": os.environ["PATH"], "BREAKING_BASE": base}
         command = [sys.executable, "check.py"]
         return subprocess.run(
             command, cwd=self.protos, env=environment, check=False, capture_output=True, text=True, timeout=120
