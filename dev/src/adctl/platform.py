@@ -1,0 +1,244 @@
+"""Which processes the local platform is made of, what each is told and what it needs."""
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from adctl import probes
+from adctl.children import ChildError
+from adctl.embedded import envoy, postgres, valkey
+from adctl.keys import SCHEDULER, Keys
+from adctl.ports import LOOPBACK
+from adctl.process import Process
+from adctl.state import DATABASES, SANDBOXES, SERVICES, State, write_privately
+
+# Which other services a service calls.
+_CALLS = {
+    "campaign-service": ("auth-service", "payment-service", "publisher-service"),
+    "payment-service": ("auth-service",),
+    "publisher-service": ("auth-service", "payment-service"),
+    "analytics-service": ("auth-service", "campaign-service"),
+    "pixel-service": ("auth-service", "campaign-service"),
+    "auth-service": ("auth-service",),
+}
+# What a child sees of our own environment: no addresses, secrets or proxies that were meant for something else.
+_INHERITED = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+_INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "OTEL_", "SSL_CERT_")
+
+
+def inherited(environment: Mapping[str, str], state: State) -> dict[str, str]:
+    """Return the part of our environment that every child gets, and a mark by which it is known as ours."""
+    kept = {k: v for k, v in environment.items() if k in _INHERITED or k.startswith(_INHERITED_PREFIXES)}
+    return kept | {"ADPLATFORM_HOME": str(state.paths.home)}
+
+
+def processes(state: State) -> list[Process]:
+    """Return all processes of the platform; makes the keys that are missing."""
+    keys = Keys(state.paths.keys)
+    keys.make()
+    for folder in ("warehouse", "sandbox"):
+        (state.paths.data / folder).mkdir(mode=0o700, exist_ok=True)
+    services = [process for service in SERVICES for process in _service(state, keys, service)]
+    return [*_stores(state), *services, _admin(state, keys), _sandboxes(state, keys), *_front(state, keys)]
+
+
+def _stores(state: State) -> list[Process]:
+    cluster = postgres.Cluster(state.paths.data / "postgres")
+    postgres_port, valkey_port = state.ports["postgres"], state.ports["valkey"]
+    password = state.secrets["valkey"]
+    return [
+        Process(
+            name="postgres",
+            command=tuple(cluster.command(postgres_port)),
+            prepare=lambda: cluster.initialise(state.secrets["postgres"]),
+            ready=cluster.is_ready,
+            port=postgres_port,
+            stop_signal=postgres.STOP_SIGNAL,
+            identity=cluster.identity,
+            folder=Path("/"),
+        ),
+        Process(
+            name="valkey",
+            command=tuple(valkey.write_configuration(state.paths.data / "valkey", valkey_port, password)),
+            ready=lambda pid: valkey.is_ready(valkey_port, password),
+            port=valkey_port,
+        ),
+        Process(name="databases", needs=("postgres",), once=True, prepare=lambda: make_databases(state)),
+    ]
+
+
+def make_databases(state: State) -> None:
+    """Make each service's database and the role that owns it and nothing else; repeat it as often as you like."""
+    import psycopg
+    from psycopg import sql
+
+    with psycopg.connect(state.postgres_url(), autocommit=True, connect_timeout=10) as connection:
+        roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
+        databases = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        for role in DATABASES.values():
+            name, password = sql.Identifier(role), sql.Literal(state.secrets[f"postgres.{role}"])
+            verb = sql.SQL("ALTER" if role in roles else "CREATE")
+            connection.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
+            if role not in databases:
+                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+
+
+def _service(state: State, keys: Keys, service: str) -> list[Process]:
+    module = service.replace("-", "_")
+    environment = service_environment(state, keys, service)
+    port, http_port = state.ports[service], state.ports["pixel-service-http"]
+
+    def ready(pid: int) -> bool:
+        return probes.grpc_serving(port) and (service != "pixel-service" or probes.http_answers(http_port))
+
+    migrated = f"{service} migrate"
+    needs = (migrated, "valkey", "admin") if service == "auth-service" else (migrated, "valkey")
+    return [
+        Process(
+            name=migrated,
+            command=(sys.executable, "-m", module, "migrate"),
+            prepare=lambda: _require(f"{module}.__main__"),
+            needs=("databases",) if service in DATABASES else (),
+            environment=environment,
+            once=True,
+        ),
+        Process(
+            name=service,
+            command=(sys.executable, "-m", module),
+            needs=needs,
+            environment=environment,
+            ready=ready,
+            port=port,
+        ),
+    ]
+
+
+def service_environment(state: State, keys: Keys, service: str) -> dict[str, str]:
+    """Return what a service is told."""
+    environment = {
+        "GRPC_PORTS": str(state.ports[service]),
+        "BIND_HOST": LOOPBACK,
+        "METRICS_PORT": str(state.ports[f"{service}-metrics"]),
+        "REDIS_URL": state.redis_url(),
+        "SERVICE_KEY_FILE": str(keys.of(service)),
+        "SERVICE_KEYS_FILE": str(keys.jwks),
+    }
+    for called in _CALLS[service]:
+        name = called.removesuffix("-service").upper()
+        environment[f"{name}_TARGETS"] = f"{LOOPBACK}:{state.ports[called]}"
+    if service in DATABASES:
+        environment["DATABASE_URL"] = state.database_url(service)
+    return environment | _own_environment(state, keys).get(service, {})
+
+
+def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
+    return {
+        "auth-service": {"TOKEN_KEY_FILE": str(keys.token)},
+        "campaign-service": {
+            "TRAFFIC_ENGINE_URL": state.url("traffic-engine-sandbox"),
+            "TRAFFIC_ENGINE_TOKEN": state.secrets["trafficEngineToken"],
+        },
+        "payment-service": {
+            "STRIPE_API_KEY": state.secrets["stripeApiKey"],
+            "STRIPE_WEBHOOK_SECRET": state.stripe_webhook_secret,
+            "STRIPE_API_BASE": state.url("stripe-sandbox"),
+            "WISE_API_URL": state.url("wise-sandbox"),
+            "WISE_API_TOKEN": state.secrets["wiseApiToken"],
+            "WISE_PROFILE_ID": state.secrets["wiseProfileId"],
+            "WISE_WEBHOOK_KEY_FILE": str(keys.wise_public),
+        },
+        "analytics-service": {"WAREHOUSE_PATH": str(state.paths.data / "warehouse" / "warehouse.duckdb")},
+        "pixel-service": {
+            "HTTP_PORT": str(state.ports["pixel-service-http"]),
+            "PUBLIC_URL": state.gateway_url,
+            "CLICK_SIGNING_KEY": state.secrets["clickSigningKey"],
+        },
+    }
+
+
+def _admin(state: State, keys: Keys) -> Process:
+    account = {
+        "ADMIN_EMAIL": state.admin_email,
+        "ADMIN_PASSWORD": state.admin_password,
+        "ADMIN_NAME": "Platform Admin",
+    }
+    return Process(
+        name="admin",
+        command=(sys.executable, "-m", "auth_service", "create-admin"),
+        needs=("auth-service migrate",),
+        environment=service_environment(state, keys, "auth-service") | account,
+        once=True,
+    )
+
+
+def _sandboxes(state: State, keys: Keys) -> Process:
+    ports = [state.ports[name] for name in SANDBOXES]
+    return Process(
+        name="sandboxes",
+        command=(sys.executable, "-m", "adsandbox"),
+        prepare=lambda: _require("adsandbox.__main__"),
+        environment={
+            "STRIPE_SANDBOX_PORT": str(state.ports["stripe-sandbox"]),
+            "TRAFFIC_ENGINE_SANDBOX_PORT": str(state.ports["traffic-engine-sandbox"]),
+            "WISE_SANDBOX_PORT": str(state.ports["wise-sandbox"]),
+            "SANDBOX_STATE_DIR": str(state.paths.data / "sandbox"),
+            "GATEWAY_URL": state.gateway_url,
+            "STRIPE_API_KEY": state.secrets["stripeApiKey"],
+            "STRIPE_WEBHOOK_SECRET": state.stripe_webhook_secret,
+            "TRAFFIC_ENGINE_TOKEN": state.secrets["trafficEngineToken"],
+            "WISE_API_TOKEN": state.secrets["wiseApiToken"],
+            "WISE_PROFILE_ID": state.secrets["wiseProfileId"],
+            "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(keys.wise_private),
+        },
+        ready=lambda pid: all(probes.http_ok(port, "/sandbox/health") for port in ports),
+        port=ports[0],
+    )
+
+
+def _front(state: State, keys: Keys) -> list[Process]:
+    configuration = state.paths.run / "envoy.json"
+    admin_port = state.ports["gateway-admin"]
+    return [
+        Process(
+            name="gateway",
+            command=envoy.command(configuration),
+            prepare=lambda: write_privately(configuration, json.dumps(gateway_configuration(state, keys), indent=1)),
+            needs=SERVICES,
+            ready=lambda pid: envoy.is_ready(admin_port),
+            port=state.gateway_port,
+        ),
+        Process(
+            name="scheduler",
+            command=(sys.executable, "-m", "adctl.scheduler"),
+            needs=("gateway",),
+            environment={"GATEWAY_URL": state.gateway_url, "SERVICE_KEY_FILE": str(keys.of(SCHEDULER))},
+        ),
+    ]
+
+
+def gateway_configuration(state: State, keys: Keys) -> object:
+    """Return the gateway's configuration for the platform here."""
+    from adgateway.configuration import render
+    from adgateway.settings import Settings
+
+    return render(
+        Settings(
+            listen_port=state.gateway_port,
+            admin_port=state.ports["gateway-admin"],
+            endpoints={service: [(LOOPBACK, state.ports[service])] for service in SERVICES},
+            pixel_http=[(LOOPBACK, state.ports["pixel-service-http"])],
+            service_keys=keys.jwks.read_text(),
+        )
+    )
+
+
+def _require(module: str) -> None:
+    try:
+        found = find_spec(module) is not None
+    except ModuleNotFoundError:
+        found = False
+    if not found:
+        raise ChildError(f"there is no module {module} in this Python environment ({sys.prefix})")
