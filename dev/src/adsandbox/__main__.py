@@ -1,0 +1,90 @@
+"""Serves the sandboxes, each on its own loopback port, until SIGTERM or Ctrl-C."""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import uvicorn
+
+from adsandbox.sandbox import Sandbox
+from adsandbox.settings import Settings, SettingsError
+from adsandbox.stripe import stripe_sandbox
+from adsandbox.traffic_engine import traffic_engine_sandbox
+from adsandbox.wise import wise_sandbox
+
+_log = logging.getLogger("adsandbox")
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat()
+        line = {"time": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the process, which has three of them."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def serve(sandboxes: list[Sandbox]) -> None:
+    """Serves all of them, and stops all of them when one fails."""
+    servers = [
+        (_Server(uvicorn.Config(sandbox.app, log_config=None, access_log=False, lifespan="off")), _bind(sandbox))
+        for sandbox in sandboxes
+    ]
+
+    def stop() -> None:
+        for server, _ in servers:
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    ports = {sandbox.name: bound.getsockname()[1] for sandbox, (_, bound) in zip(sandboxes, servers, strict=True)}
+    _log.info("listening %s", json.dumps(ports))
+    async with asyncio.TaskGroup() as tasks:
+        beside = [tasks.create_task(work()) for sandbox in sandboxes for work in sandbox.background]
+        async with asyncio.TaskGroup() as serving:
+            for server, bound in servers:
+                serving.create_task(server.serve([bound]))
+        for task in beside:
+            task.cancel()
+    for sandbox in sandboxes:
+        sandbox.database.close()
+
+
+def _bind(sandbox: Sandbox) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", sandbox.port))
+    except OSError as error:
+        raise SettingsError(f"{sandbox.name}: port {sandbox.port} cannot be used: {error.strerror}") from error
+
+
+def main() -> None:
+    """Composes the sandboxes from the environment."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("httpx", "uvicorn"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        settings = Settings.read(os.environ)
+        asyncio.run(serve([make(settings) for make in (stripe_sandbox, traffic_engine_sandbox, wise_sandbox)]))
+    except SettingsError as error:
+        sys.exit(f"adsandbox: {error}")
+
+
+if __name__ == "__main__":
+    main()
