@@ -1,6 +1,7 @@
 """Events leave a database through its outbox: written with the change they tell of, published afterwards."""
 
 import threading
+import time
 from uuid import UUID
 
 from adplatform.events.v1 import events_pb2
@@ -24,7 +25,11 @@ _APPEND = Query(insert(_table).values(topic=bindparam("topic"), payload=bindpara
 _NEXT = Query(select(_table).order_by(_table.c.position).limit(_BATCH))
 _DELETE = Query(delete(_table).where(_table.c.position == bindparam("at")))
 
-_PAYLOADS = {field.message_type: field.name for field in events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields}
+_PAYLOADS = {
+    kind.full_name: field.name
+    for field in events_pb2.Event.DESCRIPTOR.oneofs_by_name["payload"].fields
+    if (kind := field.message_type)
+}
 
 _log = logger(__name__)
 
@@ -42,7 +47,7 @@ class Outbox:
         """Stores an `Event` with this payload; it is published once the transaction has taken effect."""
         event = events_pb2.Event(id=str(self._ids()), organization_id=str(organization_id), request_id=request_id.get())
         event.time.FromDatetime(self._clock.now())
-        getattr(event, _PAYLOADS[payload.DESCRIPTOR]).CopyFrom(payload)
+        getattr(event, _PAYLOADS[payload.DESCRIPTOR.full_name]).CopyFrom(payload)
         self.append_message(tx, event)
 
     def append_message(self, tx: Transaction, message: Message) -> None:
@@ -67,10 +72,16 @@ class Relay:
                     while alone and not stop.is_set():
                         self._appended.clear()
                         if self.publish_some() < _BATCH:
-                            self._appended.wait(_IDLE_S)
+                            self._wait(stop)
             except AppError as error:
                 _log.warning("outbox_relay_waits", error=error.message)
             stop.wait(_IDLE_S)
+
+    def _wait(self, stop: threading.Event) -> None:
+        """Until something is appended here, another process may have appended something, or it is time to stop."""
+        end = time.monotonic() + _IDLE_S
+        while time.monotonic() < end and not stop.is_set() and not self._appended.wait(0.05):
+            pass
 
     def publish_some(self) -> int:
         """Publishes up to a batch of the oldest; how many."""

@@ -98,6 +98,7 @@ def main(
     settings: Callable[[C], Settings],
     compose: Callable[[C], Worker],
     migrations: Sequence[tuple[str, str]] = (),
+    after_migrations: Callable[[str], None] | None = None,
     commands: dict[str, Callable[[Environment], None]] | None = None,
 ) -> None:
     """Runs the command that was given: none serves, `migrate` updates the tables, or one of the service's own."""
@@ -111,6 +112,8 @@ def main(
         elif command == "migrate":
             if migrations:
                 migrate(environment.text("DATABASE_URL"), *migrations)
+            if after_migrations:
+                after_migrations(environment.text("DATABASE_URL"))
         elif commands and command in commands:
             commands[command](environment)
         else:

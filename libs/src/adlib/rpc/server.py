@@ -122,7 +122,7 @@ class Server:
         generic = grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
         self._server.add_generic_rpc_handlers((generic,))
 
-    def _handler(self, method: MethodDescriptor, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+    def _handler(self, method: MethodDescriptor, servicer: object) -> "grpc.RpcMethodHandler[Any, Any]":
         who = rule(method)
         own: stages.Handler | None = getattr(servicer, method.name, None)
         if own is None:
@@ -134,7 +134,7 @@ class Server:
         return grpc.unary_unary_rpc_method_handler(
             _entry(method.full_name, handle),
             request_deserializer=request_class.FromString,
-            response_serializer=Message.SerializeToString,
+            response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
 
     def _spawn(self, name: str, run: Callable[[threading.Event], None]) -> None:

@@ -1,0 +1,27 @@
+"""AccessService of the contract."""
+
+from uuid import UUID
+
+from adplatform.auth.v1 import auth_pb2 as pb
+
+from adlib import permissions
+from adlib.identity import Person
+from adlib.rpc import Call
+from auth_service.access.service import AccessService
+
+
+class AccessServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, access: AccessService) -> None:
+        self._access = access
+
+    def GetAccess(self, request: pb.GetAccessRequest, _call: Call) -> pb.GetAccessResponse:
+        person = Person(UUID(request.user_id), UUID(request.session_id))
+        organization_id = UUID(request.organization_id) if request.organization_id else None
+        standing = self._access.access(person, organization_id)
+        return pb.GetAccessResponse(
+            member=standing.member,
+            organization_kind=pb.Organization.Kind.ValueType(standing.kind),
+            permissions=permissions.codes(standing.permissions),
+        )

@@ -1,0 +1,53 @@
+"""auth-service as it runs, on a database of its own."""
+
+from collections.abc import Iterator
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.db import migrate
+from adlib.rpc import Settings
+from adlib.service import Common
+from adlib.testing import Identities, running, stub_channel
+from auth_service.__main__ import MIGRATIONS, compose, seed_roles
+from auth_service.config import Config
+from auth_service.sessions.tokens import TokenSigner
+
+
+def _prepare(url: str) -> None:
+    migrate(url, *MIGRATIONS)
+    seed_roles(url)
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("auth", _prepare)
+
+
+@pytest.fixture
+def identities() -> Identities:
+    made = Identities()
+    made.service("campaign-service")
+    return made
+
+
+@pytest.fixture
+def config(database_url: str, redis_url: str, identities: Identities) -> Config:
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    common = Common(
+        rpc=Settings(service="auth-service", ports=[0]),
+        redis_url=redis_url,
+        auth_targets="",
+        identity=identities.service("auth-service"),
+        service_keys=identities.service_jwks(),
+    )
+    return Config(common=common, database_url=database_url, signer=TokenSigner(key.decode()))
+
+
+@pytest.fixture
+def channel(config: Config) -> Iterator[grpc.Channel]:
+    with running(compose(config)) as server, stub_channel(server) as channel:
+        yield channel

@@ -1,0 +1,131 @@
+"""Signing up, in and out, through the stub."""
+
+from uuid import UUID, uuid4
+
+import grpc
+import jwt
+import pytest
+from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.auth.v1 import auth_pb2_grpc
+from adplatform.options.v1.options_pb2 import Permission
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
+
+from adlib.testing import Identities, eventually
+
+
+@pytest.fixture
+def auth(channel: grpc.Channel) -> auth_pb2_grpc.AuthServiceStub:
+    return auth_pb2_grpc.AuthServiceStub(channel)
+
+
+def sign_up(auth: auth_pb2_grpc.AuthServiceStub, **changes: object) -> pb.SignUpResponse:
+    fields: dict[str, object] = {
+        "email": f"{uuid4().hex}@example.com",
+        "password": "correct horse",
+        "name": "Ada",
+        "organization_name": "Acme",
+    }
+    return auth.SignUp(pb.SignUpRequest(**{**fields, **changes}))
+
+
+def bearer(token: str) -> list[tuple[str, str]]:
+    return [("authorization", f"Bearer {token}")]
+
+
+def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    info = ErrorInfo()
+    for detail in rpc_status.from_call(error.value).details:
+        if detail.Unpack(info):
+            return info.reason
+    return ""
+
+
+def test_sign_up_makes_an_owner_who_cannot_approve(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    signed = sign_up(auth)
+    profile = auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(signed.access_token))
+    (membership,) = profile.memberships
+    assert membership.organization_id == signed.organization.id
+    assert membership.role == "owner"
+    assert Permission.CAMPAIGNS_START in membership.permissions
+    assert not {Permission.PAYMENTS_APPROVE, Permission.ADMIN_FULL} & set(membership.permissions)
+
+
+def test_publisher_signs_up_as_publisher(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    signed = sign_up(auth, organization_kind=pb.Organization.PUBLISHER)
+    profile = auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(signed.access_token))
+    assert profile.memberships[0].role == "publisher"
+    assert Permission.PUBLISHERS_PAYOUT in profile.memberships[0].permissions
+
+
+def test_nobody_signs_up_as_the_platform(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        sign_up(auth, organization_kind=pb.Organization.PLATFORM)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    bad = BadRequest()
+    assert any(detail.Unpack(bad) for detail in rpc_status.from_call(refused.value).details)
+    assert bad.field_violations[0].field == "organizationKind"
+
+
+def test_an_email_signs_up_once_in_whatever_case(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    sign_up(auth, email="ada@example.com")
+    with pytest.raises(grpc.RpcError) as refused:
+        sign_up(auth, email="ADA@example.com")
+    assert reason(refused) == "EMAIL_TAKEN"
+
+
+def test_unknown_email_and_wrong_password_look_the_same(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    sign_up(auth, email="ada@example.com")
+    answers = []
+    for email in ("ada@example.com", "nobody@example.com"):
+        with pytest.raises(grpc.RpcError) as refused:
+            auth.LogIn(pb.LogInRequest(email=email, password="wrong horse"))
+        answers.append((reason(refused), refused.value.details()))
+    assert answers[0] == answers[1] == ("CREDENTIALS_INVALID", "the e-mail or the password is wrong")
+
+
+def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    sign_up(auth, email="ada@example.com")
+    tokens = auth.LogIn(pb.LogInRequest(email="Ada@example.com", password="correct horse"))
+    fresh = auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=tokens.refresh_token))
+    assert auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(fresh.access_token)).user.name == "Ada"
+    for stolen in (tokens.refresh_token, fresh.refresh_token):
+        with pytest.raises(grpc.RpcError) as refused:
+            auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=stolen))
+        assert reason(refused) == "REFRESH_TOKEN_INVALID"
+    assert eventually(lambda: is_refused(auth, fresh.access_token), within_s=1.0)
+
+
+def test_an_access_token_stops_working_within_a_second_of_logging_out(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    signed = sign_up(auth)
+    assert not is_refused(auth, signed.access_token)
+    auth.LogOut(pb.LogOutRequest(), metadata=bearer(signed.access_token))
+    assert eventually(lambda: is_refused(auth, signed.access_token), within_s=1.0)
+
+
+def is_refused(auth: auth_pb2_grpc.AuthServiceStub, token: str) -> bool:
+    try:
+        auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(token))
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.UNAUTHENTICATED
+    return False
+
+
+def test_access_is_for_services_and_says_what_a_member_may(
+    auth: auth_pb2_grpc.AuthServiceStub, channel: grpc.Channel, identities: Identities
+) -> None:
+    access = auth_pb2_grpc.AccessServiceStub(channel)
+    signed = sign_up(auth)
+    claims = jwt.decode(signed.access_token, options={"verify_signature": False})
+    request = pb.GetAccessRequest(
+        user_id=claims["sub"], session_id=claims["sid"], organization_id=signed.organization.id
+    )
+    with pytest.raises(grpc.RpcError) as refused:
+        access.GetAccess(request, metadata=bearer(signed.access_token))
+    assert reason(refused) == "SERVICE_NOT_ALLOWED"
+    service = identities.service_headers("campaign-service")
+    answer = access.GetAccess(request, metadata=service)
+    assert answer.member
+    assert Permission.CAMPAIGNS_CREATE in answer.permissions
+    request.organization_id = str(UUID(int=7))
+    assert not access.GetAccess(request, metadata=service).member
