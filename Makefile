@@ -20,9 +20,9 @@ demo: venv ## run one advertiser's and one publisher's journey, and check every 
 lint: venv ## ruff, import contracts, buf, migrations, Dockerfiles
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
-	@$(VENV)/bin/lint-imports --no-timing
+	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) protos/check.py
-	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*[!k].sql
+	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*.sql
 	@$(VENV)/bin/hadolint */Dockerfile
 
 types: venv ## mypy, strict

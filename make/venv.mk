@@ -4,7 +4,7 @@
 VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 LOCAL := libs auth-service campaign-service payment-service publisher-service analytics-service pixel-service gateway dev
-PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto' -o -name '*.py' -not -path '*/tests/*')
+PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto') $(ROOT)/protos/generate.py $(ROOT)/protos/hatch_build.py
 
 $(VENV)/.locked: $(ROOT)/requirements/lock.txt
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'

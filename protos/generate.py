@@ -43,9 +43,7 @@ def _dependencies(work: Path) -> Path:
     wanted = [name for name in validate.dependency if name not in known]
     extra = work / "extra.pb"
     if wanted:
-        _protoc(
-            f"-I{files('grpc_tools') / '_proto'}", "--include_imports", f"--descriptor_set_out={extra}", *wanted
-        )
+        _protoc(f"-I{files('grpc_tools') / '_proto'}", "--include_imports", f"--descriptor_set_out={extra}", *wanted)
         descriptors.file.extend(
             file for file in FileDescriptorSet.FromString(extra.read_bytes()).file if file.name not in known
         )

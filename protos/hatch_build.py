@@ -12,6 +12,7 @@ class GenerateHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's
     """Puts what `generate.package` writes at the wheel's root."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generates into a temporary folder that the wheel is filled from."""
         root = Path(self.root)
         sys.path.insert(0, str(root))
         import generate
@@ -23,4 +24,5 @@ class GenerateHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's
             build_data["force_include"][str(target / name)] = name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Removes that folder."""
         self._work.cleanup()

@@ -18,6 +18,7 @@ def migrate(url: str, *sources: tuple[str, str]) -> list[str]:
     with psycopg.connect(url, autocommit=True) as lock:
         lock.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
         backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+        backend.execute("SET lock_timeout = '5s'")
         try:
             for package, folder in sources:
                 with as_file(files(package) / folder) as path:

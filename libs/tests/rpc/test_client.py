@@ -1,0 +1,78 @@
+"""Calls between services: identity, deadlines, and what is passed on of a refusal."""
+
+from collections.abc import Iterator
+
+import pytest
+from adplatform.campaign.v1 import campaign_pb2 as pb
+from adplatform.campaign.v1 import campaign_pb2_grpc
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+
+from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
+from adlib.errors import Remote as RemoteError
+from adlib.identity import ServiceIdentity
+from adlib.rpc import Call, Remote, Worker
+from adlib.rpc.stages import deadline
+from adlib.testing import FakeAccess, Identities, running
+
+DIRECTORY = pb.DESCRIPTOR.services_by_name["CampaignDirectoryService"]
+REQUEST = pb.LookUpCampaignRequest(
+    organization_id="0190a6a0-0000-7000-8000-000000000000", campaign_id="0190a6a0-0000-7000-8000-000000000001"
+)
+
+
+class CampaignNotFound(NotFound):
+    reason = ErrorReason.CAMPAIGN_NOT_FOUND
+
+
+class Directory:
+    """Knows no campaign."""
+
+    def LookUpCampaign(self, _request: pb.LookUpCampaignRequest, _call: Call) -> pb.LookUpCampaignResponse:
+        raise CampaignNotFound("there is no such campaign", campaignId="1")
+
+
+@pytest.fixture
+def identity() -> ServiceIdentity:
+    return IDENTITIES.service("pixel-service")
+
+
+IDENTITIES = Identities()
+IDENTITIES.service("pixel-service")
+IDENTITIES.service("payment-service")
+
+
+@pytest.fixture
+def target() -> Iterator[str]:
+    worker = Worker({DIRECTORY: Directory()}, IDENTITIES.verifier(), FakeAccess())
+    with running(worker) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+def look_up(remote: Remote) -> pb.LookUpCampaignResponse:
+    return remote.call(campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel).LookUpCampaign, REQUEST)
+
+
+def test_a_refusal_on_the_clients_account_is_passed_on(target: str, identity: ServiceIdentity) -> None:
+    with pytest.raises(RemoteError) as refused:
+        look_up(Remote("campaign-service", target, identity))
+    assert refused.value.reason == ErrorReason.CAMPAIGN_NOT_FOUND
+    assert refused.value.metadata == {"campaignId": "1"}
+
+
+def test_a_fault_of_ours_is_internal(target: str) -> None:
+    with pytest.raises(Internal):
+        look_up(Remote("campaign-service", target, IDENTITIES.service("payment-service")))
+
+
+def test_a_service_that_is_down_is_unavailable_and_named(identity: ServiceIdentity) -> None:
+    with pytest.raises(Unavailable, match="campaign-service does not answer"):
+        look_up(Remote("campaign-service", "127.0.0.1:1", identity))
+
+
+def test_no_call_is_made_when_the_callers_time_has_run_out(target: str, identity: ServiceIdentity) -> None:
+    token = deadline.set(0.0)
+    try:
+        with pytest.raises(DeadlineExceeded):
+            look_up(Remote("campaign-service", target, identity))
+    finally:
+        deadline.reset(token)

@@ -1,0 +1,177 @@
+"""What wraps every call: who may, what is valid, how errors look."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import grpc
+import pytest
+from adplatform.campaign.v1 import campaign_pb2, campaign_pb2_grpc
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+from adplatform.options.v1.options_pb2 import Permission
+from adplatform.pixel.v1 import pixel_pb2 as pb
+from adplatform.pixel.v1 import pixel_pb2_grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from grpc_status import rpc_status
+
+from adlib.errors import NotFound
+from adlib.rpc import Call, Server, Settings, Worker
+from adlib.rpc.contract import ContractError
+from adlib.testing import FakeAccess, Identities, running, stub_channel
+
+PIXELS = pb.DESCRIPTOR.services_by_name["PixelService"]
+DIRECTORY = campaign_pb2.DESCRIPTOR.services_by_name["CampaignDirectoryService"]
+
+
+class PixelNotFound(NotFound):
+    reason = ErrorReason.PIXEL_NOT_FOUND
+
+
+class Pixels:
+    """Answers with what the call told it."""
+
+    def CreatePixel(self, request: pb.CreatePixelRequest, call: Call) -> pb.Pixel:
+        return pb.Pixel(name=request.name, organization_id=str(call.caller.organization_id))
+
+    def ListPixels(self, _request: pb.ListPixelsRequest, _call: Call) -> pb.ListPixelsResponse:
+        raise ZeroDivisionError("secret detail")
+
+    def GetPixel(self, request: pb.GetPixelRequest, _call: Call) -> pb.Pixel:
+        raise PixelNotFound("there is no such pixel", pixelId=request.pixel_id)
+
+    def DeletePixel(self, _request: pb.DeletePixelRequest, _call: Call) -> pb.DeletePixelResponse:
+        return pb.DeletePixelResponse()
+
+
+class Directory:
+    """Answers services."""
+
+    def LookUpCampaign(
+        self, _request: campaign_pb2.LookUpCampaignRequest, call: Call
+    ) -> campaign_pb2.LookUpCampaignResponse:
+        return campaign_pb2.LookUpCampaignResponse(name=call.service)
+
+
+class World:
+    """A running server, and people and services that call it."""
+
+    def __init__(self) -> None:
+        self.identities = Identities()
+        for name in ("pixel-service", "payment-service"):
+            self.identities.service(name)
+        self.access = FakeAccess()
+        self.person = self.identities.person()
+        self.organization = uuid4()
+        self.access.grant(self.person, self.organization, 1, Permission.CAMPAIGNS_UPDATE, Permission.CAMPAIGNS_READ)
+        self.worker = Worker(
+            servicers={PIXELS: Pixels(), DIRECTORY: Directory()},
+            verifier=self.identities.verifier(),
+            access=self.access,
+        )
+
+    def headers(self) -> list[tuple[str, str]]:
+        return self.identities.headers(self.person, self.organization)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def channel(world: World) -> Iterator[grpc.Channel]:
+    with running(world.worker) as server, stub_channel(server) as channel:
+        yield channel
+
+
+@pytest.fixture
+def pixels(channel: grpc.Channel) -> pixel_pb2_grpc.PixelServiceStub:
+    return pixel_pb2_grpc.PixelServiceStub(channel)
+
+
+def refused(call: object, *arguments: object, **named: object) -> tuple[str, ErrorInfo, BadRequest, str]:
+    assert callable(call)
+    with pytest.raises(grpc.RpcError) as error:
+        call(*arguments, **named)
+    status = rpc_status.from_call(error.value)
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in status.details:
+        _ = detail.Unpack(info) or detail.Unpack(bad)
+    return error.value.code().name, info, bad, status.message
+
+
+GOOD = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home")
+
+
+def test_a_member_with_the_permission_gets_through(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    answer = pixels.CreatePixel(GOOD, metadata=world.headers())
+    assert answer.organization_id == str(world.organization)
+
+
+def test_nobody_else_does(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    people = world.identities
+    stranger, reader = people.person(), people.person()
+    world.access.grant(reader, world.organization, 1, Permission.CAMPAIGNS_READ)
+    cases = {
+        "TOKEN_MISSING": None,
+        "TOKEN_INVALID": [("authorization", "Bearer a.b.c")],
+        "NOT_A_MEMBER": people.headers(stranger, world.organization),
+        "PERMISSION_MISSING": people.headers(reader, world.organization),
+        "ORGANIZATION_ID_REQUIRED": people.headers(world.person),
+        "SERVICE_NOT_ALLOWED": people.service_headers("pixel-service"),
+    }
+    seen = {reason: refused(pixels.CreatePixel, GOOD, metadata=headers)[1].reason for reason, headers in cases.items()}
+    assert seen == {reason: reason for reason in cases}
+
+
+def test_permission_is_checked_before_the_request_is_looked_at(
+    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
+    _, info, _, _ = refused(pixels.CreatePixel, pb.CreatePixelRequest(), metadata=None)
+    assert info.reason == "TOKEN_MISSING"
+
+
+def test_an_internal_rpc_is_for_the_services_it_names(world: World, channel: grpc.Channel) -> None:
+    directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel)
+    request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(uuid4()))
+    answer = directory.LookUpCampaign(request, metadata=world.identities.service_headers("pixel-service"))
+    assert answer.name == "pixel-service"
+    for headers in (world.identities.service_headers("payment-service"), world.headers()):
+        assert refused(directory.LookUpCampaign, request, metadata=headers)[1].reason == "SERVICE_NOT_ALLOWED"
+
+
+def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    request = pb.CreatePixelRequest(campaign_id="7", name="home", goals=["ok", "Not OK"])
+    code, info, bad, message = refused(pixels.CreatePixel, request, metadata=world.headers())
+    assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+    assert [violation.field for violation in bad.field_violations] == ["campaignId", "goals[1]"]
+    assert message.startswith("campaignId")
+
+
+def test_an_error_carries_its_reason_and_metadata(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    wanted = str(uuid4())
+    code, info, _, _ = refused(pixels.GetPixel, pb.GetPixelRequest(pixel_id=wanted), metadata=world.headers())
+    assert (code, info.reason, info.domain) == ("NOT_FOUND", "PIXEL_NOT_FOUND", "adplatform")
+    assert info.metadata == {"pixelId": wanted}
+
+
+def test_the_unexpected_says_nothing(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    code, info, _, message = refused(pixels.ListPixels, pb.ListPixelsRequest(), metadata=world.headers())
+    assert (code, info.reason, message) == ("INTERNAL", "INTERNAL", "internal error")
+
+
+def test_a_contract_without_an_auth_option_does_not_start(world: World) -> None:
+    pool = descriptor_pool.DescriptorPool()
+    file = descriptor_pb2.FileDescriptorProto(name="open.proto", package="open", syntax="proto3")
+    file.message_type.add(name="M")
+    file.service.add(name="Open").method.add(name="Do", input_type=".open.M", output_type=".open.M")
+    pool.Add(file)
+    worker = Worker({pool.FindServiceByName("open.Open"): object()}, world.worker.verifier, world.access)
+    with pytest.raises(ContractError, match=r"open\.Open\.Do needs the option"):
+        Server(worker, Settings(service="test", ports=[0]), 0)
+
+
+def test_a_servicer_without_one_of_its_methods_does_not_start(world: World) -> None:
+    worker = Worker({PIXELS: Directory()}, world.worker.verifier, world.access)
+    with pytest.raises(ContractError, match="Directory does not implement"):
+        Server(worker, Settings(service="test", ports=[0]), 0)

@@ -1,0 +1,75 @@
+"""Access is cached, changes are seen within a second, and nothing is ever open."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from adlib import access
+from adlib.access import Access, CachedAccess
+from adlib.errors import TokenInvalid, Unavailable
+from adlib.identity import Person
+from adlib.service import connect_redis
+from adlib.testing import FakeAccess, Identities, eventually
+
+MEMBER = (1, 110_100)
+
+
+class CountedAccess(FakeAccess):
+    """Counts how often the source is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def access(self, person: Person, organization_id: UUID | None) -> Access:
+        self.asked += 1
+        return super().access(person, organization_id)
+
+
+def test_the_source_is_asked_once(redis_url: str) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    with connect_redis(redis_url) as shared:
+        cached, elsewhere = CachedAccess(source, shared), CachedAccess(source, shared)
+        assert cached.access(person, organization) == elsewhere.access(person, organization)
+        assert cached.access(person, organization).member
+    assert source.asked == 1
+
+
+def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: str) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    with connect_redis(redis_url) as shared:
+        cached = CachedAccess(source, shared)
+        cached.access(person, organization)
+        source.grant(person, organization, 1)
+        access.forget_permissions(shared, person.user_id, organization)
+        assert eventually(lambda: cached.access(person, organization).permissions == 0, within_s=1.0)
+        access.end_session(shared, person.session_id)
+
+        def has_ended() -> bool:
+            try:
+                cached.access(person, organization)
+            except TokenInvalid:
+                return True
+            return False
+
+        assert eventually(has_ended, within_s=1.0)
+
+
+def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    with connect_redis("redis://127.0.0.1:1/0") as nobody:
+        cached = CachedAccess(source, nobody)
+        assert cached.access(person, organization).member
+        assert not cached.access(Identities().person(), organization).member
+
+
+def test_without_redis_and_source_nobody_gets_in() -> None:
+    class Down:
+        def access(self, person: Person, organization_id: UUID | None) -> Access:
+            raise Unavailable("auth-service does not answer")
+
+    with connect_redis("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unavailable):
+        CachedAccess(Down(), nobody).access(Identities().person(), uuid4())

@@ -1,0 +1,103 @@
+"""The bus's contract: durable, at least once, one bad message never holds up the others."""
+
+from collections.abc import Iterator, Sequence
+from uuid import uuid4
+
+import pytest
+from redis import Redis
+
+from adlib.bus import Bus, Consumer, RedisBus
+from adlib.bus.redis_streams import dead_letters, stream
+from adlib.errors import Unavailable
+from adlib.service import connect_redis
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[Redis]:
+    with connect_redis(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def bus(client: Redis) -> Bus:
+    return RedisBus(client, stuck_after_ms=0, max_tries=3)
+
+
+@pytest.fixture
+def topic() -> str:
+    return f"test-{uuid4().hex}"
+
+
+def payloads(bus: Bus, topic: str, group: str, reader: str = "one") -> list[bytes]:
+    return [delivery.payload for delivery in bus.subscribe(topic, group, reader).receive(100, 10)]
+
+
+def test_every_group_gets_every_message_even_those_from_before_it(bus: Bus, topic: str) -> None:
+    bus.publish(topic, [b"1", b"2"])
+    assert payloads(bus, topic, "a") == [b"1", b"2"]
+    assert payloads(bus, topic, "b") == [b"1", b"2"]
+
+
+def test_what_a_dead_reader_did_not_acknowledge_goes_to_another(bus: Bus, topic: str) -> None:
+    bus.publish(topic, [b"1"])
+    assert payloads(bus, topic, "a", "dies") == [b"1"]
+    assert payloads(bus, topic, "a", "lives") == [b"1"]
+
+
+def test_an_acknowledged_message_is_not_received_again(bus: Bus, topic: str) -> None:
+    bus.publish(topic, [b"1"])
+    subscription = bus.subscribe(topic, "a", "one")
+    subscription.acknowledge(subscription.receive(10, 10))
+    assert payloads(bus, topic, "a") == []
+
+
+def test_a_bad_message_becomes_a_dead_letter_and_the_others_go_through(bus: Bus, client: Redis, topic: str) -> None:
+    handled: list[bytes] = []
+
+    def handle(batch: Sequence[bytes]) -> None:
+        if b"bad" in batch:
+            raise ValueError("cannot read it")
+        handled.extend(batch)
+
+    bus.publish(topic, [b"1", b"bad", b"2"])
+    consumer = Consumer(bus.subscribe(topic, "a", "one"), handle, wait_ms=10)
+    for _ in range(5):
+        consumer.work_once(10)
+    assert handled == [b"1", b"2"]
+    assert client.xlen(dead_letters(topic)) == 1
+    assert client.xpending(stream(topic), "a")["pending"] == 0
+
+
+def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(bus: Bus, client: Redis, topic: str) -> None:
+    down = [True]
+    handled: list[bytes] = []
+
+    def handle(batch: Sequence[bytes]) -> None:
+        if down[0]:
+            raise Unavailable("down")
+        handled.extend(batch)
+
+    bus.publish(topic, [b"1"])
+    consumer = Consumer(bus.subscribe(topic, "a", "one"), handle, wait_ms=10)
+    for _ in range(10):
+        with pytest.raises(Unavailable):
+            consumer.work_once(10)
+    down[0] = False
+    consumer.work_once(10)
+    assert handled == [b"1"]
+    assert client.xlen(dead_letters(topic)) == 0
+
+
+def test_a_message_is_let_go_once_all_groups_are_done_with_it(bus: Bus, client: Redis, topic: str) -> None:
+    first, second = bus.subscribe(topic, "a", "one"), bus.subscribe(topic, "b", "one")
+    first.receive(1, 10), second.receive(1, 10)
+    bus.publish(topic, [b"x" * 100] * 500)
+    first.acknowledge(first.receive(1000, 10))
+    assert client.xlen(stream(topic)) == 500
+    second.acknowledge(second.receive(1000, 10))
+    assert client.xlen(stream(topic)) < 500
+
+
+def test_a_bus_that_does_not_answer_is_unavailable() -> None:
+    with connect_redis("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unavailable):
+        RedisBus(nobody).publish("topic", [b"1"])

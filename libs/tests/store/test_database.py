@@ -1,0 +1,82 @@
+"""Transactions, and a server that goes away under them."""
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.db import Database, Query, UniqueViolated
+from adlib.errors import DeadlineExceeded, Internal
+
+numbers = Table("numbers", MetaData(), Column("n", Integer))
+ADD = Query(insert(numbers).values(n=bindparam("n")))
+ALL = Query(select(numbers.c.n).order_by(numbers.c.n).limit(100))
+
+
+def prepare(url: str) -> None:
+    db = Database(url)
+    with db.transaction() as tx:
+        tx.execute(Query(text("CREATE TABLE numbers (n integer PRIMARY KEY)")))
+    db.close()
+
+
+@pytest.fixture
+def db(fresh_database: FreshDatabase) -> Database:
+    return Database(fresh_database("numbers", prepare), max_connections=3)
+
+
+def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+    with pytest.raises(UniqueViolated, match="numbers_pkey"), db.transaction() as tx:
+        tx.execute(ADD, n=1)
+        tx.execute(ADD, n=1)
+    assert db.all(ALL) == []
+
+
+def test_a_savepoint_fails_alone(db: Database) -> None:
+    with db.transaction() as tx:
+        tx.execute(ADD, n=1)
+        with pytest.raises(UniqueViolated), tx.savepoint():
+            tx.execute(ADD, n=1)
+        tx.execute(ADD, n=2)
+    assert [row.n for row in db.all(ALL)] == [1, 2]
+
+
+def test_what_waits_for_the_commit_is_not_called_without_one(db: Database) -> None:
+    called: list[str] = []
+    with pytest.raises(ZeroDivisionError), db.transaction() as tx:
+        tx.after_commit.append(lambda: called.append("rolled back"))
+        _ = 1 // 0
+    with db.transaction() as tx:
+        tx.after_commit.append(lambda: called.append("committed"))
+    assert called == ["committed"]
+
+
+def test_connections_that_died_with_the_server_are_replaced_unseen(db: Database, postgres_server_url: str) -> None:
+    assert db.all(ALL) == []
+    admin = Database(postgres_server_url)
+    with admin.transaction() as tx:
+        tx.execute(Query(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'numbers%'")))
+    assert db.all(ALL) == []
+    with admin.transaction() as tx:
+        tx.execute(Query(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'numbers%'")))
+    with db.transaction() as tx:
+        tx.execute(ADD, n=1)
+    assert [row.n for row in db.all(ALL)] == [1]
+
+
+def test_sql_and_sqlstate_never_leave(db: Database) -> None:
+    with pytest.raises(Internal) as refused:
+        db.one(Query(text("SELECT missing FROM numbers")))
+    assert refused.value.message == "internal error"
+
+
+def test_a_statement_that_takes_too_long_is_ended(fresh_database: FreshDatabase) -> None:
+    db = Database(fresh_database("slow"), statement_timeout_ms=50)
+    with pytest.raises(DeadlineExceeded):
+        db.one(Query(text("SELECT pg_sleep(30)")))
+
+
+def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
+    with db.exclusive("work") as first, db.exclusive("work") as second, db.exclusive("other") as other:
+        assert (first, second, other) == (True, False, True)
+    with db.exclusive("work") as again:
+        assert again

@@ -1,0 +1,105 @@
+"""Outbox, inbox and idempotency: nothing is lost, nothing is done twice."""
+
+import threading
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from adplatform.auth.v1.auth_pb2 import LogInRequest, User
+from adplatform.events.v1.events_pb2 import Event, PublisherApproved
+
+from adctl.pytest_servers import FreshDatabase
+from adlib import inbox
+from adlib.bus import RedisBus
+from adlib.clock import FixedClock
+from adlib.db import Database, migrate
+from adlib.idempotency import KeyInvalid, KeyReused, Once
+from adlib.outbox import Outbox, Relay
+from adlib.service import connect_redis
+
+
+def prepare(url: str) -> None:
+    migrate(url, ("adlib", "migrations/outbox"), ("adlib", "migrations/inbox"), ("adlib", "migrations/idempotency"))
+
+
+@pytest.fixture
+def db(fresh_database: FreshDatabase) -> Database:
+    return Database(fresh_database("outbox", prepare))
+
+
+def test_an_event_is_published_once_its_change_is_committed(db: Database, redis_url: str) -> None:
+    bus = RedisBus(connect_redis(redis_url))
+    topic = f"publisher-{uuid4().hex}"
+    outbox = Outbox(topic, FixedClock(datetime(2026, 1, 2, tzinfo=UTC)))
+    relay = Relay(db, bus, outbox)
+    organization = uuid4()
+    with pytest.raises(ZeroDivisionError), db.transaction() as tx:
+        outbox.append(tx, organization, PublisherApproved(publisher_id="rolled back"))
+        _ = 1 // 0
+    with db.transaction() as tx:
+        outbox.append(tx, organization, PublisherApproved(publisher_id="1"))
+        outbox.append(tx, organization, PublisherApproved(publisher_id="2"))
+    assert relay.publish_some() == 2
+    assert relay.publish_some() == 0
+    events = [Event.FromString(one.payload) for one in bus.subscribe(topic, "g", "r").receive(10, 10)]
+    assert [event.publisher_approved.publisher_id for event in events] == ["1", "2"]
+    assert {event.organization_id for event in events} == {str(organization)}
+    assert len({event.id for event in events}) == 2
+
+
+def test_an_event_is_worked_on_once(db: Database) -> None:
+    event_id = uuid4()
+    with db.transaction() as tx:
+        assert inbox.first_time(tx, "projection", event_id)
+    with db.transaction() as tx:
+        assert not inbox.first_time(tx, "projection", event_id)
+        assert inbox.first_time(tx, "another", event_id)
+
+
+def once(key: str, password: str = "a") -> Once[str, User]:
+    request = LogInRequest(email="ada@example.com", password=password)
+    return Once(ORGANIZATION, "Create", key, request, lambda name: User(name=name), User)
+
+
+ORGANIZATION = uuid4()
+
+
+def test_a_repeat_gets_the_first_answer(db: Database) -> None:
+    with db.transaction() as tx:
+        assert once("k").replay(tx) is None
+        once("k").record(tx, "first")
+    with db.transaction() as tx:
+        assert once("k").replay(tx) == User(name="first")
+
+
+def test_another_body_is_refused(db: Database) -> None:
+    with db.transaction() as tx:
+        once("k").replay(tx)
+        once("k").record(tx, "first")
+    with pytest.raises(KeyReused), db.transaction() as tx:
+        once("k", password="b").replay(tx)
+
+
+@pytest.mark.parametrize("key", ["x" * 256, "tab\t", "é"])
+def test_a_bad_key_is_refused(key: str) -> None:
+    with pytest.raises(KeyInvalid):
+        once(key)
+
+
+def test_two_calls_at_once_do_it_once(db: Database) -> None:
+    done: list[str] = []
+    barrier = threading.Barrier(2)
+
+    def work(name: str) -> None:
+        barrier.wait()
+        with db.transaction() as tx:
+            if once("k").replay(tx) is None:
+                done.append(name)
+                once("k").record(tx, name)
+
+    threads = [threading.Thread(target=work, args=[name]) for name in ("a", "b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 1
