@@ -1,6 +1,7 @@
 """A real Envoy, and in-process servers behind it that answer every RPC of the contract."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -171,23 +172,34 @@ class Track:
 class Gateway:
     """A running Envoy and what is behind it."""
 
-    url: str
-    port: int
+    settings: Settings
     services: dict[str, Service]
     second_worker: Service
     tokens: Tokens
     folder: Path
 
     @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.listen_port}"
+
+    @property
+    def signed_in(self) -> dict[str, str]:
+        return bearer(self.tokens.access())
+
+    @property
     def log(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self.folder / "stdout").read_text().splitlines()]
+
+    def reset(self) -> None:
+        for service in (*self.services.values(), self.second_worker):
+            service.reset()
 
     @property
     def calls(self) -> list[Call]:
         return [call for service in (*self.services.values(), self.second_worker) for call in service.calls]
 
 
-def settings(tokens: Tokens, track_port: int) -> Settings:
+def settings(tokens: Tokens, track_port: int, **others: Any) -> Settings:
     """campaign-service has two workers."""
     listen, admin, second, *ports = free_ports(3 + len(SERVICES))
     endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, ports, strict=True)}
@@ -199,27 +211,33 @@ def settings(tokens: Tokens, track_port: int) -> Settings:
         pixel_http=[("127.0.0.1", track_port)],
         service_keys=jwks(tokens.service_keys),
         cors_origins=[ORIGIN],
+        **others,
     )
 
 
 @contextmanager
-def gateway(tokens: Tokens, track_port: int, folder: Path) -> Iterator[Gateway]:
+def gateway(folder: Path, **others: Any) -> Iterator[Gateway]:
     """Envoy first, then the services: none of them needs the other to start."""
-    chosen = settings(tokens, track_port)
+    tokens, track = Tokens(), Track()
+    chosen = settings(tokens, track.port, **others)
     services = {name: Service(addresses[0][1]) for name, addresses in chosen.endpoints.items()}
     second = Service(chosen.endpoints["campaign-service"][1][1])
     services["auth-service"].answers[JWKS_PATH] = lambda call, context: HttpBody(
         content_type="application/json", data=jwks(tokens.access_keys).encode()
     )
-    running = Gateway(f"http://127.0.0.1:{chosen.listen_port}", chosen.listen_port, services, second, tokens, folder)
     with ExitStack() as stack:
+        stack.callback(track.stop)
         stack.enter_context(envoy(chosen, folder))
         for service in (*services.values(), second):
             service.start()
             stack.callback(service.stop)
-        until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
-        until(lambda: httpx.get(f"{running.url}/auth/profile", headers=bearer(tokens.access())).status_code == 200)
-        yield running
+        yield Gateway(chosen, services, second, tokens, folder)
+
+
+def ready(running: Gateway) -> None:
+    """Waits until every service is up and a token is taken."""
+    until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
+    until(lambda: httpx.get(f"{running.url}/auth/profile", headers=running.signed_in).status_code == 200)
 
 
 @contextmanager
@@ -263,3 +281,24 @@ def message_class(path: str, *, answer: bool = False) -> type[Message]:
     service, method = path.removeprefix("/").split("/")
     descriptor = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(method)
     return message_factory.GetMessageClass(descriptor.output_type if answer else descriptor.input_type)
+
+
+def filled(template: str) -> str:
+    """A path of the template."""
+    return re.sub(r"\{[^}]*\}", "x1", template)
+
+
+def error_of(answer: httpx.Response) -> tuple[int, str]:
+    """The code and reason of an error, which has to have the shape that clients are promised."""
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"code", "message", "details"}
+    assert body["message"]
+    detail = body["details"][0]
+    assert detail == {
+        "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+        "reason": detail["reason"],
+        "domain": "adplatform",
+        "metadata": {},
+    }
+    return body["code"], detail["reason"]

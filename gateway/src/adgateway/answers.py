@@ -62,9 +62,11 @@ def _mapper(answer: _Answer, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _added(headers: Mapping[str, str]) -> list[dict[str, Any]]:
+    # Stays only where a request was refused before it got its id.
+    with_id = {"x-request-id": "%UNIQUE_ID%", **headers}
     return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        for key, value in headers.items()
+        for key, value in with_id.items()
     ]
 
 
@@ -104,6 +106,7 @@ def _all(*filters: dict[str, Any]) -> dict[str, Any]:
     return {"and_filter": {"filters": list(filters)}}
 
 
+_REFUSED_TOKEN = _details('.startsWith("jwt_authn_access_denied")')
 _NO_TOKEN = {"header_filter": {"header": {"name": "authorization", "present_match": True, "invert_match": True}}}
 
 # Envoy's own repeats the URL.
@@ -113,17 +116,19 @@ _CHALLENGE = {"www-authenticate": "Bearer"}
 _ANSWERS = (
     _Answer(_details(f' == "{_MISSING_KEYS}"'), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
     _Answer(
-        _all(_status(401), _NO_TOKEN),
+        _all(_REFUSED_TOKEN, _NO_TOKEN),
         16,
         "TOKEN_MISSING",
         "send a token: Authorization: Bearer <access token>",
         headers=_CHALLENGE,
     ),
+    # Envoy says 403 where the audience is another.
     _Answer(
-        _status(401),
+        _REFUSED_TOKEN,
         16,
         "TOKEN_INVALID",
         "the token is malformed, forged or expired; sign in again",
+        status=401,
         headers=_CHALLENGE,
     ),
     # The transcoder's own words name the field.

@@ -42,7 +42,7 @@ def _listener(settings: Settings, methods: list[contract.Method], health_cluster
     connections = {
         "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "gateway",
-        "route_config": routes.route_config(methods, settings.cors_origins),
+        "route_config": routes.route_config(settings, methods),
         "http_filters": filters.http_filters(settings, methods, health_clusters),
         "local_reply_config": answers.local_reply_config(filters.SECURITY_HEADERS),
         **_identity(settings),
@@ -136,7 +136,7 @@ def _access_log() -> dict[str, Any]:
             "log_format": {
                 "json_format": {
                     "time": "%START_TIME%",
-                    "requestId": "%REQ(x-request-id)%",
+                    "requestId": "%RESP(x-request-id)%",
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
                     "method": "%REQ(:method)%",
                     # Without the query: it can hold keys.

@@ -14,8 +14,6 @@ _MAX_ANSWER_BYTES = 4 << 20
 
 # How much longer than it says a token lives: the machines' clocks are synchronised, so only for what is on its way.
 _CLOCK_SKEW_SECONDS = 1
-# A rotated key is known after at most this long; auth-service publishes a key before it signs with it.
-_KEYS_CACHE = "30s"
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
@@ -92,7 +90,7 @@ def _tokens(settings: Settings) -> dict[str, Any]:
                         "cluster": routes.SELF_CLUSTER,
                         "timeout": "1s",
                     },
-                    "cache_duration": _KEYS_CACHE,
+                    "cache_duration": f"{settings.keys_cache_s}s",
                     # The listener serves at once; the keys follow as soon as auth-service answers.
                     "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
                 }
@@ -132,6 +130,8 @@ def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
             "reject_unknown_query_parameters": True,
             "reject_binding_body_field_collisions": True,
         },
+        # Browsers write a space in a query as a plus.
+        "query_param_unescape_plus": True,
         "print_options": {"always_print_primitive_fields": True},
         "max_request_body_size": MAX_BODY_BYTES,
         "max_response_body_size": _MAX_ANSWER_BYTES,

@@ -6,6 +6,7 @@ from typing import Any
 
 from adgateway import contract
 from adgateway.contract import Binding, Method, Token
+from adgateway.settings import Settings
 
 JWT = "envoy.filters.http.jwt_authn"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
@@ -15,9 +16,8 @@ HEADERS = "envoy.filters.http.header_mutation"
 TRACKING_CLUSTER = "pixel-http"
 SELF_CLUSTER = "gateway"
 
-TIMEOUT = "15s"
 # The service hears of a deadline a little before the gateway gives up, so that its own answer arrives.
-_DEADLINE = "14500m"
+_DEADLINE_MARGIN_MS = 500
 # Streams live on, as long as something moves.
 _STREAM_IDLE = "300s"
 
@@ -28,7 +28,7 @@ _DISABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", 
 _UNTOUCHED = dict.fromkeys((JWT, STRICTNESS, TRANSCODER), _DISABLED)
 
 
-def route_config(methods: Sequence[Method], cors_origins: Sequence[str]) -> dict[str, Any]:
+def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
     """Envoy's RouteConfiguration; a request that no binding takes never reaches a service."""
     bound = sorted(
         ((binding, method) for method in methods for binding in method.bindings),
@@ -44,13 +44,14 @@ def route_config(methods: Sequence[Method], cors_origins: Sequence[str]) -> dict
                 "name": "all",
                 "domains": ["*"],
                 "typed_per_filter_config": {
-                    CORS: _cors([{"exact": origin} for origin in cors_origins]),
+                    CORS: _cors([{"exact": origin} for origin in settings.cors_origins]),
                     JWT: _require(Token.ACCESS),
                 },
                 "routes": [
-                    *_tracking(),
-                    _native_grpc(),
-                    *(_bound(binding, method) for binding, method in bound),
+                    *_tracking(settings),
+                    _native_grpc(settings),
+                    _preflight(settings),
+                    *(_bound(settings, binding, method) for binding, method in bound),
                     *(_other_verb(template, allowed) for template, allowed in verbs.items()),
                     {"match": {"prefix": "/"}, **_refusal(404)},
                 ],
@@ -61,18 +62,18 @@ def route_config(methods: Sequence[Method], cors_origins: Sequence[str]) -> dict
     }
 
 
-def _bound(binding: Binding, method: Method) -> dict[str, Any]:
+def _bound(settings: Settings, binding: Binding, method: Method) -> dict[str, Any]:
     return {
         "name": method.grpc_path,
         "match": _match(binding.template) | {"headers": [_verb(binding.verb)]},
         "metadata": {"filter_metadata": {STRICTNESS: {"message": binding.message} if binding.message else {}}},
-        "route": {"cluster": method.service, **_patience(method), "retry_policy": _retries(method)},
-        "request_headers_to_add": [] if method.server_streaming else [_header("grpc-timeout", _DEADLINE)],
+        "route": {"cluster": method.service, **_patience(settings, method), "retry_policy": _retries(method)},
+        "request_headers_to_add": [] if method.server_streaming else [_deadline(settings)],
         "typed_per_filter_config": {JWT: _require(method.token)},
     }
 
 
-def _native_grpc() -> dict[str, Any]:
+def _native_grpc(settings: Settings) -> dict[str, Any]:
     """gRPC is not spoken to the outside. Envoy words every refusal of such a request in gRPC's way, so the gateway asks
     itself once more, as for any unknown path, and passes that answer on."""
     return {
@@ -81,19 +82,39 @@ def _native_grpc() -> dict[str, Any]:
             "prefix": "/",
             "headers": [{"name": "content-type", "string_match": {"prefix": "application/grpc", "ignore_case": True}}],
         },
-        "route": {"cluster": SELF_CLUSTER, "timeout": TIMEOUT, "prefix_rewrite": "/grpc."},
+        "route": {"cluster": SELF_CLUSTER, "timeout": _timeout(settings), "prefix_rewrite": "/grpc."},
         "request_headers_to_add": [_header("content-type", "application/octet-stream")],
         "typed_per_filter_config": _UNTOUCHED,
     }
 
 
-def _tracking() -> Iterable[dict[str, Any]]:
+def _preflight(settings: Settings) -> dict[str, Any]:
+    """The CORS filter answers these itself, though only where a route has a cluster."""
+    present = {"safe_regex": {"regex": ".+"}}
+    return {
+        "name": "preflight",
+        "match": {
+            "prefix": "/",
+            "headers": [
+                _verb("OPTIONS"),
+                {"name": "origin", "string_match": present},
+                {"name": "access-control-request-method", "string_match": present},
+            ],
+        },
+        # Should it ever pass one on, that one is a preflight no more and finds nothing.
+        "route": {"cluster": SELF_CLUSTER, "timeout": _timeout(settings), "prefix_rewrite": "/grpc."},
+        "request_headers_to_remove": ["origin"],
+        "typed_per_filter_config": _UNTOUCHED,
+    }
+
+
+def _tracking(settings: Settings) -> Iterable[dict[str, Any]]:
     """/track/ is answered by pixel-service's own HTTP server, for pages of every origin."""
     for verb in ("GET", None):
         yield {
             "name": "/track/",
             "match": {"prefix": "/track/"} | ({"headers": [_verb(verb)]} if verb else {}),
-            "route": {"cluster": TRACKING_CLUSTER, "timeout": TIMEOUT}
+            "route": {"cluster": TRACKING_CLUSTER, "timeout": _timeout(settings)}
             | ({"retry_policy": {"retry_on": "connect-failure", "num_retries": 1}} if verb else {}),
             "typed_per_filter_config": {
                 **_UNTOUCHED,
@@ -142,8 +163,18 @@ def _require(token: Token) -> dict[str, Any]:
     return {"@type": f"{_FILTERS}.jwt_authn.v3.PerRouteConfig", **wanted}
 
 
-def _patience(method: Method) -> dict[str, Any]:
-    return {"timeout": "0s", "idle_timeout": _STREAM_IDLE} if method.server_streaming else {"timeout": TIMEOUT}
+def _timeout(settings: Settings) -> str:
+    return f"{settings.timeout_ms / 1000:g}s"
+
+
+def _deadline(settings: Settings) -> dict[str, Any]:
+    return _header("grpc-timeout", f"{settings.timeout_ms - _DEADLINE_MARGIN_MS}m")
+
+
+def _patience(settings: Settings, method: Method) -> dict[str, Any]:
+    if method.server_streaming:
+        return {"timeout": "0s", "idle_timeout": _STREAM_IDLE}
+    return {"timeout": _timeout(settings)}
 
 
 def _retries(method: Method) -> dict[str, Any]:
@@ -168,6 +199,7 @@ def _cors(origins: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "@type": f"{_FILTERS}.cors.v3.CorsPolicy",
         "allow_origin_string_match": origins,
+        "forward_not_matching_preflights": False,
         "allow_methods": "GET, POST, PUT, PATCH, DELETE",
         "allow_headers": "authorization, content-type, idempotency-key, organization-id, x-api-key, x-request-id",
         "expose_headers": "x-request-id, retry-after",

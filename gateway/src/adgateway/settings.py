@@ -26,11 +26,17 @@ class Settings:
     """Origins whose pages may call the API, such as https://app.example.com; /track/ is open to every origin."""
     xff_num_trusted_hops: int = 0
     """Proxies in front of the gateway whose X-Forwarded-For is believed."""
+    timeout_ms: int = 15_000
+    """How long a service may take to answer."""
+    keys_cache_s: int = 10
+    """How long a new key of auth-service may stay unknown; auth-service publishes a key before it signs with it."""
     descriptor_path: str = field(default_factory=lambda: str(files("adplatform") / "gateway.pb"))
     """The contract's descriptor set, as both this program and Envoy find it."""
 
     def __post_init__(self) -> None:
         if not Path(self.descriptor_path).is_file():
             raise ValueError(f"descriptor_path: there is no file {self.descriptor_path}")
+        if self.timeout_ms < 1000:
+            raise ValueError("timeout_ms: at least 1000, so that a service can answer before the gateway gives up")
         if not self.pixel_http:
             raise ValueError("pixel_http: name at least one host and port")

@@ -1,0 +1,187 @@
+"""JSON in, gRPC inside, JSON out."""
+
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from adplatform.auth.v1 import auth_pb2
+from adplatform.campaign.v1 import campaign_pb2
+from adplatform.errors.v1 import errors_pb2
+from adplatform.payment.v1 import payment_pb2
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from .running import Call, Gateway, error_of, message_class
+
+CREATE = "/adplatform.campaign.v1.CampaignService/CreateCampaign"
+
+
+def test_zero_values_and_enums_are_printed(platform: Gateway, api: httpx.Client) -> None:
+    balance = api.get("/billing/balance", headers=platform.signed_in)
+    assert balance.json() == {"currencyCode": "", "availableMicros": "0", "heldMicros": "0", "spentMicros": "0"}
+    for worker in (platform.services["campaign-service"], platform.second_worker):
+        worker.answers[CREATE] = campaign_pb2.Campaign(state=campaign_pb2.Campaign.ACTIVE, budget_micros=5)
+    campaign = api.post("/campaigns", json={"name": "a"}, headers=platform.signed_in).json()
+    assert (campaign["state"], campaign["budgetMicros"], campaign["stateReasons"]) == ("ACTIVE", "5", [])
+
+
+def test_a_literal_path_wins_over_a_variable_one(platform: Gateway, api: httpx.Client) -> None:
+    for path, rpc in [
+        ("/publishers/balances", "PublisherService/ListBalances"),
+        ("/publishers/payout", "PublisherService/GetPublisher"),
+        ("/publishers/x1", "PublisherService/GetPublisher"),
+    ]:
+        platform.reset()
+        assert api.get(path, headers=platform.signed_in).status_code == 200
+        assert [call.path.removeprefix("/adplatform.publisher.v1.") for call in platform.calls] == [rpc]
+
+
+def test_a_post_needs_no_body(platform: Gateway, api: httpx.Client) -> None:
+    """Neither with a length of zero nor, as some clients do, without any length."""
+    path = "/campaigns/x1/start"
+    for content in (b"", b"{}", None):
+        assert api.post(path, content=content, headers=platform.signed_in).status_code == 200
+    request = api.build_request("POST", path, headers=platform.signed_in)
+    del request.headers["content-length"]
+    assert api.send(request).status_code == 200
+    assert {call.body for call in platform.calls} == {
+        campaign_pb2.StartCampaignRequest(campaign_id="x1").SerializeToString()
+    }
+
+
+def test_what_is_sent_arrives(platform: Gateway, api: httpx.Client) -> None:
+    name = '\u00c4\u20ac\U0001f600 \\" }{'
+    bid = {"model": "CPC", "priceMicros": 1}
+    body = {"name": name, "budgetMicros": "9007199254740993", "bid": bid, "target_url": "http://a"}
+    assert api.post("/campaigns", json=body, headers=platform.signed_in).status_code == 200
+    request = campaign_pb2.CreateCampaignRequest.FromString(platform.calls[0].body)
+    assert (request.name, request.budget_micros, request.target_url) == (name, 9007199254740993, "http://a")
+    assert request.bid.price_micros == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"nope": 1}, "nope"),
+        ({"bid": {"nope": 1}}, "bid.nope"),
+        ({"name": "a", "targeting": {"countries": ["DE"], "nope": {"deep": []}}}, "targeting.nope"),
+        ({"name": '"}{\\', 'x"y': 1}, "x?"),
+        ({"name": 5}, "name"),
+        ({"budgetMicros": "99999999999999999999"}, "budget_micros"),
+        ({"budgetMicros": "ten"}, "budget_micros"),
+        ({"budgetMicros": 1.5}, "budget_micros"),
+        ({"bid": {"model": "NONE_SUCH"}}, "bid.model"),
+        ({"startTime": "yesterday"}, "start_time"),
+    ],
+)
+def test_a_bad_field_is_400_and_named(platform: Gateway, api: httpx.Client, body: dict[str, Any], named: str) -> None:
+    answer = api.post("/campaigns", json=body, headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    assert named in answer.json()["message"]
+    assert platform.calls == []
+
+
+def test_an_unknown_field_is_told_as_the_services_tell_it(platform: Gateway, api: httpx.Client) -> None:
+    answer = api.post("/campaigns", json={"bid": {"nope": 1}}, headers=platform.signed_in)
+    assert answer.json()["details"][1] == {
+        "@type": "type.googleapis.com/google.rpc.BadRequest",
+        "fieldViolations": [{"field": "bid.nope", "description": "there is no such field"}],
+    }
+
+
+BROKEN = [
+    b"{",
+    b"{]",
+    b'{"name"}',
+    b'{"name":',
+    b'{"name":"a"} more',
+    b'{"name":"\\ud800"}',
+    b'{"name":"\xff"}',
+    b'{"name":\0}',
+    b'{"name":"' + b"\\" * 999,
+    b'{"bid":' * 100_000,
+    b"[" * 100_000,
+    b"[]",
+    b"null",
+    b'"text"',
+    b"\xff\xfe",
+    b"\0",
+]
+
+
+@pytest.mark.parametrize("body", BROKEN, ids=[str(body[:20]) for body in BROKEN])
+def test_a_broken_body_is_400(platform: Gateway, api: httpx.Client, body: bytes) -> None:
+    answer = api.post("/campaigns", content=body, headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize("query", ["nope=1", "pageSize=many", "pageSize=99999999999", "pageToken=%ff", "pageToken=%00"])
+def test_a_bad_query_is_400(platform: Gateway, api: httpx.Client, query: str) -> None:
+    answer = api.get(f"/campaigns?{query}", headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    assert platform.calls == []
+
+
+def test_a_query_in_any_script_arrives(platform: Gateway, api: httpx.Client) -> None:
+    for query in ("pageToken=%C3%84%E2%82%AC%F0%9F%98%80%20100%25", "page_token=%C3%84%E2%82%AC%F0%9F%98%80+100%25"):
+        platform.reset()
+        assert api.get(f"/campaigns?{query}", headers=platform.signed_in).status_code == 200
+        request = campaign_pb2.ListCampaignsRequest.FromString(platform.calls[0].body)
+        assert request.page_token == "\u00c4\u20ac\U0001f600 100%"
+
+
+def test_the_path_names_the_thing_whatever_the_body_says(platform: Gateway, api: httpx.Client) -> None:
+    for name in ("campaignId", "campaign_id"):
+        platform.reset()
+        answer = api.post("/campaigns/x1/pause", json={name: "another"}, headers=platform.signed_in)
+        ids = [campaign_pb2.PauseCampaignRequest.FromString(call.body).campaign_id for call in platform.calls]
+        assert (answer.status_code, ids) in [(200, ["x1"]), (400, [])]
+
+
+def test_a_webhook_arrives_byte_for_byte(platform: Gateway, api: httpx.Client) -> None:
+    raw = b' { "id" : "evt_1",\r\n "unknown": [1.50, null] }\0\xff\n'
+    for path, name in (("/webhooks/stripe", "stripe-signature"), ("/webhooks/wise", "x-signature-sha256")):
+        platform.reset()
+        signed = {name: "t=1,v1=abc/+=", "content-type": "application/json; charset=utf-8"}
+        assert api.post(path, content=raw, headers=signed).status_code == 200
+        (call,) = platform.calls
+        request = message_class(call.path).FromString(call.body)
+        assert (request.body.data, request.body.content_type) == (raw, signed["content-type"])
+        assert call.metadata[name] == signed[name]
+
+
+def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: httpx.Client) -> None:
+    def refuse(call: Call, context: grpc.ServicerContext) -> payment_pb2.Payment:
+        info = any_pb2.Any()
+        info.Pack(
+            error_details_pb2.ErrorInfo(
+                reason=errors_pb2.ErrorReason.Name(errors_pb2.PAYMENT_NOT_FOUND), domain="adplatform"
+            )
+        )
+        status = status_pb2.Status(code=5, message='there is no payment "x1"', details=[info])
+        context.abort_with_status(rpc_status.to_status(status))
+
+    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
+    answer = api.get("/payments/x1", headers=platform.signed_in)
+    assert answer.status_code == 404
+    assert answer.json()["message"] == 'there is no payment "x1"'
+    assert answer.json()["details"][0]["reason"] == "PAYMENT_NOT_FOUND"
+    assert not [name for name in answer.headers if name.startswith("grpc-")]
+
+
+def test_a_large_answer_arrives_whole(platform: Gateway, api: httpx.Client) -> None:
+    user = auth_pb2.User(id="x", name="n" * 3_000_000)
+    platform.services["auth-service"].answers["/adplatform.auth.v1.AuthService/GetProfile"] = auth_pb2.Profile(
+        user=user
+    )
+    answer = api.get("/auth/profile", headers=platform.signed_in)
+    assert answer.status_code == 200, answer.text[:300]
+    assert len(answer.json()["user"]["name"]) == 3_000_000
+
+
+def test_the_service_hears_the_deadline_and_not_the_clients(platform: Gateway, api: httpx.Client) -> None:
+    api.get("/auth/profile", headers=platform.signed_in | {"grpc-timeout": "1n"})
+    assert 10 < platform.calls[0].seconds_left < 15
