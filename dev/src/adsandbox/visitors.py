@@ -1,0 +1,221 @@
+"""Browsers and partners' servers: traffic through a campaign's public tracking URLs, each event counted once."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import uuid4
+
+import httpx
+
+AT_ONCE = 20
+MOST_TRIES = 4
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 2.0
+TIMEOUT_S = 15.0
+
+_BROWSERS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:142.0) Gecko/20100101 Firefox/142.0",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
+    "Safari/605.1.15",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Mobile Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
+    "Mobile/15E148 Safari/604.1",
+    "Mozilla/5.0 (iPad; CPU OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 "
+    "Mobile/15E148 Safari/604.1",
+)
+_LANGUAGES = ("en-US,en;q=0.9", "de-DE,de;q=0.9,en;q=0.7", "pl-PL,pl;q=0.9,en;q=0.6", "pt-BR,pt;q=0.9")
+_IMAGE = {
+    "Accept": "image/avif,image/webp,image/*;q=0.8,*/*;q=0.5",
+    "Sec-Fetch-Dest": "image",
+    "Sec-Fetch-Mode": "no-cors",
+}
+_PAGE = {
+    "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Upgrade-Insecure-Requests": "1",
+}
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where the traffic goes: the gateway's URL, the pixel, its postback key, and the zone it is shown in."""
+
+    gateway_url: str
+    pixel_id: str
+    postback_key: str
+    zone_id: str | None = None
+
+
+@dataclass
+class Tally:
+    """What was sent of one kind, and what came back."""
+
+    kind: str
+    sent: int = 0
+    accepted: int = 0
+    retried: int = 0
+    unexpected: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class TrafficReport:
+    """Each event once, however often it had to be asked for."""
+
+    impressions: Tally = field(default_factory=lambda: Tally("impressions"))
+    clicks: Tally = field(default_factory=lambda: Tally("clicks"))
+    conversions: Tally = field(default_factory=lambda: Tally("conversions"))
+    repeated_conversions: Tally = field(default_factory=lambda: Tally("conversions sent again"))
+    booking_error: str = ""
+
+    @property
+    def tallies(self) -> tuple[Tally, ...]:
+        """In the order in which they were sent."""
+        return self.impressions, self.clicks, self.conversions, self.repeated_conversions
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything was answered as it should be, and booked at the network."""
+        return not self.booking_error and all(tally.accepted == tally.sent for tally in self.tallies)
+
+
+async def visit(
+    tracked: Tracked, *, impressions: int, clicks: int, conversions: int, repeat_conversions: int = 0
+) -> TrafficReport:
+    """Sends the traffic; conversions take turns with the click ids that the clicks brought."""
+    report = TrafficReport()
+    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    async with httpx.AsyncClient(
+        base_url=tracked.gateway_url, timeout=TIMEOUT_S, limits=limits, trust_env=False
+    ) as client:
+        visitors = _Visitors(client, tracked)
+        await _each(impressions, lambda _: visitors.see(report.impressions))
+        await _each(clicks, lambda _: visitors.click(report.clicks))
+        if visitors.click_ids:
+            await _each(conversions, lambda number: visitors.convert(report.conversions, number, again=False))
+            repeats = min(repeat_conversions, conversions)
+            await _each(repeats, lambda number: visitors.convert(report.repeated_conversions, number, again=True))
+        elif conversions:
+            report.conversions.sent = conversions
+            report.conversions.unexpected["no click was accepted, so there is no click id"] = conversions
+    return report
+
+
+class _Visitors:
+    def __init__(self, client: httpx.AsyncClient, tracked: Tracked) -> None:
+        self._client = client
+        self._tracked = tracked
+        self._run = uuid4().hex
+        self._shown = f"?{urlencode({'zone': tracked.zone_id})}" if tracked.zone_id else ""
+        self.click_ids: list[str] = []
+
+    async def see(self, tally: Tally) -> None:
+        """A page with the ad on it loads the pixel."""
+        path = f"/track/pixel/{self._tracked.pixel_id}{self._shown}"
+        answer = await self._ask(tally, path, _browser(_IMAGE))
+        if answer is None:
+            return
+        if answer.status_code == 200 and answer.headers.get("content-type") == "image/gif":
+            tally.accepted += 1
+        else:
+            tally.unexpected[_described(answer)] += 1
+
+    async def click(self, tally: Tally) -> None:
+        """The ad is clicked; the browser would follow to the page that the click id is for."""
+        path = f"/track/click/{self._tracked.pixel_id}{self._shown}"
+        answer = await self._ask(tally, path, _browser(_PAGE))
+        if answer is None:
+            return
+        click_id = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("click_id", [""])[0]
+        if answer.status_code == 302 and click_id:
+            tally.accepted += 1
+            self.click_ids.append(click_id)
+        else:
+            tally.unexpected[_described(answer)] += 1
+
+    async def convert(self, tally: Tally, number: int, *, again: bool) -> None:
+        """A partner's server reports a conversion, for the first time or again with the same transaction id."""
+        query = {
+            "click_id": self.click_ids[number % len(self.click_ids)],
+            "goal": "conversion",
+            "txid": f"{self._run}-{number}",
+            "key": self._tracked.postback_key,
+        }
+        retried_before = tally.retried
+        headers = {"User-Agent": "PartnerServer/1.0", "Accept": "application/json"}
+        answer = await self._ask(tally, f"/track/s2s?{urlencode(query)}", headers, repeatable=True)
+        if answer is None:
+            return
+        duplicate = _duplicate(answer)
+        # A try whose answer was lost may have counted; then the next one rightly says duplicate.
+        if duplicate is again or (duplicate and tally.retried > retried_before):
+            tally.accepted += 1
+        else:
+            tally.unexpected[_described(answer)] += 1
+
+    async def _ask(
+        self, tally: Tally, path: str, headers: dict[str, str], *, repeatable: bool = False
+    ) -> httpx.Response | None:
+        """Asks once. Asks again only where that cannot count twice: the request never left, was turned away, or may be
+        repeated."""
+        tally.sent += 1
+        for attempt in range(MOST_TRIES):
+            last = attempt == MOST_TRIES - 1
+            try:
+                answer = await self._client.get(path, headers=headers)
+            except httpx.HTTPError as error:
+                never_left = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+                if last or not (never_left or repeatable):
+                    tally.unexpected[f"{type(error).__name__}: {error}"[:120]] += 1
+                    return None
+            else:
+                # The service says Retry-After when it did not take the event; a bare 503 may come after it was taken.
+                turned_away = answer.status_code in (429, 503) and "retry-after" in answer.headers
+                if last or not (turned_away or (repeatable and answer.status_code >= 500)):
+                    return answer
+            tally.retried += 1
+            await asyncio.sleep(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
+        return None
+
+
+async def _each(count: int, act: Callable[[int], Awaitable[None]]) -> None:
+    """Acts that many times, a bounded number of them at once."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for number in numbers:
+            await act(number)
+
+    await asyncio.gather(*(worker() for _ in range(min(AT_ONCE, count))))
+
+
+def _browser(headers: dict[str, str]) -> dict[str, str]:
+    return {
+        **headers,
+        "User-Agent": random.choice(_BROWSERS),
+        "Accept-Language": random.choice(_LANGUAGES),
+        "Referer": f"https://news.example/{random.randrange(1000)}",
+        "Sec-Fetch-Site": "cross-site",
+    }
+
+
+def _duplicate(answer: httpx.Response) -> bool | None:
+    """What a postback's answer says of it; None when it is no such answer."""
+    if answer.status_code != 200:
+        return None
+    try:
+        body = answer.json()
+    except ValueError:
+        return None
+    # JSON made from a contract may leave out what is false.
+    return body.get("duplicate", False) is True if isinstance(body, dict) and body.get("eventId") else None
+
+
+def _described(answer: httpx.Response) -> str:
+    text = answer.text[:80] if answer.headers.get("content-type", "").startswith(("application/json", "text/")) else ""
+    return f"{answer.status_code} {text}".strip()

@@ -1,0 +1,75 @@
+"""`adctl sandbox` as it is typed, against a platform folder that names the running sandboxes."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+from typer.testing import CliRunner
+
+from adctl.ports import free_port
+from adctl.sandbox_commands import app
+from adctl.state import prepare
+
+PROFILE = 4_000_001
+
+
+@pytest.fixture
+def run(sandboxes, tmp_path, monkeypatch):
+    state = prepare(tmp_path, free_port())
+    replace(state, ports={**state.ports, **sandboxes.ports}).save()
+    monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, [str(one) for one in arguments])
+
+
+def _payment(sandboxes):
+    payment_id = str(uuid4())
+    parameters = {"amount": 50_000, "currency": "usd", "metadata": {"payment_id": payment_id}}
+    sandboxes.stripe_client.v1.payment_intents.create(parameters)
+    return payment_id
+
+
+def test_payment_can_be_declined_and_then_paid(run, sandboxes):
+    payment_id = _payment(sandboxes)
+    assert "is declined" in run("stripe", "pay", payment_id, "--outcome", "decline").output
+    assert "is paid" in run("stripe", "pay", payment_id).output
+    assert "succeeded already" in str(run("stripe", "pay", payment_id).exception)
+
+
+def test_payout_is_found_by_its_own_id_and_bounces(run, sandboxes, receiver):
+    wise, payout_id = sandboxes.wise, str(uuid4())
+    quote = wise.post(
+        f"/v3/profiles/{PROFILE}/quotes", json={"sourceCurrency": "USD", "targetCurrency": "USD", "targetAmount": 1}
+    ).json()
+    details = {"abartn": "021000021", "accountNumber": "12345678"}
+    holder = {"profile": PROFILE, "accountHolderName": "Ada Zone", "currency": "USD", "type": "aba", "details": details}
+    account = wise.post("/v1/accounts", json=holder).json()
+    body = {"targetAccount": account["id"], "quoteUuid": quote["id"], "customerTransactionId": payout_id}
+    transfer = wise.post("/v1/transfers", json=body).json()
+    assert "not funded" in str(run("wise", "bounce", payout_id).exception)
+    wise.post(f"/v3/profiles/{PROFILE}/transfers/{transfer['id']}/payments", json={"type": "BALANCE"})
+    assert f"transfer {transfer['id']} bounces" in run("wise", "bounce", payout_id).output
+    receiver.about(f'"id": {transfer["id"]}', 8)
+
+
+def test_behaviour_is_set_shown_and_reset(run):
+    assert "fail_next=2\n" in run("behaviour", "traffic-engine", "fail_next=2", "status=429").output
+    assert "status=429\n" in run("behaviour", "traffic-engine").output
+    assert "status=503\n" in run("behaviour", "traffic-engine", "--reset").output
+    assert "sulk is not a behaviour" in str(run("behaviour", "wise", "sulk=true").exception)
+    assert "KEY=VALUE" in str(run("behaviour", "wise", "sulk").exception)
+
+
+def test_bad_values_are_refused_before_anything_is_asked(run):
+    assert run("stripe", "pay", "not-an-id").exit_code == 2
+    assert run("traffic", uuid4(), "--impressions", -1).exit_code == 2
+    assert run("behaviour", "paypal").exit_code == 2
+
+
+def test_platform_that_was_never_started_is_said_to_be_so(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path / "other"))
+    assert "adctl up" in str(run("behaviour", "stripe").exception)
+
+
+def test_services_without_tables_are_said_to_be_down(run):
+    assert "is the platform up?" in str(run("traffic", uuid4(), "--impressions", 1).exception)
