@@ -1,0 +1,273 @@
+"""The platform's main story, told through its public API: an advertiser's money becomes a publisher's.
+
+`adctl demo` shows it and a test runs it; each step checks the figures that come back.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import grpc
+from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
+
+from adctl import jobs, sandbox_commands
+from adctl.client import Client, Refused
+from adctl.keys import OPERATOR, Keys
+from adctl.state import State
+from adlib.identity import ServiceIdentity, private_key
+
+_MICROS = 1_000_000
+_PASSWORD = "correct horse battery staple"  # noqa: S105 - of a person who exists only in this story
+_WITHIN_S = 5.0
+_BANK_WITHIN_S = 15.0
+
+_DEPOSIT = 500 * _MICROS
+_BUDGET = 100 * _MICROS
+_CPM = 5 * _MICROS
+_FIRST = {"impressions": 1_000, "clicks": 50, "conversions": 5}
+_IN_ZONE = {"impressions": 2_000, "clicks": 20, "conversions": 2}
+
+
+class StepFailed(Exception):
+    """A figure is wrong; the text says which."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what happens, and how to make it happen; it answers what came back, a line each."""
+
+    title: str
+    run: Callable[[], list[str]]
+
+
+def money(micros: int | str) -> str:
+    """An amount as people write it."""
+    return f"{int(micros) / _MICROS:,.2f}"
+
+
+def expect(what: str, found: object, wanted: object) -> None:
+    """StepFailed unless the figure is right."""
+    if found != wanted:
+        raise StepFailed(f"{what} is {found!r}; it should be {wanted!r}")
+
+
+def eventually(what: str, probe: Callable[[], object], wanted: object, within_s: float = _WITHIN_S) -> float:
+    """Asks until the figure is right; after how many seconds it was. StepFailed where it is not in time."""
+    began = time.monotonic()
+    while (found := probe()) != wanted:
+        if time.monotonic() - began > within_s:
+            raise StepFailed(f"{what} is {found!r} after {within_s:.0f} s; it should be {wanted!r}")
+        time.sleep(0.1)
+    return time.monotonic() - began
+
+
+class Journey:
+    """The story's people, and what they have made so far."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._tag = uuid4().hex[:8]
+        self.advertiser = Client(state.gateway_url)
+        self.publisher = Client(state.gateway_url)
+        self.admin = Client(state.gateway_url)
+        self.campaign_id = ""
+        self.pixel_id = ""
+        self.publisher_id = ""
+        self.zone_id = ""
+        self.payout_id = ""
+
+    def steps(self) -> Iterator[Step]:
+        """The steps, in order."""
+        yield Step("an advertiser signs up and signs in", self.sign_up)
+        yield Step("500.00 are paid by card, and Stripe's signed webhook credits the wallet", self.deposit)
+        yield Step("a campaign is made and started: 100.00 are held", self.start_campaign)
+        yield Step("1,000 impressions, 50 clicks and 5 conversions are tracked exactly", self.track)
+        yield Step("the network's spend is taken from the hold, and twice is once", self.sync)
+        yield Step("a publisher signs up and is approved", self.approve_publisher)
+        yield Step("traffic in the publisher's zone earns it 70 % of the spend", self.earn)
+        yield Step("a payout is asked for, approved by somebody else, and paid by bank transfer", self.pay_out)
+        yield Step("the ledger sums to zero", self.verify)
+
+    def sign_up(self) -> list[str]:
+        """Signs up, signs in, looks at the profile."""
+        email = f"ada-{self._tag}@example.com"
+        self.advertiser.sign_up(email=email, password=_PASSWORD, name="Ada", organizationName="Acme")
+        (membership,) = self.advertiser.log_in(email, _PASSWORD)["memberships"]
+        expect("the role", membership["role"], "owner")
+        return [f"{email} is {membership['role']} of {membership['organizationName']}"]
+
+    def deposit(self) -> list[str]:
+        """Opens a payment, pays at the sandbox, waits for the wallet."""
+        created = self.advertiser.post(
+            "/payments/create",
+            {"amountMicros": str(_DEPOSIT), "currencyCode": "USD", "provider": "STRIPE"},
+            idempotency_key=f"deposit-{self._tag}",
+        )
+        payment_id = created["payment"]["id"]
+        expect("the payment's state", created["payment"]["state"], "PENDING")
+        expect("that a client secret came", bool(created["stripe"]["clientSecret"]), True)
+        sandbox_commands.pay_intent(self._state, payment_id)
+        took = eventually("the available balance", partial(self._balance, "availableMicros"), _DEPOSIT)
+        paid = self.advertiser.get(f"/payments/{payment_id}")
+        expect("the payment's state", paid["state"], "SUCCEEDED")
+        return [f"payment {payment_id} is {paid['state']}", f"available {money(_DEPOSIT)} USD after {took:.1f} s"]
+
+    def start_campaign(self) -> list[str]:
+        """Makes a campaign and starts it, once too often."""
+        campaign = self.advertiser.post(
+            "/campaigns",
+            {
+                "name": f"Spring {self._tag}",
+                "budgetMicros": str(_BUDGET),
+                "targetUrl": "https://shop.example.com/spring?from=ads",
+                "bid": {"model": "CPM", "priceMicros": str(_CPM)},
+            },
+            idempotency_key=f"campaign-{self._tag}",
+        )
+        expect("the new campaign's state", campaign["state"], "DRAFT")
+        self.campaign_id = campaign["id"]
+        for _ in range(2):
+            started = self.advertiser.post(f"/campaigns/{self.campaign_id}/start")
+            expect("the started campaign's state", started["state"], "ACTIVE")
+        expect("the held balance", self._balance("heldMicros"), _BUDGET)
+        expect("the available balance", self._balance("availableMicros"), _DEPOSIT - _BUDGET)
+        return [f"campaign {self.campaign_id} is {started['state']}", f"held {money(_BUDGET)}"]
+
+    def track(self) -> list[str]:
+        """Makes a pixel, sends traffic, waits for the exact figures."""
+        pixel = self.advertiser.post("/pixels", {"campaignId": self.campaign_id, "name": "shop"})
+        self.pixel_id = pixel["id"]
+        self._send(_FIRST, repeat_conversions=1)
+        took = eventually("the campaign's analytics", self._tracked, _FIRST)
+        return [f"pixel {self.pixel_id}", f"{_FIRST} after {took:.1f} s; a repeated conversion was counted once"]
+
+    def sync(self) -> list[str]:
+        """Runs the sync twice."""
+        spend = _FIRST["impressions"] * _CPM // 1000
+        for _ in range(2):
+            self._run_job("sync-stats")
+            expect("the spent balance", self._balance("spentMicros"), spend)
+            expect("the held balance", self._balance("heldMicros"), _BUDGET - spend)
+        stats = self.advertiser.get(f"/campaigns/{self.campaign_id}/stats")["total"]
+        expect("the network's impressions", int(stats["impressions"]), _FIRST["impressions"])
+        eventually("the spend in analytics", partial(self._analytics, "spendMicros"), spend)
+        return [f"spent {money(spend)}, held {money(_BUDGET - spend)}"]
+
+    def approve_publisher(self) -> list[str]:
+        """Registers a publisher, lets the platform's admin approve it, adds a site and a zone."""
+        email = f"grace-{self._tag}@example.com"
+        self.publisher.sign_up(
+            email=email, password=_PASSWORD, name="Grace", organizationName="Gazette", organizationKind="PUBLISHER"
+        )
+        made = self.publisher.post("/publishers", {"name": "Gazette", "email": email})
+        self.publisher_id = made["id"]
+        expect("the new publisher's state", made["state"], "PENDING")
+        self._expect_refusal(self.publisher, f"/publishers/{self.publisher_id}/approve", 403)
+        self.admin.log_in(self._state.admin_email, self._state.admin_password)
+        approved = self.admin.post(f"/publishers/{self.publisher_id}/approve")
+        expect("the publisher's state", approved["state"], "APPROVED")
+        site = self.publisher.post(
+            f"/publishers/{self.publisher_id}/sites", {"name": "Gazette", "url": "https://gazette.example.com"}
+        )
+        zone = self.publisher.post(
+            f"/publishers/{self.publisher_id}/zones",
+            {"siteId": site["id"], "name": "Front page", "width": 300, "height": 250},
+        )
+        self.zone_id = zone["id"]
+        return [f"publisher {self.publisher_id} is {approved['state']}", f"zone {self.zone_id}"]
+
+    def earn(self) -> list[str]:
+        """Sends traffic in the zone, syncs, looks at what was earned."""
+        before = self._balance("spentMicros")
+        self._send(_IN_ZONE, zone_id=self.zone_id)
+        self._run_job("sync-stats")
+        spend = _IN_ZONE["impressions"] * _CPM // 1000
+        expect("the spend in the zone", self._balance("spentMicros") - before, spend)
+        share = spend * 70 // 100
+        expect("the publisher's balance", self._publisher_balance(), (0, share, 0))
+        everything = {key: _FIRST[key] + _IN_ZONE[key] for key in _FIRST}
+        eventually("the campaign's analytics", self._tracked, everything)
+        return [f"{money(spend)} were spent in the zone; the publisher earned {money(share)}"]
+
+    def pay_out(self) -> list[str]:
+        """Asks for all of it; staff approve; the bank pays."""
+        share = self._publisher_balance()[1]
+        payout = self.publisher.post(
+            "/publishers/payout",
+            {
+                "publisherId": self.publisher_id,
+                "amountMicros": str(share),
+                "currencyCode": "USD",
+                "destination": {
+                    "accountHolderName": "Grace Hopper",
+                    "unitedStates": {"routingNumber": "021000021", "accountNumber": "123456789"},
+                },
+            },
+            idempotency_key=f"payout-{self._tag}",
+        )
+        self.payout_id = payout["id"]
+        expect("the payout's state", payout["state"], "PENDING_APPROVAL")
+        expect("the publisher's balance", self._publisher_balance(), (share, 0, 0))
+        self._expect_refusal(self.publisher, f"/payouts/{self.payout_id}/approve", 403)
+        self.admin.post(f"/payouts/{self.payout_id}/approve")
+        took = eventually("the payout's state", self._payout_state, "PAID", _BANK_WITHIN_S)
+        expect("the publisher's balance", self._publisher_balance(), (0, 0, share))
+        return [f"payout {self.payout_id} of {money(share)} is PAID after {took:.1f} s"]
+
+    def verify(self) -> list[str]:
+        """Derives every balance anew."""
+        lines = []
+        with grpc.insecure_channel(f"127.0.0.1:{self._state.ports['payment-service']}") as channel:
+            key = private_key(Keys(self._state.paths.keys).of(OPERATOR).read_text())
+            answer = payment_pb2_grpc.LedgerServiceStub(channel).VerifyLedger(
+                payment_pb2.VerifyLedgerRequest(),
+                timeout=10,
+                metadata=[("authorization", f"Bearer {ServiceIdentity(OPERATOR, key).token()}")],
+            )
+        expect("that there are books", bool(answer.currencies), True)
+        for books in answer.currencies:
+            expect(f"the sum of all {books.currency_code} accounts", books.sum_micros, 0)
+            expect(f"what kept {books.currency_code} balances are off by", books.difference_micros, 0)
+            lines.append(f"{books.currency_code}: {books.transfers} transfers, {books.accounts} accounts, sum 0")
+        return lines
+
+    def _balance(self, name: str) -> int:
+        return int(self.advertiser.get("/billing/balance")[name])
+
+    def _analytics(self, name: str) -> int:
+        return int(self.advertiser.get(f"/analytics/campaigns/{self.campaign_id}")["totals"][name])
+
+    def _tracked(self) -> dict[str, int]:
+        totals = self.advertiser.get(f"/analytics/campaigns/{self.campaign_id}")["totals"]
+        return {name: int(totals[name]) for name in _FIRST}
+
+    def _publisher_balance(self) -> tuple[int, int, int]:
+        """Pending, available and paid micros."""
+        (row,) = self.publisher.get("/publishers/balances")["balances"]
+        return int(row["pendingMicros"]), int(row["availableMicros"]), int(row["paidMicros"])
+
+    def _payout_state(self) -> object:
+        return self.publisher.get(f"/payouts/{self.payout_id}")["state"]
+
+    def _send(self, figures: dict[str, int], **more: Any) -> None:
+        report = sandbox_commands.send_traffic(self._state, self.campaign_id, **figures, **more)
+        if not report.ok:
+            raise StepFailed(f"some of the traffic was not accepted: {report}")
+
+    def _run_job(self, name: str) -> None:
+        token = Keys(self._state.paths.keys).service_token(OPERATOR)
+        result = jobs.run(self._state.gateway_url, jobs.named(name), lambda: token)
+        if not result.get("success"):
+            raise StepFailed(f"the job {name} failed: {result.get('message')}")
+
+    @staticmethod
+    def _expect_refusal(client: Client, path: str, status: int) -> None:
+        try:
+            client.post(path)
+        except Refused as refused:
+            expect(f"the status of POST {path}", refused.status, status)
+        else:
+            raise StepFailed(f"POST {path} was allowed; it should be refused with {status}")

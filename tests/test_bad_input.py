@@ -1,0 +1,249 @@
+"""What must be refused, through the gateway: with the right status, reason and field, and nothing half done."""
+
+import base64
+import hmac
+import json
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from adctl import sandbox_commands
+from adctl.client import Client, Refused
+from adctl.state import State
+
+pytestmark = pytest.mark.xdist_group("platform")
+
+CAMPAIGN: dict[str, Any] = {
+    "name": "Spring",
+    "budgetMicros": "100000000",
+    "targetUrl": "https://shop.example.com/",
+    "bid": {"model": "CPM", "priceMicros": "5000000"},
+}
+
+
+@pytest.fixture(scope="module")
+def advertiser(platform: State) -> Client:
+    return sign_up(platform)
+
+
+@pytest.fixture(scope="module")
+def stranger(platform: State) -> Client:
+    return sign_up(platform)
+
+
+def sign_up(platform: State, **more: str) -> Client:
+    client = Client(platform.gateway_url)
+    email = f"{uuid4().hex}@example.com"
+    client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme", **more)
+    return client
+
+
+def refusal(call: Callable[[], object]) -> Refused:
+    with pytest.raises(Refused) as refused:
+        call()
+    body = refused.value.body
+    assert set(body) == {"code", "message", "details"}, body
+    assert not any(word in json.dumps(body) for word in ("Traceback", "SELECT ", "psycopg", "127.0.0.1"))
+    return refused.value
+
+
+def fields(refused: Refused) -> list[str]:
+    return [violation["field"] for detail in refused.body["details"] for violation in detail.get("fieldViolations", [])]
+
+
+def test_missing_forged_and_malformed_tokens_are_401(platform: State, advertiser: Client) -> None:
+    header, payload, signature = advertiser.token.split(".")
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    forged = base64.urlsafe_b64encode(json.dumps({**claims, "sub": str(uuid4())}).encode()).rstrip(b"=").decode()
+    expired = base64.urlsafe_b64encode(json.dumps({**claims, "exp": 1}).encode()).rstrip(b"=").decode()
+    for token in ("", "x", f"{header}.{forged}.{signature}", f"{header}.{expired}.{signature}"):
+        caller = Client(platform.gateway_url, token=token, organization_id=advertiser.organization_id)
+        refused = refusal(lambda caller=caller: caller.get("/campaigns"))
+        assert (refused.status, refused.reason) == (401, "TOKEN_INVALID" if token else "TOKEN_MISSING")
+
+
+def test_another_organization_in_the_header_is_403(advertiser: Client, stranger: Client) -> None:
+    headers = {"organization-id": advertiser.organization_id}
+    refused = refusal(lambda: stranger.request("GET", "/campaigns", headers=headers))
+    assert (refused.status, refused.reason) == (403, "NOT_A_MEMBER")
+
+
+def test_a_missing_permission_is_403(advertiser: Client) -> None:
+    refused = refusal(lambda: advertiser.get("/publishers"))
+    assert (refused.status, refused.reason) == (403, "PERMISSION_MISSING")
+
+
+def test_a_missing_organization_is_400(platform: State, advertiser: Client) -> None:
+    refused = refusal(lambda: Client(platform.gateway_url, token=advertiser.token).get("/campaigns"))
+    assert (refused.status, refused.reason) == (400, "ORGANIZATION_ID_REQUIRED")
+
+
+def test_another_organizations_campaign_is_404_in_every_way(advertiser: Client, stranger: Client) -> None:
+    id = advertiser.post("/campaigns", CAMPAIGN)["id"]
+    calls: list[Callable[[], object]] = [
+        lambda: stranger.get(f"/campaigns/{id}"),
+        lambda: stranger.request("PATCH", f"/campaigns/{id}", json={"name": "mine"}),
+        lambda: stranger.request("PUT", f"/campaigns/{id}", json={"name": "mine"}),
+        lambda: stranger.post(f"/campaigns/{id}/start"),
+        lambda: stranger.post(f"/campaigns/{id}/pause"),
+        lambda: stranger.get(f"/campaigns/{id}/stats"),
+        lambda: stranger.get(f"/analytics/campaigns/{id}"),
+        lambda: stranger.post("/pixels", {"campaignId": id, "name": "mine"}),
+    ]
+    for call in calls:
+        refused = refusal(call)
+        assert (refused.status, refused.reason) == (404, "CAMPAIGN_NOT_FOUND")
+    assert advertiser.get(f"/campaigns/{id}")["name"] == CAMPAIGN["name"]
+    assert advertiser.get(f"/campaigns/{id}")["state"] == "DRAFT"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"budgetMicros": "-1"}, "budgetMicros"),
+        ({"budgetMicros": "0"}, "budgetMicros"),
+        ({"budgetMicros": "9000000000000000000"}, "budgetMicros"),
+        ({"name": ""}, "name"),
+        ({"targetUrl": "javascript:alert(1)"}, "targetUrl"),
+        ({"bid": {"model": "CPM", "priceMicros": "-5"}}, "bid.priceMicros"),
+        ({"bid": None}, "bid"),
+        ({"currencyCode": "usd"}, "currencyCode"),
+        ({"targeting": {"countries": ["Germany"]}}, "targeting.countries[0]"),
+    ],
+)
+def test_a_bad_field_is_400_and_named(advertiser: Client, changes: dict[str, Any], field: str) -> None:
+    refused = refusal(lambda: advertiser.post("/campaigns", {**CAMPAIGN, **changes}))
+    assert (refused.status, refused.reason) == (400, "INVALID_FIELD")
+    assert field in fields(refused)
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ('{"name": "Spring", ', ""),
+        ("[]", ""),
+        (json.dumps({**CAMPAIGN, "colour": "red"}), "colour"),
+        (json.dumps({**CAMPAIGN, "budgetMicros": "99999999999999999999999"}), "budget"),
+        (json.dumps({**CAMPAIGN, "budgetMicros": 1e30}), "budget"),
+        (json.dumps({**CAMPAIGN, "budgetMicros": "much"}), "budget"),
+        (json.dumps({**CAMPAIGN, "state": "ACTIVE"}), "state"),
+    ],
+)
+def test_json_that_does_not_fit_is_400(advertiser: Client, body: str, named: str) -> None:
+    headers = {"content-type": "application/json"}
+    refused = refusal(lambda: advertiser.request("POST", "/campaigns", content=body, headers=headers))
+    assert (refused.status, refused.reason) == (400, "INVALID_FIELD")
+    assert named in json.dumps(refused.body)
+
+
+def test_an_unknown_query_parameter_and_path_are_refused(advertiser: Client) -> None:
+    assert refusal(lambda: advertiser.get("/campaigns", color="red")).status == 400
+    assert refusal(lambda: advertiser.get("/campaings")).status == 404
+
+
+def test_a_start_without_funds_creates_nothing_at_the_network(platform: State, advertiser: Client) -> None:
+    id = advertiser.post("/campaigns", {**CAMPAIGN, "name": f"Poor {uuid4().hex}"})["id"]
+    refused = refusal(lambda: advertiser.post(f"/campaigns/{id}/start"))
+    assert (refused.status, refused.reason) == (400, "INSUFFICIENT_FUNDS")
+    assert advertiser.get(f"/campaigns/{id}")["state"] == "DRAFT"
+    assert advertiser.get("/billing/balance")["heldMicros"] == "0"
+    listed = httpx.get(
+        f"{platform.url('traffic-engine-sandbox')}/v5/adv/campaigns?page_size=1000",
+        headers={"authorization": f"Bearer {platform.secrets['trafficEngineToken']}"},
+        trust_env=False,
+    ).json()["result"]
+    assert not [one for one in listed if id in one["name"]]
+
+
+def test_the_same_key_gives_the_same_campaign_and_another_body_is_refused(advertiser: Client) -> None:
+    key = uuid4().hex
+    first = advertiser.post("/campaigns", CAMPAIGN, idempotency_key=key)
+    assert advertiser.post("/campaigns", CAMPAIGN, idempotency_key=key) == first
+    refused = refusal(lambda: advertiser.post("/campaigns", {**CAMPAIGN, "name": "Other"}, idempotency_key=key))
+    assert (refused.status, refused.reason) == (400, "IDEMPOTENCY_KEY_REUSED")
+
+
+def signed(platform: State, body: str, *, at: float | None = None, secret: str | None = None) -> dict[str, str]:
+    stamp = int(at or time.time())
+    key = secret or platform.stripe_webhook_secret
+    signature = hmac.new(key.encode(), f"{stamp}.{body}".encode(), sha256).hexdigest()
+    return {"stripe-signature": f"t={stamp},v1={signature}", "content-type": "application/json"}
+
+
+def test_unsigned_forged_stale_and_repeated_webhooks_never_credit(platform: State) -> None:
+    customer = sign_up(platform)
+    made = customer.post("/payments/create", {"amountMicros": "25000000", "currencyCode": "USD", "provider": "STRIPE"})
+    sandbox_commands.pay_intent(platform, made["payment"]["id"], notify=False)
+    intent = made["stripe"]["clientSecret"].partition("_secret_")[0]
+    event = {
+        "id": f"evt_{uuid4().hex}",
+        "object": "event",
+        "type": "payment_intent.succeeded",
+        "created": int(time.time()),
+        "data": {
+            "object": {
+                "id": intent,
+                "object": "payment_intent",
+                "status": "succeeded",
+                "amount": 2500,
+                "amount_received": 2500,
+                "currency": "usd",
+                "metadata": {"payment_id": made["payment"]["id"]},
+            }
+        },
+    }
+    body = json.dumps(event)
+    bad = [
+        {"content-type": "application/json"},
+        signed(platform, body, secret="whsec_wrong"),
+        signed(platform, body + " "),
+        signed(platform, body, at=time.time() - 301),
+    ]
+    for headers in bad:
+        refused = refusal(
+            lambda headers=headers: customer.request("POST", "/webhooks/stripe", content=body, headers=headers)
+        )
+        assert (refused.status, refused.reason) == (400, "SIGNATURE_INVALID")
+    assert customer.get("/billing/balance")["availableMicros"] == "0"
+    for _ in range(3):
+        customer.request("POST", "/webhooks/stripe", content=body, headers=signed(platform, body))
+    again = json.dumps({**event, "id": f"evt_{uuid4().hex}"})
+    customer.request("POST", "/webhooks/stripe", content=again, headers=signed(platform, again))
+    assert customer.get("/billing/balance")["availableMicros"] == "25000000"
+
+
+def test_an_unknown_pixel_is_a_gif_and_a_counted_rejection(platform: State) -> None:
+    def rejections() -> float:
+        text = httpx.get(f"{platform.url('pixel-service-metrics')}/metrics", trust_env=False).text
+        return sum(
+            float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("pixel_rejected_total")
+        )
+
+    before = rejections()
+    for path in (f"/track/pixel/{uuid4()}", "/track/pixel/nonsense"):
+        answer = httpx.get(platform.gateway_url + path, trust_env=False)
+        assert (answer.status_code, answer.headers["content-type"], len(answer.content)) == (200, "image/gif", 43)
+        assert "no-store" in answer.headers["cache-control"]
+    end = time.monotonic() + 10
+    while rejections() < before + 2:
+        assert time.monotonic() < end, "the rejections were not counted"
+        time.sleep(0.05)
+
+
+def test_internal_rpcs_cannot_be_reached(platform: State, advertiser: Client) -> None:
+    for path in ("/adplatform.payment.v1.LedgerService/HoldBudget", "/grpc.health.v1.Health/Check"):
+        for content_type in ("application/json", "application/grpc"):
+            answer = httpx.post(
+                platform.gateway_url + path,
+                content=b"\0\0\0\0\0",
+                headers={"content-type": content_type, "authorization": f"Bearer {advertiser.token}"},
+                trust_env=False,
+            )
+            assert answer.status_code == 404
+    refused = refusal(lambda: advertiser.post("/jobs/sync-stats"))
+    assert refused.status in (401, 403)

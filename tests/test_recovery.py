@@ -1,0 +1,99 @@
+"""Servers die under the platform; it says so, and recovers by itself."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from adctl.client import Client, Refused
+from adctl.state import State
+from adctl.status import find
+
+pytestmark = pytest.mark.xdist_group("platform")
+
+
+@pytest.fixture(scope="module")
+def advertiser(platform: State) -> Client:
+    client = Client(platform.gateway_url)
+    email = f"{uuid4().hex}@example.com"
+    client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme")
+    return client
+
+
+def pid_of(platform: State, name: str) -> int:
+    running = find(platform.paths)
+    assert running is not None
+    (pid,) = [view.pid for view in running.snapshot.processes if view.name == name]
+    assert pid is not None
+    return pid
+
+
+def until(what: str, probe: Callable[[], bool], within_s: float = 30.0) -> None:
+    end = time.monotonic() + within_s
+    while not probe():
+        assert time.monotonic() < end, f"{what}: not within {within_s} s"
+        time.sleep(0.05)
+
+
+def works(call: Callable[[], object]) -> Callable[[], bool]:
+    def probe() -> bool:
+        try:
+            call()
+        except Refused as refused:
+            if refused.status not in (503, 504) or set(refused.body) != {"code", "message", "details"}:
+                raise
+            return False
+        return True
+
+    return probe
+
+
+def well(platform: State) -> bool:
+    running = find(platform.paths)
+    return running is not None and running.snapshot.well
+
+
+def kill(platform: State, name: str) -> None:
+    pid = pid_of(platform, name)
+    os.kill(pid, signal.SIGKILL)
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+
+
+def test_a_service_that_is_down_is_503_and_the_rest_works(platform: State, advertiser: Client) -> None:
+    until("the platform is up", lambda: well(platform))
+    stopped = pid_of(platform, "payment-service")
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+
+        def is_unavailable() -> bool:
+            try:
+                advertiser.get("/billing/balance")
+            except Refused as refused:
+                return refused.status == 503 and refused.reason == "UNAVAILABLE"
+            return False
+
+        until("the balance is unavailable", is_unavailable)
+        assert advertiser.get("/campaigns")["campaigns"] == []
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    until("the balance is back", works(lambda: advertiser.get("/billing/balance")))
+
+
+def test_a_service_that_dies_is_started_again(platform: State, advertiser: Client) -> None:
+    before = pid_of(platform, "campaign-service")
+    kill(platform, "campaign-service")
+    until("a new process", lambda: well(platform) and pid_of(platform, "campaign-service") != before)
+    until("campaigns are back", works(lambda: advertiser.get("/campaigns")))
+
+
+@pytest.mark.parametrize("server", ["valkey", "postgres"])
+def test_services_recover_when_a_server_was_killed_under_them(platform: State, advertiser: Client, server: str) -> None:
+    kill(platform, server)
+    until("the platform is up", lambda: well(platform))
+    for path in ("/campaigns", "/billing/balance", "/pixels", "/auth/profile"):
+        until(path, works(lambda path=path: advertiser.get(path)))
+    assert advertiser.get("/auth/profile")["memberships"][0]["organizationId"] == advertiser.organization_id
