@@ -139,5 +139,7 @@ def test_cors_is_for_the_origins_that_are_allowed(platform: Gateway, api: httpx.
 
 
 def test_health_is_json(api: httpx.Client) -> None:
-    answer = api.get("/health")
-    assert (answer.json(), answer.headers["content-type"]) == ({"status": "ok"}, "application/json")
+    for path in ("/health", "/health?from=probe"):
+        answer = api.get(path)
+        assert (answer.json(), answer.headers["content-type"]) == ({"status": "ok"}, "application/json")
+    assert api.get("/healthy").status_code == 404

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-HEALTH_PATH = "/health"
+HEALTH_PATH = {"safe_regex": {"regex": r"/health(\?.*)?"}}
 
 _MISSING_KEYS = "jwt_authn_access_denied{Jwks_remote_fetch_is_failed}"
 _UNREACHABLE = "the service does not answer; try again"
@@ -86,8 +86,8 @@ def _status(status: int, comparison: str = "EQ") -> dict[str, Any]:
     return {"status_code_filter": {"comparison": {"op": comparison, "value": value}}}
 
 
-def _path(path: str) -> dict[str, Any]:
-    return {"header_filter": {"header": {"name": ":path", "string_match": {"exact": path}}}}
+def _path(path: dict[str, Any]) -> dict[str, Any]:
+    return {"header_filter": {"header": {"name": ":path", "string_match": path}}}
 
 
 def _details(expression: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _headers() -> dict[str, Any]:
 def _health(health_clusters: Sequence[str]) -> dict[str, Any]:
     return {
         "pass_through_mode": False,
-        "headers": [{"name": ":path", "string_match": {"exact": answers.HEALTH_PATH}}],
+        "headers": [{"name": ":path", "string_match": answers.HEALTH_PATH}],
         # One healthy worker is enough for a service to be up.
         "cluster_min_healthy_percentages": {name: {"value": 1} for name in health_clusters},
     }
