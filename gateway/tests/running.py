@@ -235,9 +235,15 @@ def gateway(folder: Path, **others: Any) -> Iterator[Gateway]:
 
 
 def ready(running: Gateway) -> None:
-    """Waits until every service is up and a token is taken."""
+    """Waits until every worker is up and a token is taken."""
     until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
-    until(lambda: httpx.get(f"{running.url}/auth/profile", headers=running.signed_in).status_code == 200)
+    workers = (running.services["campaign-service"], running.second_worker)
+
+    def both_answer() -> bool:
+        httpx.get(f"{running.url}/campaigns", headers=running.signed_in)
+        return all(worker.calls for worker in workers)
+
+    until(both_answer)
 
 
 @contextmanager
