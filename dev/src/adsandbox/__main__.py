@@ -19,6 +19,8 @@ from adsandbox.stripe import stripe_sandbox
 from adsandbox.traffic_engine import traffic_engine_sandbox
 from adsandbox.wise import wise_sandbox
 
+STOP_WITHIN_S = 2
+
 _log = logging.getLogger("adsandbox")
 
 
@@ -41,10 +43,7 @@ class _Server(uvicorn.Server):
 
 async def serve(sandboxes: list[Sandbox]) -> None:
     """Serves all of them, and stops all of them when one fails."""
-    servers = [
-        (_Server(uvicorn.Config(sandbox.app, log_config=None, access_log=False, lifespan="off")), _bind(sandbox))
-        for sandbox in sandboxes
-    ]
+    servers = [(_server(sandbox), _bind(sandbox)) for sandbox in sandboxes]
 
     def stop() -> None:
         for server, _ in servers:
@@ -65,12 +64,21 @@ async def serve(sandboxes: list[Sandbox]) -> None:
         sandbox.database.close()
 
 
+def _server(sandbox: Sandbox) -> _Server:
+    # An answer that is held back on purpose must not hold back the end of the process.
+    config = uvicorn.Config(
+        sandbox.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_WITHIN_S
+    )
+    return _Server(config)
+
+
 def _bind(sandbox: Sandbox) -> socket.socket:
     # asyncio turns Nagle's algorithm off only for sockets that name TCP; without, each answer waits 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", sandbox.port))
+        listener.listen()  # from here on a connection waits to be served, and is not refused
     except OSError as error:
         raise SettingsError(f"{sandbox.name}: port {sandbox.port} cannot be used: {error.strerror}") from error
     return listener

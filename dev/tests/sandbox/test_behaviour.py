@@ -1,6 +1,7 @@
 """Misbehaviour on demand, the webhook queue, and what survives a kill."""
 
 import signal
+import socket
 import time
 from uuid import uuid4
 
@@ -156,6 +157,16 @@ def test_state_and_unsent_webhooks_survive_a_kill(start, receiver, tmp_path):
 
     after.process.terminate()
     assert after.process.wait(timeout=5) == 0
+
+
+def test_held_back_answer_does_not_hold_back_the_end(start, tmp_path):
+    slow = start(tmp_path)
+    _misbehave(slow.wise, delay_ms=60_000)
+    with socket.create_connection(("127.0.0.1", slow.ports["wise-sandbox"])) as waiting:
+        waiting.sendall(b"GET /v1/transfers/1 HTTP/1.1\r\nHost: wise\r\n\r\n")
+        slow.wise.get("/sandbox/health")
+        slow.process.terminate()
+        assert slow.process.wait(timeout=5) == 0
 
 
 def test_missing_key_and_taken_port_are_named(start, sandboxes, tmp_path):

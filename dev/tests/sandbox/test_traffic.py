@@ -49,6 +49,7 @@ def gateway():
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self):
             parts = urlsplit(self.path)
