@@ -178,7 +178,10 @@ def signed(platform: State, body: str, *, at: float | None = None, secret: str |
 def test_unsigned_forged_stale_and_repeated_webhooks_never_credit(platform: State) -> None:
     customer = sign_up(platform)
     made = customer.post("/payments/create", {"amountMicros": "25000000", "currencyCode": "USD", "provider": "STRIPE"})
-    sandbox_commands.pay_intent(platform, made["payment"]["id"], notify=False)
+    stripe = sandbox_commands.Name.STRIPE
+    sandbox_commands.set_behaviour(platform, stripe, drop_webhooks=True)
+    sandbox_commands.pay_intent(platform, made["payment"]["id"])
+    sandbox_commands.set_behaviour(platform, stripe)
     intent = made["stripe"]["clientSecret"].partition("_secret_")[0]
     event = {
         "id": f"evt_{uuid4().hex}",

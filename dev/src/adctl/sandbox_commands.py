@@ -63,8 +63,7 @@ def pay(
     outcome: Annotated[Outcome, typer.Option(help="Whether the card is good.")] = Outcome.SUCCEED,
 ) -> None:
     """Let the customer pay; the webhook follows by itself."""
-    body = {"payment_id": str(payment_id), "outcome": outcome.value}
-    intent = _ask(_state(), Name.STRIPE, "POST", "/sandbox/pay", body)
+    intent = pay_intent(_state(), payment_id, outcome)
     paid = intent["status"] == "succeeded"
     console.print(f"{intent['id']} is {'paid' if paid else 'declined'}; the webhook is on its way", highlight=False)
 
@@ -118,6 +117,19 @@ def behaviour(
         shown = _ask(state, name, "GET", "/sandbox/behaviour")
     for key, value in shown.items():
         console.print(f"{key}={json.dumps(value)}", highlight=False)
+
+
+def pay_intent(state: State, payment_id: UUID | str, outcome: Outcome = Outcome.SUCCEED) -> dict[str, Any]:
+    """Lets the customer pay; the payment intent as Stripe has it then. SandboxError: no such payment."""
+    body = {"payment_id": str(payment_id), "outcome": outcome.value}
+    return _ask(state, Name.STRIPE, "POST", "/sandbox/pay", body)
+
+
+def set_behaviour(state: State, name: Name, **settings: Any) -> dict[str, Any]:
+    """Makes a sandbox misbehave, or without settings behave again; how it behaves now."""
+    if settings:
+        return _ask(state, name, "PUT", "/sandbox/behaviour", settings)
+    return _ask(state, name, "DELETE", "/sandbox/behaviour")
 
 
 def send_traffic(
