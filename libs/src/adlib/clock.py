@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Protocol
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 
 class Clock(Protocol):
     """Tells the time in UTC."""
@@ -29,3 +31,10 @@ class FixedClock:
     def now(self) -> datetime:
         """The instant it was set to."""
         return self.at
+
+
+def timestamp(at: datetime) -> Timestamp:
+    """An instant as the contract has it."""
+    result = Timestamp()
+    result.FromDatetime(at)
+    return result

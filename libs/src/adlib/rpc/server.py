@@ -33,6 +33,8 @@ from adlib.telemetry import logger
 _MARGIN_S = 0.05
 _DEFAULT_DEADLINE_S = 15.0
 _CHECK_EVERY_S = 1.0
+# Calls under way and waiting for a thread; the next one is refused at once instead of waiting past its deadline.
+_MAX_CONCURRENT_RPCS = 512
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 
 _log = logger(__name__)
@@ -85,6 +87,7 @@ class Server:
         self._health = health.HealthServicer()
         self._server = grpc.server(
             ThreadPoolExecutor(settings.threads, thread_name_prefix="rpc"),
+            maximum_concurrent_rpcs=_MAX_CONCURRENT_RPCS,
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
