@@ -141,9 +141,18 @@ class Server:
         )
 
     def _spawn(self, name: str, run: Callable[[threading.Event], None]) -> None:
-        thread = threading.Thread(target=run, args=[self._stop], name=name, daemon=True)
+        thread = threading.Thread(target=self._keep_running, args=[name, run], name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    def _keep_running(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        """Background work goes on after whatever it did not expect, until the server stops."""
+        while not self._stop.is_set():
+            try:
+                run(self._stop)
+            except Exception:  # noqa: BLE001 - a thread that died unseen would leave its work undone for ever
+                _log.error("background_failed", name=name, exc_info=True)
+                self._stop.wait(_CHECK_EVERY_S)
 
     def _watch(self, stop: threading.Event) -> None:
         while not stop.wait(_CHECK_EVERY_S):
