@@ -172,6 +172,28 @@ def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: 
     assert not [name for name in answer.headers if name.startswith("grpc-")]
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "error"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, 503, (14, "UNAVAILABLE")),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504, (4, "DEADLINE_EXCEEDED")),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 429, (8, "RATE_LIMITED")),
+        (grpc.StatusCode.UNIMPLEMENTED, 500, (13, "INTERNAL")),
+        (grpc.StatusCode.UNKNOWN, 500, (13, "INTERNAL")),
+    ],
+)
+def test_an_error_that_no_service_worded_looks_like_all_others(
+    platform: Gateway, api: httpx.Client, code: grpc.StatusCode, status: int, error: tuple[int, str]
+) -> None:
+    def fail(call: Call, context: grpc.ServicerContext) -> payment_pb2.Payment:
+        context.abort(code, "Exception at 10.0.0.1")
+
+    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = fail
+    answer = api.get("/payments/x1", headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (status, error)
+    assert "10.0.0.1" not in answer.text
+
+
 def test_a_large_answer_arrives_whole(platform: Gateway, api: httpx.Client) -> None:
     user = auth_pb2.User(id="x", name="n" * 3_000_000)
     platform.services["auth-service"].answers["/adplatform.auth.v1.AuthService/GetProfile"] = auth_pb2.Profile(

@@ -112,6 +112,8 @@ _NO_TOKEN = {"header_filter": {"header": {"name": "authorization", "present_matc
 # Envoy's own repeats the URL.
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
+_SOON = {"retry-after": "1"}
+
 # The first that matches is the answer.
 _ANSWERS = (
     _Answer(_details(f' == "{_MISSING_KEYS}"'), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
@@ -143,10 +145,10 @@ _ANSWERS = (
     _Answer(_status(405), 12, "METHOD_NOT_ALLOWED", "this path does not take this method; see the allow header"),
     _Answer(_status(408), 4, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
     _Answer(_status(413), 3, "REQUEST_TOO_LARGE", "the body is larger than 1 MiB"),
-    _Answer(_status(429), 8, "RATE_LIMITED", "too many requests; slow down"),
+    _Answer(_status(429), 8, "RATE_LIMITED", "too many requests; slow down", headers=_SOON),
     _Answer(_status(431), 3, "REQUEST_TOO_LARGE", "the path and headers are larger than 32 KiB or more than 100"),
     _Answer(_all(_status(503), _path(HEALTH_PATH)), 14, "UNAVAILABLE", "a service is not ready"),
     _Answer(_status(502), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
-    _Answer(_status(503), 14, "UNAVAILABLE", _UNREACHABLE),
+    _Answer(_status(503), 14, "UNAVAILABLE", _UNREACHABLE, headers=_SOON),
     _Answer(_status(504), 4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"),
 )

@@ -1,6 +1,10 @@
--- Refuses what the transcoder would drop in silence or pass on broken: fields that the contract does not have, and
+-- Two things that the transcoder has no setting for.
+--
+-- It refuses what the transcoder would drop in silence or pass on broken: fields that the contract does not have, and
 -- text that is no UTF-8. `messages` stands before this text: message -> JSON or contract name -> the field's message,
 -- or false. "*" is every key of a map. A message that is not in it is not looked into.
+--
+-- It gives errors without a reason the shape of all others: those that a gRPC server makes by itself, not its service.
 
 local function refuse(handle, field, description)
   local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
@@ -116,5 +120,34 @@ function envoy_on_request(handle)
   local _, fault = pcall(behind_value, body, body:match("^%s*()"), message, "")
   if type(fault) == "table" then
     refuse(handle, fault.field, "there is no such field")
+  end
+end
+
+local UNEXPLAINED = {
+  ["429"] = {8, "RATE_LIMITED", "too many requests; slow down"},
+  ["503"] = {14, "UNAVAILABLE", "the service does not answer; try again"},
+  ["504"] = {4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"},
+}
+
+function envoy_on_response(handle)
+  local status = handle:headers():get(":status")
+  -- Other 4xx are of a service's own wording in any case.
+  if not (UNEXPLAINED[status] or status >= "500") or handle:headers():get("content-type") ~= "application/json" then
+    return
+  end
+  local body = handle:body(true)
+  if body:getBytes(0, body:length()):find("google.rpc.ErrorInfo", 1, true) then
+    return
+  end
+  local error = UNEXPLAINED[status] or {13, "INTERNAL", "the service cannot answer this; quote the request id"}
+  body:setBytes(string.format(
+    '{"code":%d,"message":"%s","details":['
+      .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s","domain":"adplatform","metadata":{}}]}',
+    error[1], error[3], error[2]
+  ))
+  if UNEXPLAINED[status] then
+    handle:headers():replace("retry-after", "1")
+  else
+    handle:headers():replace(":status", "500")
   end
 end
