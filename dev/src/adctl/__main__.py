@@ -228,14 +228,14 @@ def _fail(text: str) -> NoReturn:
 
 def main() -> None:
     """Run the command; what goes wrong is told in a sentence."""
-    if "sandbox" in sys.argv[1:2]:  # its clients need not be imported for anything else
+    if sys.argv[1:2] in ([], ["--help"], ["sandbox"]):  # no other command waits for the import of what it needs
         from adctl.sandbox_commands import app as sandbox_app
 
         app.add_typer(sandbox_app, name="sandbox")
     try:
         app()
     except ChildError as error:
-        errors.print(f"[red]error:[/] {'' if str(error) else 'unknown'}", end="", highlight=False)
+        errors.print("[red]error:[/] ", end="")
         errors.print(str(error), highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     except PermissionError as error:

@@ -54,15 +54,17 @@ def _supervise(
 ) -> str:
     from adctl.platform import inherited
 
-    log = stack_log = open_log(state.paths.log("adctl"))
-    with stack_log, ExitStack() as stack:
+    with open_log(state.paths.log("adctl")) as log, ExitStack() as stack:
+        # Started with --detach, what we print goes there as it is.
+        in_log_already = os.path.samestat(os.fstat(log.fileno()), os.fstat(1))
         show = stack.enter_context(display.starting(console))
         phase = PlatformPhase.STARTING
 
         def say(text: str) -> None:
             line = f"{time.strftime('%H:%M:%S')} {text}"
-            log.write(f"{line}\n".encode())
-            log.flush()
+            if not in_log_already:
+                log.write(f"{line}\n".encode())
+                log.flush()
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
         def changed(snapshot: Snapshot) -> None:
@@ -141,11 +143,20 @@ def stop(paths: Paths) -> Running | None:
     # The lock proves that this process id is a supervisor's: it is held by nobody else.
     os.kill(running.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
-    while (now := find(paths)) is not None and now.pid == running.pid:
+    while _is_there(running.pid):
         if time.monotonic() > deadline:
             raise ChildError(f"the platform (pid {running.pid}) has not stopped after {_STOP_SECONDS:.0f} s")
         time.sleep(0.05)
     return running
+
+
+def _is_there(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _require_free(port: int) -> None:

@@ -28,8 +28,11 @@ def tail(path: Path, count: int) -> list[str]:
 
 
 def follow(paths: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
-    """Yield (name, line) as lines are appended to the files, for ever; a file may come, go and be rotated."""
-    offsets = {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()}
+    """Yield (name, line) as lines are appended from now on, for ever; a file may come, go and be rotated."""
+    return _follow(paths, {name: path.stat().st_size if path.exists() else 0 for name, path in paths.items()})
+
+
+def _follow(paths: Mapping[str, Path], offsets: dict[str, int]) -> Iterator[tuple[str, str]]:
     parts = dict.fromkeys(paths, b"")
     while True:
         quiet = True

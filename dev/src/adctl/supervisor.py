@@ -16,7 +16,6 @@ from adctl.process import Phase, PlatformPhase, Process, ProcessView, Snapshot
 _FIRST_DELAY_SECONDS = 0.2
 _LONGEST_DELAY_SECONDS = 10.0
 _STEADY_SECONDS = 30.0
-_HEALTH_EVERY_SECONDS = 5.0
 _UNHEALTHY_AFTER = 3
 _EARLY_DEATHS = 3
 _LIVE = (Phase.STARTING, Phase.READY, Phase.UNHEALTHY, Phase.STOPPING)
@@ -74,6 +73,7 @@ class Supervisor:
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_seconds: float = 60.0
     stop_grace_seconds: float = 10.0
+    health_every_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         self._jobs = {process.name: _Job(process) for process in self.processes}
@@ -173,9 +173,9 @@ class Supervisor:
             if good:
                 self._is_ready(job)
             elif self._phase is PlatformPhase.STARTING and now - job.began_at > self.start_timeout_seconds:
-                self._fail(job, f"{job.spec.name} was not ready within {self.start_timeout_seconds:.0f} s")
+                self._fail(job, f"{job.spec.name} was not ready within {self.start_timeout_seconds:g} s")
             return
-        job.health_at = now + _HEALTH_EVERY_SECONDS
+        job.health_at = now + self.health_every_seconds
         job.bad_probes = 0 if good else job.bad_probes + 1
         if job.phase is Phase.READY and job.bad_probes >= _UNHEALTHY_AFTER:
             self._enter(job, Phase.UNHEALTHY, "does not answer its health check")
@@ -185,7 +185,7 @@ class Supervisor:
             self.say(f"{job.spec.name} is healthy again")
 
     def _is_ready(self, job: _Job) -> None:
-        job.health_at = time.monotonic() + _HEALTH_EVERY_SECONDS
+        job.health_at = time.monotonic() + self.health_every_seconds
         job.was_ready = True
         self._enter(job, Phase.READY, job.note)
         if job.restarts:

@@ -1,0 +1,17 @@
+import socket
+from pathlib import Path
+
+from adctl import ports
+from adctl.doctor import examine
+
+
+def test_a_machine_that_runs_these_tests_is_well_but_for_a_taken_port(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind((ports.LOOPBACK, 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        findings = {finding.name: finding for finding in examine(tmp_path / "new" / "home", port, running=False)}
+    assert "18." in findings["PostgreSQL"].found
+    assert "(pid " in findings["gateway"].found
+    assert "--port" in findings["gateway"].remedy
+    assert all(not findings[name].remedy for name in ("Python", "PostgreSQL", "Valkey", "Envoy", "account", "state"))

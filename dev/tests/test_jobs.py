@@ -1,0 +1,78 @@
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from adctl import jobs, ports
+from adctl.keys import SCHEDULER, Keys
+from adctl.scheduler import SCHEDULES, build
+
+ANSWERS = {
+    "/jobs/good": (200, '{"success": true, "stats": {"total": 3}}'),
+    "/jobs/busy": (409, '{"message": "another runner is at it"}'),
+    "/jobs/text": (502, "bad gateway"),
+}
+
+
+class Gateway(BaseHTTPRequestHandler):
+    tokens: list[str] = []
+
+    def do_POST(self) -> None:  # the base class names it
+        self.tokens.append(self.headers["authorization"])
+        status, body = ANSWERS[self.path]
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    server = ThreadingHTTPServer((ports.LOOPBACK, 0), Gateway)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://{ports.LOOPBACK}:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def job(name: str) -> jobs.Job:
+    return jobs.Job(name, f"/jobs/{name}", ("scheduler",))
+
+
+def test_a_job_answers_what_it_did(gateway: str) -> None:
+    assert jobs.run(gateway, job("good"), lambda: "t0ken") == {"success": True, "stats": {"total": 3}}
+    assert Gateway.tokens[-1] == "Bearer t0ken"
+
+
+@pytest.mark.parametrize(("name", "said"), [("busy", "409: another runner is at it"), ("text", "502: bad gateway")])
+def test_a_refusal_is_told(gateway: str, name: str, said: str) -> None:
+    with pytest.raises(jobs.JobError, match=said):
+        jobs.run(gateway, job(name), lambda: "t0ken")
+
+
+def test_a_gateway_that_is_down_is_told() -> None:
+    with pytest.raises(jobs.JobError, match="is the platform up"):
+        jobs.run(f"http://{ports.LOOPBACK}:{ports.free_port()}", job("good"), lambda: "t0ken")
+
+
+def test_every_job_of_the_contract_has_its_schedule(tmp_path: Path) -> None:
+    found = jobs.find()
+    assert {one.path for one in found.values()} == SCHEDULES.keys()
+    keys = Keys(tmp_path)
+    keys.make()
+    scheduler = build({"GATEWAY_URL": "http://localhost", "SERVICE_KEY_FILE": str(keys.of(SCHEDULER))})
+    assert {one.id for one in scheduler.get_jobs()} == found.keys()
+
+
+def test_the_scheduler_names_what_it_misses() -> None:
+    with pytest.raises(SystemExit, match="GATEWAY_URL and SERVICE_KEY_FILE"):
+        build({})
+
+
+def test_an_unknown_job_lists_the_known() -> None:
+    with pytest.raises(jobs.JobError, match="settle-payments, sync-publisher-balances, sync-stats"):
+        jobs.named("sync")

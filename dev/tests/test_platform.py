@@ -1,0 +1,230 @@
+"""The whole platform by its command: real servers and gateway, fake services."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import redis
+
+from adctl import control, ports
+from adctl.state import SERVICES, Paths, load
+from adctl.status import find
+
+HERE = Path(__file__).parent
+
+
+class Platform:
+    """A platform in a temporary folder and the command for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths = Paths(folder / "home")
+        self.port = ports.free_port()
+        self.environment = {
+            **os.environ,
+            "ADPLATFORM_HOME": str(self.paths.home),
+            "PYTHONPATH": str(folder / "modules"),
+        }
+        for service in SERVICES:
+            package = folder / "modules" / service.replace("-", "_")
+            package.mkdir(parents=True)
+            (package / "__init__.py").touch()
+            (package / "__main__.py").write_text("import fake_service\nfake_service.main()\n")
+        shutil.copy(HERE / "fakes" / "fake_service.py", folder / "modules")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "adctl", *arguments]
+
+    def adctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def up(self) -> subprocess.CompletedProcess[str]:
+        return self.adctl("up", "--detach", "--port", str(self.port))
+
+    def status(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.adctl("status", "--json").stdout)
+        return document
+
+    def members(self) -> list[str]:
+        """Return every process with our mark: children, their children, and those that were adopted by init."""
+        mark = str(self.paths.home)
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("ADPLATFORM_HOME") == mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
+            except psutil.Error:
+                continue
+        return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    made = Platform(tmp_path_factory.mktemp("platform"))
+    yield made
+    made.adctl("down")
+    wait_until(lambda: not made.members())
+
+
+@pytest.fixture
+def running(platform: Platform) -> Platform:
+    if find(platform.paths) is None:
+        started = platform.up()
+        assert started.returncode == 0, started.stdout + started.stderr
+    return platform
+
+
+def test_up_says_where_and_the_gateway_answers(running: Platform) -> None:
+    again = running.up()
+    state = load(running.paths.home)
+    assert again.returncode == 0
+    assert "already up" in again.stdout
+    assert state.gateway_url == f"http://localhost:{running.port}"
+    assert state.gateway_url in again.stdout
+    assert state.admin_password in again.stdout
+    assert "curl" in again.stdout
+    assert httpx.get(f"{state.gateway_url}/health").status_code == 200
+
+
+def test_status_knows_every_process(running: Platform) -> None:
+    views = {view["name"]: view for view in running.status()["snapshot"]["processes"]}
+    servers = {name for name, view in views.items() if not view["once"]}
+    assert servers == {*SERVICES, "postgres", "valkey", "sandboxes", "gateway", "scheduler"}
+    assert {views[name]["phase"] for name in servers} == {"ready"}
+    shown = running.adctl("status")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in servers)
+
+
+def test_each_service_owns_its_database_only(running: Platform) -> None:
+    assert running.adctl("psql", "auth", "-c", "CREATE TABLE kept AS SELECT 7 AS number").returncode == 0
+    assert "7" in running.adctl("psql", "auth-service", "-tc", "SELECT number FROM kept").stdout
+    refused = running.adctl("psql", "campaign", "-d", "auth", "-c", "SELECT 1")
+    assert refused.returncode != 0
+    assert "permission denied" in refused.stderr
+    assert "auth, campaign" in running.adctl("psql", "analytics").stderr
+
+
+def test_a_killed_service_comes_back_and_status_says_so(running: Platform) -> None:
+    def view() -> dict[str, Any]:
+        views: list[dict[str, Any]] = running.status()["snapshot"]["processes"]
+        return next(view for view in views if view["name"] == "campaign-service")
+
+    before = view()
+    os.kill(before["pid"], signal.SIGKILL)
+    wait_until(lambda: view()["restarts"] == before["restarts"] + 1 and view()["phase"] == "ready")
+    assert view()["pid"] != before["pid"]
+    assert "campaign-service ended by SIGKILL" in running.paths.log("adctl").read_text()
+
+
+def test_logs_are_shown_by_name(running: Platform) -> None:
+    assert "serving" in running.adctl("logs", "auth-service").stdout
+    assert "auth-service | serving" in " ".join(running.adctl("logs").stdout.split())
+    unknown = running.adctl("logs", "nobody")
+    assert unknown.returncode == 1
+    assert "campaign-service" in unknown.stderr
+
+
+def test_a_job_that_fails_says_so(running: Platform) -> None:
+    failed = running.adctl("jobs", "run", "sync-stats")
+    assert failed.returncode == 1
+    assert "POST /jobs/sync-stats answered 5" in failed.stderr  # the fake has no such method; the token passed
+    unknown = running.adctl("jobs", "run", "nothing")
+    assert unknown.returncode == 1
+    assert "settle-payments, sync-publisher-balances, sync-stats" in unknown.stderr
+
+
+def test_reset_refuses_while_it_runs(running: Platform) -> None:
+    refused = running.adctl("reset", "--yes")
+    assert refused.returncode == 1
+    assert "adctl down" in refused.stderr
+    assert running.paths.dev_json.exists()
+
+
+def test_a_taken_port_is_named_with_who_holds_it(running: Platform, tmp_path: Path) -> None:
+    other = {**running.environment, "ADPLATFORM_HOME": str(tmp_path)}
+    command = running.command("up", "--detach", "--port", str(running.port))
+    refused = subprocess.run(command, env=other, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    assert f"port {running.port} is taken by envoy (pid " in refused.stderr
+    assert "--port" in refused.stderr
+
+
+def test_data_survives_down_and_nothing_is_left(running: Platform) -> None:
+    with redis.Redis.from_url(load(running.paths.home).redis_url()) as client:
+        client.set("kept", "8")
+    running.adctl("psql", "auth", "-c", "CREATE TABLE more AS SELECT 9 AS number")
+    stopped = running.adctl("down")
+    assert stopped.returncode == 0, stopped.stderr
+    assert running.members() == []
+    assert running.adctl("status").returncode == 3
+    assert "not running" in running.adctl("down").stdout
+    assert running.up().returncode == 0
+    with redis.Redis.from_url(load(running.paths.home).redis_url()) as client:
+        assert client.get("kept") == b"8"
+    assert "9" in running.adctl("psql", "auth", "-tc", "SELECT number FROM more").stdout
+
+
+def test_a_killed_supervisor_leaves_no_process_and_no_damage(running: Platform) -> None:
+    running.adctl("psql", "auth", "-c", "CREATE TABLE last AS SELECT 11 AS number")
+    supervisor = running.status()["pid"]
+    assert len(running.members()) > 15  # the services' deaf workers among them
+    os.kill(supervisor, signal.SIGKILL)
+    assert "it was killed" in running.adctl("status").stdout
+    wait_until(lambda: not running.members())
+    assert running.up().returncode == 0
+    assert "11" in running.adctl("psql", "auth", "-tc", "SELECT number FROM last").stdout
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP])
+def test_a_signal_in_the_foreground_stops_everything(platform: Platform, ending: signal.Signals) -> None:
+    control.stop(platform.paths)
+    command = platform.command("up", "--port", str(platform.port))
+    with subprocess.Popen(command, env=platform.environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "The platform is up" in line:
+                break
+        process.send_signal(ending)
+        assert process.wait(20) == 0
+    assert platform.members() == []
+
+
+def test_a_service_that_is_not_there_is_named(platform: Platform) -> None:
+    control.stop(platform.paths)
+    main = Path(platform.environment["PYTHONPATH"]) / "campaign_service" / "__main__.py"
+    hidden = main.rename(main.with_suffix(".hidden"))
+    failed = platform.up()
+    hidden.rename(main)
+    assert failed.returncode == 1
+    assert "there is no module campaign_service.__main__" in failed.stderr
+    assert platform.members() == []
+
+
+def test_reset_deletes_all_of_it(platform: Platform, tmp_path: Path) -> None:
+    control.stop(platform.paths)
+    assert platform.adctl("reset", "--yes").returncode == 0
+    assert not platform.paths.home.exists()
+    assert "nothing to delete" in platform.adctl("reset").stdout
+    strange = {**platform.environment, "ADPLATFORM_HOME": str(tmp_path)}
+    refused = subprocess.run(platform.command("reset", "--yes"), env=strange, capture_output=True, check=False)
+    assert refused.returncode == 1
+    assert tmp_path.exists()

@@ -1,0 +1,62 @@
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from adctl.children import NAMESPACE, NOBODY, SAME_USER, Identity, unprivileged
+from adctl.embedded.postgres import PostgresServer
+
+# Root may run it in two ways, of which the second must work where the first is refused.
+IDENTITIES = [SAME_USER] if os.geteuid() != 0 else [NOBODY, *([NAMESPACE] if unprivileged() == NAMESPACE else [])]
+
+
+@pytest.fixture(params=IDENTITIES, ids=str)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostgresServer]:
+    identity: Identity = request.param
+    with PostgresServer(tmp_path / "data", fsync=False, identity=identity) as running:
+        yield running
+    if running.cluster.data_dir != tmp_path / "data":
+        shutil.rmtree(running.cluster.data_dir.parent)
+
+
+def _execute(server: PostgresServer, statement: str) -> list[tuple[object, ...]]:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def test_it_runs_in_utc_and_utf8_and_not_as_root(server: PostgresServer) -> None:
+    assert _execute(server, "SHOW timezone") == [("UTC",)]
+    assert _execute(server, "SHOW server_encoding") == [("UTF8",)]
+    assert _execute(server, "SELECT length(uuidv7()::text)") == [(36,)]
+
+
+def test_a_wrong_password_is_refused(server: PostgresServer) -> None:
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.url().replace(server.password, "wrong"))
+
+
+def test_data_survives_a_kill_and_the_pid_file_that_it_leaves(server: PostgresServer) -> None:
+    _execute(server, "CREATE TABLE kept AS SELECT 7 AS number")
+    server.kill()
+    pid_file = server.cluster.data_dir / "postmaster.pid"
+    assert pid_file.exists()
+    server.start()
+    assert _execute(server, "SELECT number FROM kept") == [(7,)]
+    server.stop()
+    # In a container the number in a stale pid file is soon another process's: here, this one's.
+    pid_file.write_text(f"{os.getpid()}\n{server.cluster.data_dir}\n")
+    server.start()
+    assert _execute(server, "SELECT number FROM kept") == [(7,)]
+
+
+def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+    leftover = tmp_path / "data.new" / "cluster"
+    leftover.mkdir(parents=True)
+    (leftover / "PG_VERSION").write_text("18")
+    with PostgresServer(tmp_path / "data", fsync=False) as server:
+        assert _execute(server, "SELECT 1") == [(1,)]
+    assert not leftover.exists()

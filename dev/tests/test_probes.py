@@ -1,0 +1,38 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from adctl import ports, probes
+from adctl.embedded.valkey import ValkeyServer
+
+
+def test_health_is_what_the_server_says() -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    servicer = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    assert probes.grpc_serving(port)
+    servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert not probes.grpc_serving(port)
+    server.stop(None).wait()
+    assert not probes.grpc_serving(port)
+
+
+def test_a_server_without_the_health_service_is_not_serving() -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    assert not probes.grpc_serving(port)
+    server.stop(None).wait()
+
+
+def test_other_protocols_and_closed_ports_are_not_serving(tmp_path: Path) -> None:
+    with ValkeyServer(tmp_path) as valkey:
+        assert not probes.grpc_serving(valkey.port)
+        assert not probes.http_ok(valkey.port, "/")
+    closed = ports.free_port()
+    assert not probes.grpc_serving(closed)
+    assert not probes.http_answers(closed)

@@ -1,0 +1,172 @@
+"""The supervisor, with small real processes."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adctl.process import Phase, PlatformPhase, Process, Snapshot
+from adctl.supervisor import Supervisor
+
+SLEEP = ("sleep", "60")
+DEAF = (sys.executable, "-S", "-c", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
+
+
+class Groups:
+    def __init__(self) -> None:
+        self.live: set[int] = set()
+
+    def began(self, pid: int) -> None:
+        self.live.add(pid)
+
+    def ended(self, pid: int) -> None:
+        self.live.remove(pid)
+
+
+class Harness:
+    """Runs a supervisor until a condition on its snapshots holds."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.groups = Groups()
+        self.seen: list[Snapshot] = []
+        self.said: list[str] = []
+
+    def run(self, *processes: Process, until: Callable[[Snapshot], bool], **options: float) -> str:
+        supervisor = Supervisor(
+            processes,
+            log=lambda name: self.folder / f"{name}.log",
+            groups=self.groups,
+            on_change=self.seen.append,
+            say=self.said.append,
+            environment={"PATH": "/usr/bin:/bin"},
+            **options,  # type: ignore[arg-type]  # the numbers among its fields
+        )
+        deadline = time.monotonic() + 20
+
+        def requests() -> int:
+            assert time.monotonic() < deadline, self.seen[-1]
+            return int(any(until(snapshot) for snapshot in self.seen[-3:]) or self.stopping)
+
+        self.stopping = False
+        reason = supervisor.run(lambda: self._remember(requests()))
+        assert not self.groups.live
+        return reason
+
+    def _remember(self, request: int) -> int:
+        self.stopping = self.stopping or bool(request)
+        return request
+
+    def order(self, phase: Phase) -> list[str]:
+        """Return names in the order in which they were first seen in the phase."""
+        found: list[str] = []
+        for snapshot in self.seen:
+            found += [view.name for view in snapshot.processes if view.phase is phase and view.name not in found]
+        return found
+
+
+@pytest.fixture
+def harness(tmp_path: Path) -> Harness:
+    return Harness(tmp_path)
+
+
+def up(snapshot: Snapshot) -> bool:
+    return snapshot.phase is PlatformPhase.UP
+
+
+def test_everything_starts_after_what_it_needs_and_stops_before_it(harness: Harness) -> None:
+    done: list[str] = []
+    reason = harness.run(
+        Process(name="front", command=SLEEP, needs=("service",)),
+        Process(name="service", command=SLEEP, needs=("migrate",), ready=lambda pid: psutil.pid_exists(pid)),
+        Process(name="migrate", command=("true",), needs=("step",), once=True),
+        Process(name="step", needs=("store",), once=True, prepare=lambda: done.append("step")),
+        Process(name="store", command=SLEEP),
+        until=up,
+    )
+    assert reason == ""
+    assert done == ["step"]
+    assert harness.order(Phase.STARTING) == ["store", "migrate", "service", "front"]
+    assert harness.order(Phase.STOPPING) == ["front", "service", "store"]
+    assert {one.phase for one in harness.seen[-1].processes} == {Phase.STOPPED, Phase.DONE}
+
+
+def test_a_server_that_dies_is_started_again_and_its_workers_go_with_it(harness: Harness, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 60 & echo $! >> {pids}; test $(wc -l < {pids}) -lt 3 && sleep 0.1 && exit 4; wait"
+    reason = harness.run(
+        Process(name="service", command=("sh", "-c", script), ready=lambda pid: True),
+        until=lambda snapshot: up(snapshot) and snapshot.processes[0].restarts == 2 and snapshot.well,
+    )
+    assert reason == ""
+    assert "service ended with code 4; it is started again in 0.2 s" in harness.said[0]
+    assert any("started again in 0.4 s" in text for text in harness.said)
+    workers = [int(pid) for pid in pids.read_text().split()]
+    assert len(workers) == 3
+    assert [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
+
+
+def test_a_server_that_never_gets_ready_fails_the_start_with_the_end_of_its_log(harness: Harness) -> None:
+    reason = harness.run(
+        Process(name="store", command=SLEEP),
+        Process(name="service", command=("sh", "-c", "echo the key is missing; exit 3"), ready=lambda pid: False),
+        until=lambda snapshot: False,
+    )
+    assert reason.startswith("service ended with code 3\n")
+    assert reason.endswith("  the key is missing")
+    assert harness.seen[-1].phase is PlatformPhase.FAILED
+
+
+def test_a_server_that_hangs_while_starting_fails_the_start(harness: Harness) -> None:
+    process = Process(name="service", command=SLEEP, ready=lambda pid: False)
+    reason = harness.run(process, until=lambda snapshot: False, start_timeout_seconds=0.3)
+    assert reason == "service was not ready within 0.3 s"
+
+
+def test_a_task_that_fails_is_named(harness: Harness) -> None:
+    task = Process(name="migrate", command=("sh", "-c", "echo bad column; exit 1"), once=True)
+    assert harness.run(task, until=lambda snapshot: False) == "migrate ended with code 1\n  bad column"
+
+
+def test_a_preparation_that_fails_says_why(harness: Harness) -> None:
+    def fail() -> None:
+        raise ValueError("there is no wheel")
+
+    task = Process(name="store", command=SLEEP, once=True, prepare=fail)
+    assert harness.run(task, until=lambda snapshot: False) == "store: there is no wheel"
+
+
+def test_a_program_that_does_not_exist_is_named(harness: Harness) -> None:
+    task = Process(name="store", command=("/no/such/program",), once=True)
+    assert "/no/such/program" in harness.run(task, until=lambda snapshot: False)
+
+
+def test_a_deaf_process_is_killed_after_its_grace(harness: Harness) -> None:
+    reason = harness.run(Process(name="deaf", command=DEAF), until=up, stop_grace_seconds=0.3)
+    assert reason == ""
+    assert "deaf did not stop within 0.3 s" in harness.said[-1]
+
+
+def test_a_server_that_stops_answering_is_unhealthy_until_it_answers_again(harness: Harness, tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def ready(pid: int) -> bool:
+        calls.append(pid)
+        return not 1 < len(calls) < 6
+
+    reason = harness.run(
+        Process(name="service", command=SLEEP, ready=ready),
+        until=lambda snapshot: snapshot.well and len(calls) > 6,
+        health_every_seconds=0.01,
+    )
+    assert reason == ""
+    assert harness.said == ["service does not answer its health check", "service is healthy again"]
+    assert len(set(calls)) == 1
+
+
+def test_a_need_that_nobody_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nothing is named store"):
+        Supervisor([Process(name="a", needs=("store",))], log=lambda name: tmp_path / name, groups=Groups())
