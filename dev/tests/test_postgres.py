@@ -1,5 +1,4 @@
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,8 +17,8 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PostgresS
     identity: Identity = request.param
     with PostgresServer(tmp_path / "data", fsync=False, identity=identity) as running:
         yield running
-    if running.cluster.data_dir != tmp_path / "data":
-        shutil.rmtree(running.cluster.data_dir.parent)
+    running.cluster.delete()
+    assert not running.cluster.data_dir.exists()
 
 
 def _execute(server: PostgresServer, statement: str) -> list[tuple[object, ...]]:

@@ -133,6 +133,7 @@ def logs(
 @app.command()
 def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Delete the platform's data, keys and logs."""
+    from adctl.embedded.postgres import Cluster
     from adctl.status import find, wait_for_guard
 
     paths = _paths()
@@ -146,7 +147,9 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
         _fail(f"{paths.home} does not look like the platform's state; delete it yourself if you mean it")
     if not yes and not typer.confirm(f"delete {paths.home} with all data in it?"):
         raise typer.Exit(1)
-    wait_for_guard(paths)
+    if paths.run.exists():
+        wait_for_guard(paths)
+    Cluster(paths.data / "postgres").delete()
     shutil.rmtree(paths.home)
     console.print(f"{paths.home} is deleted", soft_wrap=True)
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -39,14 +40,25 @@ NOBODY = Identity(nobody=True)
 
 
 def unprivileged() -> Identity:
-    """Return the least intrusive identity that is not root: PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
+    """Return the least intrusive identity that PostgreSQL accepts: not root, and one that the system has a name for.
+
+    A container may give us a number without a name; a user namespace has one for that too.
+    """
+    root = os.geteuid() == 0
+    if not root and _has_name(os.geteuid()):
         return SAME_USER
     try:
         spawn([sys.executable, "-S", "-c", ""], identity=NAMESPACE, stop_signal=signal.SIGKILL).wait(10)
     except (subprocess.SubprocessError, OSError):
-        return NOBODY
+        return NOBODY if root else SAME_USER
     return NAMESPACE
+
+
+def _has_name(user: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(user).pw_name)
+    except KeyError:
+        return False
 
 
 def spawn(
@@ -65,9 +77,11 @@ def spawn(
     # Loaded here, so that nothing but system calls is left to do between fork and exec.
     libc = ctypes.CDLL(None, use_errno=True)
 
+    user, group = os.geteuid(), os.getegid()
+
     def between_fork_and_exec() -> None:
         if identity.namespace:
-            _enter_namespace(libc)
+            _enter_namespace(libc, user, group)
         if sys.platform == "linux":
             libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
 
@@ -87,10 +101,11 @@ def spawn(
     )
 
 
-def _enter_namespace(libc: ctypes.CDLL) -> None:
+def _enter_namespace(libc: ctypes.CDLL, user: int, group: int) -> None:
     if libc.unshare(_CLONE_NEWUSER) != 0:
         raise OSError(ctypes.get_errno(), "user namespaces are not allowed here")
-    for name, value in (("setgroups", "deny"), ("uid_map", f"{_NOBODY} 0 1"), ("gid_map", f"{_NOBODY} 0 1")):
+    maps = {"setgroups": "deny", "uid_map": f"{_NOBODY} {user} 1", "gid_map": f"{_NOBODY} {group} 1"}
+    for name, value in maps.items():
         with open(f"/proc/self/{name}", "w") as file:
             file.write(value)
 

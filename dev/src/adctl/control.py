@@ -12,7 +12,7 @@ from rich.console import Console
 
 from adctl import display, ports
 from adctl.children import ChildError
-from adctl.logs import open_log
+from adctl.logs import open_log, tail
 from adctl.process import PlatformPhase, Process, Snapshot
 from adctl.state import DEFAULT_GATEWAY_PORT, Paths, State, load, prepare
 from adctl.status import AlreadyRunning, Guard, Running, find, last, publish, take_lock
@@ -125,14 +125,19 @@ def _wait_until_up(paths: Paths, console: Console, pid: int, *, ended: Callable[
                 show(snapshot)
                 return
             if over:
-                reason = snapshot.reason if snapshot and snapshot.reason else "it ended while it was starting"
-                raise StartFailed(f"{reason}\nthe log is {paths.log('adctl')}")
+                raise StartFailed(f"{_why(paths, snapshot)}\nthe log is {paths.log('adctl')}")
             if time.monotonic() > deadline:
                 os.kill(pid, signal.SIGTERM)
                 raise StartFailed(f"it was not up after {_START_SECONDS:.0f} s; the log is {paths.log('adctl')}")
             if snapshot is not None:
                 show(snapshot)
             time.sleep(0.1)
+
+
+def _why(paths: Paths, snapshot: Snapshot | None) -> str:
+    if snapshot is not None and snapshot.reason:
+        return snapshot.reason
+    return "\n  ".join(["the platform ended while it was starting; it said:", *tail(paths.log("adctl"), 8)])
 
 
 def stop(paths: Paths) -> Running | None:

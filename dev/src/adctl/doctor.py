@@ -63,7 +63,7 @@ def _program(name: str, path: Callable[[], Path]) -> Finding:
 def _identity() -> Finding:
     identity = unprivileged()
     if identity == NAMESPACE:
-        return Finding("account", "root; PostgreSQL runs in a user namespace")
+        return Finding("account", f"uid {os.geteuid()}; PostgreSQL runs in a user namespace")
     if identity == NOBODY:
         return Finding("account", "root without user namespaces; PostgreSQL runs as nobody, its data in /var/tmp")
     return Finding("account", f"uid {os.geteuid()}")

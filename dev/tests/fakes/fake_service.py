@@ -12,7 +12,7 @@ DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pau
 
 
 class Gif(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:  # noqa: N802  # the base class names it
+    def do_GET(self) -> None:  # the base class names it
         self.send_response(404)
         self.end_headers()
 

@@ -19,6 +19,8 @@ from adctl import ports
 from adctl.children import ChildError, Identity, spawn, stop, unprivileged
 
 SUPERUSER = "postgres"
+# Where nobody can walk to, and what a restart of the machine leaves alone; whose a folder in it is, is checked.
+_SHARED = Path("/var/tmp")  # noqa: S108  # see above
 # A fast shutdown: sessions are ended, data is written.
 STOP_SIGNAL = signal.SIGINT
 _SETTINGS = {
@@ -112,17 +114,25 @@ class Cluster:
             time.sleep(0.05)
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
+    def delete(self) -> None:
+        """Delete the data, wherever it had to be put."""
+        shutil.rmtree(self.data_dir, ignore_errors=True)
+        if self.data_dir.parent.parent == _SHARED:
+            shutil.rmtree(self.data_dir.parent)
+
     def _program(self, name: str) -> Path:
         program = binary(name)
         if not self.identity.nobody or _traversable(program):
             return program
-        # A virtual environment under /root, say: nobody gets a copy.
-        size = f"{program}{program.stat().st_mtime_ns}"
-        copy = _private_folder(f"adplatform-postgres-{hashlib.sha256(size.encode()).hexdigest()[:12]}")
+        # A virtual environment under /root, say: nobody gets a copy, with the libraries that lie beside the package.
+        package = program.parents[2]
+        version = hashlib.sha256(f"{package} {binary('postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
+        copy = _private_folder(f"adplatform-postgres-{version}")
         if not (copy / "complete").exists():
-            shutil.copytree(program.parent.parent, copy, dirs_exist_ok=True)
+            for folder in package.parent.glob(f"{package.name}*"):
+                shutil.copytree(folder, copy / folder.name, dirs_exist_ok=True)
             (copy / "complete").touch()
-        return copy / "bin" / name
+        return copy / program.relative_to(package.parent)
 
     def _reachable(self, data_dir: Path) -> Path:
         if not self.identity.nobody or _traversable(data_dir):
@@ -222,7 +232,7 @@ def _traversable(path: Path) -> bool:
 
 def _private_folder(name: str) -> Path:
     """Return a folder that nobody can walk through and only we can write into."""
-    folder = Path("/var/tmp") / name  # noqa: S108  # must survive a restart; whose it is is checked below
+    folder = _SHARED / name
     folder.mkdir(mode=0o711, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
