@@ -1,0 +1,3 @@
+DROP TABLE zones;
+DROP TABLE sites;
+DROP TABLE publishers;

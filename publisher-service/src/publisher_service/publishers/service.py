@@ -1,0 +1,163 @@
+"""The use cases of publishers, their sites and zones."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+from uuid import UUID
+
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.events.v1.events_pb2 import PublisherApproved
+from google.protobuf.message import Message
+
+from adlib import money
+from adlib.clock import Clock
+from adlib.db import Database, Session
+from adlib.idempotency import Once
+from adlib.ids import NewId
+from adlib.outbox import Outbox
+from adlib.paging import Page, Slice, cut
+from adlib.rpc import Caller
+from publisher_service.clients.payment import Balance, Ledger
+from publisher_service.publishers import store
+from publisher_service.publishers.model import (
+    NotAPublisherOrganization,
+    Publisher,
+    PublisherNotFound,
+    Site,
+    SiteNotFound,
+    State,
+    Zone,
+    ZoneOwner,
+)
+
+M = TypeVar("M", bound=Message)
+
+
+class PublisherService:
+    """A publisher's organization acts on its own publisher; staff see all and approve."""
+
+    def __init__(
+        self, db: Database, outbox: Outbox, ledger: Ledger, clock: Clock, ids: NewId, share_basis_points: int
+    ) -> None:
+        self._db = db
+        self._outbox = outbox
+        self._ledger = ledger
+        self._clock = clock
+        self._ids = ids
+        self._share_basis_points = share_basis_points
+
+    def create(self, caller: Caller, name: str, email: str, once: Once[Publisher, M]) -> M:
+        """Registers the caller's organization; NOT_A_PUBLISHER_ORGANIZATION, PUBLISHER_EXISTS."""
+        if caller.organization_kind != Organization.PUBLISHER:
+            raise NotAPublisherOrganization
+        now = self._clock.now()
+        with self._db.transaction() as tx:
+            if (seen := once.replay(tx)) is not None:
+                return seen
+            publisher = Publisher(
+                id=self._ids(),
+                organization_id=caller.organization_id,
+                name=name,
+                email=email,
+                state=State.PENDING,
+                share_basis_points=self._share_basis_points,
+                created_at=now,
+                updated_at=now,
+            )
+            store.add(tx, publisher)
+            return once.record(tx, publisher)
+
+    def list_page(self, caller: Caller, page: Page, state: State | None = None) -> Slice[Publisher]:
+        """The publishers that the caller may see, newest first."""
+        if caller.is_staff:
+            rows = store.staff_list_page(self._db, page, state)
+        else:
+            rows = store.list_page(self._db, caller.organization_id, page, state)
+        return cut(rows, page, lambda publisher: publisher.id)
+
+    def get(self, caller: Caller, publisher_id: UUID) -> Publisher:
+        """The publisher; PUBLISHER_NOT_FOUND where the caller may not see it."""
+        if caller.is_staff:
+            found = store.staff_find(self._db, publisher_id)
+        else:
+            found = store.find(self._db, caller.organization_id, publisher_id)
+        if found is None:
+            raise PublisherNotFound(publisher_id)
+        return found
+
+    def approve(self, caller: Caller, publisher_id: UUID) -> Publisher:
+        """Lets the publisher earn, by staff; once approved it stays as it is."""
+        with self._db.transaction() as tx:
+            publisher = store.staff_lock(tx, publisher_id) if caller.is_staff else None
+            if publisher is None:
+                raise PublisherNotFound(publisher_id)
+            approved = publisher.approve(self._clock.now())
+            if approved is not publisher:
+                store.set_state(tx, approved)
+                self._outbox.append(tx, approved.organization_id, PublisherApproved(publisher_id=str(approved.id)))
+            return approved
+
+    def create_site(self, caller: Caller, publisher_id: UUID, name: str, url: str, once: Once[Site, M]) -> M:
+        """Adds a site to the caller's own publisher; PUBLISHER_NOT_FOUND."""
+        with self._db.transaction() as tx:
+            if (seen := once.replay(tx)) is not None:
+                return seen
+            own = self._own(tx, caller, publisher_id)
+            site = Site(self._ids(), own.organization_id, own.id, name, url, self._clock.now())
+            store.add_site(tx, site)
+            return once.record(tx, site)
+
+    def list_sites(self, caller: Caller, publisher_id: UUID, page: Page) -> Slice[Site]:
+        """A publisher's sites, newest first; PUBLISHER_NOT_FOUND."""
+        publisher = self.get(caller, publisher_id)
+        if caller.is_staff:
+            rows = store.staff_list_sites(self._db, publisher.id, page)
+        else:
+            rows = store.list_sites(self._db, caller.organization_id, publisher.id, page)
+        return cut(rows, page, lambda site: site.id)
+
+    def create_zone(
+        self, caller: Caller, publisher_id: UUID, site_id: UUID, name: str, size: tuple[int, int], once: Once[Zone, M]
+    ) -> M:
+        """Adds a zone, `size` wide and high in CSS pixels, to the caller's own; PUBLISHER_NOT_FOUND, SITE_NOT_FOUND."""
+        with self._db.transaction() as tx:
+            if (seen := once.replay(tx)) is not None:
+                return seen
+            own = self._own(tx, caller, publisher_id)
+            if not store.has_site(tx, own.organization_id, own.id, site_id):
+                raise SiteNotFound(site_id)
+            zone = Zone(self._ids(), own.organization_id, own.id, site_id, name, *size, self._clock.now())
+            store.add_zone(tx, zone)
+            return once.record(tx, zone)
+
+    def list_zones(self, caller: Caller, publisher_id: UUID, page: Page) -> Slice[Zone]:
+        """A publisher's zones, newest first; PUBLISHER_NOT_FOUND."""
+        publisher = self.get(caller, publisher_id)
+        if caller.is_staff:
+            rows = store.staff_list_zones(self._db, publisher.id, page)
+        else:
+            rows = store.list_zones(self._db, caller.organization_id, publisher.id, page)
+        return cut(rows, page, lambda zone: zone.id)
+
+    def balances(self, caller: Caller, page: Page) -> tuple[Sequence[Balance], str]:
+        """What the page's publishers have, and the next page's token; nothing in USD where the ledger has no rows."""
+        publishers = self.list_page(caller, page)
+        if not publishers.rows:
+            return [], ""
+        kept = self._ledger.balances([publisher.id for publisher in publishers.rows])
+        rows = [
+            balance
+            for publisher in publishers.rows
+            for balance in kept.get(publisher.id) or [Balance(publisher.id, money.DEFAULT_CURRENCY)]
+        ]
+        return rows, publishers.next_page_token
+
+    def zone_owners(self, zone_ids: Sequence[UUID]) -> Sequence[ZoneOwner]:
+        """Who earns from these zones; those that nobody earns from are left out."""
+        return store.staff_zone_owners(self._db, zone_ids)
+
+    @staticmethod
+    def _own(db: Session, caller: Caller, publisher_id: UUID) -> Publisher:
+        found = store.find(db, caller.organization_id, publisher_id)
+        if found is None:
+            raise PublisherNotFound(publisher_id)
+        return found

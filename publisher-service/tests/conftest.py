@@ -1,0 +1,154 @@
+"""publisher-service as it runs, on a database of its own, beside a ledger in memory."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+from adplatform.options.v1.options_pb2 import Permission
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.bus import RedisBus
+from adlib.clock import FixedClock
+from adlib.db import Database, migrate
+from adlib.identity import Person
+from adlib.rpc import Worker
+from adlib.service import connect_redis
+from adlib.testing import FakeAccess, Identities, running, stub_channel
+from publisher_service.__main__ import MIGRATIONS, World, assemble
+from publisher_service.clients.payment import FakeLedger
+
+PUBLISHING = (
+    Permission.PUBLISHERS_READ,
+    Permission.PUBLISHERS_CREATE,
+    Permission.PUBLISHERS_UPDATE,
+    Permission.PUBLISHERS_PAYOUT,
+)
+NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
+
+Metadata = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody in an organization."""
+
+    person: Person
+    organization_id: UUID
+    headers: Callable[..., Metadata]
+
+
+def _prepare(url: str) -> None:
+    migrate(url, *MIGRATIONS)
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("publisher", _prepare)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def identities() -> Identities:
+    made = Identities()
+    for name in ("campaign-service", "payment-service", "scheduler"):
+        made.service(name)
+    return made
+
+
+@pytest.fixture
+def access() -> FakeAccess:
+    return FakeAccess()
+
+
+@pytest.fixture
+def ledger() -> FakeLedger:
+    return FakeLedger()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOON)
+
+
+@pytest.fixture
+def bus(redis_url: str) -> Iterator[RedisBus]:
+    client = connect_redis(redis_url)
+    yield RedisBus(client)
+    client.close()
+
+
+@pytest.fixture
+def worker(
+    db: Database, bus: RedisBus, identities: Identities, access: FakeAccess, ledger: FakeLedger, clock: FixedClock
+) -> Worker:
+    return assemble(
+        World(
+            db=db,
+            bus=bus,
+            verifier=identities.verifier(),
+            access=access,
+            ledger=ledger,
+            clock=clock,
+            share_basis_points=7000,
+            reader="test",
+            bus_wait_ms=20,
+            sync_patience_s=0.3,
+        )
+    )
+
+
+@pytest.fixture
+def channel(worker: Worker) -> Iterator[grpc.Channel]:
+    with running(worker) as server, stub_channel(server) as channel:
+        yield channel
+
+
+@pytest.fixture
+def member(identities: Identities, access: FakeAccess) -> Callable[..., Member]:
+    def join(
+        kind: int = Organization.PUBLISHER,
+        *codes: int,
+        organization_id: UUID | None = None,
+        person: Person | None = None,
+    ) -> Member:
+        somebody = person or identities.person()
+        organization = organization_id or uuid4()
+        access.grant(somebody, organization, kind, *(codes or PUBLISHING))
+        return Member(somebody, organization, lambda **more: identities.headers(somebody, organization, **more))
+
+    return join
+
+
+@pytest.fixture
+def staff(member: Callable[..., Member]) -> Member:
+    return member(Organization.PLATFORM, Permission.ADMIN_FULL)
+
+
+@pytest.fixture
+def refused() -> Callable[..., ErrorInfo]:
+    """Calls, and returns why that was refused."""
+
+    def call(
+        reason: "ErrorReason.ValueType", method: Callable[..., object], *args: object, **kwargs: object
+    ) -> ErrorInfo:
+        with pytest.raises(grpc.RpcError) as error:
+            method(*args, **kwargs)
+        info = ErrorInfo()
+        assert any(detail.Unpack(info) for detail in rpc_status.from_call(error.value).details)
+        assert info.reason == ErrorReason.Name(reason)
+        return info
+
+    return call
