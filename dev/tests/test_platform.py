@@ -21,6 +21,7 @@ from adctl.state import SERVICES, Paths, load
 from adctl.status import find
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.xdist_group("platform")  # one platform, not one a worker
 
 
 class Platform:

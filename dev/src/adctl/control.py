@@ -47,6 +47,7 @@ def run(
             raise
     if reason:
         raise StartFailed(reason)
+    console.print("the platform has stopped")
 
 
 def _supervise(
@@ -165,7 +166,11 @@ def _is_there(pid: int) -> bool:
 
 
 def _require_free(port: int) -> None:
-    if not ports.is_free(port):
+    try:
+        free = ports.is_free(port)
+    except PermissionError:
+        raise ChildError(f"port {port} is for root only; choose another: adctl up --port 8080") from None
+    if not free:
         raise ChildError(
             f"port {port} is taken by {ports.holder(port)}; stop it, or choose another port: adctl up --port {port + 1}"
         )

@@ -25,7 +25,9 @@ _STYLES = {
 
 def start_table(snapshot: Snapshot) -> Table:
     """Return the table to be seen while the platform starts."""
-    table = Table("process", "state", "", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table("process", box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("state", min_width=len(Phase.RESTARTING))
+    table.add_column("")
     for view in snapshot.processes:
         if view.once and view.phase in (Phase.DONE, Phase.WAITING):
             continue

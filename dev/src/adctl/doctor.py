@@ -102,6 +102,10 @@ def _folder(home: Path) -> Finding:
 def _port(port: int, *, running: bool) -> Finding:
     if running:
         return Finding("gateway", f"port {port}, the platform is up")
-    if ports.is_free(port):
+    try:
+        free = ports.is_free(port)
+    except PermissionError:
+        return Finding("gateway", f"port {port} is for root only", "use `adctl up --port PORT` with a higher one")
+    if free:
         return Finding("gateway", f"port {port} is free")
     return Finding("gateway", f"port {port} is taken by {ports.holder(port)}", "stop it, or use `adctl up --port PORT`")

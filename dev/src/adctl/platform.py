@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from typing import LiteralString
 
 from adctl import probes
 from adctl.children import ChildError
@@ -65,25 +66,26 @@ def _stores(state: State) -> list[Process]:
             ready=lambda pid: valkey.is_ready(valkey_port, password),
             port=valkey_port,
         ),
-        Process(name="databases", needs=("postgres",), once=True, prepare=lambda: make_databases(state)),
     ]
 
 
-def make_databases(state: State) -> None:
-    """Make each service's database and the role that owns it and nothing else; repeat it as often as you like."""
+def make_database(state: State, service: str) -> None:
+    """Make a service's database and the role that owns it and nothing else; repeat it as often as you like."""
     import psycopg
     from psycopg import sql
 
+    role = DATABASES[service]
+    name, password = sql.Identifier(role), sql.Literal(state.secrets[f"postgres.{role}"])
     with psycopg.connect(state.postgres_url(), autocommit=True, connect_timeout=10) as connection:
-        roles = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles")}
-        databases = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
-        for role in DATABASES.values():
-            name, password = sql.Identifier(role), sql.Literal(state.secrets[f"postgres.{role}"])
-            verb = sql.SQL("ALTER" if role in roles else "CREATE")
-            connection.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
-            if role not in databases:
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
-            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+
+        def exists(query: LiteralString) -> bool:
+            return connection.execute(query, [role]).fetchone() is not None
+
+        verb = sql.SQL("ALTER" if exists("SELECT FROM pg_roles WHERE rolname = %s") else "CREATE")
+        connection.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, name, password))
+        if not exists("SELECT FROM pg_database WHERE datname = %s"):
+            connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
 
 
 def _service(state: State, keys: Keys, service: str) -> list[Process]:
@@ -94,14 +96,16 @@ def _service(state: State, keys: Keys, service: str) -> list[Process]:
     def ready(pid: int) -> bool:
         return probes.grpc_serving(port) and (service != "pixel-service" or probes.http_answers(http_port))
 
-    migrated = f"{service} migrate"
+    database, migrated = f"{service} database", f"{service} migrate"
     needs = (migrated, "valkey", "admin") if service == "auth-service" else (migrated, "valkey")
+    step = Process(name=database, needs=("postgres",), once=True, prepare=lambda: make_database(state, service))
     return [
+        *([step] if service in DATABASES else []),
         Process(
             name=migrated,
             command=(sys.executable, "-m", module, "migrate"),
             prepare=lambda: _require(f"{module}.__main__"),
-            needs=("databases",) if service in DATABASES else (),
+            needs=(database,) if service in DATABASES else (),
             environment=environment,
             once=True,
         ),

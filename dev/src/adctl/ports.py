@@ -1,5 +1,6 @@
 """Free ports on the loopback interface, and who holds a taken one."""
 
+import errno
 import random
 import socket
 
@@ -17,15 +18,21 @@ def free_port() -> int:
     raise OSError(f"no free port between {_LOWEST} and {_HIGHEST}")
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """Say whether a server could listen on the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as listener:
-        # As servers do: a connection that lingers from the last run is not a listener.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def is_free(port: int) -> bool:
+    """Say whether a server could listen on the port, by either name of this machine; PermissionError below 1024."""
+    return _can_listen(socket.AF_INET, LOOPBACK, port) and _can_listen(socket.AF_INET6, "::1", port)
+
+
+def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
+    try:
+        with socket.socket(family) as listener:
+            # As servers do: a connection that lingers from the last run is not a listener.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
-        except OSError:
-            return False
+    except PermissionError:
+        raise
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE and family is socket.AF_INET6  # not every machine has IPv6
     return True
 
 
