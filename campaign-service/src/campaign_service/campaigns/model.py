@@ -1,0 +1,206 @@
+"""A campaign and the rules of its life. Times are UTC; money is micros of the campaign's currency."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+
+from adlib.errors import Aborted, FailedPrecondition, InvalidArgument, InvalidField, NotFound
+
+# The field as it is spelled in JSON; name and target_url are left out because they may change at any time.
+_LOCKED = {
+    "budget_micros": "budgetMicros",
+    "daily_budget_micros": "dailyBudgetMicros",
+    "start_time": "startTime",
+    "end_time": "endTime",
+    "countries": "targeting",
+    "devices": "targeting",
+    "bid_model": "bid",
+    "price_micros": "bid",
+}
+_TICK = timedelta(microseconds=1)
+
+
+class State(StrEnum):
+    """Where a campaign is in its life."""
+
+    DRAFT = "DRAFT"
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+
+
+class Reason(StrEnum):
+    """Why it is there."""
+
+    USER = "USER"
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
+    NOT_STARTED_YET = "NOT_STARTED_YET"
+    ENDED = "ENDED"
+
+
+class CampaignNotFound(NotFound):
+    """No such campaign in the organization."""
+
+    reason = ErrorReason.CAMPAIGN_NOT_FOUND
+
+    def __init__(self, campaign_id: UUID) -> None:
+        super().__init__("there is no such campaign in your organization", campaignId=campaign_id)
+
+
+class CampaignStateInvalid(FailedPrecondition):
+    """The verb does not apply in the campaign's state."""
+
+    reason = ErrorReason.CAMPAIGN_STATE_INVALID
+
+    def __init__(self, verb: str, state: State) -> None:
+        super().__init__(f"a campaign that is {state} cannot be {verb}", state=state)
+
+
+class CampaignEnded(FailedPrecondition):
+    """Its end time has passed."""
+
+    reason = ErrorReason.CAMPAIGN_ENDED
+
+    def __init__(self, end_time: datetime) -> None:
+        super().__init__(f"the campaign ended at {end_time:%Y-%m-%dT%H:%M:%SZ}", endTime=end_time.isoformat())
+
+
+class FieldLocked(FailedPrecondition):
+    """It holds money or is known to a network."""
+
+    reason = ErrorReason.CAMPAIGN_FIELD_LOCKED
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} cannot be changed once the campaign has been started", field=field)
+
+
+class EtagMismatch(Aborted):
+    """The campaign was written since it was read."""
+
+    reason = ErrorReason.ETAG_MISMATCH
+
+    def __init__(self) -> None:
+        super().__init__("the campaign has changed since you read it; read it again and repeat your change")
+
+
+class NetworkNotAvailable(InvalidArgument):
+    """None of the platform's networks."""
+
+    reason = ErrorReason.NETWORK_NOT_AVAILABLE
+
+    def __init__(self, network: str) -> None:
+        super().__init__(f"networks: {network} is not available on this platform", network=network)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """An advertiser's order to show ads; networks, devices and the bid's model by their names in the contract."""
+
+    id: UUID
+    organization_id: UUID
+    name: str
+    budget_micros: int
+    daily_budget_micros: int | None = None
+    currency_code: str
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    target_url: str
+    countries: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    bid_model: str
+    price_micros: int
+    networks: tuple[str, ...]
+    created_at: datetime
+    updated_at: datetime
+    state: State = State.DRAFT
+    state_reasons: tuple[Reason, ...] = ()
+    version: int = 1
+    hold_key: str | None = None
+    hold_returning: bool = False
+    stopped_at: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Changes with every change of the campaign, but not with its figures."""
+        return str(self.version)
+
+    def reasons(self, at: datetime) -> tuple[Reason, ...]:
+        """Why it is in its state; that it has not started yet is seen from the time and never stored."""
+        if self.state is State.ACTIVE and self.start_time is not None and self.start_time > at:
+            return (Reason.NOT_STARTED_YET,)
+        return self.state_reasons
+
+    def has_ended(self, at: datetime) -> bool:
+        """Whether its end time has passed."""
+        return self.end_time is not None and self.end_time <= at
+
+    def checked(self) -> Self:
+        """Itself; INVALID_FIELD where its fields do not go together."""
+        if not self.name.isprintable():
+            raise InvalidField("name", "must not have control characters")
+        if self.start_time and self.end_time and self.end_time <= self.start_time:
+            raise InvalidField("endTime", "must be after startTime")
+        if self.daily_budget_micros is not None and self.daily_budget_micros > self.budget_micros:
+            raise InvalidField("dailyBudgetMicros", "must not exceed budgetMicros")
+        return self
+
+    def edited(self, changes: Mapping[str, Any], etag: str, *, at: datetime, published: bool) -> Self:
+        """With these fields changed; ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED.
+
+        `published`: a network knows it, so that what it was told can no longer change.
+        """
+        if etag and etag != self.etag:
+            raise EtagMismatch
+        if self.state is not State.DRAFT or self.hold_key or published:
+            for name, value in changes.items():
+                if name in _LOCKED and value != getattr(self, name):
+                    raise FieldLocked(_LOCKED[name])
+        return self._changed(at, **changes).checked()
+
+    def check_startable(self, at: datetime) -> None:
+        """CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED."""
+        if self.state is State.COMPLETED:
+            raise CampaignStateInvalid("started", self.state)
+        if self.end_time and self.has_ended(at):
+            raise CampaignEnded(self.end_time)
+
+    def starting(self, at: datetime) -> Self:
+        """About to hold its budget, by a key that no other attempt has."""
+        return self._changed(at, hold_key=f"hold:{self.id}:{self.version}")
+
+    def returning_hold(self, at: datetime) -> Self:
+        """About to give its hold back."""
+        return self._changed(at, hold_returning=True)
+
+    def without_hold(self, at: datetime) -> Self:
+        """Nothing is held for it."""
+        return self._changed(at, hold_key=None, hold_returning=False)
+
+    def active(self, at: datetime) -> Self:
+        """Its networks play it."""
+        return self._changed(at, state=State.ACTIVE, state_reasons=(), stopped_at=None)
+
+    def check_pausable(self) -> None:
+        """CAMPAIGN_STATE_INVALID."""
+        if self.state is not State.ACTIVE:
+            raise CampaignStateInvalid("paused", self.state)
+
+    def paused(self, reason: Reason, at: datetime) -> Self:
+        """Its networks have stopped, and it can be started again."""
+        return self._changed(at, state=State.PAUSED, state_reasons=(reason,), stopped_at=at)
+
+    def completed(self, reason: Reason, at: datetime) -> Self:
+        """Its networks have stopped for good."""
+        return self._changed(at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=self.stopped_at or at)
+
+    def touched(self, at: datetime) -> Self:
+        """With new figures, and so with a later update time."""
+        return replace(self, updated_at=max(at, self.updated_at + _TICK))
+
+    def _changed(self, at: datetime, **changes: Any) -> Self:
+        return replace(self.touched(at), version=self.version + 1, **changes)

@@ -1,0 +1,164 @@
+"""Campaigns and their places at the networks, in PostgreSQL."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, bindparam, insert, or_, select, update
+
+from adlib.db import Query, Session, Transaction
+from adlib.paging import Page
+from campaign_service.campaigns.model import Campaign, CampaignNotFound, Reason, State
+from campaign_service.tables import campaign_networks, campaigns
+
+_FIELDS = [field.name for field in fields(Campaign)]
+_COLUMNS = [campaigns.c[name] for name in _FIELDS]
+_IS_IT = and_(
+    campaigns.c.organization_id == bindparam("of_organization"),
+    campaigns.c.id == bindparam("of_campaign"),
+    campaigns.c.deleted_at.is_(None),
+)
+_ADD = Query(insert(campaigns).values({name: bindparam(name) for name in _FIELDS}))
+_GET = Query(select(*_COLUMNS).where(_IS_IT))
+_LOCK = Query(select(*_COLUMNS).where(_IS_IT).with_for_update())
+_PUT = Query(update(campaigns).where(_IS_IT).values({name: bindparam(f"new_{name}") for name in _FIELDS}))
+_PAGE = (
+    select(*_COLUMNS)
+    .where(
+        campaigns.c.organization_id == bindparam("of_organization"),
+        campaigns.c.deleted_at.is_(None),
+        campaigns.c.id < bindparam("before"),
+    )
+    .order_by(campaigns.c.id.desc())
+    .limit(bindparam("most"))
+)
+_LIST = Query(_PAGE)
+_LIST_IN_STATE = Query(_PAGE.where(campaigns.c.state == bindparam("in_state")))
+_OF_CAMPAIGN = and_(
+    campaign_networks.c.organization_id == bindparam("of_organization"),
+    campaign_networks.c.campaign_id == bindparam("of_campaign"),
+)
+_PLACE = Query(
+    insert(campaign_networks).values(
+        organization_id=bindparam("organization"), campaign_id=bindparam("campaign"), network=bindparam("at_network"),
+        external_name=bindparam("called"), state="PENDING",
+    )
+)  # fmt: skip
+_PLACEMENTS = Query(
+    select(campaign_networks.c.network, campaign_networks.c.external_name, campaign_networks.c.external_id)
+    .where(_OF_CAMPAIGN)
+    .order_by(campaign_networks.c.network)
+    .limit(10)
+)
+_SET_PLACEMENT = Query(
+    update(campaign_networks)
+    .where(_OF_CAMPAIGN, campaign_networks.c.network == bindparam("at_network"))
+    .values(external_id=bindparam("known_as"), state=bindparam("now_is"))
+)
+_HALF_DONE_OF_ALL = Query(
+    select(campaigns.c.organization_id, campaigns.c.id)
+    .where(
+        campaigns.c.hold_key.is_not(None),
+        campaigns.c.deleted_at.is_(None),
+        or_(
+            and_(campaigns.c.state == State.DRAFT, campaigns.c.updated_at < bindparam("started_before")),
+            and_(campaigns.c.state == State.COMPLETED, campaigns.c.stopped_at < bindparam("stopped_before")),
+        ),
+    )
+    .order_by(campaigns.c.id)
+    .limit(1000)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A campaign's place at a network; `external_id` is the network's own, once it is known."""
+
+    network: str
+    external_name: str
+    external_id: str | None
+
+
+def add(tx: Transaction, campaign: Campaign) -> None:
+    """Stores a new campaign."""
+    tx.execute(_ADD, **_values(campaign))
+
+
+def get(db: Session, organization_id: UUID, campaign_id: UUID) -> Campaign:
+    """The campaign; CAMPAIGN_NOT_FOUND."""
+    return _found(db.one(_GET, of_organization=organization_id, of_campaign=campaign_id), campaign_id)
+
+
+def lock(tx: Transaction, organization_id: UUID, campaign_id: UUID) -> Campaign:
+    """The campaign, nobody else's to change until the transaction ends; CAMPAIGN_NOT_FOUND."""
+    return _found(tx.one(_LOCK, of_organization=organization_id, of_campaign=campaign_id), campaign_id)
+
+
+def put(tx: Transaction, campaign: Campaign) -> None:
+    """Stores what has changed of a locked campaign."""
+    values = {f"new_{name}": value for name, value in _values(campaign).items()}
+    tx.execute(_PUT, of_organization=campaign.organization_id, of_campaign=campaign.id, **values)
+
+
+def newest(db: Session, organization_id: UUID, page: Page, state: State | None) -> Sequence[Campaign]:
+    """The organization's campaigns, newest first."""
+    where: dict[str, object] = {"of_organization": organization_id, "before": page.before, "most": page.limit}
+    rows = db.all(_LIST_IN_STATE, **where, in_state=state) if state else db.all(_LIST, **where)
+    return [_campaign(row) for row in rows]
+
+
+def place(tx: Transaction, campaign: Campaign, names: Mapping[str, str]) -> None:
+    """Remembers by which name each network will know the campaign, unless that is remembered already."""
+    known = {placement.network for placement in placements(tx, campaign)}
+    for network, name in names.items():
+        if network not in known:
+            tx.execute(
+                _PLACE, organization=campaign.organization_id, campaign=campaign.id, at_network=network, called=name
+            )
+
+
+def placements(db: Session, campaign: Campaign) -> Sequence[Placement]:
+    """The campaign's places at its networks."""
+    rows = db.all(_PLACEMENTS, of_organization=campaign.organization_id, of_campaign=campaign.id)
+    return [Placement(row.network, row.external_name, row.external_id) for row in rows]
+
+
+def set_placements(tx: Transaction, campaign: Campaign, external_ids: Mapping[str, str], state: str) -> None:
+    """Stores the ids that the networks gave, and that they are PLAYING or STOPPED there."""
+    for network, external_id in external_ids.items():
+        tx.execute(
+            _SET_PLACEMENT, of_organization=campaign.organization_id, of_campaign=campaign.id, at_network=network,
+            known_as=external_id, now_is=state,
+        )  # fmt: skip
+
+
+def half_done_of_all(db: Session, started_before: datetime, stopped_before: datetime) -> Sequence[tuple[UUID, UUID]]:
+    """Organization and id of every tenant's campaigns whose start was left half done or whose rest is to be given back.
+
+    For jobs alone.
+    """
+    rows = db.all(_HALF_DONE_OF_ALL, started_before=started_before, stopped_before=stopped_before)
+    return [(row.organization_id, row.id) for row in rows]
+
+
+def _values(campaign: Campaign) -> dict[str, Any]:
+    values = {name: getattr(campaign, name) for name in _FIELDS}
+    # psycopg writes a list as an array, but a tuple as a row.
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def _found(row: Any, campaign_id: UUID) -> Campaign:
+    if row is None:
+        raise CampaignNotFound(campaign_id)
+    return _campaign(row)
+
+
+def _campaign(row: Any) -> Campaign:
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row._asdict().items()
+    }
+    values["state"] = State(row.state)
+    values["state_reasons"] = tuple(Reason(reason) for reason in row.state_reasons)
+    return Campaign(**values)

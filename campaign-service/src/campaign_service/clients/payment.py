@@ -1,0 +1,180 @@
+"""payment-service's ledger, as campaigns use it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import payment_pb2_grpc
+
+from adlib.errors import FailedPrecondition, Unavailable
+from adlib.errors import Remote as RemoteError
+from adlib.rpc import Remote
+
+MOST_ITEMS = 500
+
+
+class InsufficientFunds(FailedPrecondition):
+    """The wallet's available balance is too small."""
+
+    reason = ErrorReason.INSUFFICIENT_FUNDS
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A publisher's part of what was spent in its zone."""
+
+    organization_id: UUID
+    publisher_id: UUID
+    zone_id: UUID
+    basis_points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """An amount that a campaign has spent; `share` where it was in a publisher's zone."""
+
+    key: str
+    organization_id: UUID
+    campaign_id: UUID
+    amount_micros: int
+    currency_code: str
+    share: Share | None
+
+
+class Payments(Protocol):
+    """The ledger. Every call may be repeated: its key makes the repeat change nothing."""
+
+    def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        ...
+
+    def release(self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str) -> None:
+        """Gives back what is left of what was set aside."""
+        ...
+
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+        """Takes up to 500 amounts from what is set aside; by key, how much of each could be taken."""
+        ...
+
+
+class RemotePayments:
+    """The ledger in payment-service."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._stub = payment_pb2_grpc.LedgerServiceStub(remote.channel)
+
+    def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        request = pb.HoldBudgetRequest(
+            organization_id=str(organization_id),
+            campaign_id=str(campaign_id),
+            amount_micros=amount_micros,
+            currency_code=currency_code,
+            idempotency_key=key,
+        )
+        try:
+            self._remote.call(self._stub.HoldBudget, request)
+        except RemoteError as error:
+            if error.reason != ErrorReason.INSUFFICIENT_FUNDS:
+                raise
+            refused = InsufficientFunds(error.message)
+            refused.metadata = error.metadata
+            raise refused from error
+
+    def release(self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str) -> None:
+        """Gives back what is left of what was set aside."""
+        request = pb.ReleaseHoldRequest(
+            organization_id=str(organization_id),
+            campaign_id=str(campaign_id),
+            currency_code=currency_code,
+            idempotency_key=key,
+        )
+        self._remote.call(self._stub.ReleaseHold, request)
+
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+        """Takes up to 500 amounts from what is set aside; by key, how much of each could be taken."""
+        answer = self._remote.call(self._stub.PostSpend, pb.PostSpendRequest(items=[_item(one) for one in spends]))
+        return {result.idempotency_key: result.posted_micros for result in answer.results}
+
+
+def _item(spend: Spend) -> pb.SpendItem:
+    return pb.SpendItem(
+        organization_id=str(spend.organization_id),
+        campaign_id=str(spend.campaign_id),
+        amount_micros=spend.amount_micros,
+        currency_code=spend.currency_code,
+        idempotency_key=spend.key,
+        publisher=share_pb(spend.share) if spend.share else None,
+    )
+
+
+def share_pb(share: Share) -> pb.PublisherShare:
+    """The share as the contract has it."""
+    return pb.PublisherShare(
+        organization_id=str(share.organization_id),
+        publisher_id=str(share.publisher_id),
+        zone_id=str(share.zone_id),
+        share_basis_points=share.basis_points,
+    )
+
+
+class FakePayments:
+    """A ledger in memory, for tests: one wallet for everybody.
+
+    `is_down`: does not answer; `loses_answers`: does what it is asked and then does not answer.
+    """
+
+    def __init__(self, available_micros: int = 0) -> None:
+        self.available_micros = available_micros
+        self.held_micros: dict[UUID, int] = {}
+        self.spends: list[Spend] = []
+        self.is_down = False
+        self.loses_answers = False
+        self._answers: dict[str, int] = {}
+
+    def hold(
+        self, _organization_id: UUID, campaign_id: UUID, amount_micros: int, _currency_code: str, key: str
+    ) -> None:
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        self._check()
+        if key not in self._answers:
+            if amount_micros > self.available_micros:
+                raise InsufficientFunds(
+                    "the wallet is too small", availableMicros=self.available_micros, requiredMicros=amount_micros
+                )
+            self.available_micros -= amount_micros
+            self.held_micros[campaign_id] = self.held_micros.get(campaign_id, 0) + amount_micros
+            self._answers[key] = amount_micros
+        self._answer()
+
+    def release(self, _organization_id: UUID, campaign_id: UUID, _currency_code: str, key: str) -> None:
+        """Gives back what is left of what was set aside."""
+        self._check()
+        if key not in self._answers:
+            self._answers[key] = self.held_micros.pop(campaign_id, 0)
+            self.available_micros += self._answers[key]
+        self._answer()
+
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+        """Takes the amounts from what is set aside; by key, how much of each could be taken."""
+        self._check()
+        for spend in spends:
+            if spend.key not in self._answers:
+                held = self.held_micros.get(spend.campaign_id, 0)
+                self._answers[spend.key] = min(held, spend.amount_micros)
+                self.held_micros[spend.campaign_id] = held - self._answers[spend.key]
+                self.spends.append(spend)
+        self._answer()
+        return {spend.key: self._answers[spend.key] for spend in spends}
+
+    def _check(self) -> None:
+        if self.is_down:
+            raise Unavailable("payment-service does not answer; try again")
+
+    def _answer(self) -> None:
+        if self.loses_answers:
+            raise Unavailable("payment-service does not answer; try again")

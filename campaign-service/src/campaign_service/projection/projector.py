@@ -1,0 +1,46 @@
+"""Keeps a live document of each campaign from the events about it."""
+
+from collections.abc import Sequence
+
+from adplatform.campaign.v1.campaign_pb2 import Campaign
+from adplatform.events.v1.events_pb2 import CampaignChanged, Event
+
+from adlib.documents import Document, Documents
+
+TOPIC = "campaign"
+GROUP = "campaign-projection"
+COLLECTION = "realtime_campaigns"
+
+
+class CampaignProjector:
+    """A handler of the topic. An event that comes late or again changes nothing."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def handle(self, payloads: Sequence[bytes]) -> None:
+        """Stores what these events say."""
+        for payload in payloads:
+            event = Event.FromString(payload)
+            if event.WhichOneof("payload") == "campaign_changed":
+                changed = event.campaign_changed
+                # A campaign's update time strictly increases from event to event.
+                version = changed.campaign.update_time.ToMicroseconds()
+                self._documents.put(COLLECTION, changed.campaign.id, _document(changed), version)
+
+
+def _document(changed: CampaignChanged) -> Document:
+    campaign, figures = changed.campaign, changed.figures
+    return {
+        "id": campaign.id,
+        "organizationId": campaign.organization_id,
+        "name": campaign.name,
+        "state": Campaign.State.Name(campaign.state),
+        "stateReasons": [Campaign.StateReason.Name(reason) for reason in campaign.state_reasons],
+        "impressions": figures.impressions,
+        "clicks": figures.clicks,
+        "conversions": figures.conversions,
+        "spentMicros": figures.spent_micros,
+        "currencyCode": campaign.currency_code,
+        "updatedAt": campaign.update_time.ToJsonString(),
+    }

@@ -1,0 +1,17 @@
+"""CampaignJobsService of the contract."""
+
+from adplatform.campaign.v1 import campaign_pb2 as pb
+from adplatform.jobs.v1.jobs_pb2 import JobResult
+
+from adlib.rpc import Call
+from campaign_service.stats.sync import StatsSync
+
+
+class CampaignJobsServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, sync: StatsSync) -> None:
+        self._sync = sync
+
+    def SyncStats(self, _request: pb.SyncStatsRequest, _call: Call) -> JobResult:
+        return self._sync.run()

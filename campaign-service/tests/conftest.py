@@ -1,0 +1,194 @@
+"""campaign-service as it runs, on a database of its own, with an outside in memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.campaign.v1 import campaign_pb2 as pb
+from adplatform.campaign.v1 import campaign_pb2_grpc
+from adplatform.options.v1.options_pb2 import Permission
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.bus import RedisBus
+from adlib.clock import FixedClock
+from adlib.db import Database, migrate
+from adlib.documents import PostgresDocuments
+from adlib.jobs import JobResult
+from adlib.rpc import Worker
+from adlib.service import connect_redis
+from adlib.testing import FakeAccess, Identities, running, stub_channel
+from campaign_service.__main__ import MIGRATIONS, World, assemble
+from campaign_service.clients.payment import FakePayments
+from campaign_service.clients.publisher import FakePublishers
+from campaign_service.delivery.network import FakeNetwork
+
+NOON = datetime(2030, 1, 15, 12, tzinfo=UTC)
+ALL = (
+    Permission.CAMPAIGNS_READ,
+    Permission.CAMPAIGNS_CREATE,
+    Permission.CAMPAIGNS_UPDATE,
+    Permission.CAMPAIGNS_START,
+    Permission.CAMPAIGNS_PAUSE,
+)
+Metadata = list[tuple[str, str]]
+
+
+def prepare(url: str) -> None:
+    migrate(url, *MIGRATIONS)
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("campaign", prepare)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@dataclass
+class Outside:
+    """The fakes that a test steers."""
+
+    network: FakeNetwork = field(default_factory=FakeNetwork)
+    payments: FakePayments = field(default_factory=lambda: FakePayments(1_000_000_000))
+    publishers: FakePublishers = field(default_factory=FakePublishers)
+    clock: FixedClock = field(default_factory=lambda: FixedClock(NOON))
+    access: FakeAccess = field(default_factory=FakeAccess)
+    identities: Identities = field(default_factory=Identities)
+
+
+@dataclass
+class Client:
+    """An advertiser's organization, calling the service."""
+
+    channel: grpc.Channel
+    outside: Outside
+    organization_id: UUID
+    headers: Metadata
+
+    @property
+    def stub(self) -> campaign_pb2_grpc.CampaignServiceStub:
+        return campaign_pb2_grpc.CampaignServiceStub(self.channel)
+
+    def create(self, key: str = "", **changes: object) -> pb.Campaign:
+        fields: dict[str, object] = {
+            "name": "Spring",
+            "budget_micros": 100_000_000,
+            "target_url": "https://shop.example.com/spring",
+            "bid": pb.Bid(model=pb.Bid.CPM, price_micros=2_500_000),
+        }
+        headers = self.headers + ([("idempotency-key", key)] if key else [])
+        return self.stub.CreateCampaign(pb.CreateCampaignRequest(**{**fields, **changes}), metadata=headers)
+
+    def get(self, campaign_id: str) -> pb.Campaign:
+        return self.stub.GetCampaign(pb.GetCampaignRequest(campaign_id=campaign_id), metadata=self.headers)
+
+    def update(self, campaign_id: str, **changes: object) -> pb.Campaign:
+        request = pb.UpdateCampaignRequest(campaign_id=campaign_id, **changes)
+        return self.stub.UpdateCampaign(request, metadata=self.headers)
+
+    def start(self, campaign_id: str) -> pb.Campaign:
+        return self.stub.StartCampaign(pb.StartCampaignRequest(campaign_id=campaign_id), metadata=self.headers)
+
+    def pause(self, campaign_id: str) -> pb.Campaign:
+        return self.stub.PauseCampaign(pb.PauseCampaignRequest(campaign_id=campaign_id), metadata=self.headers)
+
+    def stats(self, campaign_id: str) -> pb.CampaignStats:
+        return self.stub.GetCampaignStats(pb.GetCampaignStatsRequest(campaign_id=campaign_id), metadata=self.headers)
+
+    def sync(self) -> JobResult:
+        jobs = campaign_pb2_grpc.CampaignJobsServiceStub(self.channel)
+        return jobs.SyncStats(pb.SyncStatsRequest(), metadata=self.outside.identities.service_headers("scheduler"))
+
+    def external_id(self, campaign_id: str) -> str:
+        """The network's id of the campaign, which it knows exactly once."""
+        (found,) = [id for id, kept in self.outside.network.campaigns.items() if campaign_id in kept.name]
+        return found
+
+
+@pytest.fixture
+def outside() -> Outside:
+    made = Outside()
+    for name in ("scheduler", "pixel-service", "payment-service"):
+        made.identities.service(name)
+    return made
+
+
+@pytest.fixture
+def worker(outside: Outside, database_url: str, redis_url: str) -> Worker:
+    """The whole service, relay and projection with it."""
+    database, shared = Database(database_url), connect_redis(redis_url)
+    world = World(
+        db=database,
+        bus=RedisBus(shared),
+        documents=PostgresDocuments(database),
+        payments=outside.payments,
+        publishers=outside.publishers,
+        networks=[outside.network],
+        clock=outside.clock,
+        verifier=outside.identities.verifier(),
+        access=outside.access,
+        closing=[shared.close],
+    )
+    return assemble(world)
+
+
+@pytest.fixture
+def channel(worker: Worker) -> Iterator[grpc.Channel]:
+    """The service without its background work, which only tests of events need."""
+    with running(replace(worker, background=[])) as server, stub_channel(server) as channel:
+        yield channel
+
+
+@pytest.fixture
+def new_client(channel: grpc.Channel, outside: Outside) -> Callable[..., Client]:
+    def make(*permissions: int) -> Client:
+        person, organization_id = outside.identities.person(), uuid4()
+        outside.access.grant(person, organization_id, Organization.ADVERTISER, *(permissions or ALL))
+        return Client(channel, outside, organization_id, outside.identities.headers(person, organization_id))
+
+    return make
+
+
+@pytest.fixture
+def client(new_client: Callable[..., Client]) -> Client:
+    return new_client()
+
+
+@dataclass
+class Refusal:
+    """What a call was refused with."""
+
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str = ""
+    message: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def refused() -> Iterator[Refusal]:
+    """The block's call is refused; how is known after it."""
+    refusal = Refusal()
+    with pytest.raises(grpc.RpcError) as error:
+        yield refusal
+    refusal.code, refusal.message = error.value.code(), error.value.details()
+    info = ErrorInfo()
+    for detail in rpc_status.from_call(error.value).details:
+        if detail.Unpack(info):
+            refusal.reason, refusal.metadata = info.reason, dict(info.metadata)
+
+
+@pytest.fixture(name="refused")
+def _refused() -> Callable[[], object]:
+    return refused
