@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import grpc
+import psycopg
 import pytest
 from adplatform.auth.v1.auth_pb2 import Organization
 from adplatform.errors.v1.errors_pb2 import ErrorReason
@@ -30,6 +31,11 @@ PUBLISHING = (
     Permission.PUBLISHERS_UPDATE,
     Permission.PUBLISHERS_PAYOUT,
 )
+# Tables that point at others come first.
+EMPTY = """
+    DELETE FROM zones; DELETE FROM sites; DELETE FROM payout_requests; DELETE FROM publishers; DELETE FROM earnings;
+    DELETE FROM outbox; DELETE FROM inbox; DELETE FROM idempotency_keys
+"""
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
 Metadata = list[tuple[str, str]]
@@ -48,9 +54,17 @@ def _prepare(url: str) -> None:
     migrate(url, *MIGRATIONS)
 
 
+@pytest.fixture(scope="session")
+def kept_database_url(fresh_session_database: FreshDatabase) -> str:
+    return fresh_session_database("publisher", _prepare)
+
+
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("publisher", _prepare)
+def database_url(kept_database_url: str) -> str:
+    """One database for all tests, emptied before each: that takes a tenth of the time of a new one."""
+    with psycopg.connect(kept_database_url, autocommit=True) as connection:
+        connection.execute(EMPTY)
+    return kept_database_url
 
 
 @pytest.fixture
@@ -105,7 +119,7 @@ def worker(
             share_basis_points=7000,
             reader="test",
             bus_wait_ms=20,
-            sync_patience_s=0.3,
+            sync_patience_s=1.0,
         )
     )
 

@@ -84,6 +84,17 @@ def test_spend_that_is_still_on_the_bus_is_no_error(publisher, bus, sync, ledger
     assert sync().success
 
 
+def test_a_publisher_that_differs_uses_up_nobody_elses_patience(
+    publisher, bus, sync, ledger, register, member, staff
+) -> None:
+    other = register(member(), staff)
+    ledger.credit(UUID(other.id), 5)
+    ledger.credit(UUID(publisher.id), 700)
+    publish(bus, spent(publisher, 700))
+    result = sync()
+    assert (result.stats.success_count, result.stats.error_count) == (1, 1)
+
+
 @pytest.mark.parametrize("credited", [600, 800])
 def test_a_difference_is_counted_and_stops_nobody_else(
     credited, publisher, bus, sync, ledger, earned, register, member, staff

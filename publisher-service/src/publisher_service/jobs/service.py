@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from adplatform.jobs.v1.jobs_pb2 import JobResult
@@ -35,19 +35,38 @@ class BalancesDiffer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A publisher's figures in micros by currency, or why the ledger's could not be read."""
+    """A publisher's figures in micros by currency: earned when the ledger was asked, what it said, earned since then.
+
+    `failure` is why the ledger's could not be read.
+    """
 
     publisher_id: UUID
     earned: Mapping[str, int]
     credited: Mapping[str, int]
+    earned_since: Mapping[str, int]
     failure: AppError | None = None
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether events of what the ledger has credited are still missing."""
+        return any(self.earned_since.get(code, 0) < credited for code, credited in self.credited.items())
+
+    def require_equal(self) -> None:
+        """Raises what is wrong, if something is."""
+        if self.failure:
+            raise self.failure
+        for code in self.earned.keys() | self.credited.keys():
+            credited = self.credited.get(code, 0)
+            for earned in (max(self.earned.get(code, 0), credited), min(self.earned_since.get(code, 0), credited)):
+                if earned != credited:
+                    raise BalancesDiffer(self.publisher_id, code, earned, credited)
 
 
 class BalanceSync:
     """Compares figures that only ever grow, so that spend on its way never looks like a fault.
 
     Earnings are read before the ledger and must not exceed it; then they, which follow the ledger over the bus, get
-    `patience_s` seconds a run to reach what the ledger said.
+    `patience_s` seconds to reach what the ledger said.
     """
 
     def __init__(self, db: Database, ledger: Ledger, payouts: PayoutService, *, patience_s: float = 5.0) -> None:
@@ -58,28 +77,24 @@ class BalanceSync:
 
     def run(self) -> JobResult:
         """Works on every payout that was left half done and every approved publisher."""
-        patient_until = min(time.monotonic() + self._patience_s, deadline.get() - _MARGIN_S)
+        return jobs.run(self._db, "sync-publisher-balances", self._items, self._work)
 
-        def work(item: UUID | Check) -> None:
-            if isinstance(item, Check):
-                self._compare(item, patient_until)
-            else:
-                self._payouts.finish(item)
-
-        return jobs.run(self._db, "sync-publisher-balances", self._items, work)
+    def _work(self, item: UUID | Check) -> None:
+        if isinstance(item, Check):
+            item.require_equal()
+        else:
+            self._payouts.finish(item)
 
     def _items(self) -> Iterator[UUID | Check]:
         yield from self._payouts.left_over(_PAYOUTS)
-        token = ""
-        while True:
-            page = paging.page(paging.MAX_SIZE, token)
-            rows = publishers.staff_list_page(self._db, page, State.APPROVED)
-            found = paging.cut(rows, page, lambda publisher: publisher.id)
-            if found.rows:
-                yield from self._checks([publisher.id for publisher in found.rows])
-            token = found.next_page_token
-            if not token:
-                return
+        checks: list[Check] = []
+        page = paging.page(paging.MAX_SIZE, "")
+        while publisher_ids := [one.id for one in publishers.staff_list_page(self._db, page, State.APPROVED)][
+            : page.size
+        ]:
+            checks += self._checks(publisher_ids)
+            page = paging.Page(page.size, publisher_ids[-1])
+        yield from self._patiently(checks)
 
     def _checks(self, publisher_ids: Sequence[UUID]) -> Iterator[Check]:
         earned = earnings.staff_totals(self._db, publisher_ids)
@@ -91,21 +106,17 @@ class BalanceSync:
             failure = error
         for id in publisher_ids:
             credited = {balance.currency_code: balance.earned_micros for balance in balances.get(id, ())}
-            yield Check(id, earned.get(id, {}), credited, failure)
+            yield Check(id, earned.get(id, {}), credited, earned.get(id, {}), failure)
 
-    def _compare(self, check: Check, patient_until: float) -> None:
-        if check.failure:
-            raise check.failure
-        for currency_code, earned in check.earned.items():
-            if earned > check.credited.get(currency_code, 0):
-                raise _differ(check, currency_code, earned)
-        earned_now = check.earned
-        while behind := [code for code, credited in check.credited.items() if earned_now.get(code, 0) < credited]:
-            if time.monotonic() >= patient_until:
-                raise _differ(check, behind[0], earned_now.get(behind[0], 0))
+    def _patiently(self, checks: Sequence[Check]) -> Iterator[Check]:
+        """Each check, once its earnings have caught up or time is up for all of them."""
+        patient_until = min(time.monotonic() + self._patience_s, deadline.get() - _MARGIN_S)
+        while True:
+            yield from (check for check in checks if not check.is_behind)
+            checks = [check for check in checks if check.is_behind]
+            if not checks or time.monotonic() >= patient_until:
+                break
             time.sleep(_POLL_S)
-            earned_now = earnings.staff_totals(self._db, [check.publisher_id]).get(check.publisher_id, {})
-
-
-def _differ(check: Check, currency_code: str, earned_micros: int) -> BalancesDiffer:
-    return BalancesDiffer(check.publisher_id, currency_code, earned_micros, check.credited.get(currency_code, 0))
+            now = earnings.staff_totals(self._db, [check.publisher_id for check in checks])
+            checks = [replace(check, earned_since=now.get(check.publisher_id, {})) for check in checks]
+        yield from checks
