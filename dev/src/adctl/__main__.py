@@ -40,18 +40,13 @@ def up(
 ) -> None:
     """Start the platform; Ctrl-C stops it."""
     from adctl import control, display
-    from adctl.status import find
 
     paths = _paths()
-    running = find(paths)
-    if running is not None and not detach:
-        console.print(f"the platform is already up (pid {running.pid})")
-        display.print_welcome(console, load(paths.home))
-    elif detach:
-        state = control.start_detached(paths, console, port=port)
-        if running is not None:
-            console.print(f"the platform is already up (pid {running.pid})")
-        display.print_welcome(console, state)
+    running = control.find_serving(paths)
+    if running is not None:
+        console.print(f"the platform is already {running.snapshot.phase} (pid {running.pid})")
+    if running is not None or detach:
+        display.print_welcome(console, control.start_detached(paths, console, port=port))
     else:
         from adctl.platform import processes
 

@@ -15,7 +15,7 @@ from adctl.children import ChildError
 from adctl.logs import open_log, tail
 from adctl.process import PlatformPhase, Process, Snapshot
 from adctl.state import DEFAULT_GATEWAY_PORT, Paths, State, load, prepare
-from adctl.status import AlreadyRunning, Guard, Running, find, last, publish, take_lock
+from adctl.status import Guard, Running, find, last, publish, take_lock
 from adctl.supervisor import Supervisor
 
 _START_SECONDS = 120.0
@@ -29,7 +29,7 @@ class StartFailed(ChildError):
 def run(
     paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT, table: Callable[[State], list[Process]]
 ) -> None:
-    """Run the platform until a signal asks it to stop; AlreadyRunning, StartFailed."""
+    """Run the platform until a signal asks it to stop; StartFailed, or ChildError when it cannot."""
     began = time.monotonic()
     requests: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -92,12 +92,21 @@ def _supervise(
         return supervisor.run(lambda: len(requests))
 
 
+def find_serving(paths: Paths) -> Running | None:
+    """Return the platform that runs here, starting or up; one that is on its way out is waited for and is none."""
+    running = find(paths)
+    if running is not None and running.snapshot.phase in (PlatformPhase.STOPPING, PlatformPhase.FAILED):
+        wait_until_ended(running)
+        return None
+    return running
+
+
 def start_detached(paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT) -> State:
     """Start the platform in the background, wait until it is up and return its state; StartFailed.
 
     A platform that runs already is returned as it is, after its start if it is starting.
     """
-    running = find(paths)
+    running = find_serving(paths)
     if running is None:
         paths.make()
         with open_log(paths.log("adctl")) as log:
@@ -146,14 +155,23 @@ def stop(paths: Paths) -> Running | None:
     running = find(paths)
     if running is None:
         return None
-    # The lock proves that this process id is a supervisor's: it is held by nobody else.
+    import psutil
+
+    # The lock says that this is a supervisor; the number beside it could be an older one's for an instant.
+    if not any("adctl" in part for part in psutil.Process(running.pid).cmdline()):
+        raise ChildError(f"process {running.pid} is not adctl; try again in a moment")
     os.kill(running.pid, signal.SIGTERM)
+    wait_until_ended(running)
+    return running
+
+
+def wait_until_ended(running: Running) -> None:
+    """Wait until a platform that is stopping has gone; ChildError when it takes too long."""
     deadline = time.monotonic() + _STOP_SECONDS
     while _is_there(running.pid):
         if time.monotonic() > deadline:
             raise ChildError(f"the platform (pid {running.pid}) has not stopped after {_STOP_SECONDS:.0f} s")
         time.sleep(0.05)
-    return running
 
 
 def _is_there(pid: int) -> bool:
@@ -174,6 +192,3 @@ def _require_free(port: int) -> None:
         raise ChildError(
             f"port {port} is taken by {ports.holder(port)}; stop it, or choose another port: adctl up --port {port + 1}"
         )
-
-
-__all__ = ["AlreadyRunning", "StartFailed", "run", "start_detached", "stop"]

@@ -97,7 +97,6 @@ def _service(state: State, keys: Keys, service: str) -> list[Process]:
         return probes.grpc_serving(port) and (service != "pixel-service" or probes.http_answers(http_port))
 
     database, migrated = f"{service} database", f"{service} migrate"
-    needs = (migrated, "valkey", "admin") if service == "auth-service" else (migrated, "valkey")
     step = Process(name=database, needs=("postgres",), once=True, prepare=lambda: make_database(state, service))
     return [
         *([step] if service in DATABASES else []),
@@ -112,7 +111,7 @@ def _service(state: State, keys: Keys, service: str) -> list[Process]:
         Process(
             name=service,
             command=(sys.executable, "-m", module),
-            needs=needs,
+            needs=(migrated, "valkey"),
             environment=environment,
             ready=ready,
             port=port,

@@ -48,7 +48,7 @@ def take_lock(paths: Paths) -> IO[str]:
         file.close()
         raise AlreadyRunning("the platform is already up")
     file.truncate(0)
-    file.write(str(os.getpid()))
+    file.write(f"{os.getpid()}\n")
     file.flush()
     publish(paths, Snapshot(PlatformPhase.STARTING, ()))
     return file
@@ -85,8 +85,8 @@ def find(paths: Paths) -> Running | None:
         with lock_file(paths).open() as file:
             if _locked(file, fcntl.LOCK_SH):
                 return None
-            pid = int(file.read() or 0)
-    except (OSError, ValueError):
+            pid = int(file.readline().strip("\n"))
+    except (OSError, ValueError):  # ValueError: it has only just taken the lock
         return None
     said = last(paths)
     current = said is not None and said[0] == pid
