@@ -1,0 +1,54 @@
+"""Settling what webhooks should have told us and did not."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from adplatform.jobs.v1.jobs_pb2 import JobResult
+
+from adlib import jobs
+from adlib.db import Database
+from payment_service.payments.service import PaymentService
+from payment_service.payouts.service import PayoutService
+
+_LIMIT = 200
+# A run ends before its caller stops waiting; the next one goes on with those that wait longest.
+_BUDGET_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    name: str
+    work: Callable[[], None]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SettlementService:
+    """The job that asks providers."""
+
+    def __init__(self, db: Database, payments: PaymentService, payouts: PayoutService) -> None:
+        self._db = db
+        self._payments = payments
+        self._payouts = payouts
+
+    def settle(self) -> JobResult:
+        """Asks about open payments and payouts, and sends payouts that are due."""
+        return jobs.run(self._db, "settle-payments", self._items, lambda item: item.work())
+
+    def _items(self) -> Iterator[_Item]:
+        end = time.monotonic() + _BUDGET_S
+        for item in self._all():
+            if time.monotonic() > end:
+                return
+            yield item
+
+    def _all(self) -> Iterator[_Item]:
+        for payout_id in self._payouts.unsent(_LIMIT):
+            yield _Item(f"send payout {payout_id}", partial(self._payouts.attempt, payout_id))
+        for payout_id in self._payouts.unsettled(_LIMIT):
+            yield _Item(f"payout {payout_id}", partial(self._payouts.check, payout_id))
+        for payment in self._payments.unsettled(_LIMIT):
+            yield _Item(f"payment {payment.id}", partial(self._payments.check, payment))

@@ -1,0 +1,199 @@
+"""Double entry: accounts, and transfers between them. A credit adds to a balance, a debit takes from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+
+from adlib.errors import FailedPrecondition
+from adlib.money import share, to_decimal
+
+_IDS = UUID("5f0e6f3c-9a57-4d0b-8f4e-3f6c1f3f5d21")
+
+
+class Kind(StrEnum):
+    """What an account is for. All but PROVIDER_CLEARING never fall below zero."""
+
+    # An organization's wallet, what it holds for a campaign, and what passed through on its way from there.
+    AVAILABLE = "AVAILABLE"
+    ESCROW = "ESCROW"
+    SPENT = "SPENT"
+    # A publisher's: earned, set aside for payouts, and gone to its bank.
+    PUBLISHER_PAYABLE = "PUBLISHER_PAYABLE"
+    PUBLISHER_PENDING = "PUBLISHER_PENDING"
+    PUBLISHER_PAID = "PUBLISHER_PAID"
+    # The platform's: one for a campaign, so that campaigns do not wait for one another.
+    PLATFORM_REVENUE = "PLATFORM_REVENUE"
+    # Where money came in from; below zero by what the provider has for us.
+    PROVIDER_CLEARING = "PROVIDER_CLEARING"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account by what it is; `subject` is a campaign, a publisher or a provider."""
+
+    kind: Kind
+    currency_code: str
+    organization_id: UUID | None = None
+    subject: str = ""
+
+    @property
+    def id(self) -> UUID:
+        """The same for the same account, wherever it is asked."""
+        return uuid5(_IDS, f"{self.kind}:{self.organization_id or ''}:{self.subject}:{self.currency_code}")
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """An amount that goes from one account to another, once for its key; `reference` is what it was for."""
+
+    kind: str
+    debit: Account
+    credit: Account
+    amount_micros: int
+    reference: UUID
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """An organization's money in one currency."""
+
+    currency_code: str
+    available_micros: int
+    held_micros: int
+    spent_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherBalance:
+    """A publisher's money in one currency."""
+
+    publisher_id: UUID
+    currency_code: str
+    pending_micros: int
+    available_micros: int
+    paid_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What one currency's books add up to; sum and difference are 0 in sound ones."""
+
+    currency_code: str
+    sum_micros: int
+    difference_micros: int
+    accounts: int
+    transfers: int
+
+
+class InsufficientFunds(FailedPrecondition):
+    """The account has less than is needed."""
+
+    reason = ErrorReason.INSUFFICIENT_FUNDS
+
+    def __init__(self, available_micros: int, required_micros: int, currency_code: str) -> None:
+        super().__init__(
+            f"{to_decimal(available_micros):,f} {currency_code} are available and "
+            f"{to_decimal(required_micros):,f} {currency_code} are needed",
+            availableMicros=available_micros,
+            requiredMicros=required_micros,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Escrow:
+    """What an organization has set aside for a campaign."""
+
+    organization_id: UUID
+    campaign_id: UUID
+    currency_code: str
+
+    @property
+    def account(self) -> Account:
+        """The campaign's own account."""
+        return Account(Kind.ESCROW, self.currency_code, self.organization_id, str(self.campaign_id))
+
+    @property
+    def wallet(self) -> Account:
+        """Where it comes from, and what is left of it goes."""
+        return Account(Kind.AVAILABLE, self.currency_code, self.organization_id)
+
+    def hold(self, amount_micros: int, key: str) -> Transfer:
+        """From the wallet into the escrow."""
+        return Transfer(
+            "HOLD", self.wallet, self.account, amount_micros, self.campaign_id, f"hold:{self.organization_id}:{key}"
+        )
+
+    def release(self, amount_micros: int, key: str) -> Transfer:
+        """From the escrow back into the wallet."""
+        return Transfer(
+            "RELEASE", self.account, self.wallet, amount_micros, self.campaign_id,
+            f"release:{self.organization_id}:{key}",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Earner:
+    """The publisher in whose zone it was spent, and its part in hundredths of a percent."""
+
+    organization_id: UUID
+    publisher_id: UUID
+    share_basis_points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """An amount that a campaign has spent."""
+
+    escrow: Escrow
+    amount_micros: int
+    key: str
+    earner: Earner | None
+
+    @property
+    def accounts(self) -> tuple[Account, ...]:
+        """Every account that it may touch: escrow, spent, revenue and the publisher's."""
+        escrow = self.escrow
+        spent = Account(Kind.SPENT, escrow.currency_code, escrow.organization_id)
+        revenue = Account(Kind.PLATFORM_REVENUE, escrow.currency_code, None, str(escrow.campaign_id))
+        own = (escrow.account, spent, revenue)
+        if self.earner is None:
+            return own
+        return *own, payable(self.earner.organization_id, self.earner.publisher_id, escrow.currency_code)
+
+    def transfers(self, posted_micros: int) -> Iterator[Transfer]:
+        """Escrow to spent, and from there the publisher's share, rounded down, and the rest to the platform."""
+        escrow, spent, revenue, *publisher = self.accounts
+        campaign_id = self.escrow.campaign_id
+        shared = share(posted_micros, self.earner.share_basis_points) if self.earner else 0
+        key = f"{self.escrow.organization_id}:{campaign_id}:{self.escrow.currency_code}:{self.key}"
+        parts = [("SPEND", escrow, spent, posted_micros), ("PLATFORM_SHARE", spent, revenue, posted_micros - shared)]
+        parts += [("PUBLISHER_SHARE", spent, payable, shared) for payable in publisher]
+        for kind, debit, credit, amount_micros in parts:
+            if amount_micros:
+                yield Transfer(kind, debit, credit, amount_micros, campaign_id, f"{kind.lower()}:{key}")
+
+
+def payable(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Account:
+    """What a publisher has earned and not been paid."""
+    return Account(Kind.PUBLISHER_PAYABLE, currency_code, organization_id, str(publisher_id))
+
+
+def pending(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Account:
+    """What is set aside for a publisher's payouts."""
+    return Account(Kind.PUBLISHER_PENDING, currency_code, organization_id, str(publisher_id))
+
+
+def paid(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Account:
+    """What has gone to a publisher's bank."""
+    return Account(Kind.PUBLISHER_PAID, currency_code, organization_id, str(publisher_id))
+
+
+def deposit(payment_id: UUID, organization_id: UUID, provider: str, amount_micros: int, currency_code: str) -> Transfer:
+    """From the provider into the wallet, once for a payment."""
+    clearing = Account(Kind.PROVIDER_CLEARING, currency_code, None, provider)
+    wallet = Account(Kind.AVAILABLE, currency_code, organization_id)
+    return Transfer("DEPOSIT", clearing, wallet, amount_micros, payment_id, f"deposit:{payment_id}")

@@ -1,0 +1,135 @@
+"""BillingService and LedgerService of the contract."""
+
+from uuid import UUID
+
+from adplatform.payment.v1 import payment_pb2 as pb
+
+from adlib.idempotency import Once
+from adlib.rpc import Call
+from payment_service.ledger.model import Earner, Escrow, Spend
+from payment_service.ledger.service import LedgerService
+from payment_service.payouts.model import BankAccount
+from payment_service.payouts.service import PayoutService
+
+
+class BillingServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, ledger: LedgerService) -> None:
+        self._ledger = ledger
+
+    def GetBalance(self, request: pb.GetBalanceRequest, call: Call) -> pb.Balance:
+        balance = self._ledger.balance(call.caller.organization_id, request.currency_code)
+        return pb.Balance(
+            currency_code=balance.currency_code,
+            available_micros=balance.available_micros,
+            held_micros=balance.held_micros,
+            spent_micros=balance.spent_micros,
+        )
+
+
+class LedgerServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, ledger: LedgerService, payouts: PayoutService) -> None:
+        self._ledger = ledger
+        self._payouts = payouts
+
+    def HoldBudget(self, request: pb.HoldBudgetRequest, call: Call) -> pb.HoldBudgetResponse:
+        escrow = _escrow(request)
+        once = Once(escrow.organization_id, call.method, request.idempotency_key, request, _held, pb.HoldBudgetResponse)
+        return _held(self._ledger.hold(escrow, request.amount_micros, request.idempotency_key, once))
+
+    def ReleaseHold(self, request: pb.ReleaseHoldRequest, call: Call) -> pb.ReleaseHoldResponse:
+        escrow = _escrow(request)
+        once = Once(
+            escrow.organization_id, call.method, request.idempotency_key, request, _released, pb.ReleaseHoldResponse
+        )
+        return self._ledger.release(escrow, request.idempotency_key, once)
+
+    def PostSpend(self, request: pb.PostSpendRequest, _call: Call) -> pb.PostSpendResponse:
+        results = self._ledger.spend([_spend(item) for item in request.items])
+        return pb.PostSpendResponse(
+            results=[
+                pb.SpendResult(idempotency_key=one.key, posted_micros=one.posted_micros, held_micros=one.held_micros)
+                for one in results
+            ]
+        )
+
+    def ListPublisherBalances(
+        self, request: pb.ListPublisherBalancesRequest, _call: Call
+    ) -> pb.ListPublisherBalancesResponse:
+        found = self._ledger.publisher_balances([UUID(id) for id in request.publisher_ids])
+        return pb.ListPublisherBalancesResponse(
+            balances=[
+                pb.PublisherBalance(
+                    publisher_id=str(one.publisher_id),
+                    currency_code=one.currency_code,
+                    pending_micros=one.pending_micros,
+                    available_micros=one.available_micros,
+                    paid_micros=one.paid_micros,
+                )
+                for one in found
+            ]
+        )
+
+    def ReservePayout(self, request: pb.ReservePayoutRequest, _call: Call) -> pb.ReservePayoutResponse:
+        self._payouts.reserve(
+            UUID(request.payout_id),
+            UUID(request.organization_id),
+            UUID(request.publisher_id),
+            request.amount_micros,
+            request.currency_code,
+        )
+        return pb.ReservePayoutResponse()
+
+    def CancelPayout(self, request: pb.CancelPayoutRequest, _call: Call) -> pb.CancelPayoutResponse:
+        self._payouts.cancel(UUID(request.payout_id))
+        return pb.CancelPayoutResponse()
+
+    def SendPayout(self, request: pb.SendPayoutRequest, _call: Call) -> pb.SendPayoutResponse:
+        destination = request.destination
+        self._payouts.send(
+            UUID(request.payout_id),
+            BankAccount(
+                holder=destination.account_holder_name,
+                iban=destination.iban,
+                routing_number=destination.united_states.routing_number,
+                account_number=destination.united_states.account_number,
+            ),
+        )
+        return pb.SendPayoutResponse()
+
+    def VerifyLedger(self, _request: pb.VerifyLedgerRequest, _call: Call) -> pb.VerifyLedgerResponse:
+        return pb.VerifyLedgerResponse(
+            currencies=[
+                pb.VerifyLedgerResponse.Currency(
+                    currency_code=books.currency_code,
+                    sum_micros=books.sum_micros,
+                    difference_micros=books.difference_micros,
+                    accounts=books.accounts,
+                    transfers=books.transfers,
+                )
+                for books in self._ledger.verify()
+            ]
+        )
+
+
+def _escrow(request: pb.HoldBudgetRequest | pb.ReleaseHoldRequest | pb.SpendItem) -> Escrow:
+    return Escrow(UUID(request.organization_id), UUID(request.campaign_id), request.currency_code)
+
+
+def _held(micros: int) -> pb.HoldBudgetResponse:
+    return pb.HoldBudgetResponse(held_micros=micros)
+
+
+def _released(micros: int) -> pb.ReleaseHoldResponse:
+    return pb.ReleaseHoldResponse(released_micros=micros)
+
+
+def _spend(item: pb.SpendItem) -> Spend:
+    earner = None
+    if item.HasField("publisher"):
+        who = item.publisher
+        earner = Earner(UUID(who.organization_id), UUID(who.publisher_id), who.share_basis_points)
+    return Spend(_escrow(item), item.amount_micros, item.idempotency_key, earner)

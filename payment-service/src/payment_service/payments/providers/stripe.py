@@ -1,0 +1,99 @@
+"""Cards, by Stripe's payment intents."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import stripe
+
+from adlib.errors import Unavailable
+from adlib.money import to_minor
+from adlib.telemetry import logger
+from payment_service.payments.model import Payment, ProviderRejected, Report, State
+
+NAME = "STRIPE"
+
+# To connect, and to answer: 8 seconds together.
+_TIMEOUT_S = (2.0, 6.0)
+_STATES = {
+    "requires_payment_method": State.PENDING,
+    "requires_confirmation": State.PENDING,
+    "requires_action": State.PENDING,
+    "requires_capture": State.PROCESSING,
+    "processing": State.PROCESSING,
+    "succeeded": State.SUCCEEDED,
+    "canceled": State.EXPIRED,
+}
+_log = logger(__name__)
+
+
+class Stripe:
+    """Stripe's API v1."""
+
+    def __init__(self, api_key: str, api_base: str) -> None:
+        self._client = stripe.StripeClient(
+            api_key,
+            base_addresses={"api": api_base},
+            max_network_retries=0,
+            http_client=stripe.RequestsClient(timeout=_TIMEOUT_S),
+        )
+
+    def open(self, payment: Payment) -> Report:
+        """Creates the intent, once for the payment's id; PROVIDER_REJECTED, UNAVAILABLE."""
+        return self._ask(
+            lambda: self._client.v1.payment_intents.create(
+                {
+                    "amount": to_minor(payment.amount_micros, payment.currency_code),
+                    "currency": payment.currency_code.lower(),
+                    "automatic_payment_methods": {"enabled": True},
+                    "metadata": {"payment_id": str(payment.id), "organization_id": str(payment.organization_id)},
+                },
+                {"idempotency_key": str(payment.id)},
+            )
+        )
+
+    def look_up(self, external_id: str) -> Report:
+        """Retrieves the intent; PROVIDER_REJECTED, UNAVAILABLE."""
+        return self._ask(lambda: self._client.v1.payment_intents.retrieve(external_id))
+
+    def close(self, external_id: str) -> Report:
+        """Cancels the intent, unless it was paid in the meantime; UNAVAILABLE."""
+        try:
+            return self._ask(lambda: self._client.v1.payment_intents.cancel(external_id))
+        except ProviderRejected:
+            return self.look_up(external_id)
+
+    def _ask(self, call: Callable[[], stripe.PaymentIntent]) -> Report:
+        with _translated():
+            return report(call().to_dict())
+
+
+def report(intent: Mapping[str, Any]) -> Report:
+    """What a payment intent, of an answer or of an event, says."""
+    state = _STATES.get(intent["status"], State.PENDING)
+    message = ""
+    if state is State.PENDING and (error := intent.get("last_payment_error")):
+        state, message = State.FAILED, str(error.get("message") or "the payment was declined")
+    elif state is State.EXPIRED:
+        message = "cancelled"
+    amount_minor = intent["amount_received"] if state is State.SUCCEEDED else intent["amount"]
+    return Report(
+        external_id=str(intent["id"]),
+        state=state,
+        amount_minor=int(amount_minor),
+        currency_code=str(intent["currency"]).upper(),
+        failure_message=message,
+        client_secret=str(intent.get("client_secret") or ""),
+    )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (stripe.InvalidRequestError, stripe.CardError) as error:
+        raise ProviderRejected(error.user_message or "no reason given") from error
+    except stripe.StripeError as error:
+        # Among them a wrong key of ours, and an idempotency key that is in use by a call of the same moment.
+        _log.warning("stripe_failed", kind=type(error).__name__, status=error.http_status, error=str(error))
+        raise Unavailable("the payment provider does not answer; try again with the same idempotency-key") from error

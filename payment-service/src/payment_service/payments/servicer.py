@@ -1,0 +1,49 @@
+"""PaymentService of the contract."""
+
+from uuid import UUID
+
+from adplatform.payment.v1 import payment_pb2 as pb
+
+from adlib.paging import page
+from adlib.rpc import Call
+from payment_service.payments.messages import to_pb
+from payment_service.payments.model import Payment, Report
+from payment_service.payments.service import NewPayment, PaymentService
+
+
+class PaymentServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, payments: PaymentService) -> None:
+        self._payments = payments
+
+    def CreatePayment(self, request: pb.CreatePaymentRequest, call: Call) -> pb.CreatePaymentResponse:
+        new = NewPayment(
+            organization_id=call.caller.organization_id,
+            provider=pb.Provider.Name(request.provider),
+            amount_micros=request.amount_micros,
+            currency_code=request.currency_code,
+            # Only the key and its rules: a repeat must go on where a crash stopped, not replay an answer.
+            key=call.once(request, _created, pb.CreatePaymentResponse).key,
+        )
+        return _created(self._payments.create(new))
+
+    def ConfirmPayment(self, request: pb.ConfirmPaymentRequest, call: Call) -> pb.Payment:
+        return to_pb(self._payments.confirm(call.caller.organization_id, UUID(request.payment_id)))
+
+    def ListPayments(self, request: pb.ListPaymentsRequest, call: Call) -> pb.ListPaymentsResponse:
+        part = page(request.page_size, request.page_token)
+        found = self._payments.list(call.caller.organization_id, part)
+        return pb.ListPaymentsResponse(
+            payments=[to_pb(payment) for payment in found.rows], next_page_token=found.next_page_token
+        )
+
+    def GetPayment(self, request: pb.GetPaymentRequest, call: Call) -> pb.Payment:
+        return to_pb(self._payments.get(call.caller.organization_id, UUID(request.payment_id)))
+
+
+def _created(created: tuple[Payment, Report]) -> pb.CreatePaymentResponse:
+    payment, report = created
+    return pb.CreatePaymentResponse(
+        payment=to_pb(payment), stripe=pb.StripeInstructions(client_secret=report.client_secret)
+    )

@@ -1,0 +1,45 @@
+"""payment-service's tables, for the stores."""
+
+from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+_time = DateTime(timezone=True)
+
+accounts = Table(
+    "accounts", metadata,
+    Column("id", Uuid), Column("kind", Text), Column("organization_id", Uuid), Column("subject", Text),
+    Column("currency_code", Text), Column("debits_micros", BigInteger), Column("credits_micros", BigInteger),
+    Column("balance_micros", BigInteger),
+)  # fmt: skip
+transfers = Table(
+    "transfers", metadata,
+    Column("id", Uuid), Column("debit_account_id", Uuid), Column("credit_account_id", Uuid),
+    Column("amount_micros", BigInteger), Column("currency_code", Text), Column("kind", Text), Column("reference", Uuid),
+    Column("idempotency_key", Text),
+)  # fmt: skip
+spends = Table(
+    "spends", metadata,
+    Column("escrow_id", Uuid), Column("idempotency_key", Text), Column("asked_micros", BigInteger),
+    Column("posted_micros", BigInteger),
+)  # fmt: skip
+payments = Table(
+    "payments", metadata,
+    Column("id", Uuid), Column("organization_id", Uuid), Column("provider", Text), Column("state", Text),
+    Column("amount_micros", BigInteger), Column("currency_code", Text), Column("idempotency_key", Text),
+    Column("external_id", Text), Column("failure_message", Text), Column("created_at", _time),
+    Column("updated_at", _time), Column("checked_at", _time),
+)  # fmt: skip
+webhook_events = Table(
+    "webhook_events", metadata,
+    Column("provider", Text), Column("event_id", Text), Column("kind", Text), Column("payload", LargeBinary),
+    Column("received_at", _time),
+)  # fmt: skip
+payouts = Table(
+    "payouts", metadata,
+    Column("id", Uuid), Column("organization_id", Uuid), Column("publisher_id", Uuid),
+    Column("amount_micros", BigInteger), Column("currency_code", Text), Column("state", Text),
+    Column("destination", JSONB), Column("recipient_id", Text), Column("quote_id", Text), Column("transfer_id", Text),
+    Column("failure_reason", Text), Column("attempts", BigInteger), Column("next_attempt_at", _time),
+    Column("created_at", _time), Column("updated_at", _time),
+)  # fmt: skip

@@ -1,0 +1,348 @@
+"""payment-service as it runs, on a database of its own, with the sandboxes of Stripe and Wise outside."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from uuid import UUID, uuid4
+
+import grpc
+import httpx
+import psycopg
+import pytest
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.options.v1.options_pb2 import Permission
+from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import payment_pb2_grpc
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.api.httpbody_pb2 import HttpBody
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adctl.pytest_servers import FreshDatabase
+from adlib import service
+from adlib.db import Database, migrate
+from adlib.rpc import Settings
+from adlib.service import Common
+from adlib.testing import FakeAccess, Identities, running, stub_channel
+from payment_service.__main__ import MIGRATIONS, World, assemble
+from payment_service.config import Config, StripeSettings, WiseSettings
+from payment_service.payments.providers import stripe
+from payment_service.payouts.wise import Wise
+
+STRIPE_KEY = "sk_test_payment"
+WEBHOOK_SECRET = "whsec_payment"
+WISE_TOKEN = "token-of-the-tests"
+WISE_PROFILE = 4_000_001
+
+
+def _prepare(url: str) -> None:
+    migrate(url, *MIGRATIONS)
+
+
+@pytest.fixture
+def database_url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("payment", _prepare)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    database = Database(database_url, max_connections=16)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[psycopg.Connection]:
+    """Whatever somebody with a console may try."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    return info(error).reason
+
+
+def info(error: pytest.ExceptionInfo[grpc.RpcError]) -> ErrorInfo:
+    found = ErrorInfo()
+    status = rpc_status.from_call(error.value)
+    assert any(detail.Unpack(found) for detail in status.details)
+    return found
+
+
+@dataclass
+class Gateway:
+    """What stands between the outside and the service: passes webhooks on, or only keeps them while `open` is off."""
+
+    url: str = ""
+    open: bool = True
+    stub: payment_pb2_grpc.WebhookServiceStub | None = None
+    kept: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+
+    def take(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+        self.kept.append((path, body, headers))
+        if self.stub is None or not self.open:
+            return 200
+        try:
+            self.deliver(path, body, headers)
+        except grpc.RpcError as error:
+            return 503 if error.code() is grpc.StatusCode.UNAVAILABLE else 400
+        return 200
+
+    def deliver(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        assert self.stub is not None
+        metadata = [(name, headers[name]) for name in SIGNING if name in headers]
+        raw = HttpBody(content_type="application/json", data=body)
+        if path == "/webhooks/stripe":
+            self.stub.ReceiveStripeEvent(pb.ReceiveStripeEventRequest(body=raw), metadata=metadata)
+        else:
+            self.stub.ReceiveWiseEvent(pb.ReceiveWiseEventRequest(body=raw), metadata=metadata)
+
+
+SIGNING = ("stripe-signature", "x-signature-sha256", "x-delivery-id")
+
+
+@pytest.fixture(scope="session")
+def outer_gateway() -> Iterator[Gateway]:
+    gateway = Gateway()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            self.send_response(gateway.take(self.path, body, headers))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    gateway.url = f"http://127.0.0.1:{server.server_port}"
+    yield gateway
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@dataclass
+class Sandboxes:
+    """Stripe and Wise, and what their customers and banks do."""
+
+    stripe: httpx.Client
+    wise: httpx.Client
+
+    def pay(self, payment_id: str, outcome: str = "succeed") -> None:
+        body = {"payment_id": payment_id, "outcome": outcome}
+        self.stripe.post("/sandbox/pay", json=body).raise_for_status()
+
+    def behave(self, who: httpx.Client, **how: object) -> None:
+        who.put("/sandbox/behaviour", json=how).raise_for_status()
+
+    def intents(self) -> list[dict[str, object]]:
+        found = self.stripe.get("/v1/payment_intents", params={"limit": 100}).raise_for_status().json()
+        return list(found["data"])
+
+
+@pytest.fixture(scope="session")
+def wise_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+@pytest.fixture(scope="session")
+def running_sandboxes(
+    outer_gateway: Gateway, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandboxes]:
+    folder = tmp_path_factory.mktemp("sandboxes")
+    key_file = folder / "wise.pem"
+    key_file.write_bytes(wise_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    environment = {
+        "STRIPE_SANDBOX_PORT": "0",
+        "TRAFFIC_ENGINE_SANDBOX_PORT": "0",
+        "WISE_SANDBOX_PORT": "0",
+        "SANDBOX_STATE_DIR": str(folder / "state"),
+        "GATEWAY_URL": outer_gateway.url,
+        "STRIPE_API_KEY": STRIPE_KEY,
+        "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
+        "TRAFFIC_ENGINE_TOKEN": "unused",
+        "WISE_API_TOKEN": WISE_TOKEN,
+        "WISE_PROFILE_ID": str(WISE_PROFILE),
+        "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(key_file),
+    }
+    log = (folder / "log").open("w+")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "adsandbox"], env={**os.environ, **environment}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    line = process.stderr.readline()
+    assert "listening" in line, line
+    drain = threading.Thread(target=lambda: log.writelines(process.stderr or ()))
+    drain.start()
+    ports: dict[str, int] = json.loads(json.loads(line)["message"].removeprefix("listening "))
+
+    def client(name: str, token: str) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.Client(base_url=f"http://127.0.0.1:{ports[name]}", headers=headers, timeout=10, trust_env=False)
+
+    with client("stripe-sandbox", STRIPE_KEY) as stripes, client("wise-sandbox", WISE_TOKEN) as wises:
+        yield Sandboxes(stripes, wises)
+    process.terminate()
+    process.wait(10)
+    drain.join()
+    log.close()
+
+
+@pytest.fixture
+def sandboxes(running_sandboxes: Sandboxes) -> Iterator[Sandboxes]:
+    """Well-behaved before and after."""
+    yield running_sandboxes
+    for client in (running_sandboxes.stripe, running_sandboxes.wise):
+        client.delete("/sandbox/behaviour").raise_for_status()
+
+
+@pytest.fixture
+def identities() -> Identities:
+    made = Identities()
+    for name in ("campaign-service", "publisher-service", "operator", "scheduler", "payment-service"):
+        made.service(name)
+    return made
+
+
+@pytest.fixture
+def access() -> FakeAccess:
+    return FakeAccess()
+
+
+@pytest.fixture
+def config(
+    database_url: str, redis_url: str, identities: Identities, sandboxes: Sandboxes, wise_key: rsa.RSAPrivateKey
+) -> Config:
+    common = Common(
+        rpc=Settings(service="payment-service", ports=[0]),
+        redis_url=redis_url,
+        auth_targets="",
+        identity=identities.service("payment-service"),
+        service_keys=identities.service_jwks(),
+    )
+    return Config(
+        common=common,
+        database_url=database_url,
+        stripe=StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(sandboxes.stripe.base_url).rstrip("/")),
+        wise=WiseSettings(
+            str(sandboxes.wise.base_url).rstrip("/"), WISE_TOKEN, WISE_PROFILE, wise_key.public_key()
+        ),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def channel(config: Config, identities: Identities, access: FakeAccess) -> Iterator[grpc.Channel]:
+    bank = Wise(config.wise.url, config.wise.token, config.wise.profile_id)
+    world = World(
+        db=Database(config.database_url),
+        redis=service.connect_redis(config.common.redis_url),
+        providers={stripe.NAME: stripe.Stripe(config.stripe.api_key, config.stripe.api_base)},
+        bank=bank,
+        verifier=identities.verifier(),
+        access=access,
+    )
+    with running(assemble(config, world)) as server, stub_channel(server) as channel:
+        yield channel
+    bank.close()
+
+
+@pytest.fixture
+def gateway(outer_gateway: Gateway, channel: grpc.Channel) -> Iterator[Gateway]:
+    outer_gateway.kept.clear()
+    outer_gateway.open = True
+    outer_gateway.stub = payment_pb2_grpc.WebhookServiceStub(channel)
+    yield outer_gateway
+    outer_gateway.stub = None
+
+
+@dataclass
+class Customer:
+    """An organization's member who may pay, and what the service tells them."""
+
+    organization_id: UUID
+    headers: list[tuple[str, str]]
+    payments: payment_pb2_grpc.PaymentServiceStub
+    billing: payment_pb2_grpc.BillingServiceStub
+
+    def create(self, amount_micros: int = 500_000_000, key: str = "", **changes: object) -> pb.CreatePaymentResponse:
+        fields: dict[str, object] = {"amount_micros": amount_micros, "currency_code": "USD", "provider": pb.STRIPE}
+        metadata = [*self.headers, ("idempotency-key", key)] if key else self.headers
+        return self.payments.CreatePayment(pb.CreatePaymentRequest(**{**fields, **changes}), metadata=metadata)
+
+    def get(self, payment_id: str) -> pb.Payment:
+        return self.payments.GetPayment(pb.GetPaymentRequest(payment_id=payment_id), metadata=self.headers)
+
+    def confirm(self, payment_id: str) -> pb.Payment:
+        return self.payments.ConfirmPayment(pb.ConfirmPaymentRequest(payment_id=payment_id), metadata=self.headers)
+
+    def balance(self, currency_code: str = "") -> pb.Balance:
+        return self.billing.GetBalance(pb.GetBalanceRequest(currency_code=currency_code), metadata=self.headers)
+
+    def figures(self) -> tuple[int, int, int]:
+        balance = self.balance()
+        return balance.available_micros, balance.held_micros, balance.spent_micros
+
+
+@pytest.fixture
+def new_customer(channel: grpc.Channel, identities: Identities, access: FakeAccess):
+    def make() -> Customer:
+        person, organization_id = identities.person(), uuid4()
+        access.grant(
+            person, organization_id, Organization.ADVERTISER, Permission.PAYMENTS_CREATE, Permission.PAYMENTS_READ
+        )
+        return Customer(
+            organization_id,
+            identities.headers(person, organization_id),
+            payment_pb2_grpc.PaymentServiceStub(channel),
+            payment_pb2_grpc.BillingServiceStub(channel),
+        )
+
+    return make
+
+
+@pytest.fixture
+def customer(new_customer) -> Customer:
+    return new_customer()
+
+
+@pytest.fixture
+def ledger(channel: grpc.Channel) -> payment_pb2_grpc.LedgerServiceStub:
+    return payment_pb2_grpc.LedgerServiceStub(channel)
+
+
+@pytest.fixture
+def books(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
+    """Sums and differences of the books; zeros in sound ones."""
+
+    def add_up() -> list[tuple[int, int]]:
+        answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))
+        return [(one.sum_micros, one.difference_micros) for one in answer.currencies]
+
+    return add_up
+
+
+@pytest.fixture
+def settle(channel: grpc.Channel, identities: Identities, sql: psycopg.Connection):
+    """Runs the job as if a minute had passed."""
+    jobs = payment_pb2_grpc.PaymentJobsServiceStub(channel)
+
+    def run():
+        sql.execute("UPDATE payments SET created_at = created_at - interval '2 min', checked_at = '2020-01-01'")
+        sql.execute("UPDATE payouts SET updated_at = updated_at - interval '2 min'")
+        return jobs.SettlePayments(pb.SettlePaymentsRequest(), metadata=identities.service_headers("scheduler"))
+
+    return run

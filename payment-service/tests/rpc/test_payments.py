@@ -1,0 +1,306 @@
+"""Deposits, from the stub to Stripe and back by signed webhooks."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+import stripe
+from adplatform.events.v1.events_pb2 import Event
+from adplatform.payment.v1 import payment_pb2 as pb
+
+from adlib.testing import Identities, eventually
+
+SECRET = "whsec_payment"
+PAID = 500_000_000
+
+
+def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    from google.rpc.error_details_pb2 import ErrorInfo
+    from grpc_status import rpc_status
+
+    found = ErrorInfo()
+    assert any(detail.Unpack(found) for detail in rpc_status.from_call(error.value).details)
+    return found.reason
+
+
+def event_about(intent: dict[str, object], kind: str, **changes: object) -> bytes:
+    event = {
+        "id": f"evt_{uuid4().hex}",
+        "object": "event",
+        "type": kind,
+        "created": int(time.time()),
+        "data": {"object": {**intent, **changes}},
+    }
+    return json.dumps(event).encode()
+
+
+def signed(body: bytes, secret: str = SECRET, age_s: int = 0) -> dict[str, str]:
+    at = int(time.time()) - age_s
+    return {"stripe-signature": stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)}
+
+
+def intent_of(sandboxes, payment_id: str) -> dict[str, object]:
+    (found,) = [one for one in sandboxes.intents() if one["metadata"].get("payment_id") == payment_id]
+    return found
+
+
+def test_a_paid_deposit_is_in_the_wallet_and_the_books_balance(customer, sandboxes, gateway, books) -> None:
+    created = customer.create()
+    assert created.payment.state == pb.Payment.PENDING
+    assert created.stripe.client_secret.startswith("pi_")
+    assert customer.figures() == (0, 0, 0)
+    sandboxes.pay(created.payment.id)
+    eventually(lambda: customer.get(created.payment.id).state == pb.Payment.SUCCEEDED)
+    assert customer.figures() == (PAID, 0, 0)
+    assert books() == [(0, 0)]
+
+
+def test_every_change_is_an_event(customer, sandboxes, gateway, redis_url) -> None:
+    import redis
+
+    payment_id = customer.create().payment.id
+    sandboxes.pay(payment_id)
+    client = redis.Redis.from_url(redis_url)
+
+    def states() -> list[int]:
+        events = [Event.FromString(fields[b"m"]) for _, fields in client.xrange("bus:payment")]
+        assert all(event.organization_id == str(customer.organization_id) for event in events)
+        return [event.payment_changed.payment.state for event in events]
+
+    assert eventually(lambda: states() if len(states()) == 2 else None) == [pb.Payment.PENDING, pb.Payment.SUCCEEDED]
+    client.close()
+
+
+def test_webhooks_twice_in_any_order_and_late_credit_once(customer, sandboxes, gateway, books) -> None:
+    gateway.open = False
+    payment_id = customer.create().payment.id
+    sandboxes.pay(payment_id, "decline")
+    sandboxes.pay(payment_id)
+    eventually(lambda: len([one for one in gateway.kept if payment_id.encode() in one[1]]) == 3)
+    created, declined, paid = [one for one in gateway.kept if payment_id.encode() in one[1]]
+    for one in (paid, declined, created, paid, declined):
+        gateway.deliver(*one)
+        assert customer.get(payment_id).state == pb.Payment.SUCCEEDED
+    assert customer.figures() == (PAID, 0, 0)
+    assert books() == [(0, 0)]
+
+
+def test_another_event_about_the_same_paid_intent_credits_nothing(customer, sandboxes, gateway) -> None:
+    payment_id = customer.create().payment.id
+    intent = intent_of(sandboxes, payment_id)
+    for _ in range(3):
+        body = event_about(intent, "payment_intent.succeeded", status="succeeded", amount_received=50_000)
+        gateway.deliver("/webhooks/stripe", body, signed(body))
+    assert customer.figures() == (PAID, 0, 0)
+
+
+def test_the_same_event_many_times_at_once_credits_once(customer, sandboxes, gateway) -> None:
+    payment_id = customer.create().payment.id
+    body = event_about(
+        intent_of(sandboxes, payment_id), "payment_intent.succeeded", status="succeeded", amount_received=50_000
+    )
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: gateway.deliver("/webhooks/stripe", body, signed(body)), range(16)))
+    assert customer.figures() == (PAID, 0, 0)
+
+
+def test_a_declined_payment_says_why_and_can_still_be_paid(customer, sandboxes, gateway) -> None:
+    payment_id = customer.create().payment.id
+    sandboxes.pay(payment_id, "decline")
+    failed = eventually(lambda: one if (one := customer.get(payment_id)).state == pb.Payment.FAILED else None)
+    assert failed.failure_message == "Your card was declined."
+    sandboxes.pay(payment_id)
+    paid = eventually(lambda: one if (one := customer.get(payment_id)).state == pb.Payment.SUCCEEDED else None)
+    assert paid.failure_message == ""
+    assert customer.figures() == (PAID, 0, 0)
+
+
+@pytest.mark.parametrize("how", ["unsigned", "forged", "stale", "of another body", "nonsense"])
+def test_a_webhook_that_stripe_did_not_sign_is_refused(customer, sandboxes, gateway, sql, how: str) -> None:
+    payment_id = customer.create().payment.id
+    body = event_about(
+        intent_of(sandboxes, payment_id), "payment_intent.succeeded", status="succeeded", amount_received=50_000
+    )
+    headers = {
+        "unsigned": {},
+        "forged": signed(body, "whsec_other"),
+        "stale": signed(body, age_s=301),
+        "of another body": signed(body + b" "),
+        "nonsense": {"stripe-signature": "t=,v1="},
+    }[how]
+    with pytest.raises(grpc.RpcError) as refused:
+        gateway.deliver("/webhooks/stripe", body, headers)
+    assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.INVALID_ARGUMENT, "SIGNATURE_INVALID")
+    assert customer.figures() == (0, 0, 0)
+    assert sql.execute("SELECT count(*) FROM webhook_events WHERE payload = %s", [body]).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("changes", [{"amount_received": 49_999}, {"currency": "eur"}, {"currency": "chf"}])
+def test_another_amount_or_currency_is_not_credited(customer, sandboxes, gateway, changes) -> None:
+    payment_id = customer.create().payment.id
+    told = {"status": "succeeded", "amount_received": 50_000, **changes}
+    body = event_about(intent_of(sandboxes, payment_id), "payment_intent.succeeded", **told)
+    gateway.deliver("/webhooks/stripe", body, signed(body))
+    failed = customer.get(payment_id)
+    assert failed.state == pb.Payment.FAILED
+    assert "50000 USD" in failed.failure_message
+    assert customer.figures() == (0, 0, 0)
+
+
+def test_events_that_are_not_for_us_are_stored_and_answered(customer, sandboxes, gateway, sql) -> None:
+    intent = intent_of(sandboxes, customer.create().payment.id)
+    bodies = [
+        event_about(intent, "payment_intent.succeeded", metadata={"payment_id": str(uuid4())}, status="succeeded"),
+        event_about(intent, "payment_intent.succeeded", metadata={}, status="succeeded"),
+        event_about({**intent, "id": "pi_other"}, "payment_intent.succeeded", status="succeeded"),
+        event_about({"object": "charge"}, "charge.succeeded"),
+    ]
+    for body in bodies:
+        gateway.deliver("/webhooks/stripe", body, signed(body))
+        assert sql.execute("SELECT count(*) FROM webhook_events WHERE payload = %s", [body]).fetchone() == (1,)
+    assert customer.figures() == (0, 0, 0)
+
+
+def test_a_missed_webhook_is_made_up_for_by_confirming_or_by_the_job(customer, sandboxes, gateway, settle) -> None:
+    gateway.open = False
+    first, second = (customer.create().payment.id for _ in range(2))
+    for payment_id in (first, second):
+        assert customer.confirm(payment_id).state == pb.Payment.PENDING
+        sandboxes.pay(payment_id)
+    assert customer.confirm(first).state == pb.Payment.SUCCEEDED
+    assert customer.confirm(first).state == pb.Payment.SUCCEEDED
+    result = settle()
+    assert (result.success, result.stats.total) == (True, 1)
+    assert customer.get(second).state == pb.Payment.SUCCEEDED
+    assert customer.figures() == (2 * PAID, 0, 0)
+    assert settle().stats.total == 0
+
+
+def test_what_nobody_pays_for_a_day_expires_and_cannot_be_paid_any_more(
+    customer, sandboxes, gateway, settle, sql
+) -> None:
+    payment_id = customer.create().payment.id
+    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours'")
+    assert settle().success
+    assert customer.get(payment_id).state == pb.Payment.EXPIRED
+    assert intent_of(sandboxes, payment_id)["status"] == "canceled"
+
+
+def test_the_same_key_is_the_same_payment(customer, new_customer, sandboxes, gateway) -> None:
+    first = customer.create(key="k")
+    again = customer.create(key="k")
+    assert (again.payment.id, again.stripe.client_secret) == (first.payment.id, first.stripe.client_secret)
+    with pytest.raises(grpc.RpcError) as refused:
+        customer.create(1_000_000, key="k")
+    assert reason(refused) == "IDEMPOTENCY_KEY_REUSED"
+    assert new_customer().create(key="k").payment.id != first.payment.id
+    assert customer.create().payment.id != customer.create().payment.id
+
+
+def test_the_same_key_at_the_same_time_is_one_payment(customer, sandboxes, gateway) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        made = {created.payment.id for created in pool.map(lambda _: customer.create(key="k"), range(6))}
+    assert len(made) == 1
+    assert intent_of(sandboxes, made.pop())["amount"] == 50_000
+
+
+@pytest.mark.parametrize("lose_answers", [False, True])
+def test_a_repeat_goes_on_after_a_failure_of_the_provider(customer, sandboxes, gateway, lose_answers: bool) -> None:
+    sandboxes.behave(sandboxes.stripe, fail_next=1, lose_answers=lose_answers)
+    with pytest.raises(grpc.RpcError) as refused:
+        customer.create(key="k")
+    assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+    (waiting,) = customer.payments.ListPayments(pb.ListPaymentsRequest(), metadata=customer.headers).payments
+    assert waiting.state == pb.Payment.PENDING
+    created = customer.create(key="k")
+    assert created.payment.id == waiting.id
+    # One intent, whether the first call reached Stripe or not.
+    assert intent_of(sandboxes, waiting.id)["client_secret"] == created.stripe.client_secret
+
+
+def test_the_job_opens_what_a_crash_left_unopened(customer, sandboxes, gateway, settle, sql) -> None:
+    sandboxes.behave(sandboxes.stripe, fail_next=1)
+    with pytest.raises(grpc.RpcError):
+        customer.create(key="k")
+    assert settle().success
+    assert sql.execute("SELECT count(*) FROM payments WHERE external_id IS NOT NULL").fetchone() == (1,)
+
+
+def test_what_the_provider_refuses_fails_and_stays_so(customer, sandboxes, gateway) -> None:
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError) as refused:
+            customer.create(1_000_000, key="k", currency_code="JPY")
+        assert reason(refused) == "PROVIDER_REJECTED"
+        assert "at least" in (refused.value.details() or "")
+    (failed,) = customer.payments.ListPayments(pb.ListPaymentsRequest(), metadata=customer.headers).payments
+    assert failed.state == pb.Payment.FAILED
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"provider": pb.CRYPTO}, "PROVIDER_NOT_AVAILABLE"),
+        ({"provider": pb.WISE}, "PROVIDER_NOT_AVAILABLE"),
+        ({"currency_code": "XXX"}, "CURRENCY_UNSUPPORTED"),
+        ({"currency_code": "usd"}, "INVALID_FIELD"),
+        ({"amount_micros": 999_999}, "INVALID_FIELD"),
+        ({"amount_micros": -5_000_000}, "INVALID_FIELD"),
+        ({"amount_micros": 1_000_001}, "INVALID_FIELD"),
+        ({"amount_micros": 1_000_000_000_001}, "INVALID_FIELD"),
+        ({"provider": 0}, "INVALID_FIELD"),
+        ({"key": "k" * 256}, "IDEMPOTENCY_KEY_INVALID"),
+    ],
+)
+def test_a_wrong_request_is_refused_and_leaves_no_payment(customer, sandboxes, gateway, changes, expected) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        customer.create(**changes)
+    assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
+    assert not customer.payments.ListPayments(pb.ListPaymentsRequest(), metadata=customer.headers).payments
+
+
+def test_another_organizations_payment_is_not_found(customer, new_customer, sandboxes, gateway) -> None:
+    payment_id = customer.create().payment.id
+    stranger = new_customer()
+    for ask in (stranger.get, stranger.confirm):
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(payment_id)
+        assert reason(refused) == "PAYMENT_NOT_FOUND"
+    assert not stranger.payments.ListPayments(pb.ListPaymentsRequest(), metadata=stranger.headers).payments
+
+
+def test_payments_are_listed_newest_first_in_pages(customer, sandboxes, gateway) -> None:
+    made = [customer.create().payment.id for _ in range(3)]
+    first = customer.payments.ListPayments(pb.ListPaymentsRequest(page_size=2), metadata=customer.headers)
+    rest = customer.payments.ListPayments(
+        pb.ListPaymentsRequest(page_size=2, page_token=first.next_page_token), metadata=customer.headers
+    )
+    assert [one.id for one in (*first.payments, *rest.payments)] == made[::-1]
+    assert rest.next_page_token == ""
+    assert [UUID(one.id).version for one in first.payments] == [7, 7]
+
+
+def test_the_job_and_the_books_are_not_for_people(customer, channel, identities: Identities) -> None:
+    from adplatform.payment.v1 import payment_pb2_grpc
+
+    jobs = payment_pb2_grpc.PaymentJobsServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as refused:
+        jobs.SettlePayments(pb.SettlePaymentsRequest(), metadata=customer.headers)
+    assert reason(refused) == "SERVICE_NOT_ALLOWED"
+    ledger = payment_pb2_grpc.LedgerServiceStub(channel)
+    with pytest.raises(grpc.RpcError) as refused:
+        ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("campaign-service"))
+    assert reason(refused) == "SERVICE_NOT_ALLOWED"
+
+
+def test_a_slow_provider_is_given_up_within_eight_seconds(customer, sandboxes, gateway) -> None:
+    sandboxes.behave(sandboxes.stripe, delay_ms=60_000)
+    started = time.monotonic()
+    with pytest.raises(grpc.RpcError) as refused:
+        customer.create(key="k")
+    assert reason(refused) == "UNAVAILABLE"
+    assert time.monotonic() - started < 8
+    sandboxes.behave(sandboxes.stripe, delay_ms=0)
+    assert customer.create(key="k").stripe.client_secret

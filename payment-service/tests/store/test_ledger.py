@@ -1,0 +1,312 @@
+"""What the database itself holds the ledger to."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from adplatform.payment.v1 import payment_pb2 as pb
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.db import CheckViolated, Database, UniqueViolated, migrate
+from adlib.errors import AppError
+from adlib.idempotency import KeyReused, Once
+from adlib.ids import new_id
+from payment_service.__main__ import MIGRATIONS
+from payment_service.ledger import store
+from payment_service.ledger.model import (
+    Account,
+    Balance,
+    Earner,
+    Escrow,
+    InsufficientFunds,
+    Kind,
+    Spend,
+    Transfer,
+    deposit,
+)
+from payment_service.ledger.service import LedgerService
+
+UNIT = 1_000_000
+
+
+@pytest.fixture
+def ledger(db: Database) -> LedgerService:
+    return LedgerService(db, new_id)
+
+
+def fund(db: Database, organization_id: UUID, amount_micros: int, currency_code: str = "USD") -> Transfer:
+    made = deposit(uuid4(), organization_id, "STRIPE", amount_micros, currency_code)
+    with db.transaction() as tx:
+        store.lock(tx, [made.debit, made.credit])
+        store.post(tx, [made], new_id)
+    return made
+
+
+def hold(ledger: LedgerService, escrow: Escrow, amount_micros: int, key: str) -> int:
+    request = pb.HoldBudgetRequest(campaign_id=str(escrow.campaign_id), amount_micros=amount_micros)
+    once = Once(
+        escrow.organization_id, "hold", key, request, lambda held: pb.HoldBudgetResponse(held_micros=held),
+        pb.HoldBudgetResponse,
+    )  # fmt: skip
+    return ledger.hold(escrow, amount_micros, key, once)
+
+
+def release(ledger: LedgerService, escrow: Escrow, key: str) -> int:
+    once = Once(
+        escrow.organization_id, "release", key, pb.ReleaseHoldRequest(),
+        lambda micros: pb.ReleaseHoldResponse(released_micros=micros), pb.ReleaseHoldResponse,
+    )  # fmt: skip
+    return ledger.release(escrow, key, once).released_micros
+
+
+def figures(db: Database, organization_id: UUID) -> tuple[int, int, int]:
+    balance = store.balance(db, organization_id, "USD")
+    return balance.available_micros, balance.held_micros, balance.spent_micros
+
+
+@pytest.fixture
+def escrow(db: Database) -> Escrow:
+    """Of an organization that has 100."""
+    made = Escrow(uuid4(), uuid4(), "USD")
+    fund(db, made.organization_id, 100 * UNIT)
+    return made
+
+
+def test_nobody_has_anything_at_first(db: Database) -> None:
+    assert store.balance(db, uuid4(), "EUR") == Balance("EUR", 0, 0, 0)
+    assert store.verify(db) == []
+
+
+def test_hold_spend_and_release_move_exactly_the_amounts(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    assert hold(ledger, escrow, 60 * UNIT, "a") == 60 * UNIT
+    (result,) = ledger.spend([Spend(escrow, 25 * UNIT + 1, "s", None)])
+    assert (result.posted_micros, result.held_micros) == (25 * UNIT + 1, 35 * UNIT - 1)
+    assert figures(db, escrow.organization_id) == (40 * UNIT, 35 * UNIT - 1, 25 * UNIT + 1)
+    assert release(ledger, escrow, "r") == 35 * UNIT - 1
+    assert figures(db, escrow.organization_id) == (75 * UNIT - 1, 0, 25 * UNIT + 1)
+    (books,) = store.verify(db)
+    assert (books.sum_micros, books.difference_micros, books.transfers) == (0, 0, 5)
+
+
+def test_a_repeated_hold_moves_nothing_and_tells_the_current_hold(ledger: LedgerService, escrow: Escrow) -> None:
+    hold(ledger, escrow, 60 * UNIT, "a")
+    hold(ledger, escrow, 20 * UNIT, "b")
+    assert hold(ledger, escrow, 60 * UNIT, "a") == 80 * UNIT
+    with pytest.raises(KeyReused):
+        hold(ledger, escrow, 61 * UNIT, "a")
+
+
+def test_a_refused_hold_does_not_use_up_its_key(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    with pytest.raises(InsufficientFunds) as refused:
+        hold(ledger, escrow, 101 * UNIT, "a")
+    assert refused.value.metadata == {"availableMicros": str(100 * UNIT), "requiredMicros": str(101 * UNIT)}
+    assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
+    fund(db, escrow.organization_id, UNIT)
+    assert hold(ledger, escrow, 101 * UNIT, "a") == 101 * UNIT
+
+
+def test_a_repeated_release_leaves_a_later_hold_alone(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    assert release(ledger, escrow, "nothing yet") == 0
+    hold(ledger, escrow, 10 * UNIT, "a")
+    assert release(ledger, escrow, "nothing yet") == 0
+    assert release(ledger, escrow, "r") == 10 * UNIT
+    hold(ledger, escrow, 5 * UNIT, "b")
+    assert release(ledger, escrow, "r") == 10 * UNIT
+    assert figures(db, escrow.organization_id) == (95 * UNIT, 5 * UNIT, 0)
+
+
+def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(
+    db: Database, ledger: LedgerService, escrow: Escrow
+) -> None:
+    earner = Earner(uuid4(), uuid4(), 7000)
+    hold(ledger, escrow, 10, "a")
+    results = ledger.spend(
+        [Spend(escrow, 3, "one", earner), Spend(escrow, 6, "two", None), Spend(escrow, 5, "three", earner)]
+    )
+    assert [(one.posted_micros, one.held_micros) for one in results] == [(3, 0), (6, 0), (1, 0)]
+    (earned,) = store.of_publishers(db, [earner.publisher_id])
+    # 70 % of 3 is 2.1 and of 1 is 0.7: rounded down for each.
+    assert earned.available_micros == 2
+    assert figures(db, escrow.organization_id)[2] == 10
+    assert [(books.sum_micros, books.difference_micros) for books in store.verify(db)] == [(0, 0)]
+
+
+def test_a_repeated_spend_answers_the_first_result(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    hold(ledger, escrow, 10, "a")
+    item = Spend(escrow, 15, "s", None)
+    first, same = ledger.spend([item, item])
+    assert (first, same.posted_micros) == (same, 10)
+    hold(ledger, escrow, 50, "b")
+    (again,) = ledger.spend([item])
+    assert (again.posted_micros, again.held_micros) == (10, 50)
+    assert figures(db, escrow.organization_id)[2] == 10
+
+
+def test_spend_without_a_hold_posts_nothing(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    (result,) = ledger.spend([Spend(escrow, 5, "s", None)])
+    assert (result.posted_micros, result.held_micros) == (0, 0)
+    assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
+
+
+def test_currencies_and_organizations_do_not_mix(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    fund(db, escrow.organization_id, 7 * UNIT, "EUR")
+    with pytest.raises(InsufficientFunds):
+        hold(ledger, Escrow(escrow.organization_id, escrow.campaign_id, "EUR"), 8 * UNIT, "a")
+    with pytest.raises(InsufficientFunds):
+        hold(ledger, Escrow(uuid4(), escrow.campaign_id, "USD"), 1, "a")
+    hold(ledger, escrow, UNIT, "a")
+    assert release(ledger, Escrow(uuid4(), escrow.campaign_id, "USD"), "r") == 0
+    assert [books.sum_micros for books in store.verify(db)] == [0, 0]
+
+
+def test_holds_at_the_same_time_never_overdraw(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    ready = threading.Barrier(12)
+
+    def try_hold(number: int) -> bool:
+        ready.wait()
+        try:
+            hold(ledger, Escrow(escrow.organization_id, uuid4(), "USD"), 30 * UNIT, f"k{number}")
+        except InsufficientFunds:
+            return False
+        return True
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(try_hold, range(12))) == 3
+    assert figures(db, escrow.organization_id) == (10 * UNIT, 90 * UNIT, 0)
+
+
+def test_the_same_hold_at_the_same_time_is_one_hold(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        held = list(pool.map(lambda _: hold(ledger, escrow, 10 * UNIT, "same"), range(8)))
+    assert held == [10 * UNIT] * 8
+    assert figures(db, escrow.organization_id) == (90 * UNIT, 10 * UNIT, 0)
+
+
+def test_batches_of_spend_in_different_orders_do_not_wait_in_a_circle(db: Database, ledger: LedgerService) -> None:
+    organizations = [uuid4() for _ in range(3)]
+    for organization in organizations:
+        fund(db, organization, 1000)
+    escrows = [Escrow(organization, uuid4(), "USD") for organization in organizations for _ in range(3)]
+    for number, one in enumerate(escrows):
+        hold(ledger, one, 300, f"h{number}")
+    earner = Earner(uuid4(), uuid4(), 7000)
+
+    def post(worker: int) -> None:
+        turned = escrows[worker:] + escrows[:worker]
+        for round in range(5):
+            ledger.spend([Spend(one, 10, f"{worker}:{round}", earner) for one in turned])
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(post, range(6)))
+    assert [figures(db, organization) for organization in organizations] == [(100, 0, 900)] * 3
+    assert store.of_publishers(db, [earner.publisher_id])[0].available_micros == 9 * 30 * 7
+    assert [(books.sum_micros, books.difference_micros) for books in store.verify(db)] == [(0, 0)]
+
+
+def test_a_key_is_posted_once(db: Database) -> None:
+    made = deposit(uuid4(), uuid4(), "STRIPE", UNIT, "USD")
+    with db.transaction() as tx:
+        store.lock(tx, [made.debit, made.credit])
+        store.post(tx, [made], new_id)
+    with pytest.raises(UniqueViolated), db.transaction() as tx:
+        store.post(tx, [made], new_id)
+
+
+def test_linked_transfers_take_effect_together_or_not_at_all(db: Database, escrow: Escrow) -> None:
+    good = escrow.hold(10, "good")
+    bad = Transfer("HOLD", escrow.wallet, escrow.account, 100 * UNIT, escrow.campaign_id, "bad")
+    with pytest.raises(CheckViolated) as refused, db.transaction() as tx:
+        store.lock(tx, [escrow.wallet, escrow.account])
+        store.post(tx, [good, bad], new_id)
+    assert refused.value.constraint == "accounts_floor"
+    assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
+
+
+INSERT = """
+INSERT INTO transfers (id, debit_account_id, credit_account_id, amount_micros, currency_code, kind, reference,
+                       idempotency_key)
+VALUES (gen_random_uuid(), %s, %s, %s, %s, 'HOLD', gen_random_uuid(), gen_random_uuid()::text)
+"""
+
+
+def test_raw_sql_cannot_overdraw_or_unbalance(sql: psycopg.Connection, db: Database, escrow: Escrow) -> None:
+    with db.transaction() as tx:
+        store.lock(tx, [escrow.account, Account(Kind.AVAILABLE, "EUR", escrow.organization_id)])
+    wallet, account = escrow.wallet.id, escrow.account.id
+    sql.execute(INSERT, [wallet, account, 40 * UNIT, "USD"])
+    assert figures(db, escrow.organization_id) == (60 * UNIT, 40 * UNIT, 0)
+    for wrong in (
+        [wallet, account, 60 * UNIT + 1, "USD"],
+        [wallet, account, 0, "USD"],
+        [wallet, account, -1, "USD"],
+        [wallet, wallet, 1, "USD"],
+        [wallet, account, 1, "EUR"],
+        [wallet, Account(Kind.AVAILABLE, "EUR", escrow.organization_id).id, 1, "USD"],
+        [wallet, uuid4(), 1, "USD"],
+    ):
+        with pytest.raises(psycopg.Error):
+            sql.execute(INSERT, wrong)
+    for statement in (
+        "UPDATE accounts SET credits_micros = credits_micros + 1",
+        "UPDATE accounts SET kind = 'PROVIDER_CLEARING'",
+        "DELETE FROM accounts",
+        "TRUNCATE accounts CASCADE",
+        "INSERT INTO accounts (id, kind, organization_id, subject, currency_code, credits_micros) "
+        "VALUES (gen_random_uuid(), 'AVAILABLE', gen_random_uuid(), '', 'USD', 5)",
+    ):
+        with pytest.raises(psycopg.Error):
+            sql.execute(statement.encode())
+    assert figures(db, escrow.organization_id) == (60 * UNIT, 40 * UNIT, 0)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE transfers SET amount_micros = 1", "DELETE FROM transfers", "TRUNCATE transfers CASCADE"],
+)
+def test_transfers_stay_as_they_are(sql: psycopg.Connection, escrow: Escrow, statement: str) -> None:
+    with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
+        sql.execute(statement.encode())
+
+
+def test_verifying_finds_a_tampered_balance(sql: psycopg.Connection, db: Database, escrow: Escrow) -> None:
+    sql.execute("SET session_replication_role = replica")
+    sql.execute("UPDATE accounts SET credits_micros = credits_micros + 7 WHERE id = %s", [escrow.wallet.id])
+    (books,) = store.verify(db)
+    assert (books.sum_micros, books.difference_micros) == (7, 7)
+    sql.execute("UPDATE accounts SET debits_micros = debits_micros - 7 WHERE kind = 'PROVIDER_CLEARING'")
+    sql.execute("UPDATE accounts SET credits_micros = credits_micros - 14 WHERE id = %s", [escrow.wallet.id])
+    (books,) = store.verify(db)
+    # The sum is right again by chance; the accounts are not.
+    assert (books.sum_micros, books.difference_micros) == (0, 14)
+
+
+def test_money_has_a_supported_currency(ledger: LedgerService) -> None:
+    with pytest.raises(AppError, match="XXX"):
+        ledger.spend([Spend(Escrow(uuid4(), uuid4(), "XXX"), 1, "s", None)])
+
+
+def test_migrations_can_be_taken_back_with_rows_in_the_tables(fresh_database: FreshDatabase) -> None:
+    from importlib.resources import files
+
+    from yoyo import get_backend, read_migrations
+
+    url = fresh_database("rollback")
+    migrate(url, *MIGRATIONS)
+    db = Database(url)
+    made = Escrow(uuid4(), uuid4(), "USD")
+    fund(db, made.organization_id, 100)
+    ledger = LedgerService(db, new_id)
+    hold(ledger, made, 50, "a")
+    ledger.spend([Spend(made, 5, "s", None)])
+    db.close()
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    backend.rollback_migrations(backend.to_rollback(read_migrations(str(files("payment_service") / "migrations"))))
+    backend.connection.close()
+    with psycopg.connect(url) as connection:
+        left = connection.execute(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1"
+        ).fetchall()
+    assert not {"accounts", "transfers", "spends", "payments", "payouts"} & {name for (name,) in left}
+    assert "payment-0001-ledger" in migrate(url, *MIGRATIONS)
