@@ -119,6 +119,8 @@ def worker(
             share_basis_points=7000,
             reader="test",
             bus_wait_ms=20,
+            # Never: tests say themselves when retries have their turn.
+            retry_every_s=3600,
             sync_patience_s=1.0,
         )
     )

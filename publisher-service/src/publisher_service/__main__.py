@@ -51,6 +51,7 @@ class World:
     share_basis_points: int
     reader: str
     bus_wait_ms: int = 1000
+    retry_every_s: float = 5.0
     sync_patience_s: float = 5.0
     closing: Sequence[Callable[[], None]] = ()
 
@@ -101,7 +102,7 @@ def assemble(world: World) -> Worker:
             Relay(db, world.bus, outbox),
             consumer("campaign", SpendHandler(EarningService(db, clock))),
             consumer("payment", SettlementHandler(payouts)),
-            PayoutRetries(db, payouts),
+            PayoutRetries(db, payouts, every_s=world.retry_every_s),
         ],
         checks=[db.check],
         closing=world.closing,

@@ -1,6 +1,6 @@
 """publisher-service's tables, for the stores."""
 
-from sqlalchemy import BigInteger, Column, Date, DateTime, Integer, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Column, Date, DateTime, MetaData, Table, Text, Uuid
 
 metadata = MetaData()
 _time = DateTime(timezone=True)
@@ -8,7 +8,7 @@ _time = DateTime(timezone=True)
 publishers = Table(
     "publishers", metadata,
     Column("id", Uuid), Column("organization_id", Uuid), Column("name", Text), Column("email", Text),
-    Column("state", Text), Column("share_basis_points", Integer),
+    Column("state", Text), Column("share_basis_points", BigInteger),
     Column("created_at", _time), Column("updated_at", _time),
 )  # fmt: skip
 sites = Table(
@@ -19,7 +19,7 @@ sites = Table(
 zones = Table(
     "zones", metadata,
     Column("id", Uuid), Column("organization_id", Uuid), Column("publisher_id", Uuid), Column("site_id", Uuid),
-    Column("name", Text), Column("width", Integer), Column("height", Integer), Column("created_at", _time),
+    Column("name", Text), Column("width", BigInteger), Column("height", BigInteger), Column("created_at", _time),
 )  # fmt: skip
 payout_requests = Table(
     "payout_requests", metadata,
@@ -29,7 +29,7 @@ payout_requests = Table(
     Column("routing_number", Text), Column("account_number", Text),
     Column("requested_by", Uuid), Column("decided_by", Uuid), Column("reason", Text), Column("idempotency_key", Text),
     Column("created_at", _time), Column("updated_at", _time),
-    Column("retry_at", _time), Column("failed_tries", Integer),
+    Column("retry_at", _time), Column("failed_tries", BigInteger),
 )  # fmt: skip
 earnings = Table(
     "earnings", metadata,

@@ -30,7 +30,7 @@ def jobs(channel: grpc.Channel) -> publisher_pb2_grpc.PublisherJobsServiceStub:
 def register(publishers: publisher_pb2_grpc.PublisherServiceStub) -> Callable[..., pb.Publisher]:
     """Registers a member's organization; approved where staff are given."""
 
-    def call(member, staff=None, **headers: str) -> pb.Publisher:  # type: ignore[no-untyped-def]
+    def call(member, staff=None, **headers: str) -> pb.Publisher:
         request = pb.CreatePublisherRequest(name="News", email="ads@example.com")
         made = publishers.CreatePublisher(request, metadata=member.headers(**headers))
         if staff:

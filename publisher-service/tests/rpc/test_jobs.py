@@ -1,5 +1,6 @@
 """Earnings from the bus, and the job that holds them against the ledger."""
 
+import threading
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,6 +11,7 @@ from adplatform.publisher.v1 import publisher_pb2 as pb
 
 from adlib.ids import new_id
 from adlib.testing import eventually
+from publisher_service.clients.payment import FakeLedger
 from publisher_service.earnings import store
 from publisher_service.payouts.retries import PayoutRetries
 from publisher_service.payouts.service import PayoutService
@@ -140,7 +142,6 @@ def test_retries_send_what_was_approved_while_payment_service_was_down(
     asked = payouts.RequestPayout(asking(ours), metadata=owner.headers())
     ledger.is_down = True
     payouts.ApprovePayout(pb.ApprovePayoutRequest(payout_id=asked.id), metadata=staff.headers())
-    # The clock stands still, so nothing is due for the service's own retries until it is moved below.
     retries = PayoutRetries(db, PayoutService(db, ledger, clock, new_id))
     id = UUID(asked.id)
     retries.work_once()
@@ -170,3 +171,18 @@ def test_a_request_that_is_refused_later_is_gone_and_no_error(
     assert result.success
     assert result.stats.total == 3
     assert sync().stats.total == 2
+
+
+def test_retries_look_again_whatever_goes_wrong(db, clock) -> None:
+    looks: list[int] = []
+    stop = threading.Event()
+
+    class Broken(PayoutService):
+        def left_over(self, limit: int) -> list[UUID]:
+            looks.append(limit)
+            if len(looks) == 3:
+                stop.set()
+            raise RuntimeError("the first looks fail")
+
+    PayoutRetries(db, Broken(db, FakeLedger(), clock, new_id), every_s=0.001).run(stop)
+    assert len(looks) == 3

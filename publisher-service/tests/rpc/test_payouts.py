@@ -13,7 +13,13 @@ from adplatform.payment.v1.payment_pb2 import BankAccount
 from adplatform.publisher.v1 import publisher_pb2 as pb
 
 from adlib.ids import new_id
+from adlib.rpc import Caller
 from adlib.testing import eventually
+from publisher_service.clients.payment import FakeLedger
+from publisher_service.payouts import store
+from publisher_service.payouts.model import Outcome, Payout
+from publisher_service.payouts.model import State as PayoutState
+from publisher_service.payouts.service import PayoutService
 
 State = pb.Payout
 
@@ -66,11 +72,11 @@ def get(payouts, owner):
 
 @pytest.fixture
 def settle(bus):
-    def publish(payout: pb.Payout, outcome: int, reason: str = "", event_id: str = "") -> str:
-        event = Event(id=event_id or str(new_id()))
+    def publish(payout: pb.Payout, outcome: int, reason: str = "") -> None:
+        event = Event(id=str(new_id()))
         event.payout_settled.CopyFrom(PayoutSettled(payout_id=payout.id, outcome=outcome, reason=reason))
-        bus.publish("payment", [event.SerializeToString()])
-        return event.id
+        # Each twice, as a bus may deliver it.
+        bus.publish("payment", [event.SerializeToString()] * 2)
 
     return publish
 
@@ -165,7 +171,7 @@ def test_what_cannot_be_paid_is_refused_before_anything_is_stored(ask, ledger, r
     assert not ledger.payouts
 
 
-def test_more_than_is_available_is_refused_and_leaves_nothing_behind(ask, ledger, publisher, db, refused) -> None:
+def test_more_than_is_available_is_refused_and_leaves_nothing_behind(ask, ledger, publisher, refused) -> None:
     why = refused(ErrorReason.INSUFFICIENT_FUNDS, ask, "key", amount_micros=101_000_000)
     assert why.metadata == {"availableMicros": "100000000", "requiredMicros": "101000000"}
     ledger.credit(UUID(publisher.id), 1_000_000)
@@ -229,7 +235,7 @@ def test_a_rejection_stands_while_payment_service_is_down(ask, reject, get, ledg
     assert ledger.payouts[UUID(asked.id)] == "cancelled"
 
 
-def test_news_that_are_faster_than_the_answer_are_not_undone(ask, approve, get, ledger, settle) -> None:
+def test_news_overtake_an_answer_that_was_lost(ask, approve, get, ledger, settle) -> None:
     asked = ask()
     ledger.loses_answers = True
     assert approve(asked).state == State.APPROVED
@@ -239,14 +245,41 @@ def test_news_that_are_faster_than_the_answer_are_not_undone(ask, approve, get, 
     assert approve(asked).state == State.PAID
 
 
+def test_news_that_come_while_money_is_being_sent_are_not_undone(ask, get, staff, db, clock) -> None:
+    class Fast(FakeLedger):
+        def send(self, payout: Payout) -> None:
+            service.settle(payout.id, Outcome.PAID, "")
+
+    service = PayoutService(db, Fast(), clock, new_id)
+    asked = ask()
+    caller = Caller(staff.person.user_id, staff.person.session_id, staff.organization_id, Organization.PLATFORM)
+    assert service.approve(caller, UUID(asked.id)).state is PayoutState.PAID
+    assert get(asked).state == State.PAID
+
+
+def test_a_payout_is_worked_on_by_one_at_a_time(ask, approve, get, ledger, owner, db, refused) -> None:
+    ledger.is_down = True
+    refused(ErrorReason.UNAVAILABLE, ask, "key")
+    ledger.is_down = False
+    begun = store.by_key(db, owner.organization_id, "key")
+    assert begun
+    with db.exclusive(f"payout:{begun.id}") as alone:
+        assert alone
+        refused(ErrorReason.CONFLICT, ask, "key")
+    asked = ask("key")
+    assert asked.id == str(begun.id)
+    with db.exclusive(f"payout:{begun.id}"):
+        assert approve(asked).state == State.APPROVED
+    assert approve(asked).state == State.PROCESSING
+
+
 def test_news_come_out_of_order_and_more_than_once(ask, approve, get, settle) -> None:
     asked = ask()
     approve(asked)
-    paid = settle(asked, PayoutSettled.PAID)
+    settle(asked, PayoutSettled.PAID)
     eventually(lambda: get(asked).state == State.PAID)
     settle(asked, PayoutSettled.PROCESSING)
     settle(asked, PayoutSettled.FAILED, "the account is closed")
-    settle(asked, PayoutSettled.PAID, event_id=paid)
     settle(asked, PayoutSettled.PAID)
     eventually(lambda: get(asked).state == State.FAILED)
     # A payout after them in the topic shows that all of them have been read.

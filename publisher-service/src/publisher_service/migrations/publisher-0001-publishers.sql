@@ -5,7 +5,7 @@ CREATE TABLE publishers (
     email text NOT NULL,
     state text NOT NULL CONSTRAINT publishers_state CHECK (state IN ('PENDING', 'APPROVED')),
     -- Hundredths of a percent of the spend in its zones.
-    share_basis_points integer NOT NULL
+    share_basis_points bigint NOT NULL
     CONSTRAINT publishers_share CHECK (share_basis_points BETWEEN 0 AND 10000),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -31,8 +31,8 @@ CREATE TABLE zones (
     publisher_id uuid NOT NULL,
     site_id uuid NOT NULL,
     name text NOT NULL,
-    width integer NOT NULL,
-    height integer NOT NULL,
+    width bigint NOT NULL,
+    height bigint NOT NULL,
     created_at timestamptz NOT NULL,
     FOREIGN KEY (publisher_id, organization_id) REFERENCES publishers (id, organization_id),
     CONSTRAINT zones_site FOREIGN KEY (publisher_id, site_id) REFERENCES sites (publisher_id, id),

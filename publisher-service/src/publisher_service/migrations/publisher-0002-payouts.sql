@@ -23,7 +23,7 @@ CREATE TABLE payout_requests (
     updated_at timestamptz NOT NULL,
     -- When payment-service is told again, while it has not been told yet, and how often that has failed.
     retry_at timestamptz NOT NULL,
-    failed_tries integer NOT NULL DEFAULT 0,
+    failed_tries bigint NOT NULL DEFAULT 0,
     FOREIGN KEY (publisher_id, organization_id) REFERENCES publishers (id, organization_id),
     CONSTRAINT payout_requests_key UNIQUE (organization_id, idempotency_key),
     CONSTRAINT payout_requests_two_people CHECK (

@@ -21,4 +21,4 @@ class SettlementHandler:
             if event.HasField("payout_settled"):
                 news = event.payout_settled
                 outcome = Outcome(PayoutSettled.Outcome.Name(news.outcome))
-                self._payouts.settle(UUID(event.id), UUID(news.payout_id), outcome, news.reason)
+                self._payouts.settle(UUID(news.payout_id), outcome, news.reason)

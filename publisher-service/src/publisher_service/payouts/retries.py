@@ -6,21 +6,21 @@ from adlib.db import Database
 from adlib.telemetry import logger
 from publisher_service.payouts.service import PayoutService
 
-_EVERY_S = 5.0
 _BATCH = 100
 _log = logger(__name__)
 
 
 class PayoutRetries:
-    """Looks every few seconds; one worker of the service at a time."""
+    """Looks every `every_s` seconds; one worker of the service at a time."""
 
-    def __init__(self, db: Database, payouts: PayoutService) -> None:
+    def __init__(self, db: Database, payouts: PayoutService, *, every_s: float = 5.0) -> None:
         self._db = db
         self._payouts = payouts
+        self._every_s = every_s
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set."""
-        while not stop.wait(_EVERY_S):
+        while not stop.wait(self._every_s):
             try:
                 self.work_once()
             except Exception:  # noqa: BLE001 - whatever it was, the next look comes in a few seconds

@@ -16,7 +16,6 @@ from adlib.errors import Aborted, AppError
 from adlib.errors import Remote as Refused
 from adlib.idempotency import Once
 from adlib.ids import NewId
-from adlib.inbox import first_time
 from adlib.rpc import Caller
 from adlib.telemetry import logger
 from publisher_service.clients.payment import Ledger
@@ -24,8 +23,6 @@ from publisher_service.payouts import store
 from publisher_service.payouts.model import NewPayout, Outcome, Payout, PayoutNotFound, State
 from publisher_service.publishers import store as publishers
 from publisher_service.publishers.model import PublisherNotFound
-
-_CONSUMER = "payouts"
 
 M = TypeVar("M", bound=Message)
 
@@ -86,11 +83,9 @@ class PayoutService:
                 store.update_state(tx, rejected)
         return self._try_to_carry_on(rejected)
 
-    def settle(self, event_id: UUID, payout_id: UUID, outcome: Outcome, reason: str) -> None:
-        """Takes news of a payout's transfer, which come in any order and more than once."""
+    def settle(self, payout_id: UUID, outcome: Outcome, reason: str) -> None:
+        """Takes news of a payout's transfer. They come in any order and more than once: a state never goes back."""
         with self._db.transaction() as tx:
-            if not first_time(tx, _CONSUMER, event_id):
-                return
             payout = store.staff_lock(tx, payout_id)
             if payout is None:
                 _log.error("settled_payout_unknown", payout=str(payout_id), outcome=outcome.value)
