@@ -70,6 +70,16 @@ def down() -> None:
 
 
 @app.command()
+def demo(port: Port = DEFAULT_GATEWAY_PORT) -> None:
+    """Run the main story on the platform, which is started if it is not up; exit code 1 when a figure is wrong."""
+    from adctl import control
+    from adctl import demo as story
+
+    paths = _paths()
+    story.run(control.start_detached(paths, console, port=port), console)
+
+
+@app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
     """Show the processes. Exit code 0: all are well; 1: not all; 3: the platform is not running."""
     from adctl.process import PlatformPhase

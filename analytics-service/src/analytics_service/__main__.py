@@ -1,0 +1,80 @@
+"""analytics-service: composes and serves."""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from adplatform.analytics.v1 import analytics_pb2 as pb
+
+from adlib import service
+from adlib.access import AccessSource
+from adlib.bus import Bus, Consumer, RedisBus
+from adlib.clock import Clock, SystemClock
+from adlib.identity import Verifier
+from adlib.rpc import Remote, Worker
+from analytics_service import config
+from analytics_service.clients.campaign import Campaigns, RemoteCampaigns
+from analytics_service.config import Config
+from analytics_service.ingest import spend, tracking
+from analytics_service.reports.service import ReportService
+from analytics_service.reports.servicer import AnalyticsServicer
+from analytics_service.warehouse.duckdb import DuckDbWarehouse
+from analytics_service.warehouse.model import Warehouse
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What is outside of the service."""
+
+    warehouse: Warehouse
+    bus: Bus
+    campaigns: Campaigns
+    clock: Clock
+    verifier: Verifier
+    access: AccessSource
+    checks: Sequence[Callable[[], object]] = ()
+    closing: Sequence[Callable[[], None]] = ()
+
+
+def compose(config: Config) -> Worker:
+    """Puts the service together with the outside that it is configured for."""
+    shared = service.connect_redis(config.common.redis_url)
+    verifier, access, auth = service.authorization(config.common, shared)
+    campaign = Remote("campaign-service", config.campaign_targets, config.common.identity)
+    warehouse = DuckDbWarehouse(config.warehouse_path)
+    return assemble(
+        World(
+            warehouse=warehouse,
+            bus=RedisBus(shared),
+            campaigns=RemoteCampaigns(campaign),
+            clock=SystemClock(),
+            verifier=verifier,
+            access=access,
+            checks=[warehouse.check],
+            closing=[warehouse.close, campaign.close, auth.close, shared.close],
+        )
+    )
+
+
+def assemble(world: World) -> Worker:
+    """Puts the service together with any outside."""
+    reader = f"{socket.gethostname()}-{os.getpid()}"
+    tracked = world.bus.subscribe(tracking.TOPIC, tracking.GROUP, reader)
+    spent = world.bus.subscribe(spend.TOPIC, spend.GROUP, reader)
+    reports = ReportService(world.warehouse, world.campaigns)
+    return Worker(
+        servicers={pb.DESCRIPTOR.services_by_name["AnalyticsService"]: AnalyticsServicer(reports, world.clock)},
+        verifier=world.verifier,
+        access=world.access,
+        background=[
+            Consumer(tracked, tracking.TrackingIngest(world.warehouse).handle, batch=tracking.BATCH, wait_ms=500),
+            Consumer(spent, spend.SpendIngest(world.warehouse).handle, batch=spend.BATCH, wait_ms=500),
+        ],
+        checks=world.checks,
+        closing=world.closing,
+    )
+
+
+if __name__ == "__main__":
+    service.main(read=config.read, settings=lambda config: config.common.rpc, compose=compose)

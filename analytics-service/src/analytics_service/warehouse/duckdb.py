@@ -1,0 +1,86 @@
+"""The warehouse in a DuckDB file; this process alone writes it."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import sqlglot
+
+from analytics_service.warehouse import statements
+from analytics_service.warehouse.model import CampaignSpans, Spend, Sums, TrackedEvent
+
+# The whole platform fits a developer's machine; a query over a million events needs a tenth of this.
+_SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
+
+
+def _duckdb(bigquery: str) -> str:
+    (sql,) = sqlglot.transpile(bigquery, read="bigquery", write="duckdb")
+    return sql
+
+
+_TABLES = (_duckdb(statements.EVENTS), _duckdb(statements.SPEND))
+_ADD_EVENTS = _duckdb(statements.ADD_EVENTS)
+_ADD_SPEND = _duckdb(statements.ADD_SPEND)
+_EVENT_SUMS = _duckdb(statements.EVENT_SUMS)
+_SPEND_SUMS = _duckdb(statements.SPEND_SUMS)
+
+
+class DuckDbWarehouse:
+    """Inserts by Arrow (a thousand times as fast as row by row); a commit is on disk when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = duckdb.connect(str(path), config=_SETTINGS)
+        self._writing = threading.Lock()
+        for table in _TABLES:
+            self._connection.execute(table)
+
+    def close(self) -> None:
+        """Writes everything into the file itself and closes it."""
+        self._connection.close()
+
+    def check(self) -> None:
+        """Raises unless the warehouse answers."""
+        self._connection.cursor().execute("SELECT 1").fetchone()
+
+    def add_events(self, events: Sequence[TrackedEvent]) -> int:
+        """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
+        return self._add(_ADD_EVENTS, events)
+
+    def add_spend(self, spend: Sequence[Spend]) -> int:
+        """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
+        return self._add(_ADD_SPEND, spend)
+
+    def sums(self, spans: CampaignSpans) -> Mapping[int, Sums]:
+        """The sums of each span that has any, by the edge it begins with."""
+        parameters = {
+            "edges": list(spans.edges_micros),
+            "organization_id": spans.organization_id,
+            "campaign_id": spans.campaign_id,
+            "currency_code": spans.currency_code,
+        }
+        cursor = self._connection.cursor()
+        events = {edge: counts for edge, *counts in cursor.execute(_EVENT_SUMS, parameters).fetchall()}
+        spent = dict(cursor.execute(_SPEND_SUMS, parameters).fetchall())
+        found = {}
+        for edge in events.keys() | spent.keys():
+            impressions, clicks, conversions, unique_users, revenue = events.get(edge, (0, 0, 0, 0, 0))
+            found[edge] = Sums(impressions, clicks, conversions, unique_users, int(spent.get(edge, 0)), int(revenue))
+        return found
+
+    def _add(self, statement: str, rows: Sequence[TrackedEvent] | Sequence[Spend]) -> int:
+        distinct: dict[str, Any] = {row.event_id: row for row in rows}
+        if not distinct:
+            return 0
+        names = [field.name for field in fields(rows[0])]
+        batch = pa.table({name: [getattr(row, name) for row in distinct.values()] for name in names})
+        with self._writing:
+            cursor = self._connection.cursor()
+            cursor.register("batch", batch)
+            (added,) = cursor.execute(statement, {"oldest": min(distinct)}).fetchone() or (0,)
+            cursor.unregister("batch")
+        return int(added)
