@@ -1,0 +1,3 @@
+DROP TABLE rejections;
+DROP TABLE conversions;
+DROP TABLE pixels;

@@ -1,0 +1,171 @@
+"""Clicks, conversions and postbacks over HTTP."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
+
+from adlib.clock import SystemClock
+from adlib.db import Database
+from adlib.testing import eventually
+from pixel_service.pixels import store
+from pixel_service.pixels.model import Pixel
+from pixel_service.signing.postback_keys import PostbackKeys
+
+KEYS = PostbackKeys(b"a key for tests, of 32 characters")
+
+
+@pytest.fixture
+def pixel(add_pixel: Callable[..., Pixel]) -> Pixel:
+    return add_pixel()
+
+
+def messages(shared: redis.Redis, topic: str) -> list[bytes]:
+    entries: Any = shared.xrange(f"bus:{topic}")
+    return [fields[b"m"] for _, fields in entries]
+
+
+def click(tracking: Any, pixel: Pixel, **parameters: str) -> str:
+    answer = httpx.get(f"{tracking.url}/track/click/{pixel.id}", params=parameters)
+    assert answer.status_code == 302
+    return parse_qs(urlsplit(answer.headers["location"]).query)["click_id"][0]
+
+
+def fault(answer: httpx.Response) -> tuple[int, str, str]:
+    """Status, reason and the field that is named."""
+    details = {detail["@type"].rpartition(".")[2]: detail for detail in answer.json()["details"]}
+    fields = details.get("BadRequest", {}).get("fieldViolations", [{"field": ""}])
+    assert answer.json()["message"]
+    return answer.status_code, details["ErrorInfo"]["reason"], fields[0]["field"]
+
+
+def test_a_click_leads_to_the_campaigns_page_alone(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    url = f"{tracking.url}/track/click/{pixel.id}?url=https://evil.example&target_url=//evil.example"
+    answer = httpx.get(url)
+    assert answer.status_code == 302
+    to = urlsplit(answer.headers["location"])
+    assert (to.netloc, to.path, to.fragment) == ("shop.example", "/landing", "offer")
+    assert parse_qs(to.query)["from"] == ["ad"]
+    assert "no-store" in answer.headers["cache-control"]
+    (message,) = messages(shared, "collected")
+    assert CollectedRequest.FromString(message).click_id == parse_qs(to.query)["click_id"][0]
+
+
+def test_a_click_on_nothing_leads_nowhere(tracking: Any, pixel: Pixel, db: Database, shared: redis.Redis) -> None:
+    for unknown in (uuid4(), "nothing", ""):
+        assert fault(httpx.get(f"{tracking.url}/track/click/{unknown}")) == (404, "PIXEL_NOT_FOUND", "")
+    click(tracking, pixel)
+    with db.transaction() as tx:
+        store.delete(tx, pixel.organization_id, pixel.id, SystemClock().now())
+    url = f"{tracking.url}/track/click/{pixel.id}"
+    assert eventually(lambda: httpx.get(url).status_code == 404, within_s=4)
+
+
+def test_a_conversion_from_a_page_counts_once_and_for_its_clicks_zone(
+    tracking: Any, pixel: Pixel, shared: redis.Redis
+) -> None:
+    zone = str(uuid4())
+    body = {
+        "pixelId": str(pixel.id), "clickId": click(tracking, pixel, zone=zone), "goal": "signup",
+        "transactionId": "order 1", "valueMicros": "12500000", "currencyCode": "USD",
+    }  # fmt: skip
+    first = httpx.post(f"{tracking.url}/track/conversion", json=body)
+    assert first.status_code == 200
+    assert first.headers["access-control-allow-origin"] == "*"
+    again = httpx.post(f"{tracking.url}/track/conversion", json=body)
+    assert (first.json()["duplicate"], again.json()["duplicate"]) == (False, True)
+    assert first.json()["eventId"] == again.json()["eventId"]
+    (message,) = eventually(lambda: messages(shared, "events"))
+    event = TrackingEvent.FromString(message)
+    assert event.id == first.json()["eventId"]
+    assert (event.type, event.zone_id, event.goal) == (TrackingEvent.CONVERSION, zone, "signup")
+    assert (event.value_micros, event.currency_code) == (12_500_000, "USD")
+    assert event.visitor_id
+
+
+def test_of_many_postbacks_at_once_one_counts(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    parameters = {"click_id": click(tracking, pixel), "goal": "conversion", "txid": "1", "key": KEYS.of(pixel.id)}
+    with ThreadPoolExecutor(16) as pool:
+        url = f"{tracking.url}/track/s2s"
+        answers = list(pool.map(lambda _: httpx.get(url, params=parameters | {"payout": "2.50"}).json(), range(32)))
+    assert sum(not answer["duplicate"] for answer in answers) == 1
+    assert len({answer["eventId"] for answer in answers}) == 1
+    (message,) = eventually(lambda: messages(shared, "events"))
+    assert TrackingEvent.FromString(message).value_micros == 2_500_000
+
+
+def test_a_postback_may_come_as_a_form(tracking: Any, pixel: Pixel) -> None:
+    form = {"click_id": click(tracking, pixel), "payout": "1", "key": KEYS.of(pixel.id), "status": "approved"}
+    answer = httpx.post(f"{tracking.url}/track/s2s?goal=signup", data=form)
+    assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
+
+
+@pytest.fixture
+def stranger(add_pixel: Callable[..., Pixel]) -> Pixel:
+    return add_pixel()
+
+
+def test_a_wrong_postback_is_refused_clearly(tracking: Any, pixel: Pixel, stranger: Pixel) -> None:
+    click_id = click(tracking, pixel)
+    good = {"click_id": click_id, "goal": "conversion", "key": KEYS.of(pixel.id)}
+    for changes, expected in (
+        ({"key": ""}, (401, "TOKEN_MISSING", "")),
+        ({"key": KEYS.of(stranger.id)}, (401, "TOKEN_INVALID", "")),
+        ({"click_id": ""}, (400, "INVALID_FIELD", "click_id")),
+        ({"click_id": click_id[:-2] + "xx"}, (400, "INVALID_FIELD", "click_id")),
+        ({"payout": "1.0000001"}, (400, "INVALID_FIELD", "payout")),
+        ({"status": "rejected"}, (400, "INVALID_FIELD", "status")),
+        ({"goal": "other"}, (400, "INVALID_FIELD", "goal")),
+        ({"txid": "x" * 256}, (400, "INVALID_FIELD", "txid")),
+        ({"txid": "a\0b"}, (400, "INVALID_FIELD", "txid")),
+    ):
+        answer = httpx.get(f"{tracking.url}/track/s2s?{urlencode(good | changes)}")
+        assert fault(answer) == expected, changes
+
+
+def test_a_wrong_conversion_is_refused_naming_the_field(tracking: Any, pixel: Pixel, stranger: Pixel) -> None:
+    good: dict[str, object] = {"pixelId": str(pixel.id), "goal": "conversion"}
+    for changes, expected in (
+        ({"pixelId": None}, (400, "INVALID_FIELD", "pixelId")),
+        ({"pixelId": str(uuid4())}, (404, "PIXEL_NOT_FOUND", "")),
+        ({"pixelId": 7}, (400, "INVALID_FIELD", "pixelId")),
+        ({"pixelId": "\ud800"}, (404, "PIXEL_NOT_FOUND", "")),
+        ({"\ud800": 1}, (400, "INVALID_FIELD", "?")),
+        ({"transactionId": "\ud800"}, (400, "INVALID_FIELD", "transactionId")),
+        ({"clickId": "forged"}, (400, "INVALID_FIELD", "clickId")),
+        ({"clickId": click(tracking, stranger)}, (400, "INVALID_FIELD", "clickId")),
+        ({"goal": "other"}, (400, "INVALID_FIELD", "goal")),
+        ({"valueMicros": 1.5}, (400, "INVALID_FIELD", "valueMicros")),
+        ({"currencyCode": "EUR"}, (400, "INVALID_FIELD", "currencyCode")),
+        ({"surprise": 1}, (400, "INVALID_FIELD", "surprise")),
+    ):
+        answer = httpx.post(f"{tracking.url}/track/conversion", content=json.dumps(good | changes))
+        assert fault(answer) == expected, changes
+
+
+def test_what_is_no_conversion_at_all_is_refused(tracking: Any) -> None:
+    url = f"{tracking.url}/track/conversion"
+    for body in (b"", b"{", b"[]", b"\xff", b"[" * 60_000, b'{"valueMicros": ' + b"9" * 60_000 + b"}"):
+        assert fault(httpx.post(url, content=body)) == (400, "INVALID_FIELD", ""), body[:20]
+    assert httpx.post(url, content=b" " * (64 * 1024 + 1)).status_code == 413
+    chunks = (b" " * 1024 for _ in range(65))
+    assert httpx.post(url, content=chunks).status_code == 413
+    assert httpx.get(url).status_code == 405
+    assert httpx.post(f"{tracking.url}/track/pixel/{uuid4()}").status_code == 405
+    assert fault(httpx.get(f"{tracking.url}/track/nothing"))[0] == 404
+
+
+def test_pages_of_every_origin_may_report(tracking: Any) -> None:
+    headers = {"origin": "https://shop.example", "access-control-request-method": "POST"}
+    answer = httpx.options(f"{tracking.url}/track/conversion", headers=headers)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert answer.headers["access-control-allow-headers"] == "content-type"

@@ -1,0 +1,127 @@
+"""Impressions over HTTP: always a GIF, and what is answered 200 is kept, whatever dies."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import redis
+from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
+
+from adctl.embedded.valkey import ValkeyServer
+from adlib.bus import Consumer, RedisBus
+from adlib.clock import SystemClock
+from adlib.db import Database
+from adlib.testing import eventually
+from pixel_service.enricher.model import Reading
+from pixel_service.enricher.service import Enricher
+from pixel_service.pixels.model import Pixel
+from pixel_service.pixels.store import find_for_tracking
+from pixel_service.signing.visitors import Visitors
+
+
+def collected(shared: redis.Redis) -> list[CollectedRequest]:
+    entries: Any = shared.xrange("bus:collected")
+    return [CollectedRequest.FromString(fields[b"m"]) for _, fields in entries]
+
+
+def is_gif(answer: httpx.Response) -> bool:
+    return answer.headers["content-type"] == "image/gif" and len(answer.content) == 43
+
+
+async def ask_together(url: str, queries: list[str]) -> dict[str, int]:
+    """The status of each answer, 100 at a time; a query that got none is left out."""
+    statuses: dict[str, int] = {}
+    left = iter(queries)
+
+    async def ask() -> None:
+        async with httpx.AsyncClient() as client:
+            for query in left:
+                with contextlib.suppress(httpx.TransportError):
+                    statuses[query] = (await client.get(f"{url}?{query}")).status_code
+
+    await asyncio.gather(*(ask() for _ in range(100)))
+    return statuses
+
+
+def test_an_impression_is_a_gif_and_is_kept_as_it_came(tracking: Any, shared: redis.Redis) -> None:
+    pixel_id = uuid4()
+    headers = {"user-agent": "Firefox", "referer": "https://news.example/", "x-forwarded-for": "10.9.9.9, 192.0.2.7"}
+    answer = httpx.get(f"{tracking.url}/track/pixel/{pixel_id}?event=impression&zone=7", headers=headers)
+    assert answer.status_code == 200
+    assert is_gif(answer)
+    assert "no-store" in answer.headers["cache-control"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+    (request,) = collected(shared)
+    assert request.path == f"/track/pixel/{pixel_id}"
+    assert request.query == "event=impression&zone=7"
+    assert (request.user_agent, request.referrer) == ("Firefox", "https://news.example/")
+    assert request.remote_address == "192.0.2.7"
+    assert abs(request.time.ToSeconds() - SystemClock().now().timestamp()) < 5
+
+
+def test_whatever_comes_is_answered_with_a_gif(tracking: Any, shared: redis.Redis) -> None:
+    rests = ["", "x", "%00", "%ff%fe", "x" * 5000, "a/b/c", f"{uuid4()}?zone={'z' * 9000}", "?event=%"]
+    for rest in rests:
+        answer = httpx.get(f"{tracking.url}/track/pixel/{rest}", headers={"user-agent": b"\xff\xfe"})
+        assert (answer.status_code, is_gif(answer)) == (200, True), rest
+    assert len(collected(shared)) == len(rests)
+
+
+def test_a_thousand_at_once_are_a_thousand_events(
+    tracking: Any, db: Database, bus: RedisBus, add_pixel: Callable[..., Pixel]
+) -> None:
+    pixel = add_pixel()
+    url = f"{tracking.url}/track/pixel/{pixel.id}"
+    statuses = asyncio.run(ask_together(url, [f"n={n}" for n in range(1000)]))
+    assert list(statuses.values()) == [200] * 1000
+    reading = Reading(partial(find_for_tracking, db), Visitors(b"k" * 32))
+    enricher = Enricher(reading, bus, db, SystemClock())
+    consumer = Consumer(bus.subscribe("collected", "enricher", "test"), enricher.handle, batch=300)
+    while consumer.work_once(1):
+        pass
+    found = [TrackingEvent.FromString(one.payload) for one in bus.subscribe("events", "t", "t").receive(2000, 1)]
+    assert len(found) == 1000
+    assert len({event.id for event in found}) == 1000
+    assert {event.campaign_id for event in found} == {str(pixel.campaign_id)}
+
+
+def test_nothing_that_was_answered_200_is_lost_when_the_collector_is_killed(tracking: Any, shared: redis.Redis) -> None:
+    async def killed_meanwhile() -> dict[str, int]:
+        asking = asyncio.create_task(ask_together(f"{tracking.url}/track/pixel/{uuid4()}", queries))
+        while shared.xlen("bus:collected") < 300:
+            await asyncio.sleep(0.005)
+        tracking.kill()
+        return await asking
+
+    queries = [f"n={n}" for n in range(2000)]
+    answered = asyncio.run(killed_meanwhile())
+    assert 0 < len(answered) < len(queries)
+    assert set(answered.values()) == {200}
+    assert set(answered) <= {request.query for request in collected(shared)}
+
+
+@pytest.mark.parametrize("path", ["pixel", "click"])
+def test_what_cannot_be_stored_is_not_claimed(
+    start: Callable[..., Any], tmp_path: Path, add_pixel: Callable[..., Pixel], path: str
+) -> None:
+    with ValkeyServer(tmp_path / "valkey", fsync=False) as valkey:
+        tracking = start("tracking", REDIS_URL=valkey.url())
+        url = f"{tracking.url}/track/{path}/{add_pixel().id}"
+        good = 200 if path == "pixel" else 302
+        assert httpx.get(url).status_code == good
+        valkey.kill()
+        refused = httpx.get(url)
+        assert refused.status_code == 503
+        assert refused.headers["retry-after"] == "1"
+        assert is_gif(refused) if path == "pixel" else refused.json()["details"][0]["reason"] == "UNAVAILABLE"
+        valkey.start()
+        assert eventually(lambda: httpx.get(url).status_code == good, within_s=5)
+        with redis.Redis.from_url(valkey.url()) as after:
+            # The first was written to the file before it was answered, so it survived.
+            assert len(collected(after)) >= 2

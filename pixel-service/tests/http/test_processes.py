@@ -1,0 +1,61 @@
+"""The service as it is started: a gRPC server that keeps the tracking process alive."""
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import httpx
+import psutil
+import redis
+from adplatform.events.v1.events_pb2 import TrackingEvent
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from adlib.testing import eventually
+from pixel_service.pixels.model import Pixel
+
+
+def is_ready(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        status = check(health_pb2.HealthCheckRequest(), timeout=2).status
+    return bool(status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_it_tracks_restarts_what_dies_and_leaves_nothing_behind(
+    start: Callable[..., Any], environment: dict[str, str], shared: redis.Redis, add_pixel: Callable[..., Pixel]
+) -> None:
+    service = start()
+    grpc_port = int(environment["GRPC_PORTS"])
+    assert eventually(lambda: is_ready(grpc_port))
+    pixel = add_pixel()
+    assert httpx.get(f"{service.url}/track/pixel/{pixel.id}").status_code == 200
+
+    def events() -> list[TrackingEvent]:
+        entries: Any = shared.xrange("bus:events")
+        return [TrackingEvent.FromString(fields[b"m"]) for _, fields in entries]
+
+    assert eventually(events)[0].pixel_id == str(pixel.id)
+    (child,) = psutil.Process(service.process.pid).children()
+    os.kill(child.pid, signal.SIGKILL)
+    assert eventually(service.answers)
+    assert eventually(lambda: is_ready(grpc_port))
+    (child,) = psutil.Process(service.process.pid).children()
+    assert service.stop() == 0
+    assert not child.is_running()
+
+
+def test_the_tracking_process_ends_with_a_killed_service(start: Callable[..., Any]) -> None:
+    service = start()
+    (child,) = psutil.Process(service.process.pid).children()
+    service.kill()
+    assert eventually(lambda: not child.is_running(), within_s=5)
+
+
+def test_the_tracking_process_counts_what_it_does(start: Callable[..., Any]) -> None:
+    tracking = start("tracking")
+    assert httpx.get(f"{tracking.url}/metrics").text.count("collector_refused_total")
+    assert httpx.get(f"{tracking.url}/track/pixel/{uuid4()}").status_code == 200
+    assert "collector_batch_messages_count 1.0" in httpx.get(f"{tracking.url}/metrics").text

@@ -1,0 +1,111 @@
+"""What was collected becomes events, and what is none is counted."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
+from prometheus_client import REGISTRY
+from sqlalchemy import select
+
+from adlib.bus import Consumer, RedisBus
+from adlib.clock import SystemClock
+from adlib.db import Database, Query
+from pixel_service.enricher.model import Reading
+from pixel_service.enricher.service import Enricher
+from pixel_service.pixels.known import KnownPixels
+from pixel_service.pixels.model import Pixel
+from pixel_service.pixels.store import find_for_tracking
+from pixel_service.signing.visitors import Visitors
+from pixel_service.tables import rejections
+
+
+@pytest.fixture
+def enricher(db: Database, bus: RedisBus) -> Enricher:
+    known = KnownPixels(partial(find_for_tracking, db))
+    return Enricher(Reading(known.get, Visitors(b"k" * 32)), bus, db, SystemClock())
+
+
+@pytest.fixture
+def pixel(add_pixel: Callable[..., Pixel]) -> Pixel:
+    return add_pixel()
+
+
+def collected(path: str, **fields: Any) -> bytes:
+    request = CollectedRequest(id=str(uuid4()), path=path, **fields)
+    request.time.GetCurrentTime()
+    return request.SerializeToString()
+
+
+def events(bus: RedisBus) -> list[TrackingEvent]:
+    return [TrackingEvent.FromString(one.payload) for one in bus.subscribe("events", "t", "t").receive(1000, 1)]
+
+
+def counted(db: Database) -> dict[str, int]:
+    rows = db.all(Query(select(rejections.c.reason, rejections.c.count)))
+    return {row.reason: row.count for row in rows}
+
+
+def test_an_impression_becomes_an_event_without_the_address(enricher: Enricher, bus: RedisBus, pixel: Pixel) -> None:
+    zone = str(uuid4())
+    message = collected(
+        f"/track/pixel/{pixel.id}", query=f"event=impression&zone={zone}", remote_address="192.0.2.7",
+        user_agent="Firefox", referrer="https://news.example/",
+    )  # fmt: skip
+    enricher.handle([message])
+    (event,) = events(bus)
+    request = CollectedRequest.FromString(message)
+    assert (event.id, event.time, event.type) == (request.id, request.time, TrackingEvent.IMPRESSION)
+    assert event.organization_id == str(pixel.organization_id)
+    assert event.campaign_id == str(pixel.campaign_id)
+    assert event.pixel_id == str(pixel.id)
+    assert (event.zone_id, event.user_agent, event.referrer) == (zone, "Firefox", "https://news.example/")
+    assert event.visitor_id
+    assert b"192.0.2.7" not in event.SerializeToString()
+
+
+def test_a_click_keeps_its_id(enricher: Enricher, bus: RedisBus, pixel: Pixel) -> None:
+    enricher.handle([collected(f"/track/click/{pixel.id}", click_id="the click's")])
+    (event,) = events(bus)
+    assert (event.type, event.click_id) == (TrackingEvent.CLICK, "the click's")
+
+
+def test_a_zone_that_is_no_uuid_is_dropped(enricher: Enricher, bus: RedisBus, pixel: Pixel) -> None:
+    enricher.handle([collected(f"/track/pixel/{pixel.id}", query="zone=1'or'1")])
+    assert events(bus)[0].zone_id == ""
+
+
+def test_what_is_no_event_is_counted_with_its_reason(
+    enricher: Enricher, bus: RedisBus, db: Database, pixel: Pixel
+) -> None:
+    before = REGISTRY.get_sample_value("pixel_rejected_total", {"reason": "pixel_unknown"}) or 0
+    batch = [
+        collected("/track/pixel/nothing"),
+        collected(f"/track/pixel/{uuid4()}"),
+        collected(f"/track/pixel/{uuid4()}"),
+        collected(f"/track/pixel/{pixel.id}", query="event=other"),
+        b"\xff\xff",
+        collected(f"/track/pixel/{pixel.id}"),
+    ]
+    enricher.handle(batch)
+    enricher.handle(batch[1:2])
+    assert len(events(bus)) == 1
+    assert counted(db) == {"pixel_malformed": 1, "pixel_unknown": 3, "event_unknown": 1, "request_malformed": 1}
+    assert REGISTRY.get_sample_value("pixel_rejected_total", {"reason": "pixel_unknown"}) == before + 3
+
+
+def test_a_reader_that_dies_before_it_acknowledges_loses_nothing(
+    enricher: Enricher, bus: RedisBus, pixel: Pixel
+) -> None:
+    bus.publish("collected", [collected(f"/track/pixel/{pixel.id}") for _ in range(50)])
+    # It handles the batch, and is gone before it acknowledges.
+    enricher.handle([one.payload for one in bus.subscribe("collected", "enricher", "dead").receive(20, 1)])
+    living = Consumer(bus.subscribe("collected", "enricher", "living"), enricher.handle)
+    done = 0
+    while done < 50:
+        done += living.work_once(wait_ms=50)
+    found = events(bus)
+    assert len(found) == 70
+    assert len({event.id for event in found}) == 50
