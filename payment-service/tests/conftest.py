@@ -21,10 +21,9 @@ from adplatform.payment.v1 import payment_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.api.httpbody_pb2 import HttpBody
-from google.rpc.error_details_pb2 import ErrorInfo
-from grpc_status import rpc_status
 
-from adctl.pytest_servers import FreshDatabase
+from adctl.embedded.valkey import DATABASES
+from adctl.pytest_servers import Addresses, FreshDatabase
 from adlib import service
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
@@ -45,9 +44,15 @@ def _prepare(url: str) -> None:
     migrate(url, *MIGRATIONS)
 
 
+@pytest.fixture(scope="session")
+def database_url(fresh_session_database: FreshDatabase) -> str:
+    """The same for all tests of a worker: whatever they look at, they look at by ids of their own."""
+    return fresh_session_database("payment", _prepare)
+
+
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("payment", _prepare)
+def own_database_url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("payment_own", _prepare)
 
 
 @pytest.fixture
@@ -62,17 +67,6 @@ def sql(database_url: str) -> Iterator[psycopg.Connection]:
     """Whatever somebody with a console may try."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
-
-
-def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
-    return info(error).reason
-
-
-def info(error: pytest.ExceptionInfo[grpc.RpcError]) -> ErrorInfo:
-    found = ErrorInfo()
-    status = rpc_status.from_call(error.value)
-    assert any(detail.Unpack(found) for detail in status.details)
-    return found
 
 
 @dataclass
@@ -210,7 +204,7 @@ def sandboxes(running_sandboxes: Sandboxes) -> Iterator[Sandboxes]:
         client.delete("/sandbox/behaviour").raise_for_status()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def identities() -> Identities:
     made = Identities()
     for name in ("campaign-service", "publisher-service", "operator", "scheduler", "payment-service"):
@@ -218,18 +212,29 @@ def identities() -> Identities:
     return made
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def access() -> FakeAccess:
     return FakeAccess()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def service_redis_url(server_addresses: Addresses, worker_name: str) -> str:
+    """The one that `redis_url` empties before each test that asks for it."""
+    number = 1 + int(worker_name[2:]) % (DATABASES - 1) if worker_name.startswith("gw") else 0
+    return server_addresses["redis"].rsplit("/", 1)[0] + f"/{number}"
+
+
+@pytest.fixture(scope="session")
 def config(
-    database_url: str, redis_url: str, identities: Identities, sandboxes: Sandboxes, wise_key: rsa.RSAPrivateKey
+    database_url: str,
+    service_redis_url: str,
+    identities: Identities,
+    running_sandboxes: Sandboxes,
+    wise_key: rsa.RSAPrivateKey,
 ) -> Config:
     common = Common(
         rpc=Settings(service="payment-service", ports=[0]),
-        redis_url=redis_url,
+        redis_url=service_redis_url,
         auth_targets="",
         identity=identities.service("payment-service"),
         service_keys=identities.service_jwks(),
@@ -237,14 +242,14 @@ def config(
     return Config(
         common=common,
         database_url=database_url,
-        stripe=StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(sandboxes.stripe.base_url).rstrip("/")),
+        stripe=StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(running_sandboxes.stripe.base_url).rstrip("/")),
         wise=WiseSettings(
-            str(sandboxes.wise.base_url).rstrip("/"), WISE_TOKEN, WISE_PROFILE, wise_key.public_key()
+            str(running_sandboxes.wise.base_url).rstrip("/"), WISE_TOKEN, WISE_PROFILE, wise_key.public_key()
         ),
     )  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def channel(config: Config, identities: Identities, access: FakeAccess) -> Iterator[grpc.Channel]:
     bank = Wise(config.wise.url, config.wise.token, config.wise.profile_id)
     world = World(
@@ -261,7 +266,10 @@ def channel(config: Config, identities: Identities, access: FakeAccess) -> Itera
 
 
 @pytest.fixture
-def gateway(outer_gateway: Gateway, channel: grpc.Channel) -> Iterator[Gateway]:
+def gateway(outer_gateway: Gateway, channel: grpc.Channel, sql: psycopg.Connection) -> Iterator[Gateway]:
+    """The way in, for a test that begins without payments and payouts; the ledger keeps what it has."""
+    sql.execute("DELETE FROM payments")
+    sql.execute("DELETE FROM payouts")
     outer_gateway.kept.clear()
     outer_gateway.open = True
     outer_gateway.stub = payment_pb2_grpc.WebhookServiceStub(channel)
@@ -325,12 +333,12 @@ def ledger(channel: grpc.Channel) -> payment_pb2_grpc.LedgerServiceStub:
 
 
 @pytest.fixture
-def books(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
-    """Sums and differences of the books; zeros in sound ones."""
+def sound(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
+    """Whether the books add up."""
 
-    def add_up() -> list[tuple[int, int]]:
+    def add_up() -> bool:
         answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))
-        return [(one.sum_micros, one.difference_micros) for one in answer.currencies]
+        return bool(answer.currencies) and not any(one.sum_micros or one.difference_micros for one in answer.currencies)
 
     return add_up
 

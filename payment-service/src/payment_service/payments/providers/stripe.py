@@ -14,7 +14,7 @@ from payment_service.payments.model import Payment, ProviderRejected, Report, St
 NAME = "STRIPE"
 
 # To connect, and to answer: 8 seconds together.
-_TIMEOUT_S = (2.0, 6.0)
+TIMEOUT_S = (2.0, 6.0)
 _STATES = {
     "requires_payment_method": State.PENDING,
     "requires_confirmation": State.PENDING,
@@ -30,12 +30,12 @@ _log = logger(__name__)
 class Stripe:
     """Stripe's API v1."""
 
-    def __init__(self, api_key: str, api_base: str) -> None:
+    def __init__(self, api_key: str, api_base: str, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base},
             max_network_retries=0,
-            http_client=stripe.RequestsClient(timeout=_TIMEOUT_S),
+            http_client=stripe.RequestsClient(timeout=timeout_s),
         )
 
     def open(self, payment: Payment) -> Report:
@@ -69,19 +69,19 @@ class Stripe:
 
 
 def report(intent: Mapping[str, Any]) -> Report:
-    """What a payment intent, of an answer or of an event, says."""
-    state = _STATES.get(intent["status"], State.PENDING)
+    """What a payment intent, of an answer or of an event, says; what it leaves out says nothing."""
+    state = _STATES.get(str(intent.get("status")), State.PENDING)
     message = ""
     if state is State.PENDING and (error := intent.get("last_payment_error")):
         state, message = State.FAILED, str(error.get("message") or "the payment was declined")
     elif state is State.EXPIRED:
         message = "cancelled"
-    amount_minor = intent["amount_received"] if state is State.SUCCEEDED else intent["amount"]
+    amount_minor = intent.get("amount_received" if state is State.SUCCEEDED else "amount")
     return Report(
-        external_id=str(intent["id"]),
+        external_id=str(intent.get("id")),
         state=state,
-        amount_minor=int(amount_minor),
-        currency_code=str(intent["currency"]).upper(),
+        amount_minor=amount_minor if isinstance(amount_minor, int) else 0,
+        currency_code=str(intent.get("currency")).upper(),
         failure_message=message,
         client_secret=str(intent.get("client_secret") or ""),
     )
