@@ -5,12 +5,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import grpc
 from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
 
 from adctl import jobs, sandbox_commands
@@ -18,6 +18,7 @@ from adctl.client import Client, Refused
 from adctl.keys import OPERATOR, Keys
 from adctl.state import State
 from adlib.identity import ServiceIdentity, private_key
+from adlib.rpc import Remote
 
 _MICROS = 1_000_000
 _PASSWORD = "correct horse battery staple"  # noqa: S105 - of a person who exists only in this story
@@ -220,13 +221,11 @@ class Journey:
     def verify(self) -> list[str]:
         """Derives every balance anew."""
         lines = []
-        with grpc.insecure_channel(f"127.0.0.1:{self._state.ports['payment-service']}") as channel:
-            key = private_key(Keys(self._state.paths.keys).of(OPERATOR).read_text())
-            answer = payment_pb2_grpc.LedgerServiceStub(channel).VerifyLedger(
-                payment_pb2.VerifyLedgerRequest(),
-                timeout=10,
-                metadata=[("authorization", f"Bearer {ServiceIdentity(OPERATOR, key).token()}")],
-            )
+        key = private_key(Keys(self._state.paths.keys).of(OPERATOR).read_text())
+        address = f"127.0.0.1:{self._state.ports['payment-service']}"
+        with closing(Remote("payment-service", address, ServiceIdentity(OPERATOR, key))) as payment:
+            ledger = payment_pb2_grpc.LedgerServiceStub(payment.channel)
+            answer = payment.call(ledger.VerifyLedger, payment_pb2.VerifyLedgerRequest())
         expect("that there are books", bool(answer.currencies), True)
         for books in answer.currencies:
             expect(f"the sum of all {books.currency_code} accounts", books.sum_micros, 0)
@@ -253,7 +252,8 @@ class Journey:
         return self.publisher.get(f"/payouts/{self.payout_id}")["state"]
 
     def _send(self, figures: dict[str, int], **more: Any) -> None:
-        report = sandbox_commands.send_traffic(self._state, self.campaign_id, **figures, **more)
+        options: dict[str, Any] = {**figures, **more}
+        report = sandbox_commands.send_traffic(self._state, self.campaign_id, **options)
         if not report.ok:
             raise StepFailed(f"some of the traffic was not accepted: {report}")
 
