@@ -154,16 +154,19 @@ def test_another_amount_or_currency_is_not_credited(customer, sandboxes, gateway
 
 
 def test_events_that_are_not_for_us_are_stored_and_answered(customer, sandboxes, gateway, sql) -> None:
-    intent = intent_of(sandboxes, customer.create().payment.id)
+    payment_id = customer.create().payment.id
+    paid = {**intent_of(sandboxes, payment_id), "status": "succeeded", "amount_received": 50_000}
     bodies = [
-        event_about(intent, "payment_intent.succeeded", metadata={"payment_id": str(uuid4())}, status="succeeded"),
-        event_about(intent, "payment_intent.succeeded", metadata={}, status="succeeded"),
-        event_about({**intent, "id": "pi_other"}, "payment_intent.succeeded", status="succeeded"),
-        event_about({"object": "charge"}, "charge.succeeded"),
+        event_about(paid, "payment_intent.succeeded", metadata={"payment_id": str(uuid4())}),
+        event_about(paid, "payment_intent.succeeded", metadata={}),
+        event_about(paid, "payment_intent.succeeded", id="pi_of_somebody_else"),
+        event_about(paid, "charge.succeeded"),
+        event_about({}, "payment_intent.succeeded"),
     ]
     for body in bodies:
         gateway.deliver("/webhooks/stripe", body, signed(body))
         assert sql.execute("SELECT count(*) FROM webhook_events WHERE payload = %s", [body]).fetchone() == (1,)
+    assert customer.get(payment_id).state == pb.Payment.PENDING
     assert customer.figures() == (0, 0, 0)
 
 

@@ -46,9 +46,9 @@ class SettlementService:
             yield item
 
     def _all(self) -> Iterator[_Item]:
-        for payout_id in self._payouts.unsent(_LIMIT):
-            yield _Item(f"send payout {payout_id}", partial(self._payouts.attempt, payout_id))
-        for payout_id in self._payouts.unsettled(_LIMIT):
-            yield _Item(f"payout {payout_id}", partial(self._payouts.check, payout_id))
         for payment in self._payments.unsettled(_LIMIT):
             yield _Item(f"payment {payment.id}", partial(self._payments.check, payment))
+        for payout_id in self._payouts.unsettled(_LIMIT):
+            yield _Item(f"payout {payout_id}", partial(self._payouts.check, payout_id))
+        for payout_id in self._payouts.unsent(_LIMIT):
+            yield _Item(f"send payout {payout_id}", partial(self._payouts.attempt, payout_id))
