@@ -1,0 +1,114 @@
+"""From the bus to the report, through the stub."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from adplatform.analytics.v1 import analytics_pb2 as pb
+from adplatform.analytics.v1 import analytics_pb2_grpc
+from adplatform.campaign.v1.campaign_pb2 import TRAFFIC_ENGINE
+from adplatform.events.v1.events_pb2 import CampaignChanged, Event, SpendPosted, TrackingEvent
+from adplatform.options.v1.options_pb2 import Permission
+
+from adlib.bus import Bus, RedisBus
+from adlib.clock import FixedClock, timestamp
+from adlib.ids import new_id
+from adlib.service import connect_redis
+from adlib.testing import FakeAccess, Identities, eventually, running, stub_channel
+from analytics_service.__main__ import World, assemble
+from analytics_service.clients.campaign import FakeCampaigns
+from analytics_service.warehouse.duckdb import DuckDbWarehouse
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@dataclass
+class Setting:
+    """A running service, its bus, and somebody who may look at a campaign."""
+
+    stub: analytics_pb2_grpc.AnalyticsServiceStub
+    bus: Bus
+    organization: UUID
+    campaign: UUID
+    headers: list[tuple[str, str]]
+
+    def tracked(self, type: "TrackingEvent.Type.ValueType", at: datetime = NOW - timedelta(hours=1)) -> bytes:
+        event = TrackingEvent(
+            id=str(new_id()), type=type, organization_id=str(self.organization), campaign_id=str(self.campaign),
+            visitor_id="v",
+        )  # fmt: skip
+        event.time.CopyFrom(timestamp(at))
+        return event.SerializeToString()
+
+    def report(self, **fields: object) -> pb.CampaignAnalytics:
+        request = pb.GetCampaignAnalyticsRequest(campaign_id=str(self.campaign), **fields)
+        return self.stub.GetCampaignAnalytics(request, metadata=self.headers)
+
+
+@pytest.fixture
+def setting(redis_url: str, tmp_path: Path) -> Iterator[Setting]:
+    identities, access, campaigns = Identities(), FakeAccess(), FakeCampaigns()
+    person, organization, campaign = identities.person(), uuid4(), uuid4()
+    access.grant(person, organization, 1, Permission.ANALYTICS_READ)
+    campaigns.add(organization, campaign)
+    warehouse = DuckDbWarehouse(tmp_path / "warehouse.duckdb")
+    with connect_redis(redis_url) as shared:
+        bus = RedisBus(shared)
+        world = World(warehouse, bus, campaigns, FixedClock(NOW), identities.verifier(), access)
+        with running(assemble(world)) as server, stub_channel(server) as channel:
+            stub = analytics_pb2_grpc.AnalyticsServiceStub(channel)
+            yield Setting(stub, bus, organization, campaign, identities.headers(person, organization))
+    warehouse.close()
+
+
+def test_what_is_on_the_bus_is_in_the_report_exactly_once(setting: Setting) -> None:
+    impressions = [setting.tracked(TrackingEvent.IMPRESSION) for _ in range(200)]
+    clicks = [setting.tracked(TrackingEvent.CLICK) for _ in range(10)]
+    spend = SpendPosted(
+        campaign_id=str(setting.campaign), network=TRAFFIC_ENGINE, day="2026-11-22", amount_micros=1_000_000,
+        currency_code="USD",
+    )  # fmt: skip
+    posted = Event(id=str(new_id()), organization_id=str(setting.organization), spend_posted=spend)
+    posted.time.CopyFrom(timestamp(NOW - timedelta(hours=1)))
+    changed = Event(id=str(new_id()), organization_id=str(setting.organization), campaign_changed=CampaignChanged())
+    for _ in range(2):
+        setting.bus.publish("events", impressions + clicks)
+        setting.bus.publish("campaign", [posted.SerializeToString(), changed.SerializeToString()])
+    end = setting.tracked(TrackingEvent.CONVERSION)
+    setting.bus.publish("events", [end])
+    eventually(lambda: setting.report().totals.conversions == 1)
+    eventually(lambda: setting.report().totals.spend_micros == 1_000_000)
+    totals = setting.report().totals
+    assert (totals.impressions, totals.clicks, totals.unique_users) == (200, 10, 1)
+    assert (totals.ctr, totals.cpm_micros, totals.cpc_micros) == (0.05, 5_000_000, 100_000)
+
+
+def test_a_series_has_no_gaps(setting: Setting) -> None:
+    setting.bus.publish("events", [setting.tracked(TrackingEvent.IMPRESSION, NOW - timedelta(days=2))])
+    eventually(lambda: setting.report().totals.impressions == 1)
+    report = setting.report(
+        start_time=timestamp(NOW - timedelta(days=3)), end_time=timestamp(NOW), time_zone="Europe/Warsaw"
+    )
+    begins = [point.start_time.ToDatetime() for point in report.series]
+    assert [at.isoformat() for at in begins] == [
+        "2026-11-19T12:00:00", "2026-11-19T23:00:00", "2026-11-20T23:00:00", "2026-11-21T23:00:00",
+    ]  # fmt: skip
+    assert [point.metrics.impressions for point in report.series] == [0, 1, 0, 0]
+
+
+def test_another_organizations_campaign_is_not_found(setting: Setting) -> None:
+    setting.campaign = uuid4()
+    with pytest.raises(grpc.RpcError) as refused:
+        setting.report()
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("fields", [{"time_zone": "Mars/Olympus"}, {"start_time": timestamp(NOW + timedelta(days=1))}])
+def test_a_bad_question_is_refused(setting: Setting, fields: dict[str, object]) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        setting.report(**fields)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,0 +1,104 @@
+"""What the warehouse has is exact, however often it is told."""
+
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from adlib.ids import new_id
+from analytics_service.warehouse.duckdb import DuckDbWarehouse
+from analytics_service.warehouse.model import CampaignSpans, Spend, Sums, TrackedEvent, Warehouse
+
+ORGANIZATION, CAMPAIGN = str(uuid4()), str(uuid4())
+
+
+def event(type: str = "IMPRESSION", time: int = 5, **changes: object) -> TrackedEvent:
+    made = TrackedEvent(
+        event_id=str(new_id()), type=type, time_micros=time, organization_id=ORGANIZATION, campaign_id=CAMPAIGN,
+        pixel_id="p", zone_id="", click_id="", goal="", transaction_id="", value_micros=0, currency_code="",
+        visitor_id="v", user_agent="", referrer="",
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def spend(amount: int, time: int = 5, **changes: object) -> Spend:
+    made = Spend(str(new_id()), time, ORGANIZATION, CAMPAIGN, "TRAFFIC_ENGINE", "", amount, "USD")
+    return replace(made, **changes)
+
+
+def spans(*edges: int) -> CampaignSpans:
+    return CampaignSpans(ORGANIZATION, CAMPAIGN, "USD", edges)
+
+
+@pytest.fixture(params=[DuckDbWarehouse])
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Warehouse]:
+    made = request.param(tmp_path / "warehouse.duckdb")
+    yield made
+    made.close()
+
+
+def test_each_event_is_kept_once_in_overlapping_batches(warehouse: Warehouse) -> None:
+    events = [event() for _ in range(1_000)]
+    assert warehouse.add_events(events[:600]) == 600
+    assert warehouse.add_events(events[:600]) == 0
+    shuffled = events[300:] + events[300:500]
+    random.Random(1).shuffle(shuffled)
+    assert warehouse.add_events(shuffled) == 400
+    assert warehouse.sums(spans(0, 10))[0].impressions == 1_000
+
+
+def test_a_late_event_with_an_old_id_is_kept(warehouse: Warehouse) -> None:
+    late, others = event(), [event() for _ in range(10)]
+    assert warehouse.add_events(others) == 10
+    assert warehouse.add_events([late, others[0]]) == 1
+
+
+def test_sums_are_of_the_span_the_campaign_and_the_currency(warehouse: Warehouse) -> None:
+    warehouse.add_events(
+        [
+            event(time=0, visitor_id="a"),
+            event(time=9, visitor_id="b"),
+            event("CLICK", time=9, visitor_id="a"),
+            event("CONVERSION", time=10, value_micros=7, currency_code="USD"),
+            event("CONVERSION", time=10, value_micros=9, currency_code="EUR"),
+            event(time=20),
+            event(time=5, campaign_id=str(uuid4())),
+            event(time=5, organization_id=str(uuid4())),
+        ]
+    )
+    warehouse.add_spend([spend(3, 0), spend(4, 9), spend(5, 10), spend(6, 10, currency_code="EUR")])
+    assert warehouse.sums(spans(0, 10, 20)) == {
+        0: Sums(impressions=2, clicks=1, unique_users=2, spend_micros=7),
+        10: Sums(conversions=2, unique_users=1, spend_micros=5, revenue_micros=7),
+    }
+
+
+def test_spend_is_kept_once(warehouse: Warehouse) -> None:
+    row = spend(3)
+    assert warehouse.add_spend([row]) == 1
+    assert warehouse.add_spend([row, spend(4)]) == 1
+    assert warehouse.sums(spans(0, 10))[0].spend_micros == 7
+
+
+def test_what_was_stored_survives_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    program = f"""
+import os, signal
+from pathlib import Path
+from analytics_service.warehouse.duckdb import DuckDbWarehouse
+from analytics_service.warehouse.model import Spend
+warehouse = DuckDbWarehouse(Path({str(path)!r}))
+row = (5, {ORGANIZATION!r}, {CAMPAIGN!r}, "TRAFFIC_ENGINE", "", 2, "USD")
+warehouse.add_spend([Spend(str(n), *row) for n in range(50)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], check=False)
+    assert killed.returncode == -9
+    warehouse = DuckDbWarehouse(path)
+    assert warehouse.sums(spans(0, 10))[0].spend_micros == 100
+    warehouse.close()
