@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -142,7 +142,15 @@ class Database:
         """Whether this block is the only one of that name, anywhere, while it runs (an advisory lock)."""
         with _translated(), psycopg.connect(self._url, autocommit=True) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-            yield bool(row and row[0])
+            alone = bool(row and row[0])
+            try:
+                yield alone
+            finally:
+                # The server lets go of a closed connection's locks some time later, and the next block may come before.
+                # A connection that broke has no lock to give back.
+                if alone:
+                    with suppress(psycopg.OperationalError):
+                        connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
     def check(self) -> None:
         """Raises unless the server answers."""
