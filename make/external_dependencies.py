@@ -5,6 +5,7 @@ from pathlib import Path
 
 
 def main() -> None:
+    """Reads every package's pyproject.toml."""
     found: set[str] = set()
     for project in Path(__file__).parents[1].glob("*/pyproject.toml"):
         for requirement in tomllib.loads(project.read_text())["project"]["dependencies"]:
