@@ -1,29 +1,19 @@
 """pixel-service as it runs, on a database of its own and with campaigns that the test names."""
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import grpc
-import httpx
 import pytest
 import redis
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from adctl import ports
 from adctl.pytest_servers import FreshDatabase
 from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import Common, connect_redis
-from adlib.testing import FakeAccess, Identities, eventually, running, stub_channel
+from adlib.testing import FakeAccess, Identities, running, stub_channel
 from pixel_service.__main__ import MIGRATIONS, World, assemble
 from pixel_service.clients.campaign import FakeCampaigns
 from pixel_service.config import Config
@@ -124,83 +114,6 @@ def channel(
     world = World(db, bus, campaigns, identities.verifier(), access, SystemClock())
     with running(assemble(world, config, None)) as server, stub_channel(server) as channel:
         yield channel
-
-
-class TrackingServer:
-    """`python -m pixel_service` with its arguments, as a process of its own."""
-
-    def __init__(self, environment: dict[str, str], *arguments: str) -> None:
-        self.port = int(environment["HTTP_PORT"])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._environment = environment
-        self._arguments = arguments
-        self.process = self._start()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "pixel_service", *self._arguments]
-        process = subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE)
-        eventually(self.answers, within_s=20)
-        return process
-
-    def answers(self) -> bool:
-        return httpx.get(f"{self.url}/track/health", timeout=1).json() == {"status": "ok"}
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def restart(self) -> None:
-        self.process = self._start()
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(10)
-
-
-StartServer = Callable[..., TrackingServer]
-
-
-@pytest.fixture
-def environment(database_url: str, redis_url: str, identities: Identities, tmp_path: Path) -> dict[str, str]:
-    """What the service is told from outside."""
-    key, keys = tmp_path / "service.pem", tmp_path / "services.json"
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    key.write_bytes(pem)
-    identities.service("pixel-service")
-    keys.write_text(identities.service_jwks())
-    return {
-        "PATH": os.environ["PATH"],
-        "GRPC_PORTS": str(ports.free_port()),
-        "DATABASE_URL": database_url,
-        "REDIS_URL": redis_url,
-        "SERVICE_KEY_FILE": str(key),
-        "SERVICE_KEYS_FILE": str(keys),
-        "AUTH_TARGETS": "127.0.0.1:1",
-        "CAMPAIGN_TARGETS": "127.0.0.1:1",
-        "HTTP_PORT": str(ports.free_port()),
-        "PUBLIC_URL": "https://ads.example",
-        "CLICK_SIGNING_KEY": KEY.decode(),
-    }
-
-
-@pytest.fixture
-def start(environment: dict[str, str]) -> Iterator[StartServer]:
-    """Starts the service with these arguments and changes to its environment; it is stopped after the test."""
-    with ExitStack() as stack:
-
-        def starting(*arguments: str, **changes: str) -> TrackingServer:
-            server = TrackingServer(environment | changes, *arguments)
-            stack.callback(server.stop)
-            return server
-
-        yield starting
-
-
-@pytest.fixture
-def tracking(start: StartServer) -> TrackingServer:
-    """The tracking URLs alone."""
-    return start("tracking")
 
 
 @pytest.fixture

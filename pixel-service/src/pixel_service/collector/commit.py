@@ -11,7 +11,8 @@ from adlib.bus.redis_streams import stream
 from adlib.errors import Unavailable
 from adlib.telemetry import logger
 
-_FIELD = b"m"
+# One command and one answer a batch: reading an answer a message would cost more than all the rest.
+_APPEND = "for i = 1, #ARGV do redis.call('XADD', KEYS[1], '*', 'm', ARGV[i]) end"
 
 _refused = Counter("collector_refused_total", "Tracking requests that could not be stored", ["reason"])
 _batches = Histogram(
@@ -50,7 +51,7 @@ class GroupCommit:
         while self._gathered:
             batch, self._gathered = self._gathered[: self._batch], self._gathered[self._batch :]
             try:
-                await self._store(message for message, _ in batch)
+                await self._client.eval(_APPEND, 1, self._stream, *(message for message, _ in batch))
             except (RedisError, OSError) as error:
                 _log.warning("collector_cannot_store", messages=len(batch), error=str(error))
                 _refused.labels("bus_down").inc(len(batch))
@@ -62,12 +63,6 @@ class GroupCommit:
                 _batches.observe(len(batch))
                 _end(batch)
         self._writing = None
-
-    async def _store(self, messages: Iterable[bytes]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for message in messages:
-            pipeline.xadd(self._stream, {_FIELD: message})
-        await pipeline.execute()
 
 
 def _end(batch: Iterable[tuple[bytes, "asyncio.Future[None]"]], error: BaseException | None = None) -> None:
