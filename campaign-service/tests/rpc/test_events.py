@@ -1,0 +1,30 @@
+"""From a call to the live document, over the outbox and the bus."""
+
+from typing import Any
+
+from adlib.documents import PostgresDocuments
+from adlib.rpc import Worker
+from adlib.testing import eventually, running
+from campaign_service.stats.model import Figures
+
+Client = Any  # conftest's, which cannot be imported
+
+
+def test_the_live_document_follows_the_campaign(client: Client, worker: Worker, db: Any, outside: Any) -> None:
+    documents = PostgresDocuments(db)
+    with running(worker):
+        campaign = client.create()
+
+        def document() -> Any:
+            return documents.get("realtime_campaigns", campaign.id)
+
+        assert eventually(document)["state"] == "DRAFT"
+        client.start(campaign.id)
+        assert eventually(lambda: document()["state"] == "ACTIVE")
+        figures = Figures(impressions=10, clicks=2, conversions=1, spend_micros=500)
+        outside.network.report(client.external_id(campaign.id), outside.clock.now().date(), "", figures)
+        client.sync()
+        client.pause(campaign.id)
+        kept = eventually(lambda: document() if document()["state"] == "PAUSED" else None)
+    assert (kept["impressions"], kept["clicks"], kept["conversions"], kept["spentMicros"]) == (10, 2, 1, 500)
+    assert (kept["organizationId"], kept["stateReasons"]) == (str(client.organization_id), ["USER"])
