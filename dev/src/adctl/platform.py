@@ -24,6 +24,10 @@ _CALLS = {
     "pixel-service": ("auth-service", "campaign-service"),
     "auth-service": ("auth-service",),
 }
+# What a service does when it is started: one process for all of it, since starting Python takes most of the time.
+_COMMANDS = dict.fromkeys(SERVICES, ("migrate", "serve")) | {
+    "auth-service": ("migrate", "create-admin", "serve"),
+}
 # What a child sees of our own environment: no addresses, secrets or proxies that were meant for something else.
 _INHERITED = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 _INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "OTEL_", "SSL_CERT_")
@@ -42,7 +46,7 @@ def processes(state: State) -> list[Process]:
     for folder in ("warehouse", "sandbox"):
         (state.paths.data / folder).mkdir(mode=0o700, exist_ok=True)
     services = [process for service in SERVICES for process in _service(state, keys, service)]
-    return [*_stores(state), *services, _admin(state, keys), _sandboxes(state, keys), *_front(state, keys)]
+    return [*_stores(state), *services, _sandboxes(state, keys), *_front(state, keys)]
 
 
 def _stores(state: State) -> list[Process]:
@@ -96,22 +100,15 @@ def _service(state: State, keys: Keys, service: str) -> list[Process]:
     def ready(pid: int) -> bool:
         return probes.grpc_serving(port) and (service != "pixel-service" or probes.http_answers(http_port))
 
-    database, migrated = f"{service} database", f"{service} migrate"
+    database = f"{service} database"
     step = Process(name=database, needs=("postgres",), once=True, prepare=lambda: make_database(state, service))
     return [
         *([step] if service in DATABASES else []),
         Process(
-            name=migrated,
-            command=(sys.executable, "-m", module, "migrate"),
-            prepare=lambda: _require(f"{module}.__main__"),
-            needs=(database,) if service in DATABASES else (),
-            environment=environment,
-            once=True,
-        ),
-        Process(
             name=service,
-            command=(sys.executable, "-m", module),
-            needs=(migrated, "valkey"),
+            command=(sys.executable, "-m", module, *_COMMANDS[service]),
+            prepare=lambda: _require(f"{module}.__main__"),
+            needs=(*([database] if service in DATABASES else []), "valkey"),
             environment=environment,
             ready=ready,
             port=port,
@@ -139,7 +136,11 @@ def service_environment(state: State, keys: Keys, service: str) -> dict[str, str
 
 def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
     return {
-        "auth-service": {"TOKEN_KEY_FILE": str(keys.token)},
+        "auth-service": {
+            "TOKEN_KEY_FILE": str(keys.token),
+            "ADMIN_EMAIL": state.admin_email,
+            "ADMIN_PASSWORD": state.admin_password,
+        },
         "campaign-service": {
             "TRAFFIC_ENGINE_URL": state.url("traffic-engine-sandbox"),
             "TRAFFIC_ENGINE_TOKEN": state.secrets["trafficEngineToken"],
@@ -160,21 +161,6 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
             "CLICK_SIGNING_KEY": state.secrets["clickSigningKey"],
         },
     }
-
-
-def _admin(state: State, keys: Keys) -> Process:
-    account = {
-        "ADMIN_EMAIL": state.admin_email,
-        "ADMIN_PASSWORD": state.admin_password,
-        "ADMIN_NAME": "Platform Admin",
-    }
-    return Process(
-        name="admin",
-        command=(sys.executable, "-m", "auth_service", "create-admin"),
-        needs=("auth-service migrate",),
-        environment=service_environment(state, keys, "auth-service") | account,
-        once=True,
-    )
 
 
 def _sandboxes(state: State, keys: Keys) -> Process:

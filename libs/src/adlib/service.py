@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -101,22 +102,29 @@ def main(
     after_migrations: Callable[[str], None] | None = None,
     commands: dict[str, Callable[[Environment], None]] | None = None,
 ) -> None:
-    """Runs the command that was given: none serves, `migrate` updates the tables, or one of the service's own."""
+    """Runs the commands that were given, one after the other; without any it serves.
+
+    `serve` answers calls until SIGTERM, `migrate` updates the tables; `commands` are the service's own.
+    """
     environment = Environment(os.environ)
-    command = sys.argv[1] if len(sys.argv) > 1 else "serve"
-    known = {"serve", "migrate", *(commands or {})}
+
+    def serving() -> None:
+        config = read(environment)
+        serve(settings(config), lambda: compose(config))
+
+    def migrating() -> None:
+        if migrations:
+            migrate(environment.text("DATABASE_URL"), *migrations)
+        if after_migrations:
+            after_migrations(environment.text("DATABASE_URL"))
+
+    known: dict[str, Callable[[], None]] = {"migrate": migrating, "serve": serving}
+    known |= {name: partial(command, environment) for name, command in (commands or {}).items()}
+    given = sys.argv[1:] or ["serve"]
+    if unknown := set(given) - set(known):
+        sys.exit(f"unknown command {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
     try:
-        if command == "serve":
-            config = read(environment)
-            serve(settings(config), lambda: compose(config))
-        elif command == "migrate":
-            if migrations:
-                migrate(environment.text("DATABASE_URL"), *migrations)
-            if after_migrations:
-                after_migrations(environment.text("DATABASE_URL"))
-        elif commands and command in commands:
-            commands[command](environment)
-        else:
-            sys.exit(f"unknown command {command!r}; there are {', '.join(sorted(known))}")
+        for name in given:
+            known[name]()
     except ConfigurationError as error:
         sys.exit(f"configuration: {error}")
