@@ -9,6 +9,12 @@ from adlib.errors import DeadlineExceeded, Internal
 
 numbers = Table("numbers", MetaData(), Column("n", Integer))
 ADD = Query(insert(numbers).values(n=bindparam("n")))
+LOCKS = Query(
+    text(
+        "SELECT pid FROM pg_locks JOIN pg_database ON oid = database"
+        " WHERE locktype = 'advisory' AND datname = current_database()"
+    )
+)
 ALL = Query(select(numbers.c.n).order_by(numbers.c.n).limit(100))
 
 
@@ -80,4 +86,5 @@ def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
         assert (first, second, other) == (True, False, True)
     for _ in range(50):
         with db.exclusive("work") as again:
-            assert again, "the name was still held after its block"
+            assert again
+        assert db.all(LOCKS) == [], "the name was still held after its block"
