@@ -21,9 +21,7 @@ class Gif(BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    if sys.argv[1:]:
-        print(f"{sys.argv[1:]} with {os.environ.get('DATABASE_URL', 'no database')}")
-        return
+    print(f"{sys.argv[1:]} with {os.environ.get('DATABASE_URL', 'no database')}")
     import grpc
     from grpc_health.v1 import health, health_pb2_grpc
 
