@@ -49,6 +49,12 @@ def database_url(fresh_database: FreshDatabase) -> str:
     return fresh_database("campaign", prepare)
 
 
+@pytest.fixture(scope="session")
+def shared_database_url(fresh_session_database: FreshDatabase) -> str:
+    """For tests that look at nothing but their own organizations' campaigns."""
+    return fresh_session_database("campaign", prepare)
+
+
 @pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     database = Database(database_url)

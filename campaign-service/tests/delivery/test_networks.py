@@ -79,7 +79,7 @@ class SteeredSandbox:
         "down": {"fail_rate": 1, "status": 503},
         "loses answers": {"fail_rate": 1, "status": 500, "lose_answers": True},
         "limits": {"fail_rate": 1, "status": 429},
-        "slow": {"delay_ms": 5000},
+        "slow": {"delay_ms": 900},
     }
 
     def __init__(self, url: str) -> None:

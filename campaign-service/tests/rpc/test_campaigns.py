@@ -18,6 +18,11 @@ Client = Any  # conftest's, which cannot be imported
 Refused = Callable[[], AbstractContextManager[Any]]
 
 
+@pytest.fixture
+def database_url(shared_database_url: str) -> str:
+    return shared_database_url
+
+
 def test_a_campaign_begins_as_a_draft_with_the_defaults(client: Client) -> None:
     campaign = client.create()
     assert campaign.state == pb.Campaign.DRAFT

@@ -18,6 +18,11 @@ Refused = Callable[[], AbstractContextManager[Any]]
 BUDGET = 100_000_000
 
 
+@pytest.fixture
+def database_url(shared_database_url: str) -> str:
+    return shared_database_url
+
+
 def wallet(client: Client) -> tuple[int, int]:
     """Available and held micros; the wallet begins with 1000.00."""
     payments = client.outside.payments
@@ -71,21 +76,6 @@ def test_a_start_that_was_cut_off_is_carried_on_with(client: Client, refused: Re
     assert client.start(campaign.id).state == pb.Campaign.ACTIVE
     assert wallet(client) == (900_000_000, BUDGET)
     assert outside.network.campaigns[client.external_id(campaign.id)].plays
-
-
-@pytest.mark.parametrize("where", ["payments", "network"])
-def test_the_job_carries_on_with_a_start_that_nobody_repeats(client: Client, refused: Refused, where: str) -> None:
-    campaign, system = client.create(), getattr(client.outside, where)
-    system.loses_answers = True
-    with refused():
-        client.start(campaign.id)
-    system.loses_answers = False
-    assert client.sync().stats.total == 0, "a start that may still be under way is left alone"
-    client.outside.clock.at += timedelta(minutes=2)
-    assert client.sync().stats.success_count == 2, "carried on with, and then read"
-    assert client.get(campaign.id).state == pb.Campaign.ACTIVE
-    assert wallet(client) == (900_000_000, BUDGET)
-    assert len(client.outside.network.campaigns) == 1
 
 
 def test_what_the_network_refuses_is_a_draft_with_nothing_held(client: Client, refused: Refused) -> None:

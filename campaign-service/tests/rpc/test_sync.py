@@ -216,15 +216,33 @@ def test_a_paused_campaign_is_read_for_three_days_more(client: Client) -> None:
     assert client.sync().stats.total == 0
 
 
-def test_more_campaigns_than_one_question_takes_are_read_in_several(client: Client) -> None:
-    campaigns = [started(client, budget_micros=1000) for _ in range(101)]
+def test_more_campaigns_than_one_question_takes_are_read_in_several(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaign_service.stats.sync._MOST_CAMPAIGNS", 4)
+    campaigns = [started(client, budget_micros=1000) for _ in range(5)]
     asked = []
     statistics = client.outside.network.statistics
     client.outside.network.statistics = lambda ids, *days: asked.append(len(ids)) or statistics(ids, *days)
     report(client, campaigns[-1], 10)
-    assert client.sync().stats.success_count == 101
-    assert asked == [100, 1]
+    assert client.sync().stats.success_count == 5
+    assert asked == [4, 1]
     assert client.stats(campaigns[-1]).total.spent_micros == 10
+
+
+@pytest.mark.parametrize("where", ["payments", "network"])
+def test_the_job_carries_on_with_a_start_that_nobody_repeats(client: Client, refused: Refused, where: str) -> None:
+    campaign, system = client.create(), getattr(client.outside, where)
+    system.loses_answers = True
+    with refused():
+        client.start(campaign.id)
+    system.loses_answers = False
+    assert client.sync().stats.total == 0, "a start that may still be under way is left alone"
+    client.outside.clock.at += timedelta(minutes=2)
+    assert client.sync().stats.success_count == 2, "carried on with, and then read"
+    assert client.get(campaign.id).state == pb.Campaign.ACTIVE
+    assert client.outside.payments.available_micros == 900_000_000
+    assert len(client.outside.network.campaigns) == 1
 
 
 def test_the_job_is_for_the_scheduler_and_one_runner_at_a_time(client: Client, db: Database, refused: Refused) -> None:
@@ -245,7 +263,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, min_size=1, max_size=6))
 def test_whatever_fails_between_the_ledger_takes_exactly_the_high_water_mark(client: Client, sequence: Any) -> None:
     outside = client.outside
