@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from adlib.errors import Unavailable
 from adlib.ids import new_id
 from analytics_service.warehouse.duckdb import DuckDbWarehouse
-from analytics_service.warehouse.model import CampaignSpans, Spend, Sums, TrackedEvent, Warehouse
+from analytics_service.warehouse.model import CampaignSpans, CampaignSums, Spend, Sums, TrackedEvent, Warehouse
 
 ORGANIZATION, CAMPAIGN = str(uuid4()), str(uuid4())
 
@@ -49,7 +50,7 @@ def test_each_event_is_kept_once_in_overlapping_batches(warehouse: Warehouse) ->
     shuffled = events[300:] + events[300:500]
     random.Random(1).shuffle(shuffled)
     assert warehouse.add_events(shuffled) == 400
-    assert warehouse.sums(spans(0, 10))[0].impressions == 1_000
+    assert warehouse.sums(spans(0, 10)).total.impressions == 1_000
 
 
 def test_a_late_event_with_an_old_id_is_kept(warehouse: Warehouse) -> None:
@@ -72,17 +73,40 @@ def test_sums_are_of_the_span_the_campaign_and_the_currency(warehouse: Warehouse
         ]
     )
     warehouse.add_spend([spend(3, 0), spend(4, 9), spend(5, 10), spend(6, 10, currency_code="EUR")])
-    assert warehouse.sums(spans(0, 10, 20)) == {
-        0: Sums(impressions=2, clicks=1, unique_users=2, spend_micros=7),
-        10: Sums(conversions=2, unique_users=1, spend_micros=5, revenue_micros=7),
-    }
+    assert warehouse.sums(spans(0, 10, 20)) == CampaignSums(
+        total=Sums(impressions=2, clicks=1, conversions=2, unique_users=3, spend_micros=12, revenue_micros=7),
+        spans={
+            0: Sums(impressions=2, clicks=1, unique_users=2, spend_micros=7),
+            10: Sums(conversions=2, unique_users=1, spend_micros=5, revenue_micros=7),
+        },
+    )
+    assert warehouse.sums(spans(30, 40)) == CampaignSums(Sums(), {})
+
+
+def test_a_file_that_another_process_has_open_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from analytics_service.warehouse.duckdb import DuckDbWarehouse
+DuckDbWarehouse(Path({str(tmp_path / "warehouse.duckdb")!r}))
+"""
+    second = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "ConfigurationError: WAREHOUSE_PATH" in second.stderr
+
+
+def test_a_warehouse_that_cannot_answer_is_unavailable(tmp_path: Path) -> None:
+    warehouse = DuckDbWarehouse(tmp_path / "warehouse.duckdb")
+    warehouse.close()
+    with pytest.raises(Unavailable):
+        warehouse.add_events([event()])
+    with pytest.raises(Unavailable):
+        warehouse.sums(spans(0, 10))
 
 
 def test_spend_is_kept_once(warehouse: Warehouse) -> None:
     row = spend(3)
     assert warehouse.add_spend([row]) == 1
     assert warehouse.add_spend([row, spend(4)]) == 1
-    assert warehouse.sums(spans(0, 10))[0].spend_micros == 7
+    assert warehouse.sums(spans(0, 10)).total.spend_micros == 7
 
 
 def test_what_was_stored_survives_a_kill(tmp_path: Path) -> None:
@@ -100,5 +124,5 @@ os.kill(os.getpid(), signal.SIGKILL)
     killed = subprocess.run([sys.executable, "-c", program], check=False)
     assert killed.returncode == -9
     warehouse = DuckDbWarehouse(path)
-    assert warehouse.sums(spans(0, 10))[0].spend_micros == 100
+    assert warehouse.sums(spans(0, 10)).total.spend_micros == 100
     warehouse.close()

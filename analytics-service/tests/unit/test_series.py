@@ -70,6 +70,8 @@ def test_without_times_it_is_the_last_30_days() -> None:
         (NOW + timedelta(days=1), None, Granularity.DAY),
         (NOW - timedelta(days=32), NOW, Granularity.HOUR),
         (NOW - timedelta(days=1099), NOW, Granularity.DAY),
+        (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 5, tzinfo=UTC), Granularity.DAY),
+        (datetime(9999, 12, 30, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC), Granularity.HOUR),
     ],
 )
 def test_a_span_that_cannot_be_cut_is_refused(start: datetime, end: datetime | None, granularity: Granularity) -> None:

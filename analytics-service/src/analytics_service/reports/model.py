@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from adlib.errors import InvalidField
 
 DEFAULT_SPAN = timedelta(days=30)
+# Nothing was tracked before, and local time can be told for all of it.
+_FIRST_YEAR, _LAST_YEAR = 2000, 2100
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
@@ -43,6 +45,9 @@ class Span:
         cls, start: datetime | None, end: datetime | None, granularity: Granularity, zone: ZoneInfo, now: datetime
     ) -> Self:
         """The span asked for: 30 days up to now, where it is not said otherwise; INVALID_FIELD."""
+        for field, instant in (("startTime", start), ("endTime", end)):
+            if instant and not _FIRST_YEAR <= instant.year < _LAST_YEAR:
+                raise InvalidField(field, f"must be between the years {_FIRST_YEAR} and {_LAST_YEAR}")
         ends = end or now
         starts = start or ends - DEFAULT_SPAN
         if starts >= ends:

@@ -32,14 +32,8 @@ class ReportService:
     def campaign(self, organization_id: UUID, campaign_id: UUID, span: Span) -> CampaignReport:
         """What the organization's campaign did in the span; CAMPAIGN_NOT_FOUND."""
         currency_code = self._campaigns.currency_code(organization_id, campaign_id)
-
-        def sums(edges: Sequence[datetime]) -> list[Sums]:
-            micros = [(edge - _EPOCH) // _MICRO for edge in edges]
-            spans = CampaignSpans(str(organization_id), str(campaign_id), currency_code, micros)
-            found = self._warehouse.sums(spans)
-            return [found.get(edge, Sums()) for edge in micros[:-1]]
-
-        # Not the sum of the series: a visitor of two days is one visitor.
-        (totals,) = sums([span.start, span.end])
         edges = span.edges()
-        return CampaignReport(currency_code, totals, list(zip(edges[:-1], sums(edges), strict=True)))
+        micros = [(edge - _EPOCH) // _MICRO for edge in edges]
+        found = self._warehouse.sums(CampaignSpans(str(organization_id), str(campaign_id), currency_code, micros))
+        series = [(begins, found.spans.get(edge, Sums())) for begins, edge in zip(edges[:-1], micros[:-1], strict=True)]
+        return CampaignReport(currency_code, found.total, series)

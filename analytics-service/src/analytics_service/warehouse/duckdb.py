@@ -1,7 +1,8 @@
 """The warehouse in a DuckDB file; this process alone writes it."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import duckdb
 import pyarrow as pa
 import sqlglot
 
+from adlib.config import ConfigurationError
+from adlib.errors import Unavailable
+from adlib.telemetry import logger
 from analytics_service.warehouse import statements
-from analytics_service.warehouse.model import CampaignSpans, Spend, Sums, TrackedEvent
+from analytics_service.warehouse.model import CampaignSpans, CampaignSums, Spend, Sums, TrackedEvent
 
 # The whole platform fits a developer's machine; a query over a million events needs a tenth of this.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
+
+_log = logger(__name__)
 
 
 def _duckdb(bigquery: str) -> str:
@@ -33,8 +39,12 @@ class DuckDbWarehouse:
     """Inserts by Arrow (a thousand times as fast as row by row); a commit is on disk when it returns."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = duckdb.connect(str(path), config=_SETTINGS)
+        """Opens the file; ConfigurationError where it cannot be."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = duckdb.connect(str(path), config=_SETTINGS)
+        except (duckdb.Error, OSError) as error:
+            raise ConfigurationError(f"WAREHOUSE_PATH: {path} cannot be opened: {error}") from None
         self._writing = threading.Lock()
         for table in _TABLES:
             self._connection.execute(table)
@@ -45,7 +55,8 @@ class DuckDbWarehouse:
 
     def check(self) -> None:
         """Raises unless the warehouse answers."""
-        self._connection.cursor().execute("SELECT 1").fetchone()
+        with self._cursor() as cursor:
+            cursor.execute("SELECT 1").fetchone()
 
     def add_events(self, events: Sequence[TrackedEvent]) -> int:
         """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
@@ -55,22 +66,28 @@ class DuckDbWarehouse:
         """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
         return self._add(_ADD_SPEND, spend)
 
-    def sums(self, spans: CampaignSpans) -> Mapping[int, Sums]:
-        """The sums of each span that has any, by the edge it begins with."""
+    def sums(self, spans: CampaignSpans) -> CampaignSums:
+        """What was there at one moment; a visitor of two spans is one in the total."""
         parameters = {
             "edges": list(spans.edges_micros),
+            "first": spans.edges_micros[0],
+            "last": spans.edges_micros[-1],
             "organization_id": spans.organization_id,
             "campaign_id": spans.campaign_id,
             "currency_code": spans.currency_code,
         }
-        cursor = self._connection.cursor()
-        events = {edge: counts for edge, *counts in cursor.execute(_EVENT_SUMS, parameters).fetchall()}
-        spent = dict(cursor.execute(_SPEND_SUMS, parameters).fetchall())
-        found = {}
-        for edge in events.keys() | spent.keys():
+        with self._cursor() as cursor:
+            cursor.begin()
+            events = {edge: counts for edge, *counts in cursor.execute(_EVENT_SUMS, parameters).fetchall()}
+            spent = dict(cursor.execute(_SPEND_SUMS, parameters).fetchall())
+            cursor.commit()
+
+        def together(edge: int | None) -> Sums:
             impressions, clicks, conversions, unique_users, revenue = events.get(edge, (0, 0, 0, 0, 0))
-            found[edge] = Sums(impressions, clicks, conversions, unique_users, int(spent.get(edge, 0)), int(revenue))
-        return found
+            return Sums(impressions, clicks, conversions, unique_users, int(spent.get(edge, 0)), int(revenue))
+
+        edges = (events.keys() | spent.keys()) - {None}
+        return CampaignSums(together(None), {edge: together(edge) for edge in edges})
 
     def _add(self, statement: str, rows: Sequence[TrackedEvent] | Sequence[Spend]) -> int:
         distinct: dict[str, Any] = {row.event_id: row for row in rows}
@@ -78,9 +95,17 @@ class DuckDbWarehouse:
             return 0
         names = [field.name for field in fields(rows[0])]
         batch = pa.table({name: [getattr(row, name) for row in distinct.values()] for name in names})
-        with self._writing:
-            cursor = self._connection.cursor()
+        with self._writing, self._cursor() as cursor:
             cursor.register("batch", batch)
             (added,) = cursor.execute(statement, {"oldest": min(distinct)}).fetchone() or (0,)
-            cursor.unregister("batch")
-        return int(added)
+            return int(added)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of this thread's own; what DuckDB reports is in the log, never in an answer."""
+        try:
+            with self._connection.cursor() as cursor:
+                yield cursor
+        except duckdb.Error as error:
+            _log.error("warehouse_error", error=str(error), exc_info=True)
+            raise Unavailable("the warehouse does not answer; try again") from error

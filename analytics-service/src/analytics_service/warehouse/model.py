@@ -62,8 +62,16 @@ class CampaignSpans:
     edges_micros: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class CampaignSums:
+    """The sums of all spans together, and of each that has any by the edge it begins with."""
+
+    total: Sums
+    spans: Mapping[int, Sums]
+
+
 class Warehouse(Protocol):
-    """Keeps events for ever and adds them up."""
+    """Keeps events for ever and adds them up. UNAVAILABLE while it cannot."""
 
     def add_events(self, events: Sequence[TrackedEvent]) -> int:
         """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
@@ -73,6 +81,6 @@ class Warehouse(Protocol):
         """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
         ...
 
-    def sums(self, spans: CampaignSpans) -> Mapping[int, Sums]:
-        """The sums of each span that has any, by the edge it begins with."""
+    def sums(self, spans: CampaignSpans) -> CampaignSums:
+        """What was there at one moment; a visitor of two spans is one in the total."""
         ...
