@@ -32,7 +32,7 @@ protos: venv ## generate the contract's package into .venv
 	@echo "adplatform-protos is up to date in .venv"
 
 test: lint types ## everything CI checks
-	@$(PY) -m pytest
+	@$(PY) -m pytest --cov --cov-report=term
 
 lock: venv ## resolve requirements/lock.txt anew (needs uv)
 	@$(PY) make/external_dependencies.py | uv pip compile --universal --generate-hashes --python-version 3.11 \
