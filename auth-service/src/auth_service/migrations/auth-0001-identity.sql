@@ -34,13 +34,13 @@ CREATE TABLE roles (
 );
 
 CREATE TABLE permissions (
-    code integer PRIMARY KEY,
+    code bigint PRIMARY KEY,
     name text NOT NULL
 );
 
 CREATE TABLE role_permissions (
     role_code text NOT NULL REFERENCES roles (code) ON DELETE CASCADE,
-    permission_code integer NOT NULL REFERENCES permissions (code) ON DELETE CASCADE,
+    permission_code bigint NOT NULL REFERENCES permissions (code) ON DELETE CASCADE,
     PRIMARY KEY (role_code, permission_code)
 );
 
