@@ -1,6 +1,7 @@
 """The bus's contract: durable, at least once, one bad message never holds up the others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,7 +9,7 @@ from redis import Redis
 
 from adlib.bus import Bus, Consumer, RedisBus
 from adlib.bus.redis_streams import dead_letters, stream
-from adlib.errors import Unavailable
+from adlib.errors import AppError, DeadlineExceeded, Unavailable
 from adlib.service import connect_redis
 
 
@@ -68,19 +69,22 @@ def test_a_bad_message_becomes_a_dead_letter_and_the_others_go_through(bus: Bus,
     assert client.xpending(stream(topic), "a")["pending"] == 0
 
 
-def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(bus: Bus, client: Redis, topic: str) -> None:
+@pytest.mark.parametrize("outage", [Unavailable, DeadlineExceeded])
+def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(
+    bus: Bus, client: Redis, topic: str, outage: type[AppError]
+) -> None:
     down = [True]
     handled: list[bytes] = []
 
     def handle(batch: Sequence[bytes]) -> None:
         if down[0]:
-            raise Unavailable("down")
+            raise outage("down")
         handled.extend(batch)
 
     bus.publish(topic, [b"1"])
     consumer = Consumer(bus.subscribe(topic, "a", "one"), handle, wait_ms=10)
     for _ in range(10):
-        with pytest.raises(Unavailable):
+        with pytest.raises(outage):
             consumer.work_once(10)
     down[0] = False
     consumer.work_once(10)
@@ -96,6 +100,27 @@ def test_a_message_is_let_go_once_all_groups_are_done_with_it(bus: Bus, client: 
     assert client.xlen(stream(topic)) == 500
     second.acknowledge(second.receive(1000, 10))
     assert client.xlen(stream(topic)) < 500
+
+
+class Interleaved(Redis):
+    """Lets something happen right before the bus asks what a group has not acknowledged."""
+
+    before_pending: Callable[[], object] = staticmethod(lambda: None)
+
+    def xpending(self, name: Any, groupname: Any) -> Any:
+        self.before_pending()
+        return super().xpending(name, groupname)
+
+
+def test_groups_acknowledge_at_the_same_time(bus: Bus, redis_url: str, topic: str) -> None:
+    bus.publish(topic, [b"1"])
+    other = bus.subscribe(topic, "b", "one")
+    received = other.receive(10, 10)
+    with Interleaved.from_url(redis_url) as client:
+        subscription = RedisBus(client).subscribe(topic, "a", "one")
+        deliveries = subscription.receive(10, 10)
+        client.before_pending = lambda: other.acknowledge(received)
+        subscription.acknowledge(deliveries)
 
 
 def test_a_bus_that_does_not_answer_is_unavailable() -> None:

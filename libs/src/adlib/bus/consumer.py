@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from adlib.bus.protocol import Delivery, Subscription
-from adlib.errors import AppError, Unavailable
+from adlib.errors import AppError, DeadlineExceeded, Unavailable
 from adlib.telemetry import logger
 
 Handler = Callable[[Sequence[bytes]], None]
@@ -39,8 +39,8 @@ class Consumer:
     def work_once(self, wait_ms: int = 0) -> int:
         """Receives and handles one batch; how many messages were done.
 
-        UNAVAILABLE where something that the handler needs does not answer: the batch is held and tried again, so that
-        an outage does not use up its tries.
+        UNAVAILABLE, DEADLINE_EXCEEDED where something that the handler needs does not answer: the batch is held and
+        tried again, so that an outage does not use up its tries.
         """
         self._held = self._held or self._subscription.receive(self._batch, wait_ms)
         if not self._held:
@@ -53,7 +53,7 @@ class Consumer:
     def _succeeds(self, deliveries: Sequence[Delivery]) -> bool:
         try:
             self._handle([delivery.payload for delivery in deliveries])
-        except Unavailable:
+        except (Unavailable, DeadlineExceeded):
             raise
         except Exception:  # noqa: BLE001 - whatever a handler raises, the message stays on the bus and is tried again
             _log.warning("message_failed", count=len(deliveries), first=deliveries[0].id, exc_info=True)

@@ -130,8 +130,9 @@ class RedisSubscription:
         needed: list[bytes] = []
         groups: Any = self._client.xinfo_groups(self._stream)
         for group in groups:
-            pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else None
-            needed.append(pending["min"] if pending else group["last-delivered-id"])
+            pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else {}
+            # The group may have acknowledged the last of them since; what it was given before is done with then.
+            needed.append(pending.get("min") or group["last-delivered-id"])
         if needed:
             oldest = min(needed, key=lambda id: tuple(int(part) for part in id.split(b"-")))
             self._client.xtrim(self._stream, minid=oldest.decode(), approximate=True)
