@@ -1,11 +1,14 @@
 """Transactions, and a server that goes away under them."""
 
+from contextlib import suppress
+
+import psycopg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text
 
 from adctl.pytest_servers import FreshDatabase
 from adlib.db import Database, Query, UniqueViolated
-from adlib.errors import DeadlineExceeded, Internal
+from adlib.errors import DeadlineExceeded, Internal, InvalidArgument
 
 numbers = Table("numbers", MetaData(), Column("n", Integer))
 ADD = Query(insert(numbers).values(n=bindparam("n")))
@@ -44,6 +47,19 @@ def test_a_savepoint_fails_alone(db: Database) -> None:
             tx.execute(ADD, n=1)
         tx.execute(ADD, n=2)
     assert [row.n for row in db.all(ALL)] == [1, 2]
+
+
+def test_a_failure_that_is_passed_over_is_no_success(db: Database) -> None:
+    with pytest.raises(Internal), db.transaction() as tx:
+        tx.execute(ADD, n=1)
+        with suppress(psycopg.Error):
+            tx.execute(ADD, n=1)
+    assert db.all(ALL) == []
+
+
+def test_a_text_that_cannot_be_kept_is_the_callers_fault(db: Database) -> None:
+    with pytest.raises(InvalidArgument, match=r"U\+0000"):
+        db.one(Query(text("SELECT CAST(:it AS text)")), it="a\0b")
 
 
 def test_what_waits_for_the_commit_is_not_called_without_one(db: Database) -> None:

@@ -11,7 +11,7 @@ from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
 from adlib.db.query import Query
-from adlib.errors import Aborted, AppError, DeadlineExceeded, Internal, Unavailable
+from adlib.errors import Aborted, AppError, DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from adlib.telemetry import logger
 
 Row = Any  # a named tuple; its fields are the statement's columns
@@ -133,7 +133,10 @@ class Database:
                 if not connection.closed:
                     connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+            # A statement that failed and was passed over has undone everything: PostgreSQL answers ROLLBACK then.
+            if connection.execute("COMMIT").statusmessage != "COMMIT":
+                _log.error("commit_undone")
+                raise Internal
         for call in tx.after_commit:
             call()
 
@@ -207,6 +210,9 @@ def _translated() -> Iterator[None]:
         _log.warning("database_unavailable", error=str(error))
         raise _unavailable() from error
     except psycopg.Error as error:
+        # psycopg's own refusal, before anything is sent: PostgreSQL keeps no such text.
+        if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+            raise InvalidArgument("no text may contain the character U+0000") from error
         _log.error("database_error", sqlstate=error.sqlstate, error=str(error), exc_info=True)
         raise Internal from error
 
