@@ -1,7 +1,10 @@
 """Calls between services: identity, deadlines, and what is passed on of a refusal."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
+import grpc
 import pytest
 from adplatform.campaign.v1 import campaign_pb2 as pb
 from adplatform.campaign.v1 import campaign_pb2_grpc
@@ -76,3 +79,35 @@ def test_no_call_is_made_when_the_callers_time_has_run_out(target: str, identity
             look_up(Remote("campaign-service", target, identity))
     finally:
         deadline.reset(token)
+
+
+class Slow(grpc.GenericRpcHandler):
+    """Answers nobody before it is told to."""
+
+    def __init__(self) -> None:
+        self.called = Event()
+        self.go_on = Event()
+
+    def service(self, _details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        return grpc.unary_unary_rpc_method_handler(self.answer)
+
+    def answer(self, _request: bytes, _context: grpc.ServicerContext) -> bytes:
+        self.called.set()
+        self.go_on.wait(5)
+        return b""
+
+
+def test_a_service_with_too_many_calls_does_not_answer(identity: ServiceIdentity) -> None:
+    slow = Slow()
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, [slow], maximum_concurrent_rpcs=1)
+        target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        with grpc.insecure_channel(target) as channel:
+            under_way = channel.unary_unary("/any/Method").future(b"")
+            assert slow.called.wait(5)
+            with pytest.raises(Unavailable):
+                look_up(Remote("campaign-service", target, identity))
+            slow.go_on.set()
+            assert under_way.result() == b""
+        server.stop(0).wait()

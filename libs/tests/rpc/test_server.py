@@ -1,7 +1,7 @@
 """What wraps every call: who may, what is valid, how errors look."""
 
 from collections.abc import Iterator
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
+from adlib import telemetry
 from adlib.errors import NotFound
 from adlib.rpc import Call, Server, Settings, Worker
 from adlib.rpc.contract import ContractError
@@ -50,6 +51,15 @@ class Directory:
         self, _request: campaign_pb2.LookUpCampaignRequest, call: Call
     ) -> campaign_pb2.LookUpCampaignResponse:
         return campaign_pb2.LookUpCampaignResponse(name=call.service)
+
+
+class Echo:
+    """Answers with what our own calls would carry on."""
+
+    def LookUpCampaign(
+        self, _request: campaign_pb2.LookUpCampaignRequest, call: Call
+    ) -> campaign_pb2.LookUpCampaignResponse:
+        return campaign_pb2.LookUpCampaignResponse(name=telemetry.traceparent.get(), target_url=call.request_id)
 
 
 class World:
@@ -146,6 +156,32 @@ def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.Pi
     assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert [violation.field for violation in bad.field_violations] == ["campaignId", "goals[1]"]
     assert message.startswith("campaignId")
+
+
+def test_only_well_formed_headers_are_carried_on(world: World) -> None:
+    worker = Worker({DIRECTORY: Echo()}, world.worker.verifier, world.access)
+    request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(uuid4()))
+    trace = f"00-{'1' * 32}-{'2' * 16}-01"
+    with running(worker) as server, stub_channel(server) as channel:
+        directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel)
+
+        def carried(trace: str, request_id: str) -> tuple[str, str]:
+            more = [("traceparent", trace), ("x-request-id", request_id)]
+            metadata = world.identities.service_headers("pixel-service") + more
+            answer = directory.LookUpCampaign(request, metadata=metadata)
+            return answer.name, answer.target_url
+
+        assert carried(trace, "ours-1") == (trace, "ours-1")
+        assert carried(trace + "x", "o" * 65)[0] == ""
+        assert UUID(carried("nonsense", "not one")[1])
+
+
+def test_however_much_is_wrong_the_answer_says_that_it_is_the_request(
+    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
+    request = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home", goals=["Not OK"] * 5_000)
+    code, info, bad, _ = refused(pixels.CreatePixel, request, metadata=world.headers())
+    assert (code, info.reason, len(bad.field_violations)) == ("INVALID_ARGUMENT", "INVALID_FIELD", 20)
 
 
 def test_an_error_carries_its_reason_and_metadata(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:

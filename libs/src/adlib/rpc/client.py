@@ -108,7 +108,8 @@ class Remote:
 
     def _translated(self, error: grpc.RpcError) -> AppError:
         code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-        if code is grpc.StatusCode.UNAVAILABLE:
+        # A server that has too many calls already refuses the next with RESOURCE_EXHAUSTED.
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
             return Unavailable(f"{self.name} does not answer; try again")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return DeadlineExceeded(f"{self.name} took too long; try again")

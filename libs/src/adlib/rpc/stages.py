@@ -36,6 +36,9 @@ Handler = Callable[[Message, Call], Message]
 # When the call being worked on must be answered, by time.monotonic(); what it calls gets no longer.
 deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
+# Named in an answer; thousands would not fit into the trailers that carry them, and the client would see another error.
+_MOST_VIOLATIONS = 20
+
 _seconds = Histogram(
     "rpc_server_seconds", "Time to answer", ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
@@ -111,7 +114,7 @@ def validated(following: Handler) -> Handler:
 
     def handle(request: Message, call: Call) -> Message:
         if found := protovalidate.collect_violations(request):
-            violations = [_violation(one) for one in found]
+            violations = [_violation(one) for one in found[:_MOST_VIOLATIONS]]
             first = violations[0]
             raise InvalidArgument(f"{first.field or 'the request'}: {first.description}", violations=violations)
         return following(request, call)
