@@ -1,5 +1,6 @@
 """Signing up, in and out, through the stub."""
 
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import grpc
@@ -11,7 +12,9 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import Identities, eventually
+from adlib.testing import Identities, eventually, running, stub_channel
+from auth_service.__main__ import compose
+from auth_service.config import Config
 
 
 @pytest.fixture
@@ -94,6 +97,40 @@ def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(auth: auth_pb
             auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=stolen))
         assert reason(refused) == "REFRESH_TOKEN_INVALID"
     assert eventually(lambda: is_refused(auth, fresh.access_token), within_s=1.0)
+
+
+def test_who_could_not_be_signed_in_can_sign_up_again(auth: auth_pb2_grpc.AuthServiceStub, config: Config) -> None:
+    cut_off = replace(config, common=replace(config.common, redis_url="redis://127.0.0.1:1/0"))
+    with running(compose(cut_off)) as server, stub_channel(server) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            sign_up(auth_pb2_grpc.AuthServiceStub(channel), email="ada@example.com")
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert sign_up(auth, email="ada@example.com").access_token
+
+
+def test_a_refresh_that_met_an_outage_can_be_repeated(auth: auth_pb2_grpc.AuthServiceStub, config: Config) -> None:
+    signed = sign_up(auth)
+    cut_off = replace(config, database_url="postgresql://nobody:nothing@127.0.0.1:1/auth")
+    with running(compose(cut_off)) as server, stub_channel(server) as channel:
+        with pytest.raises(grpc.RpcError) as refused:
+            auth_pb2_grpc.AuthServiceStub(channel).RefreshToken(
+                pb.RefreshTokenRequest(refresh_token=signed.refresh_token)
+            )
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=signed.refresh_token)).access_token
+
+
+@pytest.mark.parametrize("token", ["nonsense", f"{UUID(int=7).hex}.nonsense"])
+def test_a_made_up_refresh_token_is_refused(auth: auth_pb2_grpc.AuthServiceStub, token: str) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=token))
+    assert reason(refused) == "REFRESH_TOKEN_INVALID"
+
+
+def test_a_text_with_a_nul_is_the_callers_fault(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        auth.LogIn(pb.LogInRequest(email="a\0@example.com", password="correct horse"))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_an_access_token_stops_working_within_a_second_of_logging_out(auth: auth_pb2_grpc.AuthServiceStub) -> None:

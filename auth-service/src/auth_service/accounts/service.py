@@ -61,7 +61,9 @@ class AccountService:
             store.add_organization(tx, organization, user.id, OWNER_ROLE[new.kind], now)
             session = self._sessions.begin(tx, user.id)
             self._outbox.append(tx, organization.id, UserSignedUp(user_id=str(user.id), email=user.email))
-        return user, organization, self._sessions.tokens(session)
+            # Within the transaction: where no tokens can be had nobody has signed up, and can try again.
+            tokens = self._sessions.tokens(session)
+        return user, organization, tokens
 
     def log_in(self, email: str, password: str) -> tuple[User, Tokens]:
         """Signs in; CREDENTIALS_INVALID, after the same time for an unknown e-mail as for a wrong password."""
@@ -73,8 +75,8 @@ class AccountService:
         with self._db.transaction() as tx:
             if rehashed:
                 store.rehash(tx, user.id, rehashed, self._clock.now())
-            session = self._sessions.begin(tx, user.id)
-        return user, self._sessions.tokens(session)
+            tokens = self._sessions.tokens(self._sessions.begin(tx, user.id))
+        return user, tokens
 
     def profile(self, user_id: UUID) -> tuple[User, Sequence[Membership]]:
         """The person and their organizations."""

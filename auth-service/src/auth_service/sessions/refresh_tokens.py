@@ -46,9 +46,12 @@ class RefreshTokens:
         return Use.FIRST if before == _LIVE else Use.REPEATED
 
     @staticmethod
-    def session_of(token: str) -> UUID:
-        """The session that a redeemed token was issued for."""
-        return UUID(hex=token.partition(".")[0])
+    def session_of(token: str) -> UUID | None:
+        """The session that the token claims; only redeeming shows whether it is true."""
+        try:
+            return UUID(hex=token.partition(".")[0])
+        except ValueError:
+            return None
 
 
 def _key(token: str) -> str:

@@ -41,15 +41,15 @@ class SessionService:
 
     def refresh(self, token: str) -> Tokens:
         """Trades a refresh token for a new pair; a second use means that it was stolen, and ends the session."""
-        use = self._refresh.redeem(token)
-        if use is Use.UNKNOWN:
-            raise RefreshTokenInvalid
         session_id = self._refresh.session_of(token)
-        if use is Use.REPEATED:
-            self.end(session_id)
-            raise RefreshTokenInvalid
-        session = store.live(self._db, session_id)
+        # Looked up before the token is used up: whoever is told to try again must not look like a thief then.
+        session = store.live(self._db, session_id) if session_id else None
         if session is None:
+            raise RefreshTokenInvalid
+        use = self._refresh.redeem(token)
+        if use is Use.REPEATED:
+            self.end(session.id)
+        if use is not Use.FIRST:
             raise RefreshTokenInvalid
         return self.tokens(session)
 
