@@ -22,7 +22,7 @@ _table = Table(
     "outbox", MetaData(), Column("position", BigInteger), Column("topic", Text), Column("payload", LargeBinary)
 )  # fmt: skip
 _APPEND = Query(insert(_table).values(topic=bindparam("topic"), payload=bindparam("payload")))
-_NEXT = Query(select(_table).order_by(_table.c.position).limit(_BATCH))
+_NEXT = Query(select(_table).order_by(_table.c.position).limit(_BATCH).with_for_update())
 _DELETE = Query(delete(_table).where(_table.c.position == bindparam("at")))
 
 _PAYLOADS = {
@@ -85,10 +85,11 @@ class Relay:
 
     def publish_some(self) -> int:
         """Publishes up to a batch of the oldest; how many."""
-        rows = self._db.all(_NEXT)
-        for topic in dict.fromkeys(row.topic for row in rows):
-            self._bus.publish(topic, [row.payload for row in rows if row.topic == topic])
-        if rows:
-            with self._db.transaction() as tx:
+        with self._db.transaction() as tx:
+            # Locked, since a relay whose connection broke has lost its turn and does not know.
+            rows = tx.all(_NEXT)
+            for topic in dict.fromkeys(row.topic for row in rows):
+                self._bus.publish(topic, [row.payload for row in rows if row.topic == topic])
+            if rows:
                 tx.execute_many(_DELETE, [{"at": row.position} for row in rows])
         return len(rows)

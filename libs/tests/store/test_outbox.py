@@ -1,6 +1,7 @@
 """Outbox, inbox and idempotency: nothing is lost, nothing is done twice."""
 
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -10,8 +11,8 @@ from adplatform.events.v1.events_pb2 import Event, PublisherApproved
 
 from adctl.pytest_servers import FreshDatabase
 from adlib import inbox
-from adlib.bus import RedisBus
-from adlib.clock import FixedClock
+from adlib.bus import RedisBus, Subscription
+from adlib.clock import FixedClock, SystemClock
 from adlib.db import Database, migrate
 from adlib.idempotency import KeyInvalid, KeyReused, Once
 from adlib.outbox import Outbox, Relay
@@ -45,6 +46,35 @@ def test_an_event_is_published_once_its_change_is_committed(db: Database, redis_
     assert [event.publisher_approved.publisher_id for event in events] == ["1", "2"]
     assert {event.organization_id for event in events} == {str(organization)}
     assert len({event.id for event in events}) == 2
+
+
+class Overtaken:
+    """A bus that lets another relay begin before it takes a message."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.other = threading.Thread()
+
+    def publish(self, _topic: str, payloads: Sequence[bytes]) -> None:
+        if not self.taken:
+            self.taken += payloads
+            self.other.start()
+            self.other.join(0.3)
+        else:
+            self.taken += payloads
+
+    def subscribe(self, _topic: str, _group: str, _reader: str) -> Subscription:
+        raise NotImplementedError
+
+
+def test_two_relays_never_publish_the_same(db: Database) -> None:
+    outbox, bus = Outbox("publisher", SystemClock()), Overtaken()
+    with db.transaction() as tx:
+        outbox.append_message(tx, PublisherApproved(publisher_id="1"))
+    bus.other = threading.Thread(target=Relay(db, bus, outbox).publish_some)
+    Relay(db, bus, outbox).publish_some()
+    bus.other.join()
+    assert len(bus.taken) == 1
 
 
 def test_an_event_is_worked_on_once(db: Database) -> None:
