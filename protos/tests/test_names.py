@@ -1,0 +1,33 @@
+"""What a name may be: one visible line, in any script."""
+
+import protovalidate
+import pytest
+from adplatform.payment.v1.payment_pb2 import BankAccount
+from adplatform.pixel.v1.pixel_pb2 import CreatePixelRequest
+
+CAMPAIGN = "0190a6a0-0000-7000-8000-000000000001"
+ZWJ, ZWNJ = "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"
+
+
+def allowed(name: str) -> set[bool]:
+    pixel = CreatePixelRequest(campaign_id=CAMPAIGN, name=name)
+    account = BankAccount(account_holder_name=name, iban="DE89370400440532013000")
+    return {not protovalidate.collect_violations(message) for message in (pixel, account)}
+
+
+@pytest.mark.parametrize(
+    "name", ["Ada Lovelace", "O'Neil & Söhne: 100 %", "日本", f"نمی{ZWNJ}خواهم", f"👨{ZWJ}👩 shop"]
+)
+def test_names_of_any_script_are_allowed(name: str) -> None:
+    assert allowed(name) == {True}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\0b", "a\nb", "ab\n", "a\rb", "a\x1b[2Jb", "a\N{NEXT LINE}b", "a\N{LINE SEPARATOR}b",
+        "a\N{RIGHT-TO-LEFT OVERRIDE}b", " ab", "ab ", "  ", "\N{NO-BREAK SPACE}" * 2, "\N{ZERO WIDTH SPACE}" * 2,
+    ],
+)  # fmt: skip
+def test_what_hides_or_breaks_a_line_is_not(name: str) -> None:
+    assert allowed(name) == {False}
