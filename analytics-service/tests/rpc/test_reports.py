@@ -13,6 +13,7 @@ from adplatform.analytics.v1 import analytics_pb2_grpc
 from adplatform.campaign.v1.campaign_pb2 import TRAFFIC_ENGINE
 from adplatform.events.v1.events_pb2 import CampaignChanged, Event, SpendPosted, TrackingEvent
 from adplatform.options.v1.options_pb2 import Permission
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from adlib.bus import Bus, RedisBus
 from adlib.clock import FixedClock, timestamp
@@ -111,4 +112,11 @@ def test_another_organizations_campaign_is_not_found(setting: Setting) -> None:
 def test_a_bad_question_is_refused(setting: Setting, fields: dict[str, object]) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         setting.report(**fields)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("impossible", [Timestamp(seconds=10**18), Timestamp(seconds=5, nanos=-1)])
+def test_a_time_that_cannot_be_is_the_callers_fault(setting: Setting, impossible: Timestamp) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        setting.report(start_time=impossible)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
