@@ -1,5 +1,11 @@
 """Password hashes."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any
+
 from argon2 import PasswordHasher
 
 from auth_service.accounts.passwords import Passwords
@@ -22,3 +28,40 @@ def test_nobody_has_no_password_not_even_the_empty_one() -> None:
 
 def test_a_weaker_hash_is_outdated() -> None:
     assert Passwords().is_outdated(PasswordHasher(time_cost=1, memory_cost=1024).hash("correct horse"))
+
+
+class Watched(PasswordHasher):
+    """Knows how many hashes were ever made at once."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=5, memory_cost=4096)
+        self._lock = Lock()
+        self._now = 0
+        self.most = 0
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        yield
+        with self._lock:
+            self._now -= 1
+
+    def hash(self, *arguments: Any, **named: Any) -> str:
+        with self._counted():
+            return super().hash(*arguments, **named)
+
+    def verify(self, *arguments: Any, **named: Any) -> Any:
+        with self._counted():
+            return super().verify(*arguments, **named)
+
+
+def test_however_many_sign_in_at_once_memory_is_bounded() -> None:
+    hasher = Watched()
+    passwords = Passwords(hasher)
+    kept = passwords.hash("correct horse")
+    with ThreadPoolExecutor(16) as threads:
+        assert all(threads.map(lambda _: passwords.verify(kept, "correct horse"), range(32)))
+        assert len(set(threads.map(lambda _: passwords.hash("correct horse"), range(32)))) == 32
+    assert 1 < hasher.most <= 4
