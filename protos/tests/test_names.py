@@ -1,9 +1,10 @@
-"""What a name may be: one visible line, in any script."""
+"""What a name may be: one visible line, in any script; and what a URL may be: somewhere a browser can go."""
 
 import protovalidate
 import pytest
 from adplatform.payment.v1.payment_pb2 import BankAccount
 from adplatform.pixel.v1.pixel_pb2 import CreatePixelRequest
+from adplatform.publisher.v1.publisher_pb2 import CreateSiteRequest
 
 CAMPAIGN = "0190a6a0-0000-7000-8000-000000000001"
 ZWJ, ZWNJ = "\N{ZERO WIDTH JOINER}", "\N{ZERO WIDTH NON-JOINER}"
@@ -31,3 +32,26 @@ def test_names_of_any_script_are_allowed(name: str) -> None:
 )  # fmt: skip
 def test_what_hides_or_breaks_a_line_is_not(name: str) -> None:
     assert allowed(name) == {False}
+
+
+def said_of(url: str) -> list[str]:
+    request = CreateSiteRequest(publisher_id=CAMPAIGN, name="Gazette", url=url)
+    return [violation.proto.message for violation in protovalidate.collect_violations(request)]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://example.com", "http://example.com:8080/a?b=c#d", "https://[::1]/", "https://x.example/?to=a@b"]
+)
+def test_web_addresses_are_allowed(url: str) -> None:
+    assert said_of(url) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "", "https://", "https:///path", "javascript:alert(1)", "ftp://example.com", "https://user:pw@example.com/",
+        "https://a b/",
+    ],
+)  # fmt: skip
+def test_what_is_none_is_refused_in_plain_words(url: str) -> None:
+    assert said_of(url) == ["must be an http or https URL with a host, and without a user name"]

@@ -99,6 +99,18 @@ def test_the_list_can_be_of_one_state(client: Client) -> None:
     assert list(listed.campaigns) == [started]
 
 
+@pytest.mark.parametrize("query", ["spring", "SALE", "sprnig sale", "Spring Sael", "%"])
+def test_names_are_found_in_spite_of_typing_errors(client: Client, query: str) -> None:
+    sale = client.create(name="Spring sale 100% off")
+    client.create(name="Winter boots")
+    for request in (
+        pb.ListCampaignsRequest(query=query),
+        pb.ListCampaignsRequest(query=query, state=pb.Campaign.DRAFT),
+    ):
+        listed = client.stub.ListCampaigns(request, metadata=client.headers)
+        assert [campaign.id for campaign in listed.campaigns] == [sale.id]
+
+
 def test_a_forged_page_token_is_refused(client: Client, refused: Refused) -> None:
     with refused() as refusal:
         client.stub.ListCampaigns(pb.ListCampaignsRequest(page_token="nonsense"), metadata=client.headers)

@@ -1,7 +1,7 @@
 """What a caller may do: membership and permissions, from auth-service through two caches.
 
-A process remembers an answer for half a second, Redis for a minute; auth-service deletes from Redis what changes,
-so a change is seen everywhere within a second. Without Redis auth-service is asked; without both, nobody gets in.
+A process remembers an answer for half a second, Redis for a minute; whoever changes a standing has Redis forget it, so
+that the change is seen everywhere within a second. Without Redis auth-service is asked; without both, nobody gets in.
 """
 
 import time
@@ -20,6 +20,9 @@ from adlib.identity import Person
 _LOCAL_S = 0.5
 _SHARED_S = 60
 _LOCAL_LIMIT = 50_000
+# Longer than any call that could have read the standing before it changed.
+_FORGOTTEN_S = 30
+_FORGOTTEN = b"-"
 # Longer than an access token lives, so that an ended session stays ended until its last token has expired.
 _ENDED_S = 1800
 
@@ -35,6 +38,13 @@ class Access:
     member: bool
     kind: int
     permissions: int
+
+
+class SessionEnded(TokenInvalid):
+    """The token is genuine, but its session is over."""
+
+    def __init__(self) -> None:
+        super().__init__("the session has ended; sign in again")
 
 
 NOBODY = Access(member=False, kind=0, permissions=0)
@@ -91,8 +101,8 @@ class CachedAccess:
             _redis_failures.inc()
             return self._source.access(person, organization_id)
         if ended:
-            raise TokenInvalid("the session has ended; sign in again")
-        if kept and kept[0]:
+            raise SessionEnded
+        if kept and kept[0] and kept[0] != _FORGOTTEN:
             kind, permissions = kept[0].split(b":")
             return Access(member=True, kind=int(kind), permissions=int(permissions, 16))
         access = self._source.access(person, organization_id)
@@ -101,8 +111,9 @@ class CachedAccess:
         return access
 
     def _keep(self, key: str, access: Access) -> None:
+        """Not over the mark that it was forgotten: what was read before the change must not be kept after it."""
         try:
-            self._shared.set(key, f"{access.kind}:{access.permissions:x}", ex=_SHARED_S)
+            self._shared.set(key, f"{access.kind}:{access.permissions:x}", ex=_SHARED_S, nx=True)
         except redis.RedisError:
             _redis_failures.inc()
 
@@ -114,4 +125,4 @@ def end_session(shared: redis.Redis, session_id: UUID) -> None:
 
 def forget_permissions(shared: redis.Redis, user_id: UUID, organization_id: UUID) -> None:
     """Makes every process ask again; redis.RedisError where it could not be told."""
-    shared.delete(permissions_key(user_id, organization_id))
+    shared.set(permissions_key(user_id, organization_id), _FORGOTTEN, ex=_FORGOTTEN_S)

@@ -14,9 +14,10 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from adlib import identity, permissions
-from adlib.access import NOBODY, Access, CachedAccess
+from adlib.access import NOBODY, Access, CachedAccess, SessionEnded
 from adlib.config import ConfigurationError, Environment
 from adlib.db import migrate
+from adlib.errors import AppError
 from adlib.identity import Person, RefreshedKeys, ServiceIdentity, Verifier
 from adlib.rpc import Remote, Settings, Worker, serve
 
@@ -77,6 +78,8 @@ class RemoteAccess:
             organization_id=str(organization_id or ""),
         )
         answer = self._remote.call(self._stub.GetAccess, request)
+        if answer.session_ended:
+            raise SessionEnded
         if not answer.member:
             return NOBODY
         return Access(True, answer.organization_kind, permissions.mask(answer.permissions))
@@ -128,3 +131,5 @@ def main(
             known[name]()
     except ConfigurationError as error:
         sys.exit(f"configuration: {error}")
+    except AppError as error:
+        sys.exit(f"{' '.join(given)}: {error.message}")

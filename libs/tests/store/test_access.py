@@ -57,6 +57,25 @@ def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: s
         assert eventually(has_ended, within_s=1.0)
 
 
+def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) -> None:
+    person, organization = Identities().person(), uuid4()
+    with connect_redis(redis_url) as shared:
+
+        class Overtaken(CountedAccess):
+            """The standing changes after it was read and before it is kept."""
+
+            def access(self, person: Person, organization_id: UUID | None) -> Access:
+                read = super().access(person, organization_id)
+                access.forget_permissions(shared, person.user_id, organization)
+                return read
+
+        source = Overtaken()
+        source.grant(person, organization, *MEMBER)
+        CachedAccess(source, shared).access(person, organization)
+        source.grant(person, organization, 1)
+        assert CachedAccess(source, shared).access(person, organization).permissions == 0
+
+
 def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)

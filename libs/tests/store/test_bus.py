@@ -21,7 +21,7 @@ def client(redis_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def bus(client: Redis) -> Bus:
-    return RedisBus(client, stuck_after_ms=0, max_tries=3)
+    return RedisBus(client, stuck_after_ms=0, max_tries=3, keep_ms=0)
 
 
 @pytest.fixture
@@ -121,6 +121,14 @@ def test_groups_acknowledge_at_the_same_time(bus: Bus, redis_url: str, topic: st
         deliveries = subscription.receive(10, 10)
         client.before_pending = lambda: other.acknowledge(received)
         subscription.acknowledge(deliveries)
+
+
+def test_a_group_that_comes_a_little_late_still_gets_everything(client: Redis, topic: str) -> None:
+    bus = RedisBus(client)
+    first = bus.subscribe(topic, "a", "one")
+    bus.publish(topic, [b"x"] * 500)
+    first.acknowledge(first.receive(1000, 10))
+    assert len(bus.subscribe(topic, "late", "one").receive(1000, 10)) == 500
 
 
 def test_a_bus_that_does_not_answer_is_unavailable() -> None:

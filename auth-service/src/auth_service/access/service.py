@@ -2,9 +2,8 @@
 
 from uuid import UUID
 
-from adlib.access import Access
+from adlib.access import Access, SessionEnded
 from adlib.db import Database
-from adlib.errors import TokenInvalid
 from adlib.identity import Person
 from auth_service.access import store
 
@@ -15,9 +14,13 @@ class AccessService:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    def standing(self, person: Person, organization_id: UUID | None) -> Access | None:
+        """The person's standing; None where the session has ended."""
+        return store.standing(self._db, person.user_id, person.session_id, organization_id)
+
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing; TOKEN_INVALID where the session has ended."""
-        standing = store.standing(self._db, person.user_id, person.session_id, organization_id)
+        standing = self.standing(person, organization_id)
         if standing is None:
-            raise TokenInvalid("the session has ended; sign in again")
+            raise SessionEnded
         return standing

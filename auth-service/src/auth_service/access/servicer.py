@@ -19,7 +19,9 @@ class AccessServicer:
     def GetAccess(self, request: pb.GetAccessRequest, _call: Call) -> pb.GetAccessResponse:
         person = Person(UUID(request.user_id), UUID(request.session_id))
         organization_id = UUID(request.organization_id) if request.organization_id else None
-        standing = self._access.access(person, organization_id)
+        standing = self._access.standing(person, organization_id)
+        if standing is None:
+            return pb.GetAccessResponse(session_ended=True)
         return pb.GetAccessResponse(
             member=standing.member,
             organization_kind=pb.Organization.Kind.ValueType(standing.kind),

@@ -141,8 +141,6 @@ class Campaign:
 
     def checked(self) -> Self:
         """Itself; INVALID_FIELD where its fields do not go together."""
-        if not self.name.isprintable():
-            raise InvalidField("name", "must not have control characters")
         if self.start_time and self.end_time and self.end_time <= self.start_time:
             raise InvalidField("endTime", "must be after startTime")
         if self.daily_budget_micros is not None and self.daily_budget_micros > self.budget_micros:

@@ -124,9 +124,9 @@ class CampaignService:
         """The campaign; CAMPAIGN_NOT_FOUND."""
         return store.get(self._db, organization_id, campaign_id)
 
-    def newest(self, organization_id: UUID, page: Page, state: State | None) -> Slice[Campaign]:
-        """The organization's campaigns, newest first."""
-        return cut(store.newest(self._db, organization_id, page, state), page, lambda campaign: campaign.id)
+    def newest(self, organization_id: UUID, page: Page, state: State | None, words: str) -> Slice[Campaign]:
+        """The organization's campaigns, newest first: all, or those in this state, or with a name like these words."""
+        return cut(store.newest(self._db, organization_id, page, state, words), page, lambda campaign: campaign.id)
 
     def edit(self, organization_id: UUID, campaign_id: UUID, changes: Mapping[str, Any], etag: str) -> Campaign:
         """Changes these fields; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED, INVALID_FIELD."""

@@ -47,7 +47,7 @@ class CampaignServicer:
     def ListCampaigns(self, request: pb.ListCampaignsRequest, call: Call) -> pb.ListCampaignsResponse:
         state = State(pb.Campaign.State.Name(request.state)) if request.state else None
         asked = page(request.page_size, request.page_token)
-        found = self._campaigns.newest(call.caller.organization_id, asked, state)
+        found = self._campaigns.newest(call.caller.organization_id, asked, state, request.query.strip())
         return pb.ListCampaignsResponse(
             campaigns=[self._to_pb(campaign) for campaign in found.rows], next_page_token=found.next_page_token
         )

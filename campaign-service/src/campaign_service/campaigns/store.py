@@ -6,12 +6,15 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, insert, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from adlib.db import Query, Session, Transaction
 from adlib.paging import Page
 from campaign_service.campaigns.model import Campaign, CampaignNotFound, Reason, State
 from campaign_service.tables import campaign_networks, campaigns
+
+# How alike words and a name must be, by the trigrams they share (pg_trgm): "sprnig sale" finds "Spring sale".
+_ALIKE = 0.4
 
 _FIELDS = [field.name for field in fields(Campaign)]
 _COLUMNS = [campaigns.c[name] for name in _FIELDS]
@@ -34,8 +37,18 @@ _PAGE = (
     .order_by(campaigns.c.id.desc())
     .limit(bindparam("most"))
 )
-_LIST = Query(_PAGE)
-_LIST_IN_STATE = Query(_PAGE.where(campaigns.c.state == bindparam("in_state")))
+_IN_STATE = campaigns.c.state == bindparam("in_state")
+# An organization has thousands of campaigns at most, so its names are compared one by one (a millisecond a thousand).
+_NAMED = or_(
+    func.strpos(func.lower(campaigns.c.name), func.lower(bindparam("words"))) > 0,
+    func.word_similarity(bindparam("words"), campaigns.c.name) >= _ALIKE,
+)
+_LISTS = {
+    (False, False): Query(_PAGE),
+    (True, False): Query(_PAGE.where(_IN_STATE)),
+    (False, True): Query(_PAGE.where(_NAMED)),
+    (True, True): Query(_PAGE.where(_IN_STATE, _NAMED)),
+}
 _OF_CAMPAIGN = and_(
     campaign_networks.c.organization_id == bindparam("of_organization"),
     campaign_networks.c.campaign_id == bindparam("of_campaign"),
@@ -102,10 +115,14 @@ def put(tx: Transaction, campaign: Campaign) -> None:
     tx.execute(_PUT, of_organization=campaign.organization_id, of_campaign=campaign.id, **values)
 
 
-def newest(db: Session, organization_id: UUID, page: Page, state: State | None) -> Sequence[Campaign]:
-    """The organization's campaigns, newest first."""
+def newest(db: Session, organization_id: UUID, page: Page, state: State | None, words: str = "") -> Sequence[Campaign]:
+    """The organization's campaigns, newest first: all, or those in this state, or with a name like these words."""
     where: dict[str, object] = {"of_organization": organization_id, "before": page.before, "most": page.limit}
-    rows = db.all(_LIST_IN_STATE, **where, in_state=state) if state else db.all(_LIST, **where)
+    if state:
+        where["in_state"] = state
+    if words:
+        where["words"] = words
+    rows = db.all(_LISTS[bool(state), bool(words)], **where)
     return [_campaign(row) for row in rows]
 
 

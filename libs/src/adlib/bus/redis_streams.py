@@ -1,7 +1,9 @@
 """The bus on Redis streams: a stream a topic, a consumer group a group."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import redis
@@ -24,13 +26,24 @@ def dead_letters(topic: str) -> str:
     return f"bus:{topic}:dead"
 
 
+@dataclass(frozen=True, slots=True)
+class _Policy:
+    """When a message counts as stuck, how often it is tried, and how long it is kept at least."""
+
+    stuck_after_ms: int
+    max_tries: int
+    keep_ms: int
+
+
 class RedisBus:
     """Publishes with XADD. A message stays until every group has acknowledged it."""
 
-    def __init__(self, client: redis.Redis, *, stuck_after_ms: int = 10_000, max_tries: int = 10) -> None:
+    def __init__(
+        self, client: redis.Redis, *, stuck_after_ms: int = 10_000, max_tries: int = 10, keep_ms: int = 600_000
+    ) -> None:
+        """What every group is done with is kept for `keep_ms` more, for groups that are only just being made."""
         self._client = client
-        self._stuck_after_ms = stuck_after_ms
-        self._max_tries = max_tries
+        self._policy = _Policy(stuck_after_ms, max_tries, keep_ms)
 
     def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
         """Stores the messages; they are durable when this returns. UNAVAILABLE."""
@@ -42,22 +55,19 @@ class RedisBus:
 
     def subscribe(self, topic: str, group: str, reader: str) -> "RedisSubscription":
         """A reader's place in a group; a new group begins with the oldest message that is kept."""
-        return RedisSubscription(self._client, topic, group, reader, self._stuck_after_ms, self._max_tries)
+        return RedisSubscription(self._client, topic, group, reader, self._policy)
 
 
 class RedisSubscription:
     """A reader in a consumer group."""
 
-    def __init__(
-        self, client: redis.Redis, topic: str, group: str, reader: str, stuck_after_ms: int, max_tries: int
-    ) -> None:
+    def __init__(self, client: redis.Redis, topic: str, group: str, reader: str, policy: _Policy) -> None:
         self._client = client
         self._topic = topic
         self._stream = stream(topic)
         self._group = group
         self._reader = reader
-        self._stuck_after_ms = stuck_after_ms
-        self._max_tries = max_tries
+        self._policy = policy
         self._joined = False
 
     def receive(self, limit: int, wait_ms: int) -> Sequence[Delivery]:
@@ -104,15 +114,15 @@ class RedisSubscription:
     def _claim_stuck(self, limit: int) -> Sequence[Delivery]:
         """Takes over what a reader received and did not acknowledge, for instance because it died."""
         pending: Any = self._client.xpending_range(
-            self._stream, self._group, min="-", max="+", count=limit, idle=self._stuck_after_ms
+            self._stream, self._group, min="-", max="+", count=limit, idle=self._policy.stuck_after_ms
         )
         if not pending:
             return []
         for entry in pending:
-            if entry["times_delivered"] >= self._max_tries:
+            if entry["times_delivered"] >= self._policy.max_tries:
                 self._bury(entry["message_id"])
         claimed: Any = self._client.xautoclaim(
-            self._stream, self._group, self._reader, min_idle_time=self._stuck_after_ms, count=limit
+            self._stream, self._group, self._reader, min_idle_time=self._policy.stuck_after_ms, count=limit
         )
         return [_delivery(entry) for entry in claimed[1] if entry[1]]
 
@@ -126,16 +136,15 @@ class RedisSubscription:
         _log.error("message_dead", topic=self._topic, group=self._group, message=id.decode())
 
     def _trim(self) -> None:
-        """Lets go of messages below the oldest that any group still needs."""
-        needed: list[bytes] = []
+        """Lets go of messages below the oldest that any group still needs, and not before their time."""
+        needed = [b"%d-0" % (int(time.time() * 1000) - self._policy.keep_ms)]
         groups: Any = self._client.xinfo_groups(self._stream)
         for group in groups:
             pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else {}
             # The group may have acknowledged the last of them since; what it was given before is done with then.
             needed.append(pending.get("min") or group["last-delivered-id"])
-        if needed:
-            oldest = min(needed, key=lambda id: tuple(int(part) for part in id.split(b"-")))
-            self._client.xtrim(self._stream, minid=oldest.decode(), approximate=True)
+        oldest = min(needed, key=lambda id: tuple(int(part) for part in id.split(b"-")))
+        self._client.xtrim(self._stream, minid=oldest.decode(), approximate=True)
 
 
 def _delivery(entry: tuple[bytes, dict[bytes, bytes]]) -> Delivery:

@@ -143,7 +143,7 @@ class Database:
     @contextmanager
     def exclusive(self, name: str) -> Iterator[bool]:
         """Whether this block is the only one of that name, anywhere, while it runs (an advisory lock)."""
-        with _translated(), psycopg.connect(self._url, autocommit=True) as connection:
+        with _translated(), psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
             alone = bool(row and row[0])
             try:

@@ -25,9 +25,9 @@ _PASSED_ON = frozenset(
         grpc.StatusCode.ALREADY_EXISTS,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.ABORTED,
-        grpc.StatusCode.UNAUTHENTICATED,
     }
 )
+_REASONS = frozenset(ErrorReason.keys())
 # Every internal call can be repeated: reads change nothing, and what moves money carries its own key.
 _SERVICE_CONFIG = json.dumps(
     {
@@ -115,7 +115,8 @@ class Remote:
             return DeadlineExceeded(f"{self.name} took too long; try again")
         status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
         info = ErrorInfo()
-        if status and code in _PASSED_ON and any(detail.Unpack(info) for detail in status.details):
+        has_info = status is not None and any(detail.Unpack(info) for detail in status.details)
+        if status and has_info and code in _PASSED_ON and info.reason in _REASONS:
             return RemoteError(code, ErrorReason.Value(info.reason), status.message, info.metadata)
         _log.error("remote_refused", service=self.name, code=code.name, error=str(error))
         return Internal()

@@ -37,6 +37,8 @@ def rule(method: MethodDescriptor) -> Rule:
             f"{method.full_name} needs the option adplatform.options.v1.auth with exactly one of "
             "public, signed_in, all, any, services"
         )
+    if unknown := [code for code in (*auth.all, *auth.any) if not permissions.mask([code])]:
+        raise ContractError(f"{method.full_name} requires permissions that this build does not know: {unknown}")
     return Rule(
         public=auth.public,
         signed_in=auth.signed_in,

@@ -6,8 +6,7 @@ from uuid import UUID
 
 import grpc
 
-from adlib.access import NOBODY, Access
-from adlib.errors import TokenInvalid
+from adlib.access import NOBODY, Access, SessionEnded
 from adlib.identity import Person
 from adlib.permissions import mask
 from adlib.rpc import Server, Settings, Worker
@@ -31,7 +30,7 @@ class FakeAccess:
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing; TOKEN_INVALID where the session has ended."""
         if person.session_id in self._ended:
-            raise TokenInvalid("the session has ended; sign in again")
+            raise SessionEnded
         return self._granted.get((person.user_id, organization_id), NOBODY) if organization_id else NOBODY
 
 

@@ -1,0 +1,2 @@
+-- Finds names in spite of typing errors.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
