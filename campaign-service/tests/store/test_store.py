@@ -172,7 +172,7 @@ def test_the_migration_can_be_taken_back_with_rows_in_the_tables(rows: Campaign,
     with as_file(files("campaign_service") / "migrations") as folder:
         backend.rollback_migrations(backend.to_rollback(read_migrations(str(folder))))
     backend.connection.close()
-    assert migrate(database_url, *MIGRATIONS) == ["campaign-0001-campaigns"]
+    assert migrate(database_url, *MIGRATIONS) == ["campaign-0001-campaigns", "campaign-0002-search"]
     again = Database(database_url)
     assert again.one(Query(text("SELECT count(*) FROM campaigns"))).count == 0
     again.close()

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-_CLONE_NEWUSER = 0x10000000
+from adctl import namespace
+
 _PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 
@@ -47,11 +48,10 @@ def unprivileged() -> Identity:
     root = os.geteuid() == 0
     if not root and _has_name(os.geteuid()):
         return SAME_USER
-    try:
-        spawn([sys.executable, "-S", "-c", ""], identity=NAMESPACE, stop_signal=signal.SIGKILL).wait(10)
-    except (subprocess.SubprocessError, OSError):
-        return NOBODY if root else SAME_USER
-    return NAMESPACE
+    tried = spawn([sys.executable, "-S", "-c", ""], identity=NAMESPACE, stop_signal=signal.SIGKILL)
+    if tried.wait(10) == 0:
+        return NAMESPACE
+    return NOBODY if root else SAME_USER
 
 
 def _has_name(user: int) -> bool:
@@ -77,14 +77,12 @@ def spawn(
     # Loaded here, so that nothing but system calls is left to do between fork and exec.
     libc = ctypes.CDLL(None, use_errno=True)
 
-    user, group = os.geteuid(), os.getegid()
-
     def between_fork_and_exec() -> None:
-        if identity.namespace:
-            _enter_namespace(libc, user, group)
         if sys.platform == "linux":
             libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
 
+    if identity.namespace:
+        command = [sys.executable, "-S", namespace.__file__, str(int(stop_signal)), *command]
     account = _NOBODY if identity.nobody else None
     return subprocess.Popen(
         [str(part) for part in command],
@@ -99,15 +97,6 @@ def spawn(
         group=account,
         extra_groups=[] if identity.nobody else None,
     )
-
-
-def _enter_namespace(libc: ctypes.CDLL, user: int, group: int) -> None:
-    if libc.unshare(_CLONE_NEWUSER) != 0:
-        raise OSError(ctypes.get_errno(), "user namespaces are not allowed here")
-    maps = {"setgroups": "deny", "uid_map": f"{_NOBODY} {user} 1", "gid_map": f"{_NOBODY} {group} 1"}
-    for name, value in maps.items():
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(value)
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, *, grace_seconds: float = 10) -> None:
