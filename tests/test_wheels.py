@@ -4,7 +4,6 @@ import importlib.metadata
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import venv
@@ -23,6 +22,8 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from jwt.algorithms import OKPAlgorithm
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from adctl.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
@@ -165,12 +166,6 @@ def test_every_module_imports_only_what_is_declared(service: str, install: Calla
     ran = install(service).run(IMPORT_ALL, "adlib", f"{service}_service")
     assert ran.returncode == 0, ran.stderr
     assert {"adlib.errors", f"{service}_service.config"} <= set(ran.stdout.split())
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def keys(folder: Path, service: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from adctl import ports
 from adgateway import contract
 from adgateway.configuration import Settings, render
 
@@ -36,11 +37,8 @@ JWKS_PATH = "/adplatform.auth.v1.AuthService/GetJwks"
 
 
 def free_ports(count: int) -> list[int]:
-    with ExitStack() as open_until_all_are_known:
-        sockets = [open_until_all_are_known.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+    taken: set[int] = set()
+    return [ports.choose(None, taken) for _ in range(count)]
 
 
 def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
@@ -201,8 +199,8 @@ class Gateway:
 
 def settings(tokens: Tokens, track_port: int, **others: Any) -> Settings:
     """campaign-service has two workers."""
-    listen, admin, second, *ports = free_ports(3 + len(SERVICES))
-    endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, ports, strict=True)}
+    listen, admin, second, *theirs = free_ports(3 + len(SERVICES))
+    endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, theirs, strict=True)}
     endpoints["campaign-service"].append(("127.0.0.1", second))
     return Settings(
         listen_port=listen,

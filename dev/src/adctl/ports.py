@@ -1,21 +1,33 @@
 """Free ports on the loopback interface, and who holds a taken one."""
 
 import errno
+import os
 import random
 import socket
 
 LOOPBACK = "127.0.0.1"
 # Below what systems hand to outgoing connections, which would otherwise take a chosen port before its server does.
 _LOWEST, _HIGHEST = 15_000, 31_999
+# A port is chosen seconds before its server listens on it. Platforms that start at the same time, such as those of
+# tests, are kept apart by this variable: the first and the last port to choose from, as in 15000-19999.
+VARIABLE = "ADPLATFORM_PORTS"
 
 
 def free_port() -> int:
     """Return a port that nobody listens on now."""
+    first, _, last = os.environ.get(VARIABLE, f"{_LOWEST}-{_HIGHEST}").partition("-")
     for _ in range(1_000):
-        port = random.randint(_LOWEST, _HIGHEST)
+        port = random.randint(int(first), int(last))
         if is_free(port):
             return port
-    raise OSError(f"no free port between {_LOWEST} and {_HIGHEST}")
+    raise OSError(f"no free port between {first} and {last}")
+
+
+def part(number: int, of: int) -> str:
+    """Return one of so many equal parts of the range, as the variable wants it."""
+    size = (_HIGHEST - _LOWEST + 1) // of
+    first = _LOWEST + number % of * size
+    return f"{first}-{first + size - 1}"
 
 
 def is_free(port: int) -> bool:

@@ -3,6 +3,7 @@
 The controller starts them and tells the workers where they are, so nothing is left behind when a worker dies.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,11 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from adctl import ports
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
 
 Addresses = dict[str, str]
 _KEY = "adplatform_servers"
+# Each worker chooses ports from a part of its own.
+_PARTS = 8
 
 
 class FreshDatabase(Protocol):
@@ -54,6 +58,10 @@ _servers = pytest.StashKey[RunServers]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare, but start nothing yet: a run of pure tests needs no server."""
+    told = getattr(config, "workerinput", {})
+    # The last part is the controller's own; workers are called gw0, gw1, …
+    number = int(told["workerid"].removeprefix("gw")) if told else _PARTS - 1
+    os.environ[ports.VARIABLE] = ports.part(number, of=_PARTS)
     config.stash[_servers] = RunServers()
 
 
