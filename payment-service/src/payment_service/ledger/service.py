@@ -54,7 +54,7 @@ class LedgerService:
         with self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen
-            held_micros = store.lock(tx, [escrow.account])[escrow.account]
+            held_micros = store.lock(tx, [escrow.wallet, escrow.account])[escrow.account]
             if held_micros:
                 store.post(tx, [escrow.release(held_micros, key)], self._ids)
             return once.record(tx, held_micros)
