@@ -9,10 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import generate
 
@@ -67,11 +67,11 @@ def _contract_of(commit: str, target: Path) -> bool:
     if top is None or prefix is None:
         return False
     folder = prefix.decode().strip() + _OURS
-    archive = _git("-C", top.decode().strip(), "archive", "--format=tar", commit, "--", folder)
+    archive = _git("-C", top.decode().strip(), "archive", "--format=zip", commit, "--", folder)
     if archive is None:
         return False
-    with tarfile.open(fileobj=BytesIO(archive)) as files:
-        files.extractall(target, filter="data")
+    with ZipFile(BytesIO(archive)) as files:
+        files.extractall(target)
     shutil.move(target / folder, target / _OURS)
     return True
 
