@@ -14,7 +14,9 @@ import pytest
 
 from adctl import sandbox_commands
 from adctl.client import Client, Refused
+from adctl.keys import Keys
 from adctl.state import State
+from adlib import identity
 
 pytestmark = pytest.mark.xdist_group("platform")
 
@@ -56,12 +58,15 @@ def fields(refused: Refused) -> list[str]:
     return [violation["field"] for detail in refused.body["details"] for violation in detail.get("fieldViolations", [])]
 
 
-def test_missing_forged_and_malformed_tokens_are_401(platform: State, advertiser: Client) -> None:
+def test_missing_malformed_forged_and_expired_tokens_are_401(platform: State, advertiser: Client) -> None:
     header, payload, signature = advertiser.token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     forged = base64.urlsafe_b64encode(json.dumps({**claims, "sub": str(uuid4())}).encode()).rstrip(b"=").decode()
-    expired = base64.urlsafe_b64encode(json.dumps({**claims, "exp": 1}).encode()).rstrip(b"=").decode()
-    for token in ("", "x", f"{header}.{forged}.{signature}", f"{header}.{expired}.{signature}"):
+    key = identity.private_key(Keys(platform.paths.keys).token.read_text())
+    kid = json.loads(base64.urlsafe_b64decode(header + "=="))["kid"]
+    assert Client(platform.gateway_url, identity.sign(key, kid, claims)).get("/auth/profile")
+    expired = identity.sign(key, kid, {**claims, "iat": 1, "exp": int(time.time()) - 5})
+    for token in ("", "x", f"{header}.{forged}.{signature}", expired):
         caller = Client(platform.gateway_url, token=token, organization_id=advertiser.organization_id)
         refused = refusal(lambda caller=caller: caller.get("/campaigns"))
         assert (refused.status, refused.reason) == (401, "TOKEN_INVALID" if token else "TOKEN_MISSING")

@@ -75,8 +75,8 @@ def demo(port: Port = DEFAULT_GATEWAY_PORT) -> None:
     from adctl import control
     from adctl import demo as story
 
-    paths = _paths()
-    story.run(control.start_detached(paths, console, port=port), console)
+    story.run(control.start_detached(_paths(), console, port=port), console)
+    console.print("every figure is right; the platform runs on, `adctl down` stops it")
 
 
 @app.command()
