@@ -205,6 +205,38 @@ def test_a_campaign_ends_with_its_end_time_and_its_rest_is_given_back_when_no_mo
         assert client.outside.payments.available_micros == 960_000_000
 
 
+def test_the_rest_is_not_given_back_before_what_was_spent_is_taken(client: Client) -> None:
+    zone_id, publisher = uuid4(), Owner(uuid4(), uuid4(), 7000)
+    client.outside.publishers.known[zone_id] = publisher
+    end = client.outside.clock.now() + timedelta(hours=1)
+    campaign_id = started(client, end_time=timestamp(end))
+    report(client, campaign_id, 40_000_000, str(zone_id))
+    client.outside.clock.at = end
+    client.sync()
+    report(client, campaign_id, 70_000_000, str(zone_id))
+    client.outside.publishers.is_down = True
+    client.sync()
+    client.outside.clock.at += timedelta(days=3, seconds=1)
+    client.sync()
+    client.outside.publishers.is_down = False
+    for _ in range(2):
+        client.sync()
+    assert client.stats(campaign_id).total.spent_micros == 70_000_000
+    assert client.outside.payments.available_micros == 930_000_000
+
+
+def test_a_paused_campaign_ends_too_and_its_rest_is_given_back(client: Client) -> None:
+    end = client.outside.clock.now() + timedelta(days=10)
+    campaign_id = started(client, end_time=timestamp(end))
+    client.pause(campaign_id)
+    client.outside.clock.at = end
+    for _ in range(2):
+        assert client.sync().success
+    campaign = client.get(campaign_id)
+    assert (campaign.state, list(campaign.state_reasons)) == (pb.Campaign.COMPLETED, [pb.Campaign.ENDED])
+    assert client.outside.payments.available_micros == 1_000_000_000
+
+
 def test_a_paused_campaign_is_read_for_three_days_more(client: Client) -> None:
     campaign_id = started(client)
     client.pause(campaign_id)

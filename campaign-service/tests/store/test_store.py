@@ -136,13 +136,13 @@ def test_the_sync_reads_what_plays_played_lately_or_is_unposted(db: Database) ->
     owe(db, owing, 5)
 
     def found(after: UUID, most: int) -> list[UUID]:
-        dues = store.due_of_all(db, NETWORK, NOW - timedelta(days=3), after, most)
+        dues = store.due_of_all(db, NETWORK, NOW, NOW - timedelta(days=3), after, most)
         return [one.campaign_id for one in dues]
 
     expected = sorted(one.id for one in everyone if one.id in (active.id, paused.id, owing.id))
     assert found(UUID(int=0), 10) == expected
     assert found(UUID(int=0), 2) + found(expected[1], 2) == expected
-    assert store.due_of_all(db, "REVIVE", NOW, UUID(int=0), 10) == []
+    assert store.due_of_all(db, "REVIVE", NOW, NOW, UUID(int=0), 10) == []
 
 
 def test_the_job_finds_what_was_left_half_done(db: Database) -> None:

@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select, update
 
 from adlib.db import Query, Session, Transaction
 from adlib.paging import Page
 from campaign_service.campaigns.model import Campaign, CampaignNotFound, Reason, State
 from campaign_service.tables import campaign_networks, campaigns
+from campaign_service.tables import spend_postings as postings
 
 # How alike words and a name must be, by the trigrams they share (pg_trgm): "sprnig sale" finds "Spring sale".
 _ALIKE = 0.4
@@ -70,6 +71,10 @@ _SET_PLACEMENT = Query(
     .where(_OF_CAMPAIGN, campaign_networks.c.network == bindparam("at_network"))
     .values(external_id=bindparam("known_as"), state=bindparam("now_is"))
 )
+# The ledger takes these from the hold, so it is not given back before.
+_unposted = exists(
+    select(postings.c.id).where(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
+)
 _HALF_DONE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id)
     .where(
@@ -77,7 +82,11 @@ _HALF_DONE_OF_ALL = Query(
         campaigns.c.deleted_at.is_(None),
         or_(
             and_(campaigns.c.state == State.DRAFT, campaigns.c.updated_at < bindparam("started_before")),
-            and_(campaigns.c.state == State.COMPLETED, campaigns.c.stopped_at < bindparam("stopped_before")),
+            and_(
+                campaigns.c.state == State.COMPLETED,
+                campaigns.c.stopped_at < bindparam("stopped_before"),
+                not_(_unposted),
+            ),
         ),
     )
     .order_by(campaigns.c.id)

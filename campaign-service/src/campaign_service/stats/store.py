@@ -93,6 +93,8 @@ _DUE_OF_ALL = Query(
         or_(
             campaigns.c.state == "ACTIVE",
             campaigns.c.stopped_at > bindparam("stopped_after"),
+            # Nothing else would end it, and what is held for it would stay held.
+            and_(campaigns.c.state == "PAUSED", campaigns.c.end_time <= bindparam("now")),
             exists(select(postings.c.id).where(_unposted)),
         ),
     )
@@ -217,9 +219,11 @@ def spent(db: Session, organization_id: UUID, campaign_id: UUID) -> Spent:
     return Spent(row.posted_micros, row.is_short) if row else Spent(0, False)
 
 
-def due_of_all(db: Session, network: str, stopped_after: datetime, after: UUID, most: int) -> Sequence[Due]:
+def due_of_all(
+    db: Session, network: str, now: datetime, stopped_after: datetime, after: UUID, most: int
+) -> Sequence[Due]:
     """Every tenant's campaigns to read at the network, by id. For jobs alone."""
-    rows = db.all(_DUE_OF_ALL, of_network=network, stopped_after=stopped_after, after=after, most=most)
+    rows = db.all(_DUE_OF_ALL, of_network=network, now=now, stopped_after=stopped_after, after=after, most=most)
     return [Due(row.organization_id, row.id, row.network, row.external_id) for row in rows]
 
 

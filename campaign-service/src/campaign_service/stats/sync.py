@@ -117,7 +117,7 @@ class StatsSync:
             yield HalfDone(organization_id, campaign_id)
         for network in self._networks.values():
             after = _ZERO
-            while dues := store.due_of_all(self._db, network.code, now - _STILL_READ, after, _MOST_CAMPAIGNS):
+            while dues := store.due_of_all(self._db, network.code, now, now - _STILL_READ, after, _MOST_CAMPAIGNS):
                 batch = Batch(network, dues, now)
                 yield from (Reading(due, batch) for due in dues)
                 after = dues[-1].campaign_id
