@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 
@@ -46,9 +47,14 @@ class SettlementService:
             yield item
 
     def _all(self) -> Iterator[_Item]:
-        for payment in self._payments.unsettled(_LIMIT):
-            yield _Item(f"payment {payment.id}", partial(self._payments.check, payment))
-        for payout_id in self._payouts.unsettled(_LIMIT):
-            yield _Item(f"payout {payout_id}", partial(self._payouts.check, payout_id))
-        for payout_id in self._payouts.unsent(_LIMIT):
-            yield _Item(f"send payout {payout_id}", partial(self._payouts.attempt, payout_id))
+        """One of each kind in turn, so that many of one do not keep the others from theirs."""
+        kinds = (
+            (
+                _Item(f"payment {one.id}", partial(self._payments.check, one))
+                for one in self._payments.unsettled(_LIMIT)
+            ),
+            (_Item(f"payout {id}", partial(self._payouts.check, id)) for id in self._payouts.unsettled(_LIMIT)),
+            (_Item(f"send payout {id}", partial(self._payouts.attempt, id)) for id in self._payouts.unsent(_LIMIT)),
+        )
+        for turn in zip_longest(*kinds):
+            yield from (item for item in turn if item)

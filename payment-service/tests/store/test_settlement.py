@@ -1,0 +1,50 @@
+"""The job gives every kind of work its turn, however short its time is."""
+
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+import pytest
+
+from adlib.db import Database
+from payment_service.jobs.service import SettlementService
+
+
+@dataclass
+class Waiting:
+    """An id that a job finds and looks after."""
+
+    id: UUID = field(default_factory=uuid4)
+
+
+@dataclass
+class Work:
+    """More of one kind than a run has time for."""
+
+    checked: int = 0
+
+    def unsettled(self, limit: int) -> list[Waiting]:
+        return [Waiting() for _ in range(limit)]
+
+    def unsent(self, _limit: int) -> list[Waiting]:
+        return []
+
+    def check(self, _one: Waiting) -> None:
+        self.checked += 1
+
+
+class Clock:
+    """A second goes by whenever somebody looks."""
+
+    now_s = 0.0
+
+    def monotonic(self) -> float:
+        self.now_s += 1
+        return self.now_s
+
+
+def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payment_service.jobs.service.time", Clock())
+    payments, payouts = Work(), Work()
+    SettlementService(db, payments, payouts).settle()
+    assert payments.checked + payouts.checked == 10
+    assert payments.checked == payouts.checked
