@@ -41,8 +41,19 @@ def test_the_money_is_where_the_state_says(news: list[str]) -> None:
         payout = after
     assert place == PLACE[payout.state]
     assert len(keys) == len(set(keys))
-    if any(state in ("bounced_back", "cancelled", "funds_refunded") for state in news):
+    if any(state in ("cancelled", "funds_refunded") for state in news):
         assert payout.state is State.FAILED
+
+
+@pytest.mark.parametrize("before", ["processing", "outgoing_payment_sent"])
+def test_what_bounced_back_and_is_delivered_after_all_is_paid_and_not_given_back(before: str) -> None:
+    payout = RESERVED.sent_to(BANK, AT)
+    for state in (before, "bounced_back", "processing"):
+        payout = payout.told(outcome(state), "", AT)
+        assert payout.state is not State.FAILED
+    assert payout.told(outcome("outgoing_payment_sent"), "", AT).state is State.PAID
+    assert payout.told(outcome("cancelled"), "", AT).state is State.FAILED
+    assert payout.told(outcome("funds_refunded"), "", AT).state is State.FAILED
 
 
 def test_verbs_apply_only_where_they_make_sense() -> None:

@@ -23,13 +23,13 @@ _STATES = {
     "processing": State.PROCESSING,
     "funds_converted": State.PROCESSING,
     "outgoing_payment_sent": State.PAID,
-    "bounced_back": State.FAILED,
+    # Not the end: Wise delivers it later, or cancels and refunds it.
+    "bounced_back": State.PROCESSING,
     "cancelled": State.FAILED,
     "funds_refunded": State.FAILED,
 }
 _REASONS = {
-    "bounced_back": "the recipient's bank sent the money back",
-    "cancelled": "the transfer was cancelled",
+    "cancelled": "the transfer was cancelled, or the recipient's bank sent the money back",
     "funds_refunded": "the transfer was refunded",
 }
 _log = logger(__name__)
