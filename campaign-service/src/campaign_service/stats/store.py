@@ -159,7 +159,7 @@ _is_it = and_(
 )
 _RESOLVE = Query(
     update(postings)
-    .where(_is_it)
+    .where(_is_it, postings.c.resolved.is_(False))
     .values(
         resolved=True, publisher_organization_id=bindparam("earner_organization"), publisher_id=bindparam("earner"),
         share_basis_points=bindparam("share"),
