@@ -1,5 +1,6 @@
 """The gateway's own answers, and the headers of all."""
 
+import socket
 from typing import Any
 
 import httpx
@@ -41,6 +42,7 @@ KINDS: dict[str, tuple[int, str, str, dict[str, Any]]] = {
     "malformed": (400, "POST", "/auth/login", {"content": b"{"}),
     "unknown field": (400, "POST", "/auth/login", {"json": {"nope": 1}}),
     "unknown parameter": (400, "GET", "/campaigns?nope=1", {"signed_in": True}),
+    "upgrade": (400, "GET", "/auth/jwks", {"headers": {"connection": "upgrade", "upgrade": "websocket"}}),
     "escaped slash": (400, "GET", "/campaigns/a%2Fb", {}),
     "no token": (401, "GET", "/auth/profile", {}),
     "unknown path": (404, "GET", "/nope", {}),
@@ -143,3 +145,16 @@ def test_health_is_json(api: httpx.Client) -> None:
         answer = api.get(path)
         assert (answer.json(), answer.headers["content-type"]) == ({"status": "ok"}, "application/json")
     assert api.get("/healthy").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"GET /health HTTP/1.0", 426), (b"POST /auth/login HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x", 400)],
+)
+def test_what_is_no_request_of_ours_is_told_so(api: httpx.Client, request_line: bytes, status: int) -> None:
+    with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=10) as connection:
+        connection.sendall(request_line + b"\r\n\r\n")
+        answer = connection.makefile("rb").read().decode()
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert "\r\nx-request-id: " in answer
+    assert '"reason":"INVALID_FIELD"' in answer

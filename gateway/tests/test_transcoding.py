@@ -125,6 +125,32 @@ def test_a_bad_query_is_400(platform: Gateway, api: httpx.Client, query: str) ->
     assert platform.calls == []
 
 
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("nope=1", "nope: there is no such field"),
+        ("x%22y%5C=1", "x%22y%5C: there is no such field"),
+        ("state=NOPE", 'state: invalid value "NOPE"'),
+        ("pageSize=many", 'page_size: invalid value "many"'),
+    ],
+)
+def test_a_bad_query_is_told_without_types(platform: Gateway, api: httpx.Client, query: str, message: str) -> None:
+    answer = api.get(f"/campaigns?{query}", headers=platform.signed_in)
+    assert answer.json()["message"] == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"bid": {"model": "NOPE"}}, {"bid": "x"}, {"networks": ["NOPE"]}, {"startTime": "x"}, {"startTime": 5}, [], None],
+)
+def test_a_bad_body_is_told_without_types(platform: Gateway, api: httpx.Client, body: Any) -> None:
+    answer = api.post("/campaigns", json=body, content=b"null" if body is None else None, headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    message = answer.json()["message"]
+    assert not [inner for inner in ("adplatform.", "google", "TYPE_") if inner in message]
+    assert message[0] != ":"
+
+
 def test_a_query_in_any_script_arrives(platform: Gateway, api: httpx.Client) -> None:
     for query in ("pageToken=%C3%84%E2%82%AC%F0%9F%98%80%20100%25", "page_token=%C3%84%E2%82%AC%F0%9F%98%80+100%25"):
         platform.reset()

@@ -151,4 +151,8 @@ _ANSWERS = (
     _Answer(_status(502), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
     _Answer(_status(503), 14, "UNAVAILABLE", _UNREACHABLE, headers=_SOON),
     _Answer(_status(504), 4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"),
+    _Answer(_status(426), 3, "INVALID_FIELD", "HTTP/1.0 is not spoken here; use HTTP/1.1 or HTTP/2"),
+    # An Upgrade, or a Transfer-Encoding other than chunked.
+    _Answer(_status(403), 3, "INVALID_FIELD", "the request is malformed", status=400),
+    _Answer(_status(501), 3, "INVALID_FIELD", "the request is malformed", status=400),
 )

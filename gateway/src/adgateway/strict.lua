@@ -1,10 +1,12 @@
--- Two things that the transcoder has no setting for.
+-- Three things that the transcoder has no setting for.
 --
 -- It refuses what the transcoder would drop in silence or pass on broken: fields that the contract does not have, and
 -- text that is no UTF-8. `messages` stands before this text: message -> JSON or contract name -> the field's message,
 -- or false. "*" is every key of a map. A message that is not in it is not looked into.
 --
 -- It gives errors without a reason the shape of all others: those that a gRPC server makes by itself, not its service.
+--
+-- It takes the names of the contract's types, which are nothing to a client, out of the transcoder's own errors.
 
 local function refuse(handle, field, description)
   local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
@@ -129,8 +131,25 @@ local UNEXPLAINED = {
   ["504"] = {4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"},
 }
 
+local function without_types(text)
+  return text
+    :gsub('Could not find field \\"(.-)\\" in the type \\"[%w_.]+\\"%.', "%1: there is no such field")
+    :gsub(" for type type%.googleapis%.com/[%w_.]+", "")
+    :gsub(" for type TYPE_%w+", "")
+    :gsub('"message":": ', '"message":"the request: ')
+end
+
 function envoy_on_response(handle)
   local status = handle:headers():get(":status")
+  if status == "400" and handle:headers():get("content-type") == "application/json" then
+    local body = handle:body(true)
+    local text = body:getBytes(0, body:length())
+    local shown = without_types(text)
+    if shown ~= text then
+      body:setBytes(shown)
+    end
+    return
+  end
   -- Other 4xx are of a service's own wording in any case.
   if not (UNEXPLAINED[status] or status >= "500") or handle:headers():get("content-type") ~= "application/json" then
     return
