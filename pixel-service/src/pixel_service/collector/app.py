@@ -13,6 +13,7 @@ from uuid import UUID
 
 import grpc
 import prometheus_client
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.events.v1.events_pb2 import CollectedRequest
 from granian.rsgi import Scope
 
@@ -46,6 +47,13 @@ class MethodNotAllowed(AppError):
     """The URL takes another method."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
+    reason = ErrorReason.METHOD_NOT_ALLOWED
+
+
+class PathNotFound(NotFound):
+    """The URL is none of ours."""
+
+    reason = ErrorReason.PATH_NOT_FOUND
 
 
 class Tracking:
@@ -125,7 +133,7 @@ class Tracking:
             return Answer(200, headers, prometheus_client.generate_latest())
         if path.startswith(PIXEL_PATH):
             _only(method, "GET")
-        raise NotFound("there is nothing at this path")
+        raise PathNotFound("there is nothing at this path")
 
     async def _click(self, scope: Scope) -> Answer:
         text = scope.path.removeprefix(CLICK_PATH)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from granian.rsgi import Scope
 
 from adlib.errors import InvalidArgument
@@ -22,6 +23,8 @@ class Exchange(Protocol):
 
 class TooLarge(InvalidArgument):
     """A body that no conversion needs."""
+
+    reason = ErrorReason.REQUEST_TOO_LARGE
 
     def __init__(self) -> None:
         super().__init__(f"the body is larger than {MAX_BODY_BYTES} bytes")
