@@ -44,6 +44,14 @@ def test_check_digits_show_a_typo_in_an_iban(iban: str) -> None:
     assert [violation.field for violation in refused.value.violations] == ["destination.iban"]
 
 
+@pytest.mark.parametrize("number", ["021000012", "123456789"])
+def test_a_check_digit_shows_a_typo_in_a_routing_number(number: str) -> None:
+    new(account=BankAccount("Ada", routing_number="021000021", account_number="12345678")).check()
+    with pytest.raises(InvalidArgument) as refused:
+        new(account=BankAccount("Ada", routing_number=number, account_number="12345678")).check()
+    assert [violation.field for violation in refused.value.violations] == ["destination.unitedStates.routingNumber"]
+
+
 @pytest.mark.parametrize(
     ("amount_micros", "currency_code"), [(1_000_001, "USD"), (1_500_000, "JPY"), (1_000_000, "XXX")]
 )

@@ -36,6 +36,7 @@ _SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    "log_error_verbosity": "terse",  # without the values of rows: a refused duplicate would show an e-mail address
     "log_line_prefix": "%m [%p] %d ",
 }
 # Commits still reach the operating system, so that a killed server loses none.

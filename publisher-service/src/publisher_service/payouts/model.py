@@ -108,15 +108,23 @@ class NewPayout:
     destination: BankAccount
 
     def check(self) -> None:
-        """CURRENCY_UNSUPPORTED, or INVALID_FIELD where the amount or the IBAN cannot be right."""
+        """CURRENCY_UNSUPPORTED, or INVALID_FIELD where the amount or the account cannot be right."""
         money.to_minor(self.amount_micros, self.currency_code)
         if self.destination.iban is not None and not is_iban(self.destination.iban):
             raise InvalidField("destination.iban", "is not a valid IBAN; its check digits do not fit, look for a typo")
+        if self.destination.routing_number and not is_routing_number(self.destination.routing_number):
+            field = "destination.unitedStates.routingNumber"
+            raise InvalidField(field, "is no ABA routing number; its check digit does not fit, look for a typo")
 
 
 def is_iban(text: str) -> bool:
     """Whether the check digits are right (ISO 13616: modulo 97 is 1)."""
     return int("".join(str(int(character, 36)) for character in text[4:] + text[:4])) % 97 == 1
+
+
+def is_routing_number(text: str) -> bool:
+    """Whether the check digit is right (ABA: the digits weighed 3, 7, 1 in turn sum up to a multiple of 10)."""
+    return sum(int(digit) * weight for digit, weight in zip(text, (3, 7, 1) * 3, strict=True)) % 10 == 0
 
 
 @dataclass(frozen=True, slots=True)
