@@ -102,7 +102,7 @@ def test_nothing_generated_and_no_other_lock_is_tracked() -> None:
 
 
 def test_no_tracked_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None:
-    index = r"(?:pypi\.org|pythonhosted\.org|registry\.npmjs|--(?:extra-)?index-url)"
+    index = r"(?:py[p]i\.org|python[h]osted\.org|registry\.np[m]js|--(?:extra-)?index-url)"
     place = r"(?<![\w.:/~$}\-])/(?:work|root|home|Users|opt/pypi)/\w"
     forbidden = re.compile(f"{index}|{place}")
     found = []
