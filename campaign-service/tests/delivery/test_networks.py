@@ -165,6 +165,10 @@ def test_playing_and_stopping_may_be_repeated(steered: Steered) -> None:
     for verb in (steered.network.play, steered.network.stop, steered.network.play):
         verb(external_id)
         verb(external_id)
+    # Only what plays can be served.
+    served = Figures(1000, 50, 5, 2_500_001)
+    steered.serve(external_id, TODAY, "", served)
+    assert steered.network.statistics([external_id], TODAY, TODAY)[external_id] == {(TODAY, ""): served}
 
 
 def test_an_unknown_campaign_is_refused(steered: Steered) -> None:
@@ -268,6 +272,7 @@ def test_the_whole_order_reaches_traffic_engine(sandbox: SteeredSandbox) -> None
 
 
 def test_a_page_is_not_all_of_the_statistics(sandbox: SteeredSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A constant of the code, made small: 1,001 rows would take minutes to make.
     monkeypatch.setattr("campaign_service.delivery.traffic_engine._PAGE_SIZE", 2)
     _, external_id = made(sandbox)
     sandbox.network.play(external_id)

@@ -251,6 +251,7 @@ def test_a_paused_campaign_is_read_for_three_days_more(client: Client) -> None:
 def test_more_campaigns_than_one_question_takes_are_read_in_several(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A constant of the code, made small: 101 campaigns would take long to start.
     monkeypatch.setattr("campaign_service.stats.sync._MOST_CAMPAIGNS", 4)
     campaigns = [started(client, budget_micros=1000) for _ in range(5)]
     asked = []

@@ -121,6 +121,7 @@ def test_groups_acknowledge_at_the_same_time(bus: Bus, redis_url: str, topic: st
         deliveries = subscription.receive(10, 10)
         client.before_pending = lambda: other.acknowledge(received)
         subscription.acknowledge(deliveries)
+        assert [client.xpending(stream(topic), group)["pending"] for group in ("a", "b")] == [0, 0]
 
 
 def test_a_group_that_comes_a_little_late_still_gets_everything(client: Redis, topic: str) -> None:

@@ -205,7 +205,7 @@ def test_bank_details_that_wise_refuses_fail_the_payout(publisher, sandboxes, pa
 @pytest.mark.parametrize("lose_answers", [False, True])
 @pytest.mark.parametrize("failures", [1, 3])
 def test_a_failing_wise_is_tried_again_and_pays_once(
-    publisher, sandboxes, payout_id, sql, settle, lose_answers: bool, failures: int
+    publisher, sandboxes, payout_id, sql, settle, outcomes, sound, lose_answers: bool, failures: int
 ) -> None:
     sandboxes.behave(sandboxes.wise, fail_next=failures, lose_answers=lose_answers)
     publisher.reserve(payout_id)
@@ -218,6 +218,8 @@ def test_a_failing_wise_is_tried_again_and_pays_once(
         return publisher.figures() == (EARNED - AMOUNT, 0, AMOUNT)
 
     eventually(paid, within_s=20)
+    eventually(lambda: outcomes().count(PayoutSettled.PAID) == 1)
+    assert sound()
 
 
 @pytest.mark.parametrize("steps_kept", [3, 2, 1, 0])
