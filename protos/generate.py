@@ -14,6 +14,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from grpc_tools import protoc
 
 _GOOGLE_APIS = ("google/api/annotations.proto", "google/api/http.proto", "google/api/httpbody.proto")
+# Of protobuf itself; what else of it our files import comes with buf.validate.
+_STRUCT = "google/protobuf/struct.proto"
 _ERROR_DETAILS = "google/rpc/error_details.proto"
 _VALIDATE = "buf/validate/validate.proto"
 
@@ -35,6 +37,7 @@ def _dependencies(work: Path) -> Path:
         "--include_imports",
         f"--descriptor_set_out={google}",
         *_GOOGLE_APIS,
+        _STRUCT,
         _ERROR_DETAILS,
     )
     descriptors = FileDescriptorSet.FromString(google.read_bytes())

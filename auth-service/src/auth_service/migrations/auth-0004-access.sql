@@ -1,0 +1,6 @@
+-- What the shared cache must be told, written with the change it tells of; a row goes once the cache has it.
+CREATE TABLE pending_marks (
+    id uuid PRIMARY KEY,
+    key text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
