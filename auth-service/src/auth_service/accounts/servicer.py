@@ -3,6 +3,7 @@
 from adplatform.auth.v1 import auth_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 
+from adlib.errors import Unavailable
 from adlib.rpc import Call
 from auth_service.accounts.model import Membership, Organization, User
 from auth_service.accounts.service import AccountService, NewAccount
@@ -56,6 +57,36 @@ class AuthServicer:
     def GetProfile(self, _request: pb.GetProfileRequest, call: Call) -> pb.Profile:
         user, memberships = self._accounts.profile(call.caller.user_id)
         return pb.Profile(user=_user(user), memberships=[_membership(one) for one in memberships])
+
+    def UpdateProfile(self, _request: pb.UpdateProfileRequest, _call: Call) -> pb.Profile:
+        raise Unavailable("this is being built")
+
+    def ListSessions(self, _request: pb.ListSessionsRequest, _call: Call) -> pb.ListSessionsResponse:
+        raise Unavailable("this is being built")
+
+    def RevokeSession(self, _request: pb.RevokeSessionRequest, _call: Call) -> pb.RevokeSessionResponse:
+        raise Unavailable("this is being built")
+
+    def SendEmailVerification(self, _request: pb.SendEmailVerificationRequest, _call: Call) -> pb.SendEmailVerificationResponse:
+        raise Unavailable("this is being built")
+
+    def VerifyEmail(self, _request: pb.VerifyEmailRequest, _call: Call) -> pb.VerifyEmailResponse:
+        raise Unavailable("this is being built")
+
+    def ForgotPassword(self, _request: pb.ForgotPasswordRequest, _call: Call) -> pb.ForgotPasswordResponse:
+        raise Unavailable("this is being built")
+
+    def ResetPassword(self, _request: pb.ResetPasswordRequest, _call: Call) -> pb.ResetPasswordResponse:
+        raise Unavailable("this is being built")
+
+    def ChangePassword(self, _request: pb.ChangePasswordRequest, _call: Call) -> pb.ChangePasswordResponse:
+        raise Unavailable("this is being built")
+
+    def ChangeEmail(self, _request: pb.ChangeEmailRequest, _call: Call) -> pb.ChangeEmailResponse:
+        raise Unavailable("this is being built")
+
+    def ConfirmEmailChange(self, _request: pb.ConfirmEmailChangeRequest, _call: Call) -> pb.ConfirmEmailChangeResponse:
+        raise Unavailable("this is being built")
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:
         return HttpBody(content_type="application/json", data=self._sessions.jwks().encode())
