@@ -29,7 +29,7 @@ def database_url(fresh_database: FreshDatabase) -> str:
 
 @pytest.fixture
 def identities() -> Identities:
-    made = Identities()
+    made = Identities("auth-service")
     made.service("campaign-service")
     return made
 

@@ -63,4 +63,6 @@ outgoing_mails = Table(
     Column("id", Uuid), Column("kind", Text), Column("recipient", Text), Column("parameters", JSONB),
     Column("link_id", Uuid), Column("created_at", _time), Column("next_try_at", _time), Column("tries", BigInteger),
 )  # fmt: skip
-pending_marks = Table("pending_marks", metadata, Column("id", Uuid), Column("key", Text), Column("created_at", _time))
+pending_marks = Table(
+    "pending_marks", metadata, Column("id", Uuid), Column("key", Text), Column("lasts_s", BigInteger)
+)  # fmt: skip

@@ -1,34 +1,43 @@
-"""What a caller may do: membership and permissions, from auth-service through two caches.
+"""What a caller may do: membership, permissions and API keys, from auth-service through two caches.
 
-A process remembers an answer for half a second, Redis for a minute; whoever changes a standing has Redis forget it, so
-that the change is seen everywhere within a second. Without Redis auth-service is asked; without both, nobody gets in.
+A process remembers an answer for half a second, Redis for a minute. Whoever changes something leaves a mark in Redis
+that outlives every answer from before it; what is marked is asked of auth-service. So a change is seen everywhere
+within a second. Without Redis auth-service is asked; without both, nobody gets in.
 """
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from ipaddress import ip_network
 from threading import Lock
-from typing import Protocol, cast
+from typing import Generic, Protocol, TypeVar, cast
 from uuid import UUID
 
 import redis
+from adplatform.auth.v1.auth_pb2 import KnownApiKey
 from prometheus_client import Counter
 
+from adlib import permissions
+from adlib.clock import instant, timestamp
 from adlib.errors import TokenInvalid
-from adlib.identity import Person
+from adlib.identity import NO_SESSION, ApiKey, Person
 
 _LOCAL_S = 0.5
 _SHARED_S = 60
 _LOCAL_LIMIT = 50_000
-# Longer than any call that could have read the standing before it changed.
-_FORGOTTEN_S = 30
-_FORGOTTEN = b"-"
+# Longer than an answer from before the change can be in Redis: the time it is kept there, and that of the call that
+# read it before the change and kept it after.
+_CHANGED_S = _SHARED_S + 30
 # Longer than an access token lives, so that an ended session stays ended until its last token has expired.
 _ENDED_S = 1800
 
 _redis_failures = Counter(
     "access_cache_failures_total", "Lookups that went to auth-service because Redis did not answer"
 )
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +60,61 @@ NOBODY = Access(member=False, kind=0, permissions=0)
 
 
 class AccessSource(Protocol):
-    """Knows what a session may do."""
+    """Knows what callers may do."""
 
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing there (NOBODY without an organization); TOKEN_INVALID where the session has ended."""
         ...
 
+    def api_key(self, hash: bytes) -> ApiKey | None:
+        """The API key whose text has this SHA-256; None where there is none, or none that works any more."""
+        ...
 
-def permissions_key(user_id: UUID, organization_id: UUID) -> str:
-    """Where Redis keeps a person's standing in an organization."""
-    return f"permissions:{user_id}:{organization_id}"
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What Redis is told when something changes, and how long it must remember it."""
+
+    key: str
+    lasts_s: int
 
 
-def ended_key(session_id: UUID) -> str:
-    """Where Redis keeps that a session has ended."""
-    return f"session-ended:{session_id}"
+EVERYTHING_CHANGED = Mark("permissions-changed", _CHANGED_S)
+
+
+def organization_changed(organization_id: UUID) -> Mark:
+    """Memberships, roles or grants of the organization changed."""
+    return Mark(f"permissions-changed:{organization_id}", _CHANGED_S)
+
+
+def session_ended(session_id: UUID) -> Mark:
+    """The session is over."""
+    return Mark(f"session-ended:{session_id}", _ENDED_S)
+
+
+def api_key_revoked(hash: bytes) -> Mark:
+    """The API key is revoked."""
+    return Mark(f"api-key-revoked:{hash.hex()}", _CHANGED_S)
+
+
+class _Remembered(Generic[K, V]):
+    """A process's own answers, each for half a second."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[K, tuple[V, float]] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: K, ask: Callable[[], V]) -> V:
+        known = self._kept.get(key)
+        if known is not None and known[1] > time.monotonic():
+            return known[0]
+        until = time.monotonic() + _LOCAL_S
+        value = ask()
+        with self._lock:
+            self._kept[key] = (value, until)
+            if len(self._kept) > _LOCAL_LIMIT:
+                self._kept.popitem(last=False)
+        return value
 
 
 class CachedAccess:
@@ -74,55 +123,93 @@ class CachedAccess:
     def __init__(self, source: AccessSource, shared: redis.Redis) -> None:
         self._source = source
         self._shared = shared
-        self._local: OrderedDict[tuple[UUID, UUID, UUID | None], tuple[Access, float]] = OrderedDict()
-        self._lock = Lock()
+        self._standings: _Remembered[tuple[Person, UUID | None], Access] = _Remembered()
+        self._keys: _Remembered[bytes, ApiKey | None] = _Remembered()
 
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing; TOKEN_INVALID where the session has ended."""
-        key = (person.user_id, person.session_id, organization_id)
-        known = self._local.get(key)
-        if known is not None and known[1] > time.monotonic():
-            return known[0]
-        asked_at = time.monotonic()
-        access = self._from_shared(person, organization_id)
-        with self._lock:
-            self._local[key] = (access, asked_at + _LOCAL_S)
-            if len(self._local) > _LOCAL_LIMIT:
-                self._local.popitem(last=False)
-        return access
+        return self._standings.get((person, organization_id), lambda: self._standing(person, organization_id))
 
-    def _from_shared(self, person: Person, organization_id: UUID | None) -> Access:
-        keys = [ended_key(person.session_id)]
-        if organization_id:
-            keys.append(permissions_key(person.user_id, organization_id))
+    def api_key(self, hash: bytes) -> ApiKey | None:
+        """The API key whose text has this SHA-256; None where there is none, or none that works any more."""
+        return self._keys.get(hash, lambda: self._api_key(hash))
+
+    def _standing(self, person: Person, organization_id: UUID | None) -> Access:
+        session, standing = f"session-live:{person.session_id}", f"permissions:{person.user_id}:{organization_id}"
+        changed = organization_changed(organization_id).key if organization_id else EVERYTHING_CHANGED.key
+        keys = [session_ended(person.session_id).key, session, EVERYTHING_CHANGED.key, changed, standing]
         try:
-            ended, *kept = cast("list[bytes | None]", self._shared.mget(keys))
+            ended, live, *marks, kept = self._read(keys)
         except redis.RedisError:
             _redis_failures.inc()
             return self._source.access(person, organization_id)
-        if ended:
+        if person.session_id == NO_SESSION:
+            live = b"1"
+        elif ended:
             raise SessionEnded
-        if kept and kept[0] and kept[0] != _FORGOTTEN:
-            kind, permissions = kept[0].split(b":")
-            return Access(member=True, kind=int(kind), permissions=int(permissions, 16))
+        if live and not organization_id:
+            return NOBODY
+        if live and kept and not any(marks):
+            kind, held = kept.split(b":")
+            return Access(member=True, kind=int(kind), permissions=int(held, 16))
         access = self._source.access(person, organization_id)
-        if access.member:
-            self._keep(keys[1], access)
+        if not live:
+            self._keep(session, b"1")
+        if access.member and not any(marks):
+            self._keep(standing, f"{access.kind}:{access.permissions:x}".encode())
         return access
 
-    def _keep(self, key: str, access: Access) -> None:
-        """Not over the mark that it was forgotten: what was read before the change must not be kept after it."""
+    def _api_key(self, hash: bytes) -> ApiKey | None:
+        keys = [api_key_revoked(hash).key, f"api-key:{hash.hex()}"]
         try:
-            self._shared.set(key, f"{access.kind}:{access.permissions:x}", ex=_SHARED_S, nx=True)
+            revoked, kept = self._read(keys)
+        except redis.RedisError:
+            _redis_failures.inc()
+            return self._source.api_key(hash)
+        if kept and not revoked:
+            return api_key_of(KnownApiKey.FromString(kept))
+        found = self._source.api_key(hash)
+        if found and not revoked:
+            self._keep(keys[-1], known_api_key(found).SerializeToString())
+        return found
+
+    def _read(self, keys: list[str]) -> list[bytes | None]:
+        return cast("list[bytes | None]", self._shared.mget(keys))
+
+    def _keep(self, key: str, value: bytes) -> None:
+        try:
+            self._shared.set(key, value, ex=_SHARED_S)
         except redis.RedisError:
             _redis_failures.inc()
 
 
-def end_session(shared: redis.Redis, session_id: UUID) -> None:
-    """Tells every process that the session has ended; redis.RedisError where it could not be told."""
-    shared.set(ended_key(session_id), b"1", ex=_ENDED_S)
-
-
-def forget_permissions(shared: redis.Redis, user_id: UUID, organization_id: UUID) -> None:
+def set_marks(shared: redis.Redis, *marks: Mark) -> None:
     """Makes every process ask again; redis.RedisError where it could not be told."""
-    shared.set(permissions_key(user_id, organization_id), _FORGOTTEN, ex=_FORGOTTEN_S)
+    pipeline = shared.pipeline(transaction=False)
+    for mark in marks:
+        pipeline.set(mark.key, b"1", ex=mark.lasts_s)
+    pipeline.execute()
+
+
+def known_api_key(key: ApiKey) -> KnownApiKey:
+    """An API key as the contract has it."""
+    return KnownApiKey(
+        id=str(key.id),
+        user_id=str(key.user_id),
+        organization_id=str(key.organization_id),
+        permissions=permissions.codes(key.permissions),
+        expire_time=timestamp(key.expires_at) if key.expires_at else None,
+        allowed_cidrs=[str(network) for network in key.networks],
+    )
+
+
+def api_key_of(known: KnownApiKey) -> ApiKey:
+    """The API key that the contract's message tells of."""
+    return ApiKey(
+        id=UUID(known.id),
+        user_id=UUID(known.user_id),
+        organization_id=UUID(known.organization_id),
+        permissions=permissions.mask(known.permissions),
+        expires_at=instant(known.expire_time) if known.HasField("expire_time") else None,
+        networks=tuple(ip_network(network) for network in known.allowed_cidrs),
+    )

@@ -38,3 +38,8 @@ def timestamp(at: datetime) -> Timestamp:
     result = Timestamp()
     result.FromDatetime(at)
     return result
+
+
+def instant(message: Timestamp) -> datetime:
+    """An instant of the contract, with time zone."""
+    return message.ToDatetime(tzinfo=UTC)

@@ -47,6 +47,13 @@ class Environment:
         except ValueError:
             raise ConfigurationError(f"{name} is {text!r}; whole numbers separated by commas are needed") from None
 
+    def mapping(self, name: str) -> dict[str, str]:
+        """The pairs that `name` lists as key=value, separated by commas; none where it is not set."""
+        pairs = [part.strip().partition("=") for part in self.text(name, "").split(",") if part.strip()]
+        if wrong := [key for key, _, value in pairs if not key or not value]:
+            raise ConfigurationError(f"{name} has {wrong[0]!r}; key=value pairs separated by commas are needed")
+        return {key: value for key, _, value in pairs}
+
     def secret(self, name: str, min_length: int) -> str:
         """A secret of at least `min_length` characters; it has no default."""
         value = self.text(name)

@@ -89,6 +89,15 @@ class TokenInvalid(Unauthenticated):
     """Forged, malformed, expired or revoked token."""
 
 
+class ApiKeyInvalid(Unauthenticated):
+    """Unknown, expired or revoked API key, or one whose maker has left."""
+
+    reason = ErrorReason.API_KEY_INVALID
+
+    def __init__(self) -> None:
+        super().__init__("the API key is unknown, expired or revoked; make a new one")
+
+
 class PermissionDenied(AppError):
     """Known, but not allowed."""
 
@@ -100,6 +109,24 @@ class NotAMember(PermissionDenied):
     """Not a member of the organization named in the header."""
 
     reason = ErrorReason.NOT_A_MEMBER
+
+
+class ApiKeyNotAllowed(PermissionDenied):
+    """The RPC is about a person's own."""
+
+    reason = ErrorReason.API_KEY_NOT_ALLOWED
+
+    def __init__(self) -> None:
+        super().__init__("this is about a person's own and takes their access token, not an API key")
+
+
+class AddressNotAllowed(PermissionDenied):
+    """The API key may not be used from there."""
+
+    reason = ErrorReason.ADDRESS_NOT_ALLOWED
+
+    def __init__(self, address: str) -> None:
+        super().__init__("this API key may not be used from your address", address=address)
 
 
 class ServiceNotAllowed(PermissionDenied):

@@ -1,4 +1,4 @@
-"""Who calls: tokens of people (signed by auth-service) and of services (each signs with its own key).
+"""Who calls: tokens of people (signed by auth-service) and of services (each signs with its own key), and API keys.
 
 JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037).
 """
@@ -9,13 +9,17 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol
 from uuid import UUID
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from adlib.errors import TokenInvalid
+from adlib.errors import AppError, TokenInvalid
+from adlib.telemetry import logger
 
 AUDIENCE = "adplatform"
 USER_ISSUER = "adplatform-auth"
@@ -24,7 +28,12 @@ _ALGORITHM = "EdDSA"
 _SERVICE_TOKEN_S = 300
 _VERIFIED_LIMIT = 10_000
 
+# Whoever made an API key acts through it without a session.
+NO_SESSION = UUID(int=0)
+
 Keys = Callable[[str], jwt.PyJWK | None]
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,33 @@ class Person:
     """A signed-in person, as their access token says."""
 
     user_id: UUID
-    session_id: UUID
+    session_id: UUID = NO_SESSION
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key that was not revoked; `permissions` is a bitmask, and `user_id` is who made it."""
+
+    id: UUID
+    user_id: UUID
+    organization_id: UUID
+    permissions: int
+    expires_at: datetime | None = None
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    def has_expired(self, at: datetime) -> bool:
+        """Whether it is over."""
+        return self.expires_at is not None and self.expires_at <= at
+
+    def may_be_used_from(self, address: str) -> bool:
+        """Whether the caller's address is in one of its networks, where it has any."""
+        if not self.networks:
+            return True
+        try:
+            caller = ip_address(address)
+        except ValueError:
+            return False
+        return any(caller in network for network in self.networks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +88,9 @@ def private_key(pem: str) -> Ed25519PrivateKey:
     return key
 
 
-def parse_jwks(text: str) -> dict[str, jwt.PyJWK]:
+def parse_jwks(text: str, algorithm: str = _ALGORITHM) -> dict[str, jwt.PyJWK]:
     """The keys of a JWKS document by their kid."""
-    return {str(key["kid"]): jwt.PyJWK(key, algorithm=_ALGORITHM) for key in json.loads(text)["keys"]}
+    return {str(key["kid"]): jwt.PyJWK(key, algorithm=algorithm) for key in json.loads(text)["keys"]}
 
 
 def sign(key: Ed25519PrivateKey, kid: str, claims: Mapping[str, object]) -> str:
@@ -63,86 +98,162 @@ def sign(key: Ed25519PrivateKey, kid: str, claims: Mapping[str, object]) -> str:
     return jwt.encode(dict(claims), key, algorithm=_ALGORITHM, headers={"kid": kid})
 
 
-class ServiceIdentity:
-    """What a service proves itself with: a token it signs itself, renewed before it expires."""
+class ServiceIdentity(Protocol):
+    """What a service proves itself with."""
+
+    @property
+    def name(self) -> str:
+        """The service's own name."""
+        ...
+
+    def token(self, audience: str) -> str:
+        """A token for the service that is called; nobody else accepts it."""
+        ...
+
+
+class SignedIdentity:
+    """Signs tokens itself, each for one service, and renews them before they expire."""
 
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
-        self.name = name
+        self._name = name
         self._key = key
-        self._token = ""
-        self._renew_at = 0.0
+        self._tokens: dict[str, tuple[str, float]] = {}
 
-    def token(self) -> str:
+    @property
+    def name(self) -> str:
+        """The service's own name."""
+        return self._name
+
+    def token(self, audience: str) -> str:
         """A token that is good for at least two minutes more."""
         now = time.time()
-        if now >= self._renew_at:
+        token, renew_at = self._tokens.get(audience, ("", 0.0))
+        if now >= renew_at:
             issued = int(now)
-            claims = {"iss": SERVICE_ISSUER, "aud": AUDIENCE, "sub": self.name, "iat": issued}
-            self._token = sign(self._key, self.name, claims | {"exp": issued + _SERVICE_TOKEN_S})
-            self._renew_at = now + _SERVICE_TOKEN_S - 120
-        return self._token
+            claims = {"iss": SERVICE_ISSUER, "aud": audience, "sub": self._name, "iat": issued}
+            token = sign(self._key, self._name, claims | {"exp": issued + _SERVICE_TOKEN_S})
+            self._tokens[audience] = (token, now + _SERVICE_TOKEN_S - 120)
+        return token
+
+
+class ServiceTokens(Protocol):
+    """Tells services by tokens that somebody else signed."""
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """Whose tokens these are."""
+        ...
+
+    def verify(self, token: str, audience: str) -> tuple[Service, float]:
+        """The service and when its token expires, in seconds since 1970; jwt.PyJWTError, TOKEN_INVALID."""
+        ...
 
 
 class Verifier:
     """Checks tokens. A good one is checked once and remembered until it expires (a check costs 100 µs)."""
 
-    def __init__(self, *, user_keys: Keys, service_keys: Mapping[str, jwt.PyJWK]) -> None:
+    def __init__(
+        self,
+        audience: str,
+        *,
+        user_keys: Keys,
+        service_keys: Mapping[str, jwt.PyJWK],
+        others: ServiceTokens | None = None,
+    ) -> None:
+        """`audience` is this service's own name, which tokens of services must be for."""
+        self._audience = audience
         self._user_keys = user_keys
         self._service_keys = service_keys
-        self._verified: OrderedDict[str, tuple[Principal, float]] = OrderedDict()
+        self._others = others
+        self._verified: OrderedDict[str, tuple[Principal, float, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def verify(self, token: str) -> Principal:
         """Who the token speaks for; TOKEN_INVALID."""
         known = self._verified.get(token)
-        if known is not None and known[1] > time.time():
+        # A key that is not served any more ends the tokens it signed.
+        if known is not None and known[1] > time.time() and (not known[2] or self._user_keys(known[2]) is not None):
             return known[0]
-        principal, expires = self._check(token)
+        checked = self._check(token)
         with self._lock:
-            self._verified[token] = (principal, expires)
+            self._verified[token] = checked
             if len(self._verified) > _VERIFIED_LIMIT:
                 self._verified.popitem(last=False)
-        return principal
+        return checked[0]
 
-    def _check(self, token: str) -> tuple[Principal, float]:
+    def _check(self, token: str) -> tuple[Principal, float, str]:
+        """The principal, when the token expires, and the key's id where it is a person's."""
         try:
             kid = str(jwt.get_unverified_header(token).get("kid", ""))
-            key = self._service_keys.get(kid)
-            issuer = SERVICE_ISSUER if key else USER_ISSUER
-            key = key or self._user_keys(kid)
+            if key := self._service_keys.get(kid):
+                claims = _claims(token, key, SERVICE_ISSUER, self._audience)
+                if claims["sub"] != kid:
+                    raise TokenInvalid("the service token names another service than its key")
+                return Service(kid), float(claims["exp"]), ""
+            if self._others is not None and _issuer(token) in self._others.issuers:
+                service, expires = self._others.verify(token, self._audience)
+                return service, expires, ""
+            key = self._user_keys(kid)
             if key is None:
                 raise TokenInvalid("the access token was signed with an unknown key; sign in again")
-            claims = jwt.decode(
-                token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, issuer=issuer,
-                options={"require": ["exp", "iat", "sub"]},
-            )  # fmt: skip
-            if issuer == USER_ISSUER:
-                return Person(UUID(claims["sub"]), UUID(claims["sid"])), float(claims["exp"])
-            if claims["sub"] != kid:
-                raise TokenInvalid("the service token names another service than its key")
-            return Service(kid), float(claims["exp"])
+            claims = _claims(token, key, USER_ISSUER, AUDIENCE)
+            person = Person(UUID(claims["sub"]), UUID(claims["sid"]))
+            if person.session_id == NO_SESSION:
+                raise TokenInvalid("the access token names no session; sign in again")
+            return person, float(claims["exp"]), kid
         except jwt.ExpiredSignatureError:
             raise TokenInvalid("the access token has expired; refresh it") from None
         except (jwt.PyJWTError, KeyError, ValueError):
             raise TokenInvalid("the access token is not valid; sign in again") from None
 
 
-class RefreshedKeys:
-    """Keys that are fetched again when a token names one that is not known yet, at most every few seconds."""
+def _issuer(token: str) -> str:
+    return str(jwt.decode(token, options={"verify_signature": False}).get("iss", ""))
 
-    def __init__(self, fetch: Callable[[], str], *, min_interval_s: float = 2.0) -> None:
+
+def _claims(token: str, key: jwt.PyJWK, issuer: str, audience: str) -> dict[str, str]:
+    claims: dict[str, str] = jwt.decode(
+        token, key, algorithms=[_ALGORITHM], audience=audience, issuer=issuer,
+        options={"require": ["exp", "iat", "sub"]},
+    )  # fmt: skip
+    return claims
+
+
+class RefreshedKeys:
+    """Keys that are fetched again when a token names one that is not known yet, and now and then, so that one that is
+    served no more is forgotten. What cannot be fetched stays as it was."""
+
+    def __init__(
+        self, fetch: Callable[[], Mapping[str, jwt.PyJWK]], *, min_interval_s: float = 2.0, max_age_s: float = 30.0
+    ) -> None:
         self._fetch = fetch
         self._min_interval_s = min_interval_s
-        self._keys: dict[str, jwt.PyJWK] = {}
+        self._max_age_s = max_age_s
+        self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched_at = float("-inf")
         self._lock = threading.Lock()
 
     def __call__(self, kid: str) -> jwt.PyJWK | None:
         """The key with this id, or None."""
-        if kid in self._keys:
-            return self._keys[kid]
-        with self._lock:
-            if kid not in self._keys and time.monotonic() - self._fetched_at >= self._min_interval_s:
-                self._keys = parse_jwks(self._fetch())
-                self._fetched_at = time.monotonic()
+        known = kid in self._keys
+        stale = not known or time.monotonic() - self._fetched_at >= self._max_age_s
+        # Those whose key is known do not wait for the one that fetches.
+        if stale and self._lock.acquire(blocking=not known):
+            try:
+                self._refresh(kid)
+            finally:
+                self._lock.release()
         return self._keys.get(kid)
+
+    def _refresh(self, kid: str) -> None:
+        known = kid in self._keys
+        age_s = time.monotonic() - self._fetched_at
+        if age_s < (self._max_age_s if known else self._min_interval_s):
+            return
+        try:
+            self._keys = self._fetch()
+        except AppError as error:
+            if not known:
+                raise
+            _log.warning("keys_not_refreshed", error=error.message)
+        self._fetched_at = time.monotonic()

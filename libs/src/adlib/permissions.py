@@ -38,6 +38,11 @@ def names(held: int) -> list[str]:
     return [Permission.Name(Permission.ValueType(code)) for code in codes(held)]
 
 
+def limited(held: int, by: int) -> int:
+    """What is left of a set for whoever cannot do more than another: ADMIN_FULL limits nothing."""
+    return held if by & ADMIN_FULL else held & by
+
+
 def satisfies(held: int, *, required_all: int = 0, required_any: int = 0) -> bool:
     """Whether a set meets a requirement. ADMIN_FULL meets every one."""
     if held & ADMIN_FULL:

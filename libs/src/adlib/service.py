@@ -2,23 +2,33 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
 import redis
 from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
+from jwt import PyJWK
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from adlib import identity, permissions
-from adlib.access import NOBODY, Access, CachedAccess, SessionEnded
+from adlib.access import NOBODY, Access, CachedAccess, SessionEnded, api_key_of
 from adlib.config import ConfigurationError, Environment
 from adlib.db import migrate
 from adlib.errors import AppError
-from adlib.identity import Person, RefreshedKeys, ServiceIdentity, Verifier
+from adlib.identity import (
+    NO_SESSION,
+    ApiKey,
+    Keys,
+    Person,
+    RefreshedKeys,
+    ServiceIdentity,
+    SignedIdentity,
+    Verifier,
+)
 from adlib.rpc import Remote, Settings, Worker, serve
 
 C = TypeVar("C")
@@ -33,10 +43,27 @@ class Common:
     auth_targets: str
     identity: ServiceIdentity
     service_keys: str
+    google_accounts: Mapping[str, str] = field(default_factory=dict)
+
+    def verifier(self, user_keys: Keys) -> Verifier:
+        """Checks the tokens of people, by these keys, and of services."""
+        others = None
+        if self.google_accounts:
+            # Imported only where it is needed: Google's libraries take a tenth of a second.
+            from adlib.google_identity import GoogleTokens
+
+            others = GoogleTokens(self.google_accounts)
+        return Verifier(
+            self.rpc.service,
+            user_keys=user_keys,
+            service_keys=identity.parse_jwks(self.service_keys),
+            others=others,
+        )
 
 
 def read_common(environment: Environment, name: str) -> Common:
     """The settings that every service has, for the service of this name."""
+    accounts = environment.mapping("GOOGLE_SERVICE_ACCOUNTS")
     return Common(
         rpc=Settings(
             service=name,
@@ -46,9 +73,20 @@ def read_common(environment: Environment, name: str) -> Common:
         ),
         redis_url=environment.text("REDIS_URL"),
         auth_targets=environment.text("AUTH_TARGETS"),
-        identity=ServiceIdentity(name, identity.private_key(environment.file("SERVICE_KEY_FILE"))),
-        service_keys=environment.file("SERVICE_KEYS_FILE"),
+        identity=_google_identity(name) if accounts else _signed_identity(name, environment),
+        service_keys='{"keys": []}' if accounts else environment.file("SERVICE_KEYS_FILE"),
+        google_accounts=accounts,
     )
+
+
+def _signed_identity(name: str, environment: Environment) -> ServiceIdentity:
+    return SignedIdentity(name, identity.private_key(environment.file("SERVICE_KEY_FILE")))
+
+
+def _google_identity(name: str) -> ServiceIdentity:
+    from adlib.google_identity import GoogleIdentity
+
+    return GoogleIdentity(name)
 
 
 def connect_redis(url: str) -> redis.Redis:
@@ -74,7 +112,7 @@ class RemoteAccess:
         """The person's standing; TOKEN_INVALID where the session has ended."""
         request = auth_pb2.GetAccessRequest(
             user_id=str(person.user_id),
-            session_id=str(person.session_id),
+            session_id="" if person.session_id == NO_SESSION else str(person.session_id),
             organization_id=str(organization_id or ""),
         )
         answer = self._remote.call(self._stub.GetAccess, request)
@@ -84,15 +122,21 @@ class RemoteAccess:
             return NOBODY
         return Access(True, answer.organization_kind, permissions.mask(answer.permissions))
 
+    def api_key(self, hash: bytes) -> ApiKey | None:
+        """The API key whose text has this SHA-256; None where there is none, or none that works any more."""
+        answer = self._remote.call(self._stub.FindApiKey, auth_pb2.FindApiKeyRequest(hash=hash))
+        return api_key_of(answer.api_key) if answer.HasField("api_key") else None
+
 
 def authorization(common: Common, shared: redis.Redis) -> tuple[Verifier, CachedAccess, Remote]:
     """How a service other than auth-service tells who calls and what they may do; the caller closes the channel."""
     remote = Remote("auth-service", common.auth_targets, common.identity)
     keys = auth_pb2_grpc.AuthServiceStub(remote.channel)
-    verifier = Verifier(
-        user_keys=RefreshedKeys(lambda: remote.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode()),
-        service_keys=identity.parse_jwks(common.service_keys),
-    )
+
+    def fetch() -> Mapping[str, PyJWK]:
+        return identity.parse_jwks(remote.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode())
+
+    verifier = common.verifier(RefreshedKeys(fetch))
     return verifier, CachedAccess(RemoteAccess(remote), shared), remote
 
 

@@ -39,7 +39,7 @@ def identity() -> ServiceIdentity:
     return IDENTITIES.service("pixel-service")
 
 
-IDENTITIES = Identities()
+IDENTITIES = Identities("campaign-service")
 IDENTITIES.service("pixel-service")
 IDENTITIES.service("payment-service")
 

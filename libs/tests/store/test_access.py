@@ -43,9 +43,9 @@ def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: s
         cached = CachedAccess(source, shared)
         cached.access(person, organization)
         source.grant(person, organization, 1)
-        access.forget_permissions(shared, person.user_id, organization)
+        access.set_marks(shared, access.organization_changed(organization))
         assert eventually(lambda: cached.access(person, organization).permissions == 0, within_s=1.0)
-        access.end_session(shared, person.session_id)
+        access.set_marks(shared, access.session_ended(person.session_id))
 
         def has_ended() -> bool:
             try:
@@ -66,7 +66,7 @@ def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) ->
 
             def access(self, person: Person, organization_id: UUID | None) -> Access:
                 read = super().access(person, organization_id)
-                access.forget_permissions(shared, person.user_id, organization)
+                access.set_marks(shared, access.organization_changed(organization))
                 return read
 
         source = Overtaken()
@@ -86,7 +86,7 @@ def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:
 
 
 def test_without_redis_and_source_nobody_gets_in() -> None:
-    class Down:
+    class Down(FakeAccess):
         def access(self, person: Person, organization_id: UUID | None) -> Access:
             raise Unavailable("auth-service does not answer")
 

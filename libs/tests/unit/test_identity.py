@@ -1,10 +1,14 @@
 """Forged, expired and misused tokens are refused."""
 
+from collections.abc import Mapping
+from uuid import uuid4
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt import PyJWK
 
-from adlib.errors import TokenInvalid
-from adlib.identity import RefreshedKeys, Service, Verifier, parse_jwks
+from adlib.errors import TokenInvalid, Unavailable
+from adlib.identity import Person, RefreshedKeys, Service, Verifier, parse_jwks
 from adlib.testing import Identities, eventually
 
 
@@ -16,7 +20,7 @@ def test_a_persons_token_names_them() -> None:
 
 def test_a_services_token_names_it() -> None:
     identities = Identities()
-    token = identities.service("campaign-service").token()
+    token = identities.service("campaign-service").token("test-service")
     assert identities.verifier().verify(token) == Service("campaign-service")
 
 
@@ -36,7 +40,7 @@ def test_a_service_cannot_speak_for_a_person_or_for_another_service() -> None:
     identities, others = Identities(), Identities()
     identities.service("campaign-service")
     with pytest.raises(TokenInvalid):
-        identities.verifier().verify(others.service("campaign-service").token())
+        identities.verifier().verify(others.service("campaign-service").token("test-service"))
 
 
 def test_a_remembered_token_still_expires() -> None:
@@ -58,10 +62,53 @@ def test_a_remembered_token_still_expires() -> None:
 def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
     identities = Identities()
     served = ['{"keys": []}']
-    keys = RefreshedKeys(lambda: served[0], min_interval_s=0.0)
-    verifier = Verifier(user_keys=keys, service_keys=parse_jwks('{"keys": []}'))
+    keys = RefreshedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0)
+    verifier = Verifier("test-service", user_keys=keys, service_keys=parse_jwks('{"keys": []}'))
     person = identities.person()
     with pytest.raises(TokenInvalid):
         verifier.verify(identities.token(person))
     served[0] = identities.user_jwks()
     assert verifier.verify(identities.token(person)) == person
+
+
+def test_a_key_that_is_served_no_more_ends_the_tokens_it_signed() -> None:
+    identities = Identities()
+    served = [identities.user_jwks()]
+    keys = RefreshedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0, max_age_s=0.0)
+    verifier = Verifier("test-service", user_keys=keys, service_keys={})
+    token = identities.token(identities.person())
+    verifier.verify(token)
+    served[0] = '{"keys": []}'
+    with pytest.raises(TokenInvalid):
+        verifier.verify(token)
+
+
+def test_keys_that_cannot_be_fetched_again_stay_as_they_were() -> None:
+    identities = Identities()
+    answers = [identities.user_jwks()]
+
+    def fetch() -> Mapping[str, PyJWK]:
+        if not answers:
+            raise Unavailable("auth-service does not answer")
+        return parse_jwks(answers.pop())
+
+    verifier = Verifier(
+        "test-service", user_keys=RefreshedKeys(fetch, min_interval_s=0.0, max_age_s=0.0), service_keys={}
+    )
+    token = identities.token(identities.person())
+    assert verifier.verify(token) == verifier.verify(token)
+    with pytest.raises(TokenInvalid):
+        verifier.verify(Identities().token(identities.person()) + "x")
+
+
+def test_a_token_for_one_service_is_of_no_use_with_another() -> None:
+    identities = Identities("payment-service")
+    token = identities.service("campaign-service").token("pixel-service")
+    with pytest.raises(TokenInvalid):
+        identities.verifier().verify(token)
+
+
+def test_an_access_token_without_a_session_is_refused() -> None:
+    identities = Identities()
+    with pytest.raises(TokenInvalid):
+        identities.verifier().verify(identities.token(Person(uuid4())))

@@ -5,7 +5,8 @@ from uuid import UUID
 from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib import permissions
-from adlib.identity import Person
+from adlib.access import known_api_key
+from adlib.identity import NO_SESSION, Person
 from adlib.rpc import Call
 from auth_service.access.service import AccessService
 
@@ -17,7 +18,8 @@ class AccessServicer:
         self._access = access
 
     def GetAccess(self, request: pb.GetAccessRequest, _call: Call) -> pb.GetAccessResponse:
-        person = Person(UUID(request.user_id), UUID(request.session_id))
+        session_id = UUID(request.session_id) if request.session_id else NO_SESSION
+        person = Person(UUID(request.user_id), session_id)
         organization_id = UUID(request.organization_id) if request.organization_id else None
         standing = self._access.standing(person, organization_id)
         if standing is None:
@@ -27,3 +29,7 @@ class AccessServicer:
             organization_kind=pb.Organization.Kind.ValueType(standing.kind),
             permissions=permissions.codes(standing.permissions),
         )
+
+    def FindApiKey(self, request: pb.FindApiKeyRequest, _call: Call) -> pb.FindApiKeyResponse:
+        key = self._access.api_key(request.hash)
+        return pb.FindApiKeyResponse(api_key=known_api_key(key) if key else None)

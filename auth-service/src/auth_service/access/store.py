@@ -1,30 +1,43 @@
-"""What a session may do, in one join."""
+"""What callers may do, and what the shared cache must be told of it."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from adplatform.auth.v1.auth_pb2 import Organization
-from sqlalchemy import and_, bindparam, func, select
+from sqlalchemy import and_, any_, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import Uuid
 
 from adlib import permissions as bits
-from adlib.access import NOBODY, Access
-from adlib.db import Query, Session
-from auth_service.tables import organizations, role_permissions, sessions, user_roles
+from adlib.access import NOBODY, Access, Mark
+from adlib.db import Query, Session, Transaction
+from adlib.identity import ApiKey
+from auth_service.roles.model import held
+from auth_service.tables import api_keys, organizations, pending_marks, role_permissions, sessions, user_roles
 
-_STANDING = Query(
-    select(
-        organizations.c.kind,
-        func.array_agg(role_permissions.c.permission_code).label("codes"),
+_codes = func.array_agg(role_permissions.c.permission_code).label("codes")
+_memberships = user_roles.join(organizations, organizations.c.id == user_roles.c.organization_id).outerjoin(
+    role_permissions, role_permissions.c.role_code == user_roles.c.role_code
+)
+_OF_MEMBER = Query(
+    select(organizations.c.kind, _codes)
+    .select_from(_memberships)
+    .where(
+        user_roles.c.user_id == bindparam("user_id"), user_roles.c.organization_id == bindparam("organization_id")
     )
+    .group_by(organizations.c.kind)
+)  # fmt: skip
+_OF_SESSION = Query(
+    select(organizations.c.kind, _codes)
     .select_from(
         sessions.outerjoin(
-            user_roles,
+            _memberships,
             and_(
                 user_roles.c.user_id == sessions.c.user_id,
                 user_roles.c.organization_id == bindparam("organization_id"),
             ),
         )
-        .outerjoin(organizations, organizations.c.id == user_roles.c.organization_id)
-        .outerjoin(role_permissions, role_permissions.c.role_code == user_roles.c.role_code)
     )
     .where(
         sessions.c.id == bindparam("session_id"),
@@ -33,13 +46,78 @@ _STANDING = Query(
     )
     .group_by(organizations.c.kind)
 )
+_KEY = Query(
+    select(api_keys).where(
+        api_keys.c.hash == bindparam("hash"),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at")),
+    )
+)
+_USED = Query(
+    update(api_keys)
+    .where(
+        api_keys.c.id == bindparam("key_id"),
+        api_keys.c.organization_id == bindparam("organization"),
+        or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < bindparam("before")),
+    )
+    .values(last_used_at=bindparam("at"))
+)
+_ADD_MARK = Query(
+    insert(pending_marks).values(id=bindparam("id"), key=bindparam("key"), lasts_s=bindparam("lasts_s"))
+)  # fmt: skip
+_MARKS = Query(select(pending_marks).order_by(pending_marks.c.id).limit(bindparam("limit")))
+_REMOVE_MARKS = Query(delete(pending_marks).where(pending_marks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
 
 
-def standing(db: Session, user_id: UUID, session_id: UUID, organization_id: UUID | None) -> Access | None:
-    """The person's standing in the organization; None where the session has ended."""
-    row = db.one(_STANDING, user_id=user_id, session_id=session_id, organization_id=organization_id)
+def of_session(db: Session, user_id: UUID, session_id: UUID, organization_id: UUID | None) -> Access | None:
+    """The standing of a person in the organization; None where their session has ended."""
+    row = db.one(_OF_SESSION, user_id=user_id, session_id=session_id, organization_id=organization_id)
+    return _access(row.kind, row.codes) if row else None
+
+
+def of_member(db: Session, user_id: UUID, organization_id: UUID) -> Access:
+    """The standing of a person in the organization, whether they are signed in or not."""
+    row = db.one(_OF_MEMBER, user_id=user_id, organization_id=organization_id)
+    return _access(row.kind, row.codes) if row else NOBODY
+
+
+def _access(kind: str | None, codes: Sequence[int | None]) -> Access:
+    if kind is None:
+        return NOBODY
+    granted = held(kind, [code for code in codes if code is not None])
+    return Access(True, Organization.Kind.Value(kind), bits.mask(granted))
+
+
+def api_key(db: Session, hash: bytes, at: datetime) -> ApiKey | None:
+    """The key whose text has this SHA-256, unless it is revoked or has expired."""
+    row = db.one(_KEY, hash=hash, at=at)
     if row is None:
         return None
-    if row.kind is None:
-        return NOBODY
-    return Access(True, Organization.Kind.Value(row.kind), bits.mask(code for code in row.codes if code is not None))
+    return ApiKey(
+        id=row.id,
+        user_id=row.user_id,
+        organization_id=row.organization_id,
+        permissions=bits.mask(row.permissions),
+        expires_at=row.expires_at,
+        networks=tuple(row.allowed_cidrs),
+    )
+
+
+def key_used(tx: Transaction, key: ApiKey, at: datetime, before: datetime) -> None:
+    """Notes that the key is in use, unless that was noted after `before`."""
+    tx.execute(_USED, key_id=key.id, organization=key.organization_id, at=at, before=before)
+
+
+def add_mark(tx: Transaction, mark_id: UUID, mark: Mark) -> None:
+    """Stores what the cache must be told."""
+    tx.execute(_ADD_MARK, id=mark_id, key=mark.key, lasts_s=mark.lasts_s)
+
+
+def marks(db: Session, limit: int) -> Mapping[UUID, Mark]:
+    """What the cache was not told yet, oldest first."""
+    return {row.id: Mark(row.key, row.lasts_s) for row in db.all(_MARKS, limit=limit)}
+
+
+def remove_marks(tx: Transaction, mark_ids: Sequence[UUID]) -> None:
+    """The cache was told of these."""
+    tx.execute(_REMOVE_MARKS, ids=mark_ids)

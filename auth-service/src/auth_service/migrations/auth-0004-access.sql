@@ -2,5 +2,7 @@
 CREATE TABLE pending_marks (
     id uuid PRIMARY KEY,
     key text NOT NULL,
+    -- How long the cache must remember it.
+    lasts_s bigint NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now()
 );

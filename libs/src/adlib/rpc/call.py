@@ -1,7 +1,8 @@
 """One call, as a servicer sees it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,25 +12,28 @@ from google.protobuf.message import Message
 from adlib import permissions
 from adlib.errors import Internal
 from adlib.idempotency import Once
+from adlib.identity import NO_SESSION, ApiKey
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 NO_ORGANIZATION = UUID(int=0)
+_USER_AGENT_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A signed-in person, acting for an organization where the method needs one.
+    """A person, signed in or by an API key of theirs, acting for an organization where the method needs one.
 
-    `permissions` is a bitmask; `organization_kind` is `Organization.Kind`.
+    `permissions` is a bitmask; `organization_kind` is `Organization.Kind`; one who calls by an API key has no session.
     """
 
     user_id: UUID
-    session_id: UUID
+    session_id: UUID = NO_SESSION
     organization_id: UUID = NO_ORGANIZATION
     organization_kind: int = Organization.KIND_UNSPECIFIED
     permissions: int = 0
+    api_key: ApiKey | None = None
 
     @property
     def is_staff(self) -> bool:
@@ -69,7 +73,31 @@ class Call:
         value = self.metadata.get(name, "")
         return value if isinstance(value, str) else value.decode("latin-1")
 
+    @property
+    def known_caller(self) -> Caller | None:
+        """Who calls, as far as that is known yet; None for services and where nobody has to be known."""
+        return self._caller
+
+    def acted(self, user_id: UUID, organization_id: UUID = NO_ORGANIZATION) -> None:
+        """Who called and for whom, where only the use case could tell: for the audit log, not for permissions."""
+        self._caller = replace(self._caller or Caller(user_id), user_id=user_id, organization_id=organization_id)
+
+    @property
+    def address(self) -> str:
+        """The client's address as the gateway saw it; empty where the call did not come through it."""
+        try:
+            return str(ip_address(self.header("x-forwarded-for")))
+        except ValueError:
+            return ""
+
+    @property
+    def user_agent(self) -> str:
+        """What the client's browser or program calls itself."""
+        return self.header("user-agent")[:_USER_AGENT_LENGTH]
+
     def once(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Once[T, M]:
         """The idempotency of this call: a repeat gets the first answer."""
         key = self.header("idempotency-key")
-        return Once(self.caller.organization_id, self.method, key, request, render, answer)
+        # Keys of those who act for no organization are their own.
+        scope = self.caller.user_id if self.caller.organization_id == NO_ORGANIZATION else self.caller.organization_id
+        return Once(scope, self.method, key, request, render, answer)

@@ -103,7 +103,7 @@ class Remote:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         headers = [("x-request-id", telemetry.request_id.get()), ("traceparent", telemetry.traceparent.get())]
         if self._identity is not None:
-            headers.append(("authorization", f"Bearer {self._identity.token()}"))
+            headers.append(("authorization", f"Bearer {self._identity.token(self.name)}"))
         return tuple(header for header in headers if header[1])
 
     def _translated(self, error: grpc.RpcError) -> AppError:

@@ -18,6 +18,7 @@ class Rule:
 
     public: bool = False
     signed_in: bool = False
+    authenticated: bool = False
     required_all: int = 0
     required_any: int = 0
     services: frozenset[str] = frozenset()
@@ -31,17 +32,20 @@ class Rule:
 def rule(method: MethodDescriptor) -> Rule:
     """The method's auth option; ContractError where it is missing or says two things."""
     auth = method.GetOptions().Extensions[options_pb2.auth]
-    said = [auth.public, auth.signed_in, bool(auth.all), bool(auth.any), bool(auth.services)]
+    said = [
+        auth.public, auth.signed_in, auth.authenticated, bool(auth.all), bool(auth.any), bool(auth.services)
+    ]  # fmt: skip
     if sum(said) != 1:
         raise ContractError(
             f"{method.full_name} needs the option adplatform.options.v1.auth with exactly one of "
-            "public, signed_in, all, any, services"
+            "public, signed_in, authenticated, all, any, services"
         )
     if unknown := [code for code in (*auth.all, *auth.any) if not permissions.mask([code])]:
         raise ContractError(f"{method.full_name} requires permissions that this build does not know: {unknown}")
     return Rule(
         public=auth.public,
         signed_in=auth.signed_in,
+        authenticated=auth.authenticated,
         required_all=permissions.mask(auth.all),
         required_any=permissions.mask(auth.any),
         services=frozenset(auth.services),

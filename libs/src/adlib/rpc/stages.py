@@ -2,9 +2,12 @@
 when the server is built.
 """
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import protovalidate
@@ -12,10 +15,13 @@ from google.protobuf.message import Message
 from prometheus_client import Histogram
 
 from adlib import permissions
-from adlib.access import AccessSource
+from adlib.access import Access, AccessSource
 from adlib.db import CheckViolated, UniqueViolated
 from adlib.errors import (
     Aborted,
+    AddressNotAllowed,
+    ApiKeyInvalid,
+    ApiKeyNotAllowed,
     AppError,
     Internal,
     InvalidArgument,
@@ -75,38 +81,88 @@ def authorized(rule: Rule, verifier: Verifier, access: AccessSource, following: 
         return following
 
     def handle(request: Message, call: Call) -> Message:
-        scheme, _, token = call.header("authorization").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise TokenMissing("sign in and send the access token as 'Authorization: Bearer …'")
-        principal = verifier.verify(token)
-        if isinstance(principal, Service):
-            if principal.name not in rule.services:
-                raise ServiceNotAllowed(f"{principal.name} may not call {call.method}")
-            call.service = principal.name
+        if key := call.header("x-api-key"):
+            _by_api_key(rule, access, key, call)
         else:
-            call.caller = _person(rule, access, principal, call)
+            _by_token(rule, access, verifier, call)
         return following(request, call)
 
     return handle
 
 
-def _person(rule: Rule, access: AccessSource, person: Person, call: Call) -> Caller:
+def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) -> None:
+    scheme, _, token = call.header("authorization").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise TokenMissing(
+            "sign in and send the access token as 'Authorization: Bearer …', or an API key as 'x-api-key: …'"
+        )
+    principal = verifier.verify(token)
+    if isinstance(principal, Service):
+        call.service = principal.name
+        if principal.name not in rule.services:
+            raise ServiceNotAllowed(f"{principal.name} may not call {call.method}")
+        return
+    call.caller = Caller(principal.user_id, principal.session_id)
+    _refuse_people(rule)
+    if rule.needs_organization:
+        organization_id = _organization_id(call)
+        standing = access.access(principal, organization_id)
+        call.caller = _member(call.caller, organization_id, standing, standing.permissions)
+        _require(rule, standing.permissions, "your role in this organization does")
+    else:
+        access.access(principal, None)
+
+
+def _by_api_key(rule: Rule, access: AccessSource, text: str, call: Call) -> None:
+    if call.header("authorization"):
+        raise InvalidArgument("send an access token or an API key, not both")
+    key = access.api_key(hashlib.sha256(text.encode()).digest())
+    if key is None or key.has_expired(datetime.now(UTC)):
+        raise ApiKeyInvalid
+    call.caller = Caller(key.user_id, api_key=key)
+    if not key.may_be_used_from(call.address):
+        raise AddressNotAllowed(call.address)
+    _refuse_people(rule)
+    if rule.signed_in:
+        raise ApiKeyNotAllowed
+    # A key is of one organization, so the header can be left out.
+    if call.header("organization-id") and _organization_id(call) != key.organization_id:
+        raise _not_a_member()
+    standing = access.access(Person(key.user_id), key.organization_id)
+    if not standing.member:
+        raise ApiKeyInvalid
+    held = permissions.limited(key.permissions, by=standing.permissions)
+    call.caller = _member(call.caller, key.organization_id, standing, held)
+    if rule.needs_organization:
+        _require(rule, held, "this API key does")
+
+
+def _refuse_people(rule: Rule) -> None:
     if rule.services:
         raise ServiceNotAllowed("only the platform's own services may do this")
-    if not rule.needs_organization:
-        access.access(person, None)
-        return Caller(person.user_id, person.session_id)
+
+
+def _organization_id(call: Call) -> UUID:
     try:
-        organization_id = UUID(call.header("organization-id"))
+        return UUID(call.header("organization-id"))
     except ValueError:
         raise OrganizationIdRequired("the organization-id header must name the organization, as a UUID") from None
-    standing = access.access(person, organization_id)
+
+
+def _not_a_member() -> NotAMember:
+    return NotAMember("you are not a member of the organization in the organization-id header")
+
+
+def _member(caller: Caller, organization_id: UUID, standing: Access, held: int) -> Caller:
     if not standing.member:
-        raise NotAMember("you are not a member of the organization in the organization-id header")
-    if not permissions.satisfies(standing.permissions, required_all=rule.required_all, required_any=rule.required_any):
+        raise _not_a_member()
+    return replace(caller, organization_id=organization_id, organization_kind=standing.kind, permissions=held)
+
+
+def _require(rule: Rule, held: int, who: str) -> None:
+    if not permissions.satisfies(held, required_all=rule.required_all, required_any=rule.required_any):
         required = ",".join(permissions.names(rule.required_all or rule.required_any))
-        raise PermissionDenied(f"your role in this organization does not have {required}", required=required)
-    return Caller(person.user_id, person.session_id, organization_id, standing.kind, standing.permissions)
+        raise PermissionDenied(f"{who} not have {required}", required=required)
 
 
 def validated(following: Handler) -> Handler:

@@ -8,7 +8,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adlib import identity
-from adlib.identity import Person, ServiceIdentity, Verifier
+from adlib.identity import Person, SignedIdentity, Verifier
 
 _USER_KID = "test-users"
 
@@ -24,16 +24,17 @@ def public_jwk(key: Ed25519PrivateKey, kid: str) -> dict[str, object]:
 
 
 class Identities:
-    """Signs tokens of people and services, and verifies them."""
+    """Signs tokens of people and services, and verifies them as the service `audience` does."""
 
-    def __init__(self) -> None:
+    def __init__(self, audience: str = "test-service") -> None:
+        self._audience = audience
         self._user_key = Ed25519PrivateKey.generate()
         self._service_keys: dict[str, Ed25519PrivateKey] = {}
 
-    def service(self, name: str) -> ServiceIdentity:
+    def service(self, name: str) -> SignedIdentity:
         """The identity of a service; make it before the verifier that shall know it."""
         key = self._service_keys.setdefault(name, Ed25519PrivateKey.generate())
-        return ServiceIdentity(name, key)
+        return SignedIdentity(name, key)
 
     def user_jwks(self) -> str:
         """What auth-service would serve."""
@@ -46,7 +47,8 @@ class Identities:
     def verifier(self) -> Verifier:
         """Knows the person key and the services named so far."""
         users = identity.parse_jwks(self.user_jwks())
-        return Verifier(user_keys=users.get, service_keys=identity.parse_jwks(self.service_jwks()))
+        services = identity.parse_jwks(self.service_jwks())
+        return Verifier(self._audience, user_keys=users.get, service_keys=services)
 
     def person(self) -> Person:
         """Somebody new, signed in."""
@@ -73,5 +75,5 @@ class Identities:
         return metadata + [(name.replace("_", "-"), value) for name, value in more.items()]
 
     def service_headers(self, name: str) -> list[tuple[str, str]]:
-        """The metadata of a call by this service."""
-        return [("authorization", f"Bearer {self.service(name).token()}")]
+        """The metadata of a call by this service, to the service whose tests these are."""
+        return [("authorization", f"Bearer {self.service(name).token(self._audience)}")]

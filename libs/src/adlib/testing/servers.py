@@ -1,5 +1,6 @@
 """A real gRPC server in the test's process, called through a real channel."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 import grpc
 
 from adlib.access import NOBODY, Access, SessionEnded
-from adlib.identity import Person
+from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
 from adlib.rpc import Server, Settings, Worker
 
@@ -18,10 +19,15 @@ class FakeAccess:
     def __init__(self) -> None:
         self._granted: dict[tuple[UUID, UUID], Access] = {}
         self._ended: set[UUID] = set()
+        self._keys: dict[bytes, ApiKey] = {}
 
     def grant(self, person: Person, organization_id: UUID, kind: int, *codes: int) -> None:
         """Makes the person a member with these permissions."""
         self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes))
+
+    def add_key(self, text: str, key: ApiKey) -> None:
+        """Makes this text an API key."""
+        self._keys[hashlib.sha256(text.encode()).digest()] = key
 
     def end(self, person: Person) -> None:
         """Ends the person's session."""
@@ -32,6 +38,10 @@ class FakeAccess:
         if person.session_id in self._ended:
             raise SessionEnded
         return self._granted.get((person.user_id, organization_id), NOBODY) if organization_id else NOBODY
+
+    def api_key(self, hash: bytes) -> ApiKey | None:
+        """The API key with this hash."""
+        return self._keys.get(hash)
 
 
 @contextmanager

@@ -1,0 +1,82 @@
+"""Services on Google Cloud prove themselves by ID tokens that Google signs for their service accounts (OpenID Connect).
+
+Each service is deployed with its own name as a custom audience, so that a token for one is of no use with another.
+"""
+
+import threading
+from collections.abc import Mapping
+
+import google.auth.transport.requests
+import httpx
+import jwt
+from google.auth import exceptions
+from google.oauth2 import id_token
+
+from adlib import identity
+from adlib.errors import TokenInvalid, Unavailable
+from adlib.identity import RefreshedKeys, Service
+
+_KEYS_URL = "https://www.googleapis.com/oauth2/v3/certs"
+_ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
+_ALGORITHM = "RS256"
+_TIMEOUT_S = 3.0
+
+
+class GoogleIdentity:
+    """Asks the metadata server for ID tokens of the service account that this service runs as."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._request = google.auth.transport.requests.Request()
+        self._credentials: dict[str, google.auth.credentials.Credentials] = {}
+        self._lock = threading.Lock()
+
+    def token(self, audience: str) -> str:
+        """A token for the service that is called; UNAVAILABLE where none can be had."""
+        with self._lock:
+            try:
+                known = self._credentials.get(audience)
+                if known is None:
+                    known = self._credentials[audience] = self._fetched(audience)
+                if not known.valid:
+                    known.refresh(self._request)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+            except exceptions.GoogleAuthError as error:
+                raise Unavailable("this service cannot prove who it is; try again") from error
+            return str(known.token)
+
+    def _fetched(self, audience: str) -> google.auth.credentials.Credentials:
+        made: google.auth.credentials.Credentials = id_token.fetch_id_token_credentials(  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+            audience, self._request
+        )
+        return made
+
+
+class GoogleTokens:
+    """Tells services by their service accounts; `accounts` maps an account's e-mail to the service's name."""
+
+    issuers = _ISSUERS
+
+    def __init__(self, accounts: Mapping[str, str], keys_url: str = _KEYS_URL) -> None:
+        self._accounts = accounts
+        self._keys_url = keys_url
+        self._keys = RefreshedKeys(self._fetch, max_age_s=3600.0)
+
+    def verify(self, token: str, audience: str) -> tuple[Service, float]:
+        """The service and when its token expires, in seconds since 1970; jwt.PyJWTError, TOKEN_INVALID, UNAVAILABLE."""
+        key = self._keys(str(jwt.get_unverified_header(token).get("kid", "")))
+        if key is None:
+            raise TokenInvalid("the service token was signed with an unknown key")
+        claims = jwt.decode(
+            token, key, algorithms=[_ALGORITHM], audience=audience, options={"require": ["exp", "iat", "sub"]}
+        )
+        name = self._accounts.get(str(claims.get("email", "")))
+        if claims["iss"] not in _ISSUERS or not claims.get("email_verified") or name is None:
+            raise TokenInvalid("the service token is of no service of this platform")
+        return Service(name), float(claims["exp"])
+
+    def _fetch(self) -> Mapping[str, jwt.PyJWK]:
+        try:
+            answer = httpx.get(self._keys_url, timeout=_TIMEOUT_S).raise_for_status()
+        except httpx.HTTPError as error:
+            raise Unavailable("Google's keys cannot be fetched; try again") from error
+        return identity.parse_jwks(answer.text, _ALGORITHM)
