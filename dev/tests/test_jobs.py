@@ -8,6 +8,7 @@ import pytest
 from adctl import jobs, ports
 from adctl.keys import SCHEDULER, Keys
 from adctl.scheduler import SCHEDULES, build
+from adctl.state import SERVICES
 
 ANSWERS = {
     "/jobs/good": (200, '{"success": true, "stats": {"total": 3}}'),
@@ -40,23 +41,24 @@ def gateway() -> Iterator[str]:
 
 
 def job(name: str) -> jobs.Job:
-    return jobs.Job(name, f"/jobs/{name}", ("scheduler",))
+    return jobs.Job(name, f"/jobs/{name}", "campaign-service", ("scheduler",))
 
 
 def test_a_job_answers_what_it_did(gateway: str) -> None:
-    assert jobs.run(gateway, job("good"), lambda: "t0ken") == {"success": True, "stats": {"total": 3}}
-    assert Gateway.tokens[-1] == "Bearer t0ken"
+    done = jobs.run(gateway, job("good"), lambda service: f"token-for-{service}")
+    assert done == {"success": True, "stats": {"total": 3}}
+    assert Gateway.tokens[-1] == "Bearer token-for-campaign-service"
 
 
 @pytest.mark.parametrize(("name", "said"), [("busy", "409: another runner is at it"), ("text", "502: bad gateway")])
 def test_a_refusal_is_told(gateway: str, name: str, said: str) -> None:
     with pytest.raises(jobs.JobError, match=said):
-        jobs.run(gateway, job(name), lambda: "t0ken")
+        jobs.run(gateway, job(name), lambda service: "t0ken")
 
 
 def test_a_gateway_that_is_down_is_told() -> None:
     with pytest.raises(jobs.JobError, match="is the platform up"):
-        jobs.run(f"http://{ports.LOOPBACK}:{ports.free_port()}", job("good"), lambda: "t0ken")
+        jobs.run(f"http://{ports.LOOPBACK}:{ports.free_port()}", job("good"), lambda service: "t0ken")
 
 
 def test_every_job_of_the_contract_has_its_schedule(tmp_path: Path) -> None:
@@ -68,11 +70,16 @@ def test_every_job_of_the_contract_has_its_schedule(tmp_path: Path) -> None:
     assert {one.id for one in scheduler.get_jobs()} == found.keys()
 
 
+def test_a_job_knows_whose_it_is() -> None:
+    assert jobs.named("sync-stats").service == "campaign-service"
+    assert {job.service for job in jobs.find().values()} <= set(SERVICES)
+
+
 def test_the_scheduler_names_what_it_misses() -> None:
     with pytest.raises(SystemExit, match="GATEWAY_URL and SERVICE_KEY_FILE"):
         build({})
 
 
 def test_an_unknown_job_lists_the_known() -> None:
-    with pytest.raises(jobs.JobError, match="settle-payments, sync-publisher-balances, sync-stats"):
+    with pytest.raises(jobs.JobError, match="purge-expired, settle-payments, sync-publisher-balances, sync-stats"):
         jobs.named("sync")

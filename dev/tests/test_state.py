@@ -6,6 +6,7 @@ import pytest
 from adctl import ports
 from adctl.keys import IDENTITIES, Keys
 from adctl.state import PORTS, StateError, find_home, load, prepare
+from adlib.errors import TokenInvalid
 from adlib.identity import Service, Verifier, parse_jwks
 
 
@@ -22,9 +23,10 @@ def test_a_saved_state_is_loaded_as_it_was(tmp_path: Path) -> None:
 def test_secrets_are_for_their_owner_only(tmp_path: Path) -> None:
     state = prepare(tmp_path / "home", 8080)
     Keys(state.paths.keys).make()
-    files = [state.paths.dev_json, *state.paths.keys.iterdir()]
+    files = [state.paths.dev_json, *(path for path in state.paths.keys.rglob("*") if path.is_file())]
     assert len(files) > len(IDENTITIES)
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    assert Keys(state.paths.keys).tokens.folder.stat().st_mode & 0o777 == 0o700
     assert state.admin_password not in repr(state)
 
 
@@ -69,8 +71,10 @@ def test_a_service_token_is_what_the_services_accept(tmp_path: Path) -> None:
     public = keys.jwks.read_text()
     keys.make()
     assert keys.jwks.read_text() == public
-    verifier = Verifier(user_keys=lambda kid: None, service_keys=parse_jwks(public))
-    assert verifier.verify(keys.service_token("operator")) == Service("operator")
+    verifier = Verifier("campaign-service", user_keys=lambda kid: None, service_keys=parse_jwks(public))
+    assert verifier.verify(keys.service_token("operator", "campaign-service")) == Service("operator")
+    with pytest.raises(TokenInvalid):
+        verifier.verify(keys.service_token("operator", "payment-service"))
 
 
 def test_a_port_is_free_until_somebody_listens() -> None:

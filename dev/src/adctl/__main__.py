@@ -5,14 +5,18 @@ import os
 import shutil
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from adctl.children import ChildError
 from adctl.state import DATABASES, DEFAULT_GATEWAY_PORT, Paths, find_home, load
+
+if TYPE_CHECKING:
+    from adctl.keys import Keys
 
 app = typer.Typer(
     help="The ad platform on this machine: real servers, all six services, sandboxes of outside systems.",
@@ -21,7 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 jobs_app = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
+keys_app = typer.Typer(help="The keys that access tokens are signed with.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(keys_app, name="keys")
 console = Console()
 errors = Console(stderr=True)
 
@@ -207,7 +213,7 @@ def run_job(name: Annotated[str, typer.Argument(help="Such as sync-stats.")]) ->
 
     job = jobs.named(name)
     state = load(_paths().home)
-    result = jobs.run(state.gateway_url, job, lambda: Keys(state.paths.keys).service_token(OPERATOR))
+    result = jobs.run(state.gateway_url, job, partial(Keys(state.paths.keys).service_token, OPERATOR))
     stats = result.get("stats", {})
     good = bool(result.get("success"))
     console.print(f"[{'green' if good else 'red'}]{name} {'succeeded' if good else 'failed'}[/]", highlight=False)
@@ -228,6 +234,38 @@ def list_jobs() -> None:
 
     for job in find().values():
         console.print(f"{job.name:<26} {SCHEDULES.get(job.path, 'only by hand')}", highlight=False)
+
+
+@keys_app.command("rotate")
+def rotate_keys(
+    in_s: Annotated[
+        int, typer.Option("--in", min=0, max=86_400, metavar="SECONDS", help="When it begins to sign.")
+    ] = 30,
+) -> None:
+    """Make a new key; nothing is restarted, and tokens of the old one stay good until they expire."""
+    from adctl.token_keys import SEEN_AFTER_S
+
+    begins = _keys().tokens.rotate(in_s)
+    console.print(f"the new key begins to sign at {begins:%Y-%m-%d %H:%M:%S} UTC, in {in_s} s", highlight=False)
+    if in_s < SEEN_AFTER_S:
+        console.print("the gateway may refuse its tokens for some seconds, until it has seen the key", highlight=False)
+
+
+@keys_app.command("list")
+def list_keys() -> None:
+    """List the keys, oldest first, and what each is good for (UTC)."""
+    from datetime import UTC, datetime
+
+    for key in _keys().tokens.all():
+        console.print(f"{key.path.name}  {key.state(datetime.now(UTC))}", highlight=False)
+
+
+def _keys() -> "Keys":
+    from adctl.keys import Keys
+
+    keys = Keys(load(_paths().home).paths.keys)
+    keys.make()
+    return keys
 
 
 def _fail(text: str) -> NoReturn:

@@ -24,6 +24,8 @@ class Job:
 
     name: str
     path: str
+    service: str
+    """Which service does it; tokens are for that one only."""
     identities: tuple[str, ...]
     """Whose service tokens may start it."""
 
@@ -35,14 +37,21 @@ def find() -> dict[str, Job]:
     from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
     contract = FileDescriptorSet.FromString((files("adplatform") / "gateway.pb").read_bytes())
-    methods = (method for file in contract.file for service in file.service for method in service.method)
+    methods = (
+        (file.package, method) for file in contract.file for service in file.service for method in service.method
+    )
     jobs = {}
-    for method in methods:
+    for package, method in methods:
         identities = tuple(method.options.Extensions[options_pb2.auth].services)
         path = method.options.Extensions[annotations_pb2.http].post
         if identities and path:
-            jobs[path] = Job(path.removeprefix(_PREFIX), path, identities)
+            jobs[path] = Job(path.removeprefix(_PREFIX), path, _service(package), identities)
     return {job.name: job for job in jobs.values()}
+
+
+def _service(package: str) -> str:
+    """`adplatform.campaign.v1` is campaign-service's."""
+    return f"{package.split('.')[1]}-service"
 
 
 def named(name: str) -> Job:
@@ -53,13 +62,16 @@ def named(name: str) -> Job:
     return known[name]
 
 
-def run(gateway_url: str, job: Job, token: Callable[[], str]) -> dict[str, Any]:
-    """Run a job and return its JobResult as JSON; JobError when it did not answer one."""
+def run(gateway_url: str, job: Job, token: Callable[[str], str]) -> dict[str, Any]:
+    """Run a job and return its JobResult as JSON; JobError when it did not answer one.
+
+    `token` makes a token for the service it is given the name of.
+    """
     try:
         answer = httpx.post(
             gateway_url + job.path,
             json={},
-            headers={"authorization": f"Bearer {token()}"},
+            headers={"authorization": f"Bearer {token(job.service)}"},
             timeout=_TIMEOUT_SECONDS,
             trust_env=False,
         )

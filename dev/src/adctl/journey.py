@@ -17,7 +17,7 @@ from adctl import jobs, sandbox_commands
 from adctl.client import Client, Refused
 from adctl.keys import OPERATOR, Keys
 from adctl.state import State
-from adlib.identity import ServiceIdentity, private_key
+from adlib.identity import SignedIdentity, private_key
 from adlib.rpc import Remote
 
 _MICROS = 1_000_000
@@ -223,7 +223,7 @@ class Journey:
         lines = []
         key = private_key(Keys(self._state.paths.keys).of(OPERATOR).read_text())
         address = f"127.0.0.1:{self._state.ports['payment-service']}"
-        with closing(Remote("payment-service", address, ServiceIdentity(OPERATOR, key))) as payment:
+        with closing(Remote("payment-service", address, SignedIdentity(OPERATOR, key))) as payment:
             ledger = payment_pb2_grpc.LedgerServiceStub(payment.channel)
             answer = payment.call(ledger.VerifyLedger, payment_pb2.VerifyLedgerRequest())
         expect("that there are books", bool(answer.currencies), True)
@@ -258,8 +258,8 @@ class Journey:
             raise StepFailed(f"some of the traffic was not accepted: {report}")
 
     def _run_job(self, name: str) -> None:
-        token = Keys(self._state.paths.keys).service_token(OPERATOR)
-        result = jobs.run(self._state.gateway_url, jobs.named(name), lambda: token)
+        token = partial(Keys(self._state.paths.keys).service_token, OPERATOR)
+        result = jobs.run(self._state.gateway_url, jobs.named(name), token)
         if not result.get("success"):
             raise StepFailed(f"the job {name} failed: {result.get('message')}")
 

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 from adctl.state import SERVICES, write_privately
+from adctl.token_keys import TokenKeys, pem
 
 SCHEDULER = "scheduler"
 OPERATOR = "operator"
@@ -27,9 +28,9 @@ class Keys:
         return self._folder / "services.jwks.json"
 
     @property
-    def token(self) -> Path:
-        """What auth-service signs access tokens with."""
-        return self._folder / "token.pem"
+    def tokens(self) -> TokenKeys:
+        """What auth-service signs access tokens and links with."""
+        return TokenKeys(self._folder / "tokens")
 
     @property
     def wise_private(self) -> Path:
@@ -49,22 +50,22 @@ class Keys:
         """Make what is missing, and the public files from the private ones."""
         entries = [_jwk(identity, _ed25519(self.of(identity)).public_key()) for identity in IDENTITIES]
         write_privately(self.jwks, json.dumps({"keys": entries}, indent=2))
-        _ed25519(self.token)
+        self.tokens.make(older=self._folder / "token.pem")
         public = _rsa(self.wise_private).public_key()
         write_privately(
             self.wise_public, public.public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo).decode()
         )
 
-    def service_token(self, identity: str) -> str:
-        """Return a token that proves the identity to the gateway and the services for some minutes."""
-        from adlib.identity import ServiceIdentity
+    def service_token(self, identity: str, audience: str) -> str:
+        """Return a token that proves the identity to the gateway and to the service named, for some minutes."""
+        from adlib.identity import SignedIdentity
 
-        return ServiceIdentity(identity, _ed25519(self.of(identity))).token()
+        return SignedIdentity(identity, _ed25519(self.of(identity))).token(audience)
 
 
 def _ed25519(path: Path) -> Ed25519PrivateKey:
     if not path.exists():
-        write_privately(path, _pem(Ed25519PrivateKey.generate()))
+        write_privately(path, pem(Ed25519PrivateKey.generate()))
     key = form.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise TypeError(f"{path} is not an Ed25519 key")
@@ -73,15 +74,11 @@ def _ed25519(path: Path) -> Ed25519PrivateKey:
 
 def _rsa(path: Path) -> RSAPrivateKey:
     if not path.exists():
-        write_privately(path, _pem(generate_private_key(65537, 2048)))
+        write_privately(path, pem(generate_private_key(65537, 2048)))
     key = form.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, RSAPrivateKey):
         raise TypeError(f"{path} is not an RSA key")
     return key
-
-
-def _pem(key: Ed25519PrivateKey | RSAPrivateKey) -> str:
-    return key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()).decode()
 
 
 def _jwk(kid: str, key: Ed25519PublicKey) -> dict[str, str]:

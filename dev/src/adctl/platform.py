@@ -13,7 +13,7 @@ from adctl.embedded import envoy, postgres, valkey
 from adctl.keys import SCHEDULER, Keys
 from adctl.ports import LOOPBACK
 from adctl.process import Process
-from adctl.state import DATABASES, SANDBOXES, SERVICES, State, write_privately
+from adctl.state import DATABASES, MAIL_FROM, SANDBOXES, SERVICES, State, write_privately
 
 # Which other services a service calls.
 _CALLS = {
@@ -137,7 +137,10 @@ def service_environment(state: State, keys: Keys, service: str) -> dict[str, str
 def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
     return {
         "auth-service": {
-            "TOKEN_KEY_FILE": str(keys.token),
+            "TOKEN_KEYS_DIR": str(keys.tokens.folder),
+            "SMTP_URL": state.smtp_url(),
+            "MAIL_FROM": MAIL_FROM,
+            "APP_URL": state.gateway_url,
             "ADMIN_EMAIL": state.admin_email,
             "ADMIN_PASSWORD": state.admin_password,
         },
@@ -173,6 +176,8 @@ def _sandboxes(state: State, keys: Keys) -> Process:
             "STRIPE_SANDBOX_PORT": str(state.ports["stripe-sandbox"]),
             "TRAFFIC_ENGINE_SANDBOX_PORT": str(state.ports["traffic-engine-sandbox"]),
             "WISE_SANDBOX_PORT": str(state.ports["wise-sandbox"]),
+            "MAIL_SANDBOX_PORT": str(state.ports["mail-sandbox"]),
+            "MAIL_SANDBOX_SMTP_PORT": str(state.ports["mail-sandbox-smtp"]),
             "SANDBOX_STATE_DIR": str(state.paths.data / "sandbox"),
             "GATEWAY_URL": state.gateway_url,
             "STRIPE_API_KEY": state.secrets["stripeApiKey"],

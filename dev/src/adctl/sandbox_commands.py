@@ -6,9 +6,11 @@ import hashlib
 import hmac
 import json
 import os
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 import httpx
@@ -20,14 +22,17 @@ from rich.text import Text
 
 from adctl.children import ChildError
 from adctl.state import State, find_home, load
+from adsandbox.mail import MOST_LISTED as MOST_MAILS
 from adsandbox.traffic_engine import WORKING
 from adsandbox.visitors import Tracked, TrafficReport, visit
 
 MOST_EVENTS = 1_000_000
 TIMEOUT_S = 10.0
 TRIES = 3
+WIDEST = 1_000
+_MAIL_HEADS = ("received_at", "from", "to", "subject")
 
-app = typer.Typer(help="Outside systems: pay, bounce, send traffic, misbehave.", no_args_is_help=True)
+app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, misbehave.", no_args_is_help=True)
 stripe_app = typer.Typer(help="Stripe's customer.", no_args_is_help=True)
 wise_app = typer.Typer(help="The recipient's bank behind Wise.", no_args_is_help=True)
 app.add_typer(stripe_app, name="stripe")
@@ -49,6 +54,7 @@ class Outcome(StrEnum):
 class Name(StrEnum):
     """The sandboxes."""
 
+    MAIL = "mail"
     STRIPE = "stripe"
     TRAFFIC_ENGINE = "traffic-engine"
     WISE = "wise"
@@ -102,6 +108,28 @@ def traffic(
 
 
 @app.command()
+def mail(
+    mail_id: Annotated[int | None, typer.Argument(metavar="[ID]", help="One mail, whole.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Only those to this address.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=MOST_MAILS, help="How many of the newest.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the mails that the platform sent, newest first, or show one."""
+    state = _state()
+    if mail_id is not None:
+        found = _ask(state, Name.MAIL, "GET", f"/sandbox/mails/{mail_id}")
+        shown = [f"{name}: {', '.join(found[name]) if name == 'to' else found[name]}" for name in _MAIL_HEADS]
+        print(json.dumps(found) if as_json else "\n".join([*shown, "", found["text"]]))
+        return
+    newest = mails(state, to=to, limit=limit)
+    if as_json:
+        print(json.dumps(newest))
+    else:
+        # As wide as it must be: a link that is cut into lines cannot be opened.
+        Console(width=WIDEST).print(mail_table(newest) if newest else "no mail yet")
+
+
+@app.command()
 def behaviour(
     name: Annotated[Name, typer.Argument(help="Which sandbox.")],
     wanted: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as fail_next=2.")] = None,
@@ -123,6 +151,13 @@ def pay_intent(state: State, payment_id: UUID | str, outcome: Outcome = Outcome.
     """Lets the customer pay; the payment intent as Stripe has it then. SandboxError: no such payment."""
     body = {"payment_id": str(payment_id), "outcome": outcome.value}
     return _ask(state, Name.STRIPE, "POST", "/sandbox/pay", body)
+
+
+def mails(state: State, *, to: str | None = None, limit: int = 20) -> list[dict[str, Any]]:
+    """The newest mails that the platform sent, newest first; `links` are what their texts point to."""
+    query = urlencode({"limit": limit} | ({"to": to} if to else {}))
+    found: list[dict[str, Any]] = _ask(state, Name.MAIL, "GET", f"/sandbox/mails?{query}")["mails"]
+    return found
 
 
 def set_behaviour(state: State, name: Name, **settings: Any) -> dict[str, Any]:
@@ -197,6 +232,19 @@ def traffic_table(report: TrafficReport) -> Table:
         if tally.sent:
             unexpected = "; ".join(f"{what} ({count} times)" for what, count in tally.unexpected.most_common(3))
             table.add_row(tally.kind, str(tally.sent), str(tally.accepted), str(tally.retried or ""), Text(unexpected))
+    return table
+
+
+def mail_table(found: list[dict[str, Any]]) -> Table:
+    """The mails, a row each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("id", "when", "to", "subject"):
+        table.add_column(heading)
+    table.add_column("link", no_wrap=True)
+    for one in found:
+        when = f"{datetime.fromisoformat(one['received_at']).astimezone():%b %d %H:%M:%S}"
+        texts = (str(one["id"]), when, ", ".join(one["to"]), one["subject"], "\n".join(one["links"]))
+        table.add_row(*(Text(text) for text in texts))
     return table
 
 

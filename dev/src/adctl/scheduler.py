@@ -14,13 +14,14 @@ from apscheduler.triggers.cron import CronTrigger
 
 from adctl import jobs
 from adctl.keys import SCHEDULER
-from adlib.identity import ServiceIdentity, private_key
+from adlib.identity import ServiceIdentity, SignedIdentity, private_key
 
 # Path to crontab expression, in UTC. In the cloud these are Cloud Scheduler's.
 SCHEDULES = {
     "/jobs/sync-stats": "*/7 * * * *",
     "/jobs/settle-payments": "*/5 * * * *",
     "/jobs/sync-publisher-balances": "0 1 * * *",
+    "/jobs/purge-expired": "30 2 * * *",
 }
 _LATE_SECONDS = 60
 _log = logging.getLogger("scheduler")
@@ -50,7 +51,7 @@ def build(environment: Mapping[str, str]) -> BlockingScheduler:
     missing = [name for name in ("GATEWAY_URL", "SERVICE_KEY_FILE") if not environment.get(name)]
     if missing:
         raise SystemExit(f"the scheduler needs {' and '.join(missing)} in its environment")
-    identity = ServiceIdentity(SCHEDULER, private_key(Path(environment["SERVICE_KEY_FILE"]).read_text()))
+    identity = SignedIdentity(SCHEDULER, private_key(Path(environment["SERVICE_KEY_FILE"]).read_text()))
     scheduler = BlockingScheduler(timezone="UTC")
     for path, job in scheduled().items():
         scheduler.add_job(

@@ -28,7 +28,7 @@ DATABASES = {
     "publisher-service": "publisher",
     "pixel-service": "pixel",
 }
-SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox")
+SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox", "mail-sandbox")
 PORTS = (
     "gateway-admin",
     "postgres",
@@ -37,8 +37,10 @@ PORTS = (
     *(f"{service}-metrics" for service in SERVICES),
     "pixel-service-http",
     *SANDBOXES,
+    "mail-sandbox-smtp",
 )
 ADMIN_EMAIL = "admin@adplatform.test"
+MAIL_FROM = "noreply@adplatform.test"
 DEFAULT_GATEWAY_PORT = 8080
 
 _SECRETS: Mapping[str, Callable[[], str]] = {
@@ -172,6 +174,10 @@ class State:
         """Return the HTTP URL of a port of ours, such as `stripe-sandbox`."""
         return f"http://{ports.LOOPBACK}:{self.ports[port_name]}"
 
+    def smtp_url(self) -> str:
+        """Return the URL of the mail sandbox's SMTP server."""
+        return f"smtp://{ports.LOOPBACK}:{self.ports['mail-sandbox-smtp']}"
+
     def document(self) -> dict[str, Any]:
         """Return what is written into `dev.json`."""
         return {
@@ -180,6 +186,7 @@ class State:
             "stripe": {"webhookSecret": self.stripe_webhook_secret, "url": self.url("stripe-sandbox")},
             "trafficEngine": {"url": self.url("traffic-engine-sandbox")},
             "wise": {"url": self.url("wise-sandbox")},
+            "mail": {"url": self.url("mail-sandbox"), "smtpUrl": self.smtp_url()},
             "databases": {service: self.database_url(service) for service in DATABASES},
             "redisUrl": self.redis_url(),
             "ports": {"gateway": self.gateway_port, **self.ports},

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 import uvicorn
 
-from adsandbox.sandbox import Sandbox
+from adsandbox.mail import mail_sandbox
+from adsandbox.sandbox import Listener, Sandbox
 from adsandbox.settings import Settings, SettingsError
 from adsandbox.stripe import stripe_sandbox
 from adsandbox.traffic_engine import traffic_engine_sandbox
@@ -34,7 +35,7 @@ class _JsonLines(logging.Formatter):
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process, which has three of them."""
+    """A server that leaves signals to the process, which has several of them."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -44,6 +45,7 @@ class _Server(uvicorn.Server):
 async def serve(sandboxes: list[Sandbox]) -> None:
     """Serves all of them, and stops all of them when one fails."""
     servers = [(_server(sandbox), _bind(sandbox)) for sandbox in sandboxes]
+    others = [(listener, _bind(listener)) for sandbox in sandboxes for listener in sandbox.listeners]
 
     def stop() -> None:
         for server, _ in servers:
@@ -52,7 +54,10 @@ async def serve(sandboxes: list[Sandbox]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop)
     ports = {sandbox.name: bound.getsockname()[1] for sandbox, (_, bound) in zip(sandboxes, servers, strict=True)}
+    ports |= {listener.name: bound.getsockname()[1] for listener, bound in others}
     _log.info("listening %s", json.dumps(ports))
+    loop = asyncio.get_running_loop()
+    listening = [await loop.create_server(listener.protocol, sock=bound) for listener, bound in others]
     async with asyncio.TaskGroup() as tasks:
         beside = [tasks.create_task(work()) for sandbox in sandboxes for work in sandbox.background]
         async with asyncio.TaskGroup() as serving:
@@ -60,6 +65,8 @@ async def serve(sandboxes: list[Sandbox]) -> None:
                 serving.create_task(server.serve([bound]))
         for task in beside:
             task.cancel()
+    for one in listening:
+        one.close()
     for sandbox in sandboxes:
         sandbox.database.close()
 
@@ -72,15 +79,15 @@ def _server(sandbox: Sandbox) -> _Server:
     return _Server(config)
 
 
-def _bind(sandbox: Sandbox) -> socket.socket:
+def _bind(served: Sandbox | Listener) -> socket.socket:
     # asyncio turns Nagle's algorithm off only for sockets that name TCP; without, each answer waits 40 ms for an ACK.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind(("127.0.0.1", sandbox.port))
+        listener.bind(("127.0.0.1", served.port))
         listener.listen()  # from here on a connection waits to be served, and is not refused
     except OSError as error:
-        raise SettingsError(f"{sandbox.name}: port {sandbox.port} cannot be used: {error.strerror}") from error
+        raise SettingsError(f"{served.name}: port {served.port} cannot be used: {error.strerror}") from error
     return listener
 
 
@@ -89,11 +96,12 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    for noisy in ("httpx", "uvicorn"):
+    for noisy in ("httpx", "uvicorn", "mail.log"):  # the last is aiosmtpd's
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         settings = Settings.read(os.environ)
-        asyncio.run(serve([make(settings) for make in (stripe_sandbox, traffic_engine_sandbox, wise_sandbox)]))
+        made = (stripe_sandbox, traffic_engine_sandbox, wise_sandbox, mail_sandbox)
+        asyncio.run(serve([make(settings) for make in made]))
     except SettingsError as error:
         sys.exit(f"adsandbox: {error}")
 

@@ -30,6 +30,9 @@ class Behaviour:
     drop_webhooks: bool = False
     forge_webhooks: bool = False
 
+    def __post_init__(self) -> None:
+        self._well = asdict(self)
+
     def change(self, wanted: dict[str, Any]) -> None:
         """Sets what is named and leaves the rest. Nothing is set when a value is wrong."""
         known = {field.name: field.type for field in fields(self)}
@@ -42,7 +45,7 @@ class Behaviour:
 
     def reset(self) -> None:
         """Behaves well again."""
-        self.change(asdict(Behaviour()))
+        self.change(self._well)
 
     def fails_now(self) -> bool:
         """Whether this request is to fail; uses up one of `fail_next`."""

@@ -1,5 +1,6 @@
 """One outside system as an application: its own API, the control endpoints and what runs beside them."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,15 @@ Renders = Callable[[Request, Exception], Response]
 
 
 @dataclass(frozen=True)
+class Listener:
+    """A further port, that speaks something else than HTTP."""
+
+    name: str
+    port: int
+    protocol: Callable[[], asyncio.Protocol]
+
+
+@dataclass(frozen=True)
 class Sandbox:
     """What `__main__` serves."""
 
@@ -27,6 +37,7 @@ class Sandbox:
     app: Starlette
     database: Database
     background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
+    listeners: list[Listener] = field(default_factory=list)
 
 
 def application(

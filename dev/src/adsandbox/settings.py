@@ -16,6 +16,8 @@ class Settings:
     stripe_port: int
     traffic_engine_port: int
     wise_port: int
+    mail_port: int
+    mail_smtp_port: int
     state_dir: Path
     gateway_url: str
     stripe_api_key: str
@@ -32,6 +34,8 @@ class Settings:
             stripe_port=_integer(environment, "STRIPE_SANDBOX_PORT", highest=65535),
             traffic_engine_port=_integer(environment, "TRAFFIC_ENGINE_SANDBOX_PORT", highest=65535),
             wise_port=_integer(environment, "WISE_SANDBOX_PORT", highest=65535),
+            mail_port=_integer(environment, "MAIL_SANDBOX_PORT", highest=65535),
+            mail_smtp_port=_integer(environment, "MAIL_SANDBOX_SMTP_PORT", highest=65535),
             state_dir=Path(_text(environment, "SANDBOX_STATE_DIR")),
             gateway_url=_text(environment, "GATEWAY_URL").rstrip("/"),
             stripe_api_key=_text(environment, "STRIPE_API_KEY"),

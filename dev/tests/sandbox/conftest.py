@@ -98,7 +98,7 @@ def wise_key() -> rsa.RSAPrivateKey:
 
 @dataclass
 class Process:
-    """A running `python -m adsandbox` and clients of its three servers."""
+    """A running `python -m adsandbox` and clients of its servers."""
 
     process: subprocess.Popen[str]
     ports: dict[str, int]
@@ -106,14 +106,19 @@ class Process:
     stripe: httpx.Client
     traffic_engine: httpx.Client
     wise: httpx.Client
+    mail: httpx.Client
 
     @property
     def stripe_client(self) -> stripe.StripeClient:
         url = str(self.stripe.base_url).rstrip("/")
         return stripe.StripeClient(STRIPE_KEY, base_addresses={"api": url}, max_network_retries=0)
 
+    @property
+    def clients(self) -> tuple[httpx.Client, ...]:
+        return (self.stripe, self.traffic_engine, self.wise, self.mail)
+
     def close(self) -> None:
-        for client in (self.stripe, self.traffic_engine, self.wise):
+        for client in self.clients:
             client.close()
         if self.process.poll() is None:
             self.process.terminate()
@@ -134,6 +139,8 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
             "STRIPE_SANDBOX_PORT": "0",
             "TRAFFIC_ENGINE_SANDBOX_PORT": "0",
             "WISE_SANDBOX_PORT": "0",
+            "MAIL_SANDBOX_PORT": "0",
+            "MAIL_SANDBOX_SMTP_PORT": "0",
             "SANDBOX_STATE_DIR": str(state_dir),
             "GATEWAY_URL": receiver.url,
             "STRIPE_API_KEY": STRIPE_KEY,
@@ -166,6 +173,7 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
             client("stripe-sandbox", STRIPE_KEY),
             client("traffic-engine-sandbox", TOKEN),
             client("wise-sandbox", TOKEN),
+            client("mail-sandbox", TOKEN),
         )
         started.append(begun)
         return begun
@@ -185,5 +193,5 @@ def sandboxes(shared: Process, receiver: Receiver) -> Iterator[Process]:
     """The shared process, behaving well before and after."""
     yield shared
     receiver.answers.clear()
-    for client in (shared.stripe, shared.traffic_engine, shared.wise):
+    for client in shared.clients:
         client.delete("/sandbox/behaviour").raise_for_status()

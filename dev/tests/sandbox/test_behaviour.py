@@ -37,7 +37,7 @@ def _queued(sandboxes, subject):
     return [one for one in sandboxes.stripe.get("/sandbox/webhooks").json()["webhooks"] if one["subject"] == subject]
 
 
-@pytest.mark.parametrize("name", ["stripe", "traffic_engine", "wise"])
+@pytest.mark.parametrize("name", ["stripe", "traffic_engine", "wise", "mail"])
 def test_every_sandbox_is_healthy_also_while_it_misbehaves(sandboxes, name):
     client = getattr(sandboxes, name)
     _misbehave(client, fail_rate=1, status=500)
@@ -177,3 +177,6 @@ def test_missing_key_and_taken_port_are_named(start, sandboxes, tmp_path):
     taken = sandboxes.ports["wise-sandbox"]
     with pytest.raises(AssertionError, match=f"wise-sandbox: port {taken} cannot be used"):
         start(tmp_path, WISE_SANDBOX_PORT=str(taken))
+    taken = sandboxes.ports["mail-sandbox-smtp"]
+    with pytest.raises(AssertionError, match=f"mail-sandbox-smtp: port {taken} cannot be used"):
+        start(tmp_path, MAIL_SANDBOX_SMTP_PORT=str(taken))

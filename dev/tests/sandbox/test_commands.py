@@ -1,6 +1,9 @@
 """`adctl sandbox` as it is typed, against a platform folder that names the running sandboxes."""
 
+import json
+import smtplib
 from dataclasses import replace
+from email.message import EmailMessage
 from uuid import uuid4
 
 import pytest
@@ -58,6 +61,24 @@ def test_behaviour_is_set_shown_and_reset(run):
     assert "status=503\n" in run("behaviour", "traffic-engine", "--reset").output
     assert "sulk is not a behaviour" in str(run("behaviour", "wise", "sulk=true").exception)
     assert "KEY=VALUE" in str(run("behaviour", "wise", "sulk").exception)
+
+
+def test_mails_are_listed_with_their_links_and_shown_whole(run, sandboxes):
+    address, link = f"{uuid4().hex}@example.com", f"https://app.example/verify?token={'x' * 300}"
+    assert "no mail yet" in run("mail", "--to", address).output
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "noreply@adplatform.test", address, "Verify [your] address"
+    mail.set_content(f"Hello\n{link}")
+    with smtplib.SMTP("127.0.0.1", sandboxes.ports["mail-sandbox-smtp"], timeout=10) as smtp:
+        smtp.send_message(mail)
+    listed = run("mail").output
+    assert all(text in listed for text in (address, "Verify [your] address", link))
+    (found,) = json.loads(run("mail", "--to", address, "--json").output)
+    shown = run("mail", found["id"]).output
+    assert f"to: {address}\n" in shown
+    assert f"\n\nHello\n{link}\n" in shown
+    assert "there is no mail 99999999" in str(run("mail", 99999999).exception)
+    assert "fail_next=1\n" in run("behaviour", "mail", "fail_next=1").output
 
 
 def test_bad_values_are_refused_before_anything_is_asked(run):
