@@ -2,12 +2,26 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from google.protobuf.message import Message
-from sqlalchemy import Column, LargeBinary, MetaData, Table, Text, Uuid, bindparam, select, update
+from sqlalchemy import (
+    Column,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    delete,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Transaction
@@ -19,6 +33,7 @@ _table = Table(
     "idempotency_keys", MetaData(),
     Column("organization_id", Uuid), Column("method", Text), Column("key", Text),
     Column("request_hash", LargeBinary), Column("response", LargeBinary),
+    Column("created_at", DateTime(timezone=True)),
 )  # fmt: skip
 _IS_IT = (
     (_table.c.organization_id == bindparam("organization"))
@@ -35,6 +50,14 @@ _CLAIM = Query(
 )  # fmt: skip
 _FIND = Query(select(_table.c.request_hash, _table.c.response).where(_IS_IT))
 _ANSWER = Query(update(_table).where(_IS_IT).values(response=bindparam("answer")))
+_key = (_table.c.organization_id, _table.c.method, _table.c.key)
+_old = (
+    select(*_key)
+    .where(_table.c.created_at < bindparam("before"))
+    .order_by(_table.c.created_at)
+    .limit(bindparam("most"))
+)
+_PURGE = Query(delete(_table).where(tuple_(*_key).in_(_old)))
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -92,3 +115,8 @@ class Once(Generic[T, M]):
         if self.key:
             tx.execute(_ANSWER, **self._row, answer=message.SerializeToString())
         return message
+
+
+def purge(tx: Transaction, before: datetime, limit: int) -> int:
+    """Forgets keys that were first used before then, and their answers, up to the limit; how many."""
+    return tx.execute(_PURGE, before=before, most=limit)

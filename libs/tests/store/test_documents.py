@@ -1,34 +1,184 @@
 """The contract of documents, over every implementation."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
 import pytest
 
+from adctl import ports
 from adctl.pytest_servers import FreshDatabase
+from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.documents import Documents, MemoryDocuments, PostgresDocuments
+from adlib.errors import Unavailable
+
+# One emulator, whichever process has these tests.
+pytestmark = pytest.mark.xdist_group("firestore")
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+SOON = NOW + timedelta(minutes=1)
 
 
 def prepare(url: str) -> None:
     migrate(url, ("adlib", "migrations/documents"))
 
 
-@pytest.fixture(params=["memory", "postgres"])
-def documents(request: pytest.FixtureRequest) -> Documents:
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+def postgres(clock: FixedClock, fresh_database: FreshDatabase) -> Iterator[Documents]:
+    db = Database(fresh_database("documents", prepare))
+    yield PostgresDocuments(db, clock)
+    db.close()
+
+
+@pytest.fixture
+def firestore(clock: FixedClock, firestore_emulator: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Documents]:
+    from adlib.documents.firestore import FirestoreDocuments, connect
+
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
+    client = connect(f"test-{uuid4().hex[:20]}")
+    yield FirestoreDocuments(client, clock)
+    client.close()
+
+
+@pytest.fixture(params=["memory", "postgres", "firestore"])
+def documents(request: pytest.FixtureRequest, clock: FixedClock) -> Documents:
     if request.param == "memory":
-        return MemoryDocuments()
-    fresh_database: FreshDatabase = request.getfixturevalue("fresh_database")
-    return PostgresDocuments(Database(fresh_database("documents", prepare)))
+        return MemoryDocuments(clock)
+    made: Documents = request.getfixturevalue(request.param)
+    return made
 
 
 def test_the_newest_version_wins_in_whatever_order(documents: Documents) -> None:
     assert documents.get("c", "1") is None
-    assert documents.put("c", "1", {"n": 2}, 2)
+    assert documents.put("c", "1", {"n": 2, "old": True}, 2)
     assert not documents.put("c", "1", {"n": 1}, 1)
     assert not documents.put("c", "1", {"n": 22}, 2)
-    assert documents.get("c", "1") == {"n": 2}
+    assert documents.get("c", "1") == {"n": 2, "old": True}
     assert documents.put("c", "1", {"n": 3}, 3)
     assert documents.get("c", "1") == {"n": 3}
 
 
+def test_without_a_version_a_document_replaces_any(documents: Documents) -> None:
+    later = int(SOON.timestamp() * 1e6)
+    assert documents.put("c", "1", {"n": 1}, later)
+    assert documents.put("c", "1", {"n": 2})
+    assert documents.put("c", "1", {"n": 3})
+    assert documents.get("c", "1") == {"n": 3}
+    assert not documents.put("c", "1", {"n": 4}, later + 2)
+    assert documents.put("c", "1", {"n": 4}, later + 3)
+
+
+def test_what_json_can_say_comes_back_as_it_was(documents: Documents) -> None:
+    data = {"i": 2**53, "f": 0.5, "t": "ä\U0001f600", "b": False, "n": None, "l": [1, {"a": [2]}], "m": {"x.y": {}}}
+    documents.put("c", "1", data, 1)
+    assert documents.get("c", "1") == data
+
+
 def test_collections_are_apart(documents: Documents) -> None:
-    documents.put("c", "1", {"n": 1}, 1)
-    assert documents.get("d", "1") is None
+    documents.put("users/1/notes", "1", {"n": 1}, 1)
+    for other in ("notes", "users/2/notes"):
+        assert documents.get(other, "1") is None
+        assert documents.list(other, 9) == []
+        assert documents.count(other, 9) == 0
+        assert documents.update(other, "1", {"n": 2}) is None
+        assert not documents.delete(other, "1")
+    assert documents.get("users/1/notes", "1") == {"n": 1}
+
+
+@pytest.mark.parametrize("id", [".", "..", "__x__", "a/b", "50%", "%2E", "ä"])
+def test_an_id_is_any_text(documents: Documents, id: str) -> None:
+    documents.put("c", id, {"n": 1})
+    assert documents.get("c", id) == {"n": 1}
+    assert documents.list("c", 2) == [(id, {"n": 1})]
+
+
+def test_a_list_has_the_latest_first_and_an_end(documents: Documents) -> None:
+    for id, version in (("a", 2), ("b", 3), ("c", 1), ("d", 2)):
+        documents.put("c", id, {"v": version}, version)
+    assert documents.list("c", 3) == [("b", {"v": 3}), ("d", {"v": 2}), ("a", {"v": 2})]
+    assert [id for id, _ in documents.list("c", 9)] == ["b", "d", "a", "c"]
+    assert (documents.count("c", 3), documents.count("c", 9)) == (3, 4)
+
+
+def test_an_update_leaves_other_fields_and_the_version(documents: Documents) -> None:
+    documents.put("c", "1", {"read": False, "a.b": 1, "n": {"x": 1}}, 5, expires_at=SOON)
+    after = {"read": True, "a.b": 2, "n": {"x": 1}}
+    assert documents.update("c", "1", {"read": True, "a.b": 2}) == after
+    assert documents.get("c", "1") == after
+    assert not documents.put("c", "1", {"read": False}, 5)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "firestore"])
+def test_writes_at_once_lose_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+    documents: Documents = request.getfixturevalue(kind)
+    documents.put("c", "1", {})
+    fields = [f"f{number}" for number in range(12)]
+    with ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda field: documents.update("c", "1", {field: 1}), fields))
+        stored = list(threads.map(lambda version: documents.put("c", "2", {"v": version}, version), [7] * 6))
+    assert documents.get("c", "1") == dict.fromkeys(fields, 1)
+    assert stored.count(True) == 1
+
+
+def test_a_deleted_document_is_gone_once(documents: Documents) -> None:
+    documents.put("c", "1", {"n": 1}, 7)
+    assert documents.delete("c", "1")
+    assert not documents.delete("c", "1")
+    assert documents.get("c", "1") is None
+    assert documents.put("c", "1", {"n": 2}, 1)
+
+
+def test_an_expired_document_is_not_there(documents: Documents, clock: FixedClock) -> None:
+    documents.put("c", "old", {"n": 1}, 9, expires_at=SOON)
+    documents.put("c", "kept", {"n": 2}, 1)
+    documents.put("c", "later", {"n": 3}, 2, expires_at=SOON + timedelta(microseconds=1))
+    assert documents.get("c", "old") == {"n": 1}
+    clock.at = SOON
+    assert documents.get("c", "old") is None
+    assert documents.list("c", 2) == [("later", {"n": 3}), ("kept", {"n": 2})]
+    assert documents.count("c", 9) == 2
+    assert documents.update("c", "old", {"n": 4}) is None
+    assert not documents.delete("c", "old")
+    assert documents.put("c", "old", {"n": 5}, 8)
+    assert documents.get("c", "old") == {"n": 5}
+
+
+def test_purging_takes_only_what_has_expired(documents: Documents, clock: FixedClock) -> None:
+    for number in range(3):
+        documents.put("c", f"old{number}", {}, expires_at=SOON)
+    documents.put("c", "kept", {"n": 1})
+    assert documents.purge(9) == 0
+    clock.at = SOON
+    # Firestore purges by itself.
+    assert [documents.purge(2), documents.purge(2), documents.purge(2)] in ([2, 1, 0], [0, 0, 0])
+    clock.at = NOW
+    assert documents.get("c", "kept") == {"n": 1}
+
+
+def test_postgresql_and_memory_purge_up_to_a_limit(postgres: Documents, clock: FixedClock) -> None:
+    for documents in (postgres, MemoryDocuments(clock)):
+        clock.at = NOW
+        for number in range(3):
+            documents.put(f"c{number}", "1", {}, expires_at=SOON)
+        clock.at = SOON
+        assert [documents.purge(2), documents.purge(2), documents.purge(2)] == [2, 1, 0]
+
+
+def test_a_firestore_that_does_not_answer_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adlib.documents.firestore import FirestoreDocuments, connect
+
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{ports.free_port()}")
+    client = connect("test")
+    documents = FirestoreDocuments(client)
+    start = datetime.now(UTC)
+    with pytest.raises(Unavailable):
+        documents.put("c", "1", {})
+    assert datetime.now(UTC) - start < timedelta(seconds=10)
+    client.close()

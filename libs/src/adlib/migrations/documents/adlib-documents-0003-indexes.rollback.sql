@@ -1,0 +1,2 @@
+DROP INDEX documents_expired;
+DROP INDEX documents_newest;
