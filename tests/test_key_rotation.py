@@ -1,0 +1,68 @@
+"""The keys of access tokens change while the platform runs, and nobody notices."""
+
+import os
+import subprocess
+import sys
+from uuid import uuid4
+
+import jwt
+import pytest
+
+from adctl.client import Client
+from adctl.state import State
+from adctl.status import find
+from adctl.token_keys import SEEN_AFTER_S
+from adlib.testing import eventually
+
+pytestmark = pytest.mark.xdist_group("platform")
+
+PASSWORD = "correct horse battery"
+BEGINS_IN_S = SEEN_AFTER_S + 1
+
+
+def process_ids(platform: State) -> dict[str, int | None]:
+    running = find(platform.paths)
+    assert running is not None
+    return {view.name: view.pid for view in running.snapshot.processes}
+
+
+def kid(token: str) -> str:
+    return str(jwt.get_unverified_header(token)["kid"])
+
+
+def use(client: Client) -> None:
+    """Passes the gateway to auth-service and to another service; Refused where one does not take the token."""
+    assert client.get("/auth/profile")["memberships"]
+    assert client.get("/campaigns")["campaigns"] == []
+
+
+def test_a_new_key_signs_without_a_restart_and_tokens_of_the_old_one_stay_good(platform: State) -> None:
+    eventually(lambda: (running := find(platform.paths)) is not None and running.snapshot.well, within_s=30)
+    before = process_ids(platform)
+    email, old = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
+    old.sign_up(email=email, password=PASSWORD, name="Ada", organizationName="Acme")
+    use(old)
+
+    rotated = subprocess.run(
+        [sys.executable, "-m", "adctl", "keys", "rotate", "--in", str(BEGINS_IN_S)],
+        env={**os.environ, "ADPLATFORM_HOME": str(platform.paths.home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert f"in {BEGINS_IN_S} s" in rotated.stdout
+
+    def signed_in_anew() -> str | None:
+        answer = Client(platform.gateway_url).post("/auth/login", {"email": email, "password": PASSWORD})
+        token = str(answer["accessToken"])
+        return None if kid(token) == kid(old.token) else token
+
+    assert signed_in_anew() is None, "the new key signs before its time"
+    token = eventually(signed_in_anew, within_s=BEGINS_IN_S + 15, every_s=0.5)
+    # The first token of the new key, at once: by now the gateway has it.
+    use(Client(platform.gateway_url, token, old.organization_id))
+    use(old)
+    listed = {key["kid"] for key in Client(platform.gateway_url).get("/auth/jwks")["keys"]}
+    assert {kid(token), kid(old.token)} <= listed
+    assert process_ids(platform) == before
