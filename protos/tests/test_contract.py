@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 from adplatform.options.v1 import options_pb2
 from google.api import annotations_pb2
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet, MethodDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions
 
 IDENTITIES = {
     "auth-service",
@@ -114,3 +114,15 @@ def test_every_permission_that_is_required_can_be_granted_to_somebody() -> None:
     required = {code for rpc in RPCS for code in [*rpc.auth.all, *rpc.auth.any]}
     assert required
     assert required <= {number for number in options_pb2.Permission.values() if number}
+
+
+@every_rpc
+def test_what_is_got_is_said_to_change_nothing(rpc: Rpc) -> None:
+    """Whatever does not say so is recorded as a change."""
+    verbs = {verb for verb, _ in rpc.routes}
+    reads = rpc.name.split(".")[1].startswith(("Get", "List", "LookUp", "Find", "Resolve", "Verify", "Explain"))
+    changes_nothing = rpc.method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
+    if verbs:
+        assert changes_nothing == (verbs == {"get"})
+    elif reads:
+        assert changes_nothing

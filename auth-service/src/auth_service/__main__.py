@@ -4,6 +4,7 @@ from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib import identity, permissions, service
 from adlib.access import CachedAccess
+from adlib.audit import PostgresAuditTrail
 from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.config import Environment
@@ -12,6 +13,7 @@ from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.rpc import Worker
 from auth_service import config
+from auth_service.access.marks import MarkPusher
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
 from auth_service.accounts.passwords import Passwords
@@ -23,7 +25,7 @@ from auth_service.roles.store import put as put_roles
 from auth_service.sessions.refresh_tokens import RefreshTokens
 from auth_service.sessions.service import SessionService
 
-MIGRATIONS = (("adlib", "migrations/outbox"), ("auth_service", "migrations"))
+MIGRATIONS = (("adlib", "migrations/outbox"), ("adlib", "migrations/audit"), ("auth_service", "migrations"))
 
 
 def compose(config: Config) -> Worker:
@@ -34,11 +36,8 @@ def compose(config: Config) -> Worker:
     outbox = Outbox("auth", clock)
     sessions = SessionService(db, shared, config.signer, RefreshTokens(shared), clock, new_id)
     accounts = AccountService(db, outbox, sessions, Passwords(), clock, new_id)
-    access = AccessService(db)
-    verifier = identity.Verifier(
-        user_keys=identity.parse_jwks(config.signer.jwks()).get,
-        service_keys=identity.parse_jwks(config.common.service_keys),
-    )
+    access = AccessService(db, clock)
+    verifier = config.common.verifier(identity.parse_jwks(config.signer.jwks()).get)
     services = pb.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
@@ -47,7 +46,8 @@ def compose(config: Config) -> Worker:
         },
         verifier=verifier,
         access=CachedAccess(access, shared),
-        background=[Relay(db, RedisBus(shared), outbox)],
+        audit=PostgresAuditTrail(db),
+        background=[Relay(db, RedisBus(shared), outbox), MarkPusher(db, shared)],
         checks=[db.check],
         closing=[db.close, shared.close],
     )

@@ -9,6 +9,7 @@ from adplatform.campaign.v1 import campaign_pb2 as pb
 
 from adlib import service
 from adlib.access import AccessSource
+from adlib.audit import PostgresAuditTrail
 from adlib.bus import Bus, Consumer, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database
@@ -33,6 +34,7 @@ from campaign_service.stats.sync import StatsSync
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
+    ("adlib", "migrations/audit"),
     ("adlib", "migrations/idempotency"),
     ("adlib", "migrations/documents"),
     ("campaign_service", "migrations"),
@@ -99,6 +101,7 @@ def assemble(world: World) -> Worker:
         },
         verifier=world.verifier,
         access=world.access,
+        audit=PostgresAuditTrail(db),
         background=[
             Relay(db, world.bus, outbox),
             Consumer(world.bus.subscribe(TOPIC, GROUP, reader), projector.handle, wait_ms=500),

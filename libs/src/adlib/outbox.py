@@ -18,12 +18,12 @@ from adlib.telemetry import logger, request_id
 _BATCH = 500
 _IDLE_S = 1.0
 
-_table = Table(
+table = Table(
     "outbox", MetaData(), Column("position", BigInteger), Column("topic", Text), Column("payload", LargeBinary)
 )  # fmt: skip
-_APPEND = Query(insert(_table).values(topic=bindparam("topic"), payload=bindparam("payload")))
-_NEXT = Query(select(_table).order_by(_table.c.position).limit(_BATCH).with_for_update())
-_DELETE = Query(delete(_table).where(_table.c.position == bindparam("at")))
+_APPEND = Query(insert(table).values(topic=bindparam("topic"), payload=bindparam("payload")))
+_NEXT = Query(select(table).order_by(table.c.position).limit(_BATCH).with_for_update())
+_DELETE = Query(delete(table).where(table.c.position == bindparam("at")))
 
 _PAYLOADS = {
     kind.full_name: field.name

@@ -18,7 +18,7 @@ from adlib import telemetry
 from adlib.errors import NotFound
 from adlib.rpc import Call, Server, Settings, Worker
 from adlib.rpc.contract import ContractError
-from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 PIXELS = pb.DESCRIPTOR.services_by_name["PixelService"]
 DIRECTORY = campaign_pb2.DESCRIPTOR.services_by_name["CampaignDirectoryService"]
@@ -77,6 +77,7 @@ class World:
             servicers={PIXELS: Pixels(), DIRECTORY: Directory()},
             verifier=self.identities.verifier(),
             access=self.access,
+            audit=FakeAuditTrail(),
         )
 
     def headers(self) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib import service
 from adlib.access import AccessSource
+from adlib.audit import PostgresAuditTrail
 from adlib.bus import RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database
@@ -35,6 +36,7 @@ from payment_service.webhooks.servicer import WebhookServicer
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
+    ("adlib", "migrations/audit"),
     ("adlib", "migrations/idempotency"),
     ("payment_service", "migrations"),
 )
@@ -83,6 +85,7 @@ def assemble(config: Config, world: World) -> Worker:
         },
         verifier=world.verifier,
         access=world.access,
+        audit=PostgresAuditTrail(db),
         background=[Relay(db, RedisBus(world.redis), outbox), PayoutSender(payouts)],
         checks=[db.check],
         closing=[db.close, world.redis.close],

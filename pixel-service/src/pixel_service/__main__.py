@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from adlib import service
 from adlib.access import AccessSource
+from adlib.audit import PostgresAuditTrail
 from adlib.bus import Bus, Consumer, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.config import Environment
@@ -44,7 +45,12 @@ from pixel_service.signing.click_ids import ClickIds
 from pixel_service.signing.postback_keys import PostbackKeys
 from pixel_service.signing.visitors import Visitors
 
-MIGRATIONS = (("adlib", "migrations/outbox"), ("adlib", "migrations/idempotency"), ("pixel_service", "migrations"))
+MIGRATIONS = (
+    ("adlib", "migrations/outbox"),
+    ("adlib", "migrations/audit"),
+    ("adlib", "migrations/idempotency"),
+    ("pixel_service", "migrations"),
+)
 
 _ENRICH_AT_ONCE = 500
 _DATABASE_THREADS = 8
@@ -83,6 +89,7 @@ def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -
         },
         verifier=world.verifier,
         access=world.access,
+        audit=PostgresAuditTrail(world.db),
         background=[*consumers, *([tracking] if tracking else [])],
         checks=[world.db.check, *([tracking.check] if tracking else [])],
         closing=world.closing,

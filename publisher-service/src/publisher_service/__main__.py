@@ -8,6 +8,7 @@ from adplatform.publisher.v1 import publisher_pb2 as pb
 
 from adlib import service
 from adlib.access import AccessSource
+from adlib.audit import PostgresAuditTrail
 from adlib.bus import Bus, Consumer, Handler, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database
@@ -31,6 +32,7 @@ from publisher_service.publishers.servicer import PublisherServicer, ZoneDirecto
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
+    ("adlib", "migrations/audit"),
     ("adlib", "migrations/inbox"),
     ("adlib", "migrations/idempotency"),
     ("publisher_service", "migrations"),
@@ -98,6 +100,7 @@ def assemble(world: World) -> Worker:
         },
         verifier=world.verifier,
         access=world.access,
+        audit=PostgresAuditTrail(db),
         background=[
             Relay(db, world.bus, outbox),
             consumer("campaign", SpendHandler(EarningService(db, clock))),

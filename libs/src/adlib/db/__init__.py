@@ -1,7 +1,16 @@
 """PostgreSQL: SQLAlchemy Core writes the statements, psycopg runs them."""
 
-from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated
+from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated, before_commit
 from adlib.db.migrations import migrate
 from adlib.db.query import Query
 
-__all__ = ["CheckViolated", "Database", "Query", "Session", "Transaction", "UniqueViolated", "migrate"]
+__all__ = [
+    "CheckViolated",
+    "Database",
+    "Query",
+    "Session",
+    "Transaction",
+    "UniqueViolated",
+    "before_commit",
+    "migrate",
+]

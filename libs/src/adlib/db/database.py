@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 import psycopg
@@ -80,6 +81,10 @@ class Transaction:
             yield
 
 
+# What every transaction that is about to commit does last, in it.
+before_commit: ContextVar[Callable[[Transaction], None] | None] = ContextVar("before_commit", default=None)
+
+
 class Database:
     """A pool of connections to one database.
 
@@ -129,6 +134,8 @@ class Database:
             tx = Transaction(connection)
             try:
                 yield tx
+                if last := before_commit.get():
+                    last(tx)
             except BaseException:
                 if not connection.closed:
                     connection.execute("ROLLBACK")

@@ -23,9 +23,11 @@ from grpc_status import rpc_status
 
 from adlib import telemetry
 from adlib.access import AccessSource
+from adlib.audit import AuditTrail
 from adlib.errors import AppError, DeadlineExceeded
 from adlib.identity import Verifier
 from adlib.rpc import stages
+from adlib.rpc.audit import audited, is_mutating
 from adlib.rpc.call import Call
 from adlib.rpc.contract import ContractError, rule
 from adlib.telemetry import logger
@@ -68,13 +70,15 @@ class Settings:
 class Worker:
     """What one process of a service does.
 
-    `servicers` maps a service of the contract to the object with its methods; `checks` raise while the process cannot
-    do its work; `background` runs beside the calls; `closing` is called after everything has stopped.
+    `servicers` maps a service of the contract to the object with its methods; `audit` is where calls that change
+    something are recorded; `checks` raise while the process cannot do its work; `background` runs beside the calls;
+    `closing` is called after everything has stopped.
     """
 
     servicers: Mapping[ServiceDescriptor, object]
     verifier: Verifier
     access: AccessSource
+    audit: AuditTrail | None = None
     background: Sequence[Runnable] = ()
     checks: Sequence[Callable[[], object]] = ()
     closing: Sequence[Callable[[], None]] = field(default=())
@@ -110,7 +114,8 @@ class Server:
         """Begins to answer, and starts the background work."""
         self._check()
         self._server.start()
-        for runnable in self._worker.background:
+        audit = [self._worker.audit] if self._worker.audit else []
+        for runnable in [*audit, *self._worker.background]:
             self._spawn(type(runnable).__name__, runnable.run)
         self._spawn("readiness", self._watch)
 
@@ -136,6 +141,10 @@ class Server:
             raise ContractError(f"{type(servicer).__name__} does not implement {method.full_name}")
         handle = stages.conflicts(stages.validated(own))
         handle = stages.authorized(who, self._worker.verifier, self._worker.access, handle)
+        if is_mutating(method):
+            if self._worker.audit is None:
+                raise ContractError(f"{method.full_name} changes something: the worker needs an audit trail")
+            handle = audited(method, who, self._worker.audit, handle)
         handle = stages.observed(method.full_name, handle)
         request_class = GetMessageClass(method.input_type)
         return grpc.unary_unary_rpc_method_handler(
