@@ -60,8 +60,9 @@ class Tokens:
     def access(self, kid: str = "first", key: Ed25519PrivateKey | None = None, **claims: Any) -> str:
         return _sign("adplatform-auth", kid, key or self.access_keys[kid], {"sub": "someone"} | claims)
 
-    def service(self, **claims: Any) -> str:
-        return _sign("adplatform-services", "scheduler", self.service_keys["scheduler"], {"sub": "scheduler"} | claims)
+    def service(self, audience: str, **claims: Any) -> str:
+        about = {"sub": "scheduler", "aud": audience}
+        return _sign("adplatform-services", "scheduler", self.service_keys["scheduler"], about | claims)
 
 
 def _sign(issuer: str, kid: str, key: Ed25519PrivateKey, claims: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ METHODS = [pytest.param(method, id=method.grpc_path) for method in CONTRACT]
 
 
 def token_for(method: Method, tokens: Tokens) -> dict[str, str]:
-    return bearer(tokens.service() if method.token is Token.SERVICE else tokens.access())
+    return bearer(tokens.service(method.service) if method.token is Token.SERVICE else tokens.access())
 
 
 @pytest.mark.parametrize(("method", "binding"), GUARDED)
@@ -41,7 +41,7 @@ def test_without_a_token_is_401_whatever_the_body(
 @pytest.mark.parametrize(("method", "binding"), GUARDED)
 def test_the_other_kind_of_token_is_401(platform: Gateway, api: httpx.Client, method: Method, binding: Binding) -> None:
     tokens = platform.tokens
-    wrong = bearer(tokens.access() if method.token is Token.SERVICE else tokens.service())
+    wrong = bearer(tokens.access() if method.token is Token.SERVICE else tokens.service(method.service))
     answer = api.request(binding.verb, filled(binding.template), headers=wrong)
     assert (answer.status_code, error_of(answer)) == (401, (16, "TOKEN_INVALID"))
     assert platform.calls == []
@@ -55,6 +55,18 @@ def test_every_binding_reaches_its_rpc(platform: Gateway, api: httpx.Client, met
     if method.name != "GetJwks":
         assert [call.path for call in platform.calls] == [method.grpc_path]
         assert platform.calls[0].service_port in {port for _, port in platform.settings.endpoints[method.service]}
+
+
+@pytest.mark.parametrize(("method", "binding"), GUARDED)
+def test_an_api_key_stands_in_for_a_persons_token_only(
+    platform: Gateway, api: httpx.Client, method: Method, binding: Binding
+) -> None:
+    """The gateway does not know keys: the service that is called asks auth-service."""
+    answer = api.request(binding.verb, filled(binding.template), headers={"x-api-key": "adk_test"})
+    if method.token is Token.ACCESS:
+        assert [call.metadata["x-api-key"] for call in platform.calls] == ["adk_test"]
+    else:
+        assert (answer.status_code, platform.calls) == (401, [])
 
 
 @pytest.mark.parametrize(("method", "binding"), PUBLIC)
@@ -154,6 +166,11 @@ def test_a_bad_token_is_401(platform: Gateway, api: httpx.Client, kind: str) -> 
     assert (answer.status_code, error_of(answer)) == (401, (16, "TOKEN_INVALID"))
     assert answer.headers["www-authenticate"] == "Bearer"
     assert platform.calls == []
+
+
+def test_the_schemes_case_does_not_matter(platform: Gateway, api: httpx.Client) -> None:
+    headers = {"authorization": f"bearer {platform.tokens.access()}"}
+    assert api.get("/auth/profile", headers=headers).status_code == 200
 
 
 def test_a_token_in_the_query_is_none(platform: Gateway, api: httpx.Client) -> None:

@@ -130,7 +130,9 @@ def test_without_keys_a_token_is_neither_good_nor_bad(tmp_path_factory: pytest.T
         answer = api.get("/campaigns", headers=running.signed_in)
         assert (answer.status_code, error_of(answer)) == (503, (14, "UNAVAILABLE"))
         assert api.get("/campaigns").status_code == 401
-        assert api.post("/jobs/sync-stats", headers=bearer(running.tokens.service())).status_code == 200
+        assert (
+            api.post("/jobs/sync-stats", headers=bearer(running.tokens.service("campaign-service"))).status_code == 200
+        )
         running.services["auth-service"].answers[JWKS_PATH] = keys
         until(lambda: api.get("/campaigns", headers=running.signed_in).status_code == 200, 3)
         assert api.get("/campaigns", headers=bearer(Tokens().access())).status_code == 401

@@ -121,7 +121,7 @@ _ANSWERS = (
         _all(_REFUSED_TOKEN, _NO_TOKEN),
         16,
         "TOKEN_MISSING",
-        "send a token: Authorization: Bearer <access token>",
+        "send a token, Authorization: Bearer <access token>, or an API key, x-api-key: <key>",
         headers=_CHALLENGE,
     ),
     # Envoy says 403 where the audience is another.

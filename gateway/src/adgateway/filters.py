@@ -50,7 +50,7 @@ def http_filters(settings: Settings, methods: Sequence[Method], health_clusters:
         _filter(routes.HEADERS, "header_mutation.v3.HeaderMutation", _headers()),
         _filter(routes.CORS, "cors.v3.Cors", {}),
         _filter("envoy.filters.http.health_check", "health_check.v3.HealthCheck", _health(health_clusters)),
-        _filter(routes.JWT, "jwt_authn.v3.JwtAuthentication", _tokens(settings)),
+        _filter(routes.JWT, "jwt_authn.v3.JwtAuthentication", _tokens(settings, methods)),
         _filter("envoy.filters.http.buffer", "buffer.v3.Buffer", {"max_request_bytes": MAX_BODY_BYTES}),
         _filter(routes.STRICTNESS, "lua.v3.Lua", _strictness(settings)),
         _filter(routes.TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", _transcoding(settings, methods)),
@@ -79,10 +79,11 @@ def _health(health_clusters: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _tokens(settings: Settings) -> dict[str, Any]:
+def _tokens(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
+    called = sorted({method.service for method in methods if method.bindings and method.token is Token.SERVICE})
     return {
         "providers": {
-            Token.ACCESS.value: _provider("adplatform-auth")
+            Token.ACCESS.value: _provider("adplatform-auth", ["adplatform"])
             | {
                 "remote_jwks": {
                     "http_uri": {
@@ -95,19 +96,19 @@ def _tokens(settings: Settings) -> dict[str, Any]:
                     "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
                 }
             },
-            Token.SERVICE.value: _provider("adplatform-services")
+            Token.SERVICE.value: _provider("adplatform-services", called)
             | {"local_jwks": {"inline_string": settings.service_keys}},
         },
         "requirement_map": {token.value: {"provider_name": token.value} for token in (Token.ACCESS, Token.SERVICE)},
     }
 
 
-def _provider(issuer: str) -> dict[str, Any]:
+def _provider(issuer: str, audiences: Sequence[str]) -> dict[str, Any]:
     return {
         "issuer": issuer,
-        "audiences": ["adplatform"],
-        # Named, because the default also takes a token from the query string.
-        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "audiences": audiences,
+        # Named, because the default also takes a token from the query string. The case of the scheme does not matter.
+        "from_headers": [{"name": "authorization", "value_prefix": prefix} for prefix in ("Bearer ", "bearer ")],
         "forward": True,
         "require_expiration": True,
         "clock_skew_seconds": _CLOCK_SKEW_SECONDS,

@@ -51,7 +51,7 @@ def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
                     *_tracking(settings),
                     _native_grpc(settings),
                     _preflight(settings),
-                    *(_bound(settings, binding, method) for binding, method in bound),
+                    *(route for binding, method in bound for route in _bound(settings, binding, method)),
                     *(_other_verb(template, allowed) for template, allowed in verbs.items()),
                     {"match": {"prefix": "/"}, **_refusal(404)},
                 ],
@@ -62,14 +62,24 @@ def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
     }
 
 
-def _bound(settings: Settings, binding: Binding, method: Method) -> dict[str, Any]:
+def _bound(settings: Settings, binding: Binding, method: Method) -> Iterable[dict[str, Any]]:
+    """The binding's route; before it, where a person's token is asked for, the one for an API key in its place."""
+    if method.token is Token.ACCESS:
+        # Only auth-service knows keys: the service that is called asks it.
+        yield _route(settings, binding, method, [{"name": "x-api-key", "present_match": True}], Token.NONE)
+    yield _route(settings, binding, method, [], method.token)
+
+
+def _route(
+    settings: Settings, binding: Binding, method: Method, headers: list[dict[str, Any]], token: Token
+) -> dict[str, Any]:
     return {
         "name": method.grpc_path,
-        "match": _match(binding.template) | {"headers": [_verb(binding.verb)]},
+        "match": _match(binding.template) | {"headers": [_verb(binding.verb), *headers]},
         "metadata": {"filter_metadata": {STRICTNESS: {"message": binding.message} if binding.message else {}}},
         "route": {"cluster": method.service, **_patience(settings, method), "retry_policy": _retries(method)},
         "request_headers_to_add": [] if method.server_streaming else [_deadline(settings)],
-        "typed_per_filter_config": {JWT: _require(method.token)},
+        "typed_per_filter_config": {JWT: _require(token)},
     }
 
 
