@@ -2,14 +2,71 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.options.v1.options_pb2 import Permission
+
+from adlib.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+
+MAX_CUSTOM_ROLES = 100
+
+
+class RightsExceeded(PermissionDenied):
+    """Nobody gives, changes or takes rights beyond their own."""
+
+    reason = ErrorReason.RIGHTS_EXCEEDED
+
+
+class RoleNotFound(NotFound):
+    """No such role in the organization."""
+
+    reason = ErrorReason.ROLE_NOT_FOUND
+
+    def __init__(self, code: str) -> None:
+        super().__init__("this organization has no such role; GET /roles lists those there are", role=code)
+
+
+class RoleExists(AlreadyExists):
+    """The organization has a role of that name."""
+
+    reason = ErrorReason.ROLE_EXISTS
+
+    def __init__(self, name: str) -> None:
+        super().__init__("there is a role of that name; choose another", name=name)
+
+
+class RoleBuiltIn(FailedPrecondition):
+    """Every organization has it."""
+
+    reason = ErrorReason.ROLE_BUILT_IN
+
+    def __init__(self, code: str) -> None:
+        super().__init__("a role that every organization has cannot be changed; make one of your own", role=code)
+
+
+class RoleInUse(FailedPrecondition):
+    """Members or invitations have it."""
+
+    reason = ErrorReason.ROLE_IN_USE
+
+    def __init__(self, code: str) -> None:
+        super().__init__("members or open invitations have this role; give them another one first", role=code)
+
+
+class RoleNotAssignable(InvalidArgument):
+    """It is for another kind of organization."""
+
+    reason = ErrorReason.ROLE_NOT_ASSIGNABLE
+
+    def __init__(self, code: str, kind: str) -> None:
+        super().__init__("this role is not for this kind of organization", role=code, organizationKind=kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A named set of permissions; `organization_id` is the one that made it, `kinds` are those whose members can have it."""
+    """A named set of permissions; `organization_id` is who made it, `kinds` are those whose members can have it."""
 
     code: str
     name: str
@@ -88,3 +145,71 @@ BUILT_IN: Mapping[str, Role] = {role.code: role for role in ROLES}
 def held(kind: str, granted: Collection[int]) -> frozenset[int]:
     """What a member of an organization of this kind holds by a role that grants these."""
     return RIGHTS_OF_KIND[kind].intersection(granted)
+
+
+def rights(role: Role, kind: str) -> frozenset[int]:
+    """What the role gives in an organization of this kind; ROLE_NOT_ASSIGNABLE where it is not for that kind."""
+    if kind not in role.kinds:
+        raise RoleNotAssignable(role.code, kind)
+    return held(kind, role.permissions)
+
+
+def beyond(own: Collection[int], others: Collection[int]) -> frozenset[int]:
+    """What of the others' rights one lacks; nothing where one's own satisfy every requirement."""
+    return frozenset() if Permission.ADMIN_FULL in own else frozenset(others).difference(own)
+
+
+def require_within(own: Collection[int], *others: Collection[int]) -> None:
+    """The rule that everything here obeys: RIGHTS_EXCEEDED where any of the others' rights are beyond one's own."""
+    if missing := beyond(own, frozenset().union(*others)):
+        names = ",".join(Permission.Name(Permission.ValueType(code)) for code in sorted(missing))
+        raise RightsExceeded(f"nobody gives, changes or takes rights beyond their own; you lack {names}", missing=names)
+
+
+def require_free_name(name: str) -> None:
+    """ROLE_EXISTS where a role that every organization has is named so."""
+    if name.casefold() in _TAKEN:
+        raise RoleExists(name)
+
+
+_TAKEN = frozenset(name.casefold() for role in ROLES for name in (role.name, role.code))
+
+
+class Reason(StrEnum):
+    """What decides whether somebody may do something."""
+
+    GRANTED_BY_ROLE = "GRANTED_BY_ROLE"
+    GRANTED_BY_ADMIN_FULL = "GRANTED_BY_ADMIN_FULL"
+    NOT_A_MEMBER = "NOT_A_MEMBER"
+    NOT_IN_ROLE = "NOT_IN_ROLE"
+    NOT_IN_KIND = "NOT_IN_KIND"
+
+    @property
+    def allows(self) -> bool:
+        """Whether they may."""
+        return self in (Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL)
+
+
+def why(kind: str, role: Role | None, permission: int) -> Reason:
+    """Whether a person with this role, or without one, may do it in an organization of this kind."""
+    if role is None:
+        return Reason.NOT_A_MEMBER
+    has = held(kind, role.permissions)
+    if permission in has:
+        return Reason.GRANTED_BY_ROLE
+    if Permission.ADMIN_FULL in has:
+        return Reason.GRANTED_BY_ADMIN_FULL
+    return Reason.NOT_IN_KIND if permission in role.permissions else Reason.NOT_IN_ROLE
+
+
+def in_words(reason: Reason, role: Role | None, permission: int) -> str:
+    """The reason for people."""
+    name = Permission.Name(Permission.ValueType(permission))
+    role_name = role.name if role else ""
+    return {
+        Reason.GRANTED_BY_ROLE: f"Their role {role_name} grants {name}.",
+        Reason.GRANTED_BY_ADMIN_FULL: f"Their role {role_name} grants ADMIN_FULL, which includes {name}.",
+        Reason.NOT_A_MEMBER: "They are no member of this organization.",
+        Reason.NOT_IN_ROLE: f"Their role {role_name} does not grant {name}.",
+        Reason.NOT_IN_KIND: f"Their role {role_name} grants {name}, but organizations of this kind cannot hold it.",
+    }[reason]

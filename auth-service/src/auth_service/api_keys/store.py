@@ -1,0 +1,98 @@
+"""API keys in the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, insert, or_, select, update
+
+from adlib.db import Query, Session, Transaction
+from adlib.paging import Page
+from auth_service.api_keys.model import ApiKey
+from auth_service.tables import api_keys
+
+_ADD = Query(
+    insert(api_keys).values(
+        id=bindparam("id"), organization_id=bindparam("organization_id"), user_id=bindparam("user_id"),
+        name=bindparam("name"), prefix=bindparam("prefix"), hash=bindparam("hash"),
+        permissions=bindparam("permissions"), allowed_cidrs=bindparam("allowed_cidrs"),
+        created_at=bindparam("created_at"), expires_at=bindparam("expires_at"),
+    )
+)  # fmt: skip
+_kept = (api_keys.c.organization_id == bindparam("of_organization")) & api_keys.c.revoked_at.is_(None)
+_PAGE = Query(
+    select(
+        api_keys.c.id, api_keys.c.organization_id, api_keys.c.user_id, api_keys.c.name, api_keys.c.prefix,
+        api_keys.c.permissions, api_keys.c.allowed_cidrs, api_keys.c.created_at, api_keys.c.expires_at,
+        api_keys.c.last_used_at,
+    )
+    .where(_kept, api_keys.c.id < bindparam("before"))
+    .order_by(api_keys.c.id.desc())
+    .limit(bindparam("rows"))
+)  # fmt: skip
+_LIVE = Query(
+    select(func.count().label("n")).where(
+        _kept, or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at"))
+    )
+)
+_REVOKE = Query(
+    update(api_keys)
+    .where(_kept, api_keys.c.id == bindparam("of_id"))
+    .values(revoked_at=bindparam("at"))
+    .returning(api_keys.c.hash)
+)
+_REVOKE_OF_MEMBER = Query(
+    update(api_keys)
+    .where(_kept, api_keys.c.user_id == bindparam("of_user"))
+    .values(revoked_at=bindparam("at"))
+    .returning(api_keys.c.hash)
+)
+
+
+def add(tx: Transaction, key: ApiKey, hash: bytes) -> None:
+    """Stores a new key by the hash of its text."""
+    tx.execute(
+        _ADD,
+        id=key.id,
+        organization_id=key.organization_id,
+        user_id=key.user_id,
+        name=key.name,
+        prefix=key.prefix,
+        hash=hash,
+        permissions=sorted(key.permissions),
+        allowed_cidrs=[str(network) for network in key.networks],
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+    )
+
+
+def list_page(db: Session, organization_id: UUID, page: Page) -> Sequence[ApiKey]:
+    """The keys that are not revoked, newest first."""
+    found = db.all(_PAGE, of_organization=organization_id, before=page.before, rows=page.limit)
+    return [_made(row) for row in found]
+
+
+def count_live(db: Session, organization_id: UUID, at: datetime) -> int:
+    """How many keys work."""
+    row = db.one(_LIVE, of_organization=organization_id, at=at)
+    return int(row.n) if row else 0
+
+
+def revoke(tx: Transaction, organization_id: UUID, api_key_id: UUID, at: datetime) -> bytes | None:
+    """Revokes the key; its hash, or None where there is none or it was revoked before."""
+    row = tx.one(_REVOKE, of_organization=organization_id, of_id=api_key_id, at=at)
+    return bytes(row.hash) if row else None
+
+
+def revoke_of_member(tx: Transaction, organization_id: UUID, user_id: UUID, at: datetime) -> Sequence[bytes]:
+    """Revokes all keys that the person made there; their hashes."""
+    return [
+        bytes(row.hash) for row in tx.all(_REVOKE_OF_MEMBER, of_organization=organization_id, of_user=user_id, at=at)
+    ]
+
+
+def _made(row: Any) -> ApiKey:
+    fields = row._asdict()
+    networks = tuple(fields.pop("allowed_cidrs"))
+    return ApiKey(**{**fields, "permissions": frozenset(row.permissions), "networks": networks})
