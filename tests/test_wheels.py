@@ -176,13 +176,15 @@ def keys(folder: Path, service: str) -> dict[str, str]:
     plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     contents = {
         "SERVICE_KEY_FILE": own.private_bytes(*plain),
-        "TOKEN_KEY_FILE": tokens.private_bytes(*plain),
         "SERVICE_KEYS_FILE": json.dumps({"keys": [identity]}).encode(),
         "WISE_WEBHOOK_KEY_FILE": hook.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    return {name: str(folder / name) for name in contents}
+    ring = folder / "tokens"
+    ring.mkdir()
+    (ring / "20260101T000000Z.pem").write_bytes(tokens.private_bytes(*plain))
+    return {"TOKEN_KEYS_DIR": str(ring), **{name: str(folder / name) for name in contents}}
 
 
 def environment(folder: Path, service: str, port: int, database: str, redis: str) -> dict[str, str]:
@@ -204,6 +206,9 @@ def environment(folder: Path, service: str, port: int, database: str, redis: str
         "WISE_PROFILE_ID": "1",
         "PUBLIC_URL": f"http://{nobody}",
         "CLICK_SIGNING_KEY": "k" * 32,
+        "SMTP_URL": f"smtp://{nobody}",
+        "MAIL_FROM": "noreply@example.com",
+        "APP_URL": f"http://{nobody}",
         "WAREHOUSE_PATH": str(folder / "warehouse.duckdb"),
         "HOME": str(folder),
         "PATH": os.defpath,

@@ -1,0 +1,32 @@
+"""Mail leaves the platform, also on a mail server's bad day, and the links in it work."""
+
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import pytest
+
+from adctl.client import Client, Refused
+from adctl.sandbox_commands import Name, mails, set_behaviour
+from adctl.state import State
+from adlib.testing import eventually
+
+pytestmark = pytest.mark.xdist_group("platform")
+
+
+def test_the_mail_of_a_sign_up_comes_at_the_second_try_and_its_link_verifies_once(platform: State) -> None:
+    email, client = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
+    set_behaviour(platform, Name.MAIL, fail_next=1)
+    client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme")
+    (mail,) = eventually(lambda: mails(platform, to=email), within_s=20)
+    # What is not named is answered as it is: the failure has been used up.
+    assert set_behaviour(platform, Name.MAIL, delay_ms=0)["fail_next"] == 0
+    assert client.get("/auth/profile")["user"]["emailVerified"] is False
+
+    (link,) = mail["links"]
+    assert link.startswith(platform.gateway_url)
+    (token,) = parse_qs(urlsplit(link).query)["token"]
+    assert Client(platform.gateway_url).post("/auth/verify-email", {"token": token})["user"]["email"] == email
+    assert client.get("/auth/profile")["user"]["emailVerified"] is True
+    with pytest.raises(Refused) as again:
+        Client(platform.gateway_url).post("/auth/verify-email", {"token": token})
+    assert again.value.reason == "LINK_USED"
