@@ -29,7 +29,6 @@ from adsandbox.visitors import Tracked, TrafficReport, visit
 MOST_EVENTS = 1_000_000
 TIMEOUT_S = 10.0
 TRIES = 3
-WIDEST = 1_000
 _MAIL_HEADS = ("received_at", "from", "to", "subject")
 
 app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, misbehave.", no_args_is_help=True)
@@ -125,8 +124,7 @@ def mail(
     if as_json:
         print(json.dumps(newest))
     else:
-        # As wide as it must be: a link that is cut into lines cannot be opened.
-        Console(width=WIDEST).print(mail_table(newest) if newest else "no mail yet")
+        print("\n".join(mail_lines(newest)) if newest else "no mail yet")
 
 
 @app.command()
@@ -235,17 +233,15 @@ def traffic_table(report: TrafficReport) -> Table:
     return table
 
 
-def mail_table(found: list[dict[str, Any]]) -> Table:
-    """The mails, a row each."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("id", "when", "to", "subject"):
-        table.add_column(heading)
-    table.add_column("link", no_wrap=True)
+def mail_lines(found: list[dict[str, Any]]) -> list[str]:
+    """The mails, a line each under a heading; not a table of a terminal's width, which would cut the links."""
+    rows = [("id", "when", "to", "subject", "link")]
     for one in found:
         when = f"{datetime.fromisoformat(one['received_at']).astimezone():%b %d %H:%M:%S}"
-        texts = (str(one["id"]), when, ", ".join(one["to"]), one["subject"], "\n".join(one["links"]))
-        table.add_row(*(Text(text) for text in texts))
-    return table
+        subject = " ".join(one["subject"].split())
+        rows.append((str(one["id"]), when, ", ".join(one["to"]), subject, " ".join(one["links"])))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _state() -> State:
