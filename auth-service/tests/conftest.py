@@ -1,6 +1,7 @@
 """auth-service as it runs, on a database of its own."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -8,13 +9,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adctl.pytest_servers import FreshDatabase
+from adlib.clock import SystemClock
 from adlib.db import migrate
 from adlib.rpc import Settings
 from adlib.service import Common
 from adlib.testing import Identities, running, stub_channel
 from auth_service.__main__ import MIGRATIONS, compose, seed_roles
+from auth_service.accounts.firebase import FakeFirebase
 from auth_service.config import Config
-from auth_service.sessions.tokens import TokenSigner
+from auth_service.mail.mailer import FakeMailer
+from auth_service.sessions.keys import KeyRing
 
 
 def _prepare(url: str) -> None:
@@ -35,8 +39,33 @@ def identities() -> Identities:
 
 
 @pytest.fixture
-def config(database_url: str, redis_url: str, identities: Identities) -> Config:
-    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+def mailer() -> FakeMailer:
+    return FakeMailer()
+
+
+@pytest.fixture
+def firebase() -> FakeFirebase:
+    return FakeFirebase()
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeyRing:
+    folder = tmp_path / "token-keys"
+    folder.mkdir()
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "20260101T000000Z.pem").write_bytes(pem)
+    return KeyRing(folder, SystemClock())
+
+
+@pytest.fixture
+def config(
+    database_url: str,
+    redis_url: str,
+    identities: Identities,
+    keys: KeyRing,
+    mailer: FakeMailer,
+    firebase: FakeFirebase,
+) -> Config:
     common = Common(
         rpc=Settings(service="auth-service", ports=[0]),
         redis_url=redis_url,
@@ -44,7 +73,14 @@ def config(database_url: str, redis_url: str, identities: Identities) -> Config:
         identity=identities.service("auth-service"),
         service_keys=identities.service_jwks(),
     )
-    return Config(common=common, database_url=database_url, signer=TokenSigner(key.decode()))
+    return Config(
+        common=common,
+        database_url=database_url,
+        keys=keys,
+        mailer=mailer,
+        app_url="https://app.example.com",
+        firebase=firebase,
+    )
 
 
 @pytest.fixture

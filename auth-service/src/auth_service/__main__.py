@@ -1,28 +1,46 @@
 """auth-service: composes and serves."""
 
+import os
+import socket
+from dataclasses import dataclass
+
+import redis
+from adplatform.auth.v1 import audit_pb2
 from adplatform.auth.v1 import auth_pb2 as pb
 
-from adlib import identity, permissions, service
+from adlib import permissions, service
 from adlib.access import CachedAccess
+from adlib.audit import TOPIC as AUDIT
 from adlib.audit import PostgresAuditTrail
-from adlib.bus import RedisBus
-from adlib.clock import SystemClock
+from adlib.bus import Consumer, RedisBus
+from adlib.clock import Clock, SystemClock
 from adlib.config import Environment
 from adlib.db import Database
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.rpc import Worker
 from auth_service import config
-from auth_service.access.marks import MarkPusher
+from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
+from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.credentials import Credentials
+from auth_service.accounts.emails import Emails
+from auth_service.accounts.password_changes import PasswordChanges
 from auth_service.accounts.passwords import Passwords
-from auth_service.accounts.service import AccountService, NewAccount
+from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AuthServicer
+from auth_service.accounts.sign_ups import NewAccount, SignUps
+from auth_service.audit.consumer import GROUP as AUDIT_GROUP
+from auth_service.audit.consumer import AuditHandler
+from auth_service.audit.service import AuditService
+from auth_service.audit.servicer import AuditServicer
 from auth_service.config import Config
+from auth_service.links.service import Links
+from auth_service.mail.outgoing import MailSender, Outgoing
+from auth_service.organizations.invitations import InvitationService
 from auth_service.roles.model import ROLES
 from auth_service.roles.store import put as put_roles
-from auth_service.sessions.refresh_tokens import RefreshTokens
 from auth_service.sessions.service import SessionService
 
 MIGRATIONS = (("adlib", "migrations/outbox"), ("adlib", "migrations/audit"), ("auth_service", "migrations"))
@@ -34,22 +52,63 @@ def compose(config: Config) -> Worker:
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
     outbox = Outbox("auth", clock)
-    sessions = SessionService(db, shared, config.signer, RefreshTokens(shared), clock, new_id)
-    accounts = AccountService(db, outbox, sessions, Passwords(), clock, new_id)
+    people = _people(config, db, shared, outbox, clock)
     access = AccessService(db, clock)
-    verifier = config.common.verifier(identity.parse_jwks(config.signer.jwks()).get)
+    audit = AuditService(db)
+    recorded = RedisBus(shared).subscribe(AUDIT, AUDIT_GROUP, f"{socket.gethostname()}-{os.getpid()}")
+    verifier = config.common.verifier(config.keys.get)
     services = pb.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
-            services["AuthService"]: AuthServicer(accounts, sessions),
+            services["AuthService"]: people.servicer,
             services["AccessService"]: AccessServicer(access),
+            audit_pb2.DESCRIPTOR.services_by_name["AuditService"]: AuditServicer(audit),
         },
         verifier=verifier,
         access=CachedAccess(access, shared),
         audit=PostgresAuditTrail(db),
-        background=[Relay(db, RedisBus(shared), outbox), MarkPusher(db, shared)],
+        background=[
+            Relay(db, RedisBus(shared), outbox),
+            MarkPusher(db, shared),
+            people.mail,
+            Consumer(recorded, AuditHandler(audit).handle),
+        ],
         checks=[db.check],
         closing=[db.close, shared.close],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _People:
+    """What is made of people's accounts, and needed elsewhere."""
+
+    servicer: AuthServicer
+    sign_ups: SignUps
+    invitations: InvitationService
+    marks: Marks
+    outgoing: Outgoing
+    mail: MailSender
+
+
+def _people(config: Config, db: Database, shared: redis.Redis, outbox: Outbox, clock: Clock) -> _People:
+    marks = Marks(db, shared, new_id)
+    sessions = SessionService(db, outbox, config.keys, marks, clock, new_id)
+    links = Links(config.keys, clock, new_id)
+    outgoing = Outgoing(clock, new_id)
+    attempts = Attempts(shared, clock)
+    credentials = Credentials(db, Passwords(), attempts, clock)
+    invitations = InvitationService(db, outbox, marks, links, outgoing, clock, new_id)
+    emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
+    accounts = AccountService(db, outbox, sessions, credentials, config.firebase, links, clock)
+    sign_ups = SignUps(db, outbox, sessions, credentials, config.firebase, emails, invitations, clock, new_id)
+    passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, outgoing, clock, new_id)
+    return _People(
+        servicer=AuthServicer(accounts, sign_ups, passwords, emails, sessions),
+        sign_ups=sign_ups,
+        invitations=invitations,
+        marks=marks,
+        outgoing=outgoing,
+        mail=MailSender(db, outgoing, config.mailer, links, clock, app_url=config.app_url),
     )
 
 
@@ -67,8 +126,7 @@ def create_admin(environment: Environment) -> None:
     clock = SystemClock()
     db = Database(settings.database_url)
     shared = service.connect_redis(settings.common.redis_url)
-    sessions = SessionService(db, shared, settings.signer, RefreshTokens(shared), clock, new_id)
-    AccountService(db, Outbox("auth", clock), sessions, Passwords(), clock, new_id).ensure_platform(
+    _people(settings, db, shared, Outbox("auth", clock), clock).sign_ups.ensure_platform(
         NewAccount(
             email=environment.text("ADMIN_EMAIL"),
             password=environment.secret("ADMIN_PASSWORD", 12),

@@ -1,12 +1,13 @@
 """People and organizations."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import AlreadyExists, NotFound, Unauthenticated
+from adlib.errors import AlreadyExists, InvalidArgument, NotFound, Unauthenticated, Violation
 
 
 class EmailTaken(AlreadyExists):
@@ -19,12 +20,30 @@ class EmailTaken(AlreadyExists):
 
 
 class CredentialsInvalid(Unauthenticated):
-    """Unknown e-mail or wrong password; which of them is not said."""
+    """Unknown e-mail or wrong password, and which of them is not said; or a token that proves nothing."""
 
     reason = ErrorReason.CREDENTIALS_INVALID
 
+    def __init__(self, message: str = "the e-mail or the password is wrong") -> None:
+        super().__init__(message)
+
+
+class PasswordWeak(InvalidArgument):
+    """Too easy to guess."""
+
+    reason = ErrorReason.PASSWORD_WEAK
+
+    def __init__(self, field: str, advice: str) -> None:
+        super().__init__(f"the password is too easy to guess. {advice}", violations=[Violation(field, advice)])
+
+
+class SignInNotAvailable(InvalidArgument):
+    """This way of signing in is not configured."""
+
+    reason = ErrorReason.SIGN_IN_NOT_AVAILABLE
+
     def __init__(self) -> None:
-        super().__init__("the e-mail or the password is wrong")
+        super().__init__("nobody can sign in with Firebase here; use e-mail and password")
 
 
 class UserNotFound(NotFound):
@@ -36,6 +55,15 @@ class UserNotFound(NotFound):
         super().__init__("there is no such person", userId=user_id)
 
 
+class NotSignedUp(NotFound):
+    """Firebase knows the person, and we do not."""
+
+    reason = ErrorReason.USER_NOT_FOUND
+
+    def __init__(self) -> None:
+        super().__init__("nobody has signed up as this Firebase user; sign up with this Firebase token")
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """A person."""
@@ -43,6 +71,7 @@ class User:
     id: UUID
     email: str
     name: str
+    email_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +92,15 @@ class Membership:
     permissions: Sequence[int]
 
 
+@dataclass(frozen=True, slots=True)
+class FirebaseUser:
+    """Whom a Firebase ID token speaks for; `email` is normalised, and empty where Firebase knows none."""
+
+    uid: str
+    email: str
+    email_verified: bool
+
+
 def normalized_email(email: str) -> str:
     """The form under which an e-mail is unique."""
-    return email.strip().lower()
+    return unicodedata.normalize("NFKC", email).strip().lower()

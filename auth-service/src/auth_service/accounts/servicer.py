@@ -1,32 +1,50 @@
 """AuthService of the contract."""
 
+from uuid import UUID
+
 from adplatform.auth.v1 import auth_pb2 as pb
 from google.api.httpbody_pb2 import HttpBody
 
-from adlib.errors import Unavailable
+from adlib.clock import timestamp
 from adlib.rpc import Call
+from auth_service.accounts.emails import Emails
 from auth_service.accounts.model import Membership, Organization, User
-from auth_service.accounts.service import AccountService, NewAccount
+from auth_service.accounts.password_changes import PasswordChanges
+from auth_service.accounts.service import AccountService
+from auth_service.accounts.sign_ups import NewAccount, SignUps
+from auth_service.sessions.model import Client, LiveSession
 from auth_service.sessions.service import SessionService
 
 
 class AuthServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, accounts: AccountService, sessions: SessionService) -> None:
+    def __init__(
+        self,
+        accounts: AccountService,
+        sign_ups: SignUps,
+        passwords: PasswordChanges,
+        emails: Emails,
+        sessions: SessionService,
+    ) -> None:
         self._accounts = accounts
+        self._sign_ups = sign_ups
+        self._passwords = passwords
+        self._emails = emails
         self._sessions = sessions
 
-    def SignUp(self, request: pb.SignUpRequest, _call: Call) -> pb.SignUpResponse:
+    def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse:
         kind = request.organization_kind or pb.Organization.ADVERTISER
         new = NewAccount(
+            name=request.name,
             email=request.email,
             password=request.password,
-            name=request.name,
+            firebase_id_token=request.firebase_id_token,
             organization_name=request.organization_name,
             kind=pb.Organization.Kind.Name(kind),
+            invitation_token=request.invitation_token,
         )
-        user, organization, tokens = self._accounts.sign_up(new)
+        user, organization, tokens = self._sign_ups.sign_up(new, _client(call))
         return pb.SignUpResponse(
             user=_user(user),
             organization=_organization(organization),
@@ -35,8 +53,11 @@ class AuthServicer:
             expires_in=tokens.expires_in_s,
         )
 
-    def LogIn(self, request: pb.LogInRequest, _call: Call) -> pb.LogInResponse:
-        user, tokens = self._accounts.log_in(request.email, request.password)
+    def LogIn(self, request: pb.LogInRequest, call: Call) -> pb.LogInResponse:
+        if request.firebase_id_token:
+            user, tokens = self._accounts.log_in_with_firebase(request.firebase_id_token, _client(call))
+        else:
+            user, tokens = self._accounts.log_in(request.email, request.password, _client(call))
         return pb.LogInResponse(
             user=_user(user),
             access_token=tokens.access_token,
@@ -58,42 +79,59 @@ class AuthServicer:
         user, memberships = self._accounts.profile(call.caller.user_id)
         return pb.Profile(user=_user(user), memberships=[_membership(one) for one in memberships])
 
-    def UpdateProfile(self, _request: pb.UpdateProfileRequest, _call: Call) -> pb.Profile:
-        raise Unavailable("this is being built")
+    def UpdateProfile(self, request: pb.UpdateProfileRequest, call: Call) -> pb.Profile:
+        user, memberships = self._accounts.rename(call.caller.user_id, request.name)
+        return pb.Profile(user=_user(user), memberships=[_membership(one) for one in memberships])
 
-    def ListSessions(self, _request: pb.ListSessionsRequest, _call: Call) -> pb.ListSessionsResponse:
-        raise Unavailable("this is being built")
+    def ListSessions(self, _request: pb.ListSessionsRequest, call: Call) -> pb.ListSessionsResponse:
+        sessions = self._sessions.of(call.caller.user_id)
+        return pb.ListSessionsResponse(sessions=[_session(one, call.caller.session_id) for one in sessions])
 
-    def RevokeSession(self, _request: pb.RevokeSessionRequest, _call: Call) -> pb.RevokeSessionResponse:
-        raise Unavailable("this is being built")
+    def RevokeSession(self, request: pb.RevokeSessionRequest, call: Call) -> pb.RevokeSessionResponse:
+        self._sessions.revoke(call.caller.user_id, UUID(request.session_id))
+        return pb.RevokeSessionResponse()
 
-    def SendEmailVerification(self, _request: pb.SendEmailVerificationRequest, _call: Call) -> pb.SendEmailVerificationResponse:
-        raise Unavailable("this is being built")
+    def SendEmailVerification(
+        self, _request: pb.SendEmailVerificationRequest, call: Call
+    ) -> pb.SendEmailVerificationResponse:
+        self._emails.send_verification(call.caller.user_id, call.address)
+        return pb.SendEmailVerificationResponse()
 
-    def VerifyEmail(self, _request: pb.VerifyEmailRequest, _call: Call) -> pb.VerifyEmailResponse:
-        raise Unavailable("this is being built")
+    def VerifyEmail(self, request: pb.VerifyEmailRequest, _call: Call) -> pb.VerifyEmailResponse:
+        return pb.VerifyEmailResponse(user=_user(self._emails.verify(request.token)))
 
-    def ForgotPassword(self, _request: pb.ForgotPasswordRequest, _call: Call) -> pb.ForgotPasswordResponse:
-        raise Unavailable("this is being built")
+    def ForgotPassword(self, request: pb.ForgotPasswordRequest, call: Call) -> pb.ForgotPasswordResponse:
+        self._passwords.forgot(request.email, call.address)
+        return pb.ForgotPasswordResponse()
 
-    def ResetPassword(self, _request: pb.ResetPasswordRequest, _call: Call) -> pb.ResetPasswordResponse:
-        raise Unavailable("this is being built")
+    def ResetPassword(self, request: pb.ResetPasswordRequest, _call: Call) -> pb.ResetPasswordResponse:
+        self._passwords.reset(request.token, request.password)
+        return pb.ResetPasswordResponse()
 
-    def ChangePassword(self, _request: pb.ChangePasswordRequest, _call: Call) -> pb.ChangePasswordResponse:
-        raise Unavailable("this is being built")
+    def ChangePassword(self, request: pb.ChangePasswordRequest, call: Call) -> pb.ChangePasswordResponse:
+        caller = call.caller
+        self._passwords.change(
+            caller.user_id, caller.session_id, request.current_password, request.new_password, call.address
+        )
+        return pb.ChangePasswordResponse()
 
-    def ChangeEmail(self, _request: pb.ChangeEmailRequest, _call: Call) -> pb.ChangeEmailResponse:
-        raise Unavailable("this is being built")
+    def ChangeEmail(self, request: pb.ChangeEmailRequest, call: Call) -> pb.ChangeEmailResponse:
+        self._emails.ask_change(call.caller.user_id, request.new_email, request.password, call.address)
+        return pb.ChangeEmailResponse()
 
-    def ConfirmEmailChange(self, _request: pb.ConfirmEmailChangeRequest, _call: Call) -> pb.ConfirmEmailChangeResponse:
-        raise Unavailable("this is being built")
+    def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, _call: Call) -> pb.ConfirmEmailChangeResponse:
+        return pb.ConfirmEmailChangeResponse(user=_user(self._emails.confirm_change(request.token)))
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:
         return HttpBody(content_type="application/json", data=self._sessions.jwks().encode())
 
 
+def _client(call: Call) -> Client:
+    return Client(call.address, call.user_agent)
+
+
 def _user(user: User) -> pb.User:
-    return pb.User(id=str(user.id), email=user.email, name=user.name)
+    return pb.User(id=str(user.id), email=user.email, name=user.name, email_verified=user.email_verified)
 
 
 def _organization(organization: Organization) -> pb.Organization:
@@ -108,4 +146,15 @@ def _membership(membership: Membership) -> pb.Membership:
         organization_kind=pb.Organization.Kind.Value(membership.organization.kind),
         role=membership.role,
         permissions=membership.permissions,
+    )
+
+
+def _session(session: LiveSession, current: UUID) -> pb.Session:
+    return pb.Session(
+        id=str(session.id),
+        current=session.id == current,
+        create_time=timestamp(session.created_at),
+        refresh_time=timestamp(session.refreshed_at),
+        address=session.client.address,
+        user_agent=session.client.user_agent,
     )

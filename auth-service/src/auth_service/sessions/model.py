@@ -1,11 +1,15 @@
 """What a session is made of."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import Unauthenticated
+from adlib.errors import NotFound, Unauthenticated
+
+# Of a refresh token; a session whose tokens are not refreshed for that long is over.
+REFRESH_LIFETIME = timedelta(days=30)
 
 
 class RefreshTokenInvalid(Unauthenticated):
@@ -15,6 +19,15 @@ class RefreshTokenInvalid(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("the refresh token is not valid any more; sign in again")
+
+
+class SessionNotFound(NotFound):
+    """No such session of the person's own, or it has ended."""
+
+    reason = ErrorReason.SESSION_NOT_FOUND
+
+    def __init__(self, session_id: UUID) -> None:
+        super().__init__("you have no such session, or it has ended", sessionId=session_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +40,41 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
+class Client:
+    """Where a call comes from, as far as that is known, and what the browser or program calls itself."""
+
+    address: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A person's time between signing in and out."""
 
     id: UUID
     user_id: UUID
+    client: Client = Client()
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    """A session as its person sees it in the list; `refreshed_at` is when it last got tokens."""
+
+    id: UUID
+    client: Client
+    created_at: datetime
+    refreshed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KnownToken:
+    """A refresh token that was handed out, and the session it is of."""
+
+    session: Session
+    ended: bool
+    used: bool
+    created_at: datetime
+
+    def has_expired(self, at: datetime) -> bool:
+        """Whether it is too old."""
+        return at - self.created_at >= REFRESH_LIFETIME

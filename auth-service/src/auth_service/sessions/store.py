@@ -1,31 +1,82 @@
-"""Sessions in the database."""
+"""Sessions and their refresh tokens in the database."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from adlib.db import Query, Transaction
 from adlib.db import Session as Reader
-from auth_service.sessions.model import Session
-from auth_service.tables import sessions
+from auth_service.sessions.model import Client, KnownToken, LiveSession, Session
+from auth_service.tables import refresh_tokens, sessions
+
+# More than a list shows; where a person has more, the oldest are not listed.
+_LISTED = 200
 
 _ADD = Query(
-    insert(sessions).values(id=bindparam("id"), user_id=bindparam("user_id"), created_at=bindparam("created_at"))
-)
-_LIVE = Query(
-    select(sessions.c.id, sessions.c.user_id).where(sessions.c.id == bindparam("id"), sessions.c.ended_at.is_(None))
-)
-_END = Query(
+    insert(sessions).values(
+        id=bindparam("id"), user_id=bindparam("user_id"), created_at=bindparam("created_at"),
+        address=bindparam("address"), user_agent=bindparam("user_agent"),
+    )
+)  # fmt: skip
+_live = sessions.c.ended_at.is_(None)
+_LIVE = Query(select(sessions.c.id, sessions.c.user_id).where(sessions.c.id == bindparam("id"), _live))
+_active_at = func.coalesce(sessions.c.refreshed_at, sessions.c.created_at)
+_OF_USER = Query(
+    select(
+        sessions.c.id, sessions.c.address, sessions.c.user_agent, sessions.c.created_at, _active_at.label("active_at")
+    )
+    .where(sessions.c.user_id == bindparam("user_id"), _live, _active_at > bindparam("active_after"))
+    .order_by(sessions.c.id.desc())
+    .limit(_LISTED)
+)  # fmt: skip
+_END = Query(update(sessions).where(sessions.c.id == bindparam("session_id"), _live).values(ended_at=bindparam("at")))
+_END_OWN = Query(
     update(sessions)
-    .where(sessions.c.id == bindparam("session_id"), sessions.c.ended_at.is_(None))
+    .where(sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("of_user"), _live)
     .values(ended_at=bindparam("at"))
+)
+_END_ALL = Query(
+    update(sessions)
+    .where(sessions.c.user_id == bindparam("of_user"), sessions.c.id != bindparam("but"), _live)
+    .values(ended_at=bindparam("at"))
+    .returning(sessions.c.id)
+)
+_REFRESHED = Query(
+    update(sessions).where(sessions.c.id == bindparam("session_id")).values(refreshed_at=bindparam("at"))
+)
+_ADD_TOKEN = Query(
+    insert(refresh_tokens).values(
+        hash=bindparam("hash"), session_id=bindparam("session_id"), created_at=bindparam("at")
+    )
+)
+# Locks the session too: of two calls that refresh it, or end it, one waits for the other.
+_LOCK_TOKEN = Query(
+    select(
+        refresh_tokens.c.used_at, refresh_tokens.c.created_at,
+        sessions.c.id, sessions.c.user_id, sessions.c.ended_at, sessions.c.address, sessions.c.user_agent,
+    )
+    .select_from(refresh_tokens.join(sessions, sessions.c.id == refresh_tokens.c.session_id))
+    .where(refresh_tokens.c.hash == bindparam("hash"))
+    .with_for_update()
+)  # fmt: skip
+_USE_TOKEN = Query(
+    update(refresh_tokens).where(refresh_tokens.c.hash == bindparam("used")).values(used_at=bindparam("at"))
+)
+_FORGET_TOKENS = Query(
+    delete(refresh_tokens).where(
+        refresh_tokens.c.session_id == bindparam("of_session"), refresh_tokens.c.created_at < bindparam("before")
+    )
 )
 
 
 def add(tx: Transaction, session: Session, at: datetime) -> None:
     """Stores a new session."""
-    tx.execute(_ADD, id=session.id, user_id=session.user_id, created_at=at)
+    tx.execute(
+        _ADD, id=session.id, user_id=session.user_id, created_at=at,
+        address=session.client.address, user_agent=session.client.user_agent,
+    )  # fmt: skip
 
 
 def live(db: Reader, session_id: UUID) -> Session | None:
@@ -34,6 +85,51 @@ def live(db: Reader, session_id: UUID) -> Session | None:
     return Session(row.id, row.user_id) if row else None
 
 
-def end(tx: Transaction, session_id: UUID, at: datetime) -> None:
-    """Ends the session; one that has ended stays as it is."""
-    tx.execute(_END, session_id=session_id, at=at)
+def of_user(db: Reader, user_id: UUID, active_after: datetime) -> Sequence[LiveSession]:
+    """The person's live sessions that got tokens after that time, newest first."""
+    rows = db.all(_OF_USER, user_id=user_id, active_after=active_after)
+    return [LiveSession(row.id, Client(row.address, row.user_agent), row.created_at, row.active_at) for row in rows]
+
+
+def end(tx: Transaction, session_id: UUID, at: datetime) -> bool:
+    """Ends the session; one that has ended stays as it is. Whether it was live."""
+    return tx.execute(_END, session_id=session_id, at=at) == 1
+
+
+def end_own(tx: Transaction, user_id: UUID, session_id: UUID, at: datetime) -> bool:
+    """Ends the person's session; False where they have no such one that lives."""
+    return tx.execute(_END_OWN, of_user=user_id, session_id=session_id, at=at) == 1
+
+
+def end_all(tx: Transaction, user_id: UUID, but: UUID, at: datetime) -> Sequence[UUID]:
+    """Ends every session of the person but this one; which these were."""
+    return [row.id for row in tx.all(_END_ALL, of_user=user_id, but=but, at=at)]
+
+
+def refreshed(tx: Transaction, session_id: UUID, at: datetime) -> None:
+    """Notes that the session got new tokens."""
+    tx.execute(_REFRESHED, session_id=session_id, at=at)
+
+
+def add_token(tx: Transaction, hash: bytes, session_id: UUID, at: datetime) -> None:
+    """Stores a refresh token's hash."""
+    tx.execute(_ADD_TOKEN, hash=hash, session_id=session_id, at=at)
+
+
+def lock_token(tx: Transaction, hash: bytes) -> KnownToken | None:
+    """The refresh token, which nobody else uses until the transaction ends."""
+    row = tx.one(_LOCK_TOKEN, hash=hash)
+    if row is None:
+        return None
+    session = Session(row.id, row.user_id, Client(row.address, row.user_agent))
+    return KnownToken(session, row.ended_at is not None, row.used_at is not None, row.created_at)
+
+
+def use_token(tx: Transaction, hash: bytes, at: datetime) -> None:
+    """Notes that the refresh token was used."""
+    tx.execute(_USE_TOKEN, used=hash, at=at)
+
+
+def forget_tokens(tx: Transaction, session_id: UUID, before: datetime) -> None:
+    """Deletes the session's refresh tokens that were handed out before that time."""
+    tx.execute(_FORGET_TOKENS, of_session=session_id, before=before)

@@ -1,0 +1,42 @@
+"""Checking a password, with the brake on; and accepting a new one."""
+
+from adlib.clock import Clock
+from adlib.db import Database
+from auth_service.accounts import store
+from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.model import CredentialsInvalid, User
+from auth_service.accounts.passwords import Passwords
+from auth_service.accounts.strength import require_strong
+
+
+class Credentials:
+    """Passwords of people."""
+
+    def __init__(self, db: Database, passwords: Passwords, attempts: Attempts, clock: Clock) -> None:
+        self._db = db
+        self._passwords = passwords
+        self._attempts = attempts
+        self._clock = clock
+
+    def check(self, email: str, password: str, address: str) -> User:
+        """Whose e-mail (normalised) and password these are; CREDENTIALS_INVALID, TOO_MANY_ATTEMPTS.
+
+        An unknown e-mail and a wrong password take the same way: one attempt counted, one read, one hash, no write.
+        """
+        self._attempts.at_password(email, address)
+        found = store.by_email(self._db, email)
+        user, kept = found or (None, None)
+        if not self._passwords.verify(kept, password) or user is None or kept is None:
+            raise CredentialsInvalid
+        self._attempts.succeeded(email, address)
+        if self._passwords.is_outdated(kept):
+            # Outside the transaction, as every hash: it takes some 50 ms, and no connection should wait for it.
+            rehashed = self._passwords.hash(password)
+            with self._db.transaction() as tx:
+                store.rehash(tx, user.id, kept, rehashed, self._clock.now())
+        return user
+
+    def accept(self, password: str, field: str, *about: str) -> str:
+        """The hash of a new password; PASSWORD_WEAK where it is easy to guess for one who knows these texts."""
+        require_strong(password, field, *about)
+        return self._passwords.hash(password)

@@ -1,0 +1,98 @@
+"""Verifying an e-mail, and changing it."""
+
+from uuid import UUID
+
+from adlib.clock import Clock
+from adlib.db import Database, Transaction
+from adlib.outbox import Outbox
+from auth_service.accounts import notices, store
+from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.credentials import Credentials
+from auth_service.accounts.model import User, UserNotFound, normalized_email
+from auth_service.links.model import LinkInvalid, Purpose
+from auth_service.links.service import Links
+from auth_service.mail.model import MailKind
+from auth_service.mail.outgoing import Outgoing
+
+_NOBODY = UUID(int=0)
+
+
+class Emails:
+    """The use cases of a person's e-mail."""
+
+    def __init__(
+        self,
+        db: Database,
+        outbox: Outbox,
+        credentials: Credentials,
+        attempts: Attempts,
+        links: Links,
+        outgoing: Outgoing,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._outbox = outbox
+        self._credentials = credentials
+        self._attempts = attempts
+        self._links = links
+        self._outgoing = outgoing
+        self._clock = clock
+
+    def ask_verification(self, tx: Transaction, user: User) -> None:
+        """Sends the link that verifies the person's e-mail, with the caller's transaction."""
+        link = self._links.make(tx, Purpose.VERIFY_EMAIL, user.id, user.email)
+        self._outgoing.add(tx, MailKind.VERIFY_EMAIL, user.email, link)
+
+    def send_verification(self, user_id: UUID, address: str) -> None:
+        """Sends that link again; does nothing where the e-mail is verified; TOO_MANY_ATTEMPTS."""
+        user = self._known(user_id)
+        if user.email_verified:
+            return
+        # The e-mail may be somebody else's, who shall not be flooded.
+        self._attempts.at_mail(user.email, address)
+        with self._db.transaction() as tx:
+            self.ask_verification(tx, user)
+
+    def verify(self, token: str) -> User:
+        """Uses that link; LINK_INVALID, LINK_EXPIRED, LINK_USED."""
+        with self._db.transaction() as tx:
+            link = self._links.use(tx, token, Purpose.VERIFY_EMAIL)
+            store.verify_email(tx, link.subject_id, link.email, self._clock.now())
+            user = store.by_id(tx, link.subject_id)
+            if user is None or user.email != link.email:
+                raise LinkInvalid
+            return user
+
+    def ask_change(self, user_id: UUID, new_email: str, password: str, address: str) -> None:
+        """Sends a link to the new e-mail, and a note to the old one; CREDENTIALS_INVALID, TOO_MANY_ATTEMPTS.
+
+        Whether somebody has the new e-mail already is only said to whoever reads what is sent there.
+        """
+        user = self._credentials.check(self._known(user_id).email, password, address)
+        email = normalized_email(new_email)
+        self._attempts.at_mail(email, address)
+        with self._db.transaction() as tx:
+            link = self._links.make(tx, Purpose.CHANGE_EMAIL, user.id, email)
+            self._outgoing.add(tx, MailKind.CONFIRM_EMAIL, email, link)
+            self._outgoing.add(tx, MailKind.EMAIL_CHANGE_ASKED, user.email, new_email=email)
+            self._outbox.append(tx, _NOBODY, notices.email_change_asked(user.id, email))
+
+    def confirm_change(self, token: str) -> User:
+        """Uses that link; LINK_INVALID, LINK_EXPIRED, LINK_USED, EMAIL_TAKEN."""
+        with self._db.transaction() as tx:
+            link = self._links.use(tx, token, Purpose.CHANGE_EMAIL)
+            old = store.lock(tx, link.subject_id)
+            if old is None:
+                raise LinkInvalid
+            store.change_email(tx, old.id, link.email, self._clock.now())
+            # What was sent to the old e-mail is no longer sent to the person.
+            self._links.void(tx, old.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD)
+            self._outgoing.add(tx, MailKind.EMAIL_CHANGED, old.email, new_email=link.email)
+            self._outbox.append(tx, _NOBODY, notices.email_changed(old.id, link.email))
+            return User(old.id, link.email, old.name, email_verified=True)
+
+    def _known(self, user_id: UUID) -> User:
+        user = store.by_id(self._db, user_id)
+        if user is None:
+            raise UserNotFound(user_id)
+        return user

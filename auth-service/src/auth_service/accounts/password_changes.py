@@ -1,0 +1,92 @@
+"""Changing a password, by the old one or by a link."""
+
+from uuid import UUID
+
+from adlib.clock import Clock
+from adlib.db import Database, Transaction
+from adlib.ids import NewId
+from adlib.outbox import Outbox
+from auth_service.accounts import notices, store
+from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.credentials import Credentials
+from auth_service.accounts.model import User, UserNotFound, normalized_email
+from auth_service.links.model import LinkInvalid, Purpose
+from auth_service.links.service import Links
+from auth_service.mail.model import MailKind
+from auth_service.mail.outgoing import Outgoing
+from auth_service.sessions.service import SessionService
+
+_NOBODY = UUID(int=0)
+
+
+class PasswordChanges:
+    """The use cases of a new password."""
+
+    def __init__(
+        self,
+        db: Database,
+        outbox: Outbox,
+        sessions: SessionService,
+        credentials: Credentials,
+        attempts: Attempts,
+        links: Links,
+        outgoing: Outgoing,
+        clock: Clock,
+        ids: NewId,
+    ) -> None:
+        self._db = db
+        self._outbox = outbox
+        self._sessions = sessions
+        self._credentials = credentials
+        self._attempts = attempts
+        self._links = links
+        self._outgoing = outgoing
+        self._clock = clock
+        self._ids = ids
+
+    def forgot(self, email: str, address: str) -> None:
+        """Sends a link to set a new password, where somebody has signed up with the e-mail; TOO_MANY_ATTEMPTS.
+
+        Nobody learns which, not from the time either: the same is written for an e-mail that nobody has, and undone
+        by making the link unusable, since mail with such a link is not sent.
+        """
+        email = normalized_email(email)
+        self._attempts.at_mail(email, address)
+        found = store.by_email(self._db, email)
+        nobody = self._ids()
+        with self._db.transaction() as tx:
+            link = self._links.make(tx, Purpose.RESET_PASSWORD, found[0].id if found else nobody, email)
+            self._outgoing.add(tx, MailKind.RESET_PASSWORD, email, link)
+            self._links.void(tx, nobody, Purpose.RESET_PASSWORD)
+
+    def reset(self, token: str, password: str) -> None:
+        """Sets a new password by that link; ends every session and releases the account where it was locked."""
+        link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
+        user = store.by_id(self._db, link.subject_id)
+        if user is None:
+            raise LinkInvalid
+        hashed = self._credentials.accept(password, "password", user.email, user.name)
+        self._attempts.released(user.email)
+        with self._db.transaction() as tx:
+            self._links.use(tx, token, Purpose.RESET_PASSWORD)
+            store.verify_email(tx, user.id, link.email, self._clock.now())
+            self._change(tx, user, hashed)
+            self._sessions.end_all(tx, user.id)
+
+    def change(self, user_id: UUID, session_id: UUID, current: str, new: str, address: str) -> None:
+        """Sets a new password by the current one; ends the person's other sessions; CREDENTIALS_INVALID."""
+        known = store.by_id(self._db, user_id)
+        if known is None:
+            raise UserNotFound(user_id)
+        user = self._credentials.check(known.email, current, address)
+        hashed = self._credentials.accept(new, "newPassword", user.email, user.name)
+        with self._db.transaction() as tx:
+            self._change(tx, user, hashed)
+            self._sessions.end_all(tx, user.id, but=session_id)
+
+    def _change(self, tx: Transaction, user: User, hashed: str) -> None:
+        store.set_password(tx, user.id, hashed, self._clock.now())
+        # Whoever knew the old password may have asked for these.
+        self._links.void(tx, user.id, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
+        self._outgoing.add(tx, MailKind.PASSWORD_CHANGED, user.email)
+        self._outbox.append(tx, _NOBODY, notices.password_changed(user.id))

@@ -1,0 +1,79 @@
+"""Mail through an SMTP server (RFC 5321)."""
+
+import smtplib
+import ssl
+from email.message import EmailMessage
+from email.utils import formatdate, parseaddr
+from urllib.parse import unquote, urlsplit
+
+from adlib.config import ConfigurationError
+from auth_service.mail.mailer import MailFailed, MailRefused
+from auth_service.mail.model import Mail
+
+_TIMEOUT_S = 10.0
+_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
+
+
+class SmtpMailer:
+    """One connection a mail; the server's certificate is verified where the URL asks for TLS."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        """`url` is smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]."""
+        parts = urlsplit(url)
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise ConfigurationError(
+                "SMTP_URL must be smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]"
+            )
+        if "@" not in parseaddr(sender)[1] or any(ord(character) < ord(" ") for character in sender):
+            raise ConfigurationError(f"MAIL_FROM is {sender!r}, which is no e-mail address")
+        self._scheme = parts.scheme
+        self._host = parts.hostname
+        self._port = parts.port or _PORTS[parts.scheme]
+        self._user = unquote(parts.username or "")
+        self._password = unquote(parts.password or "")
+        self._sender = sender
+
+    def send(self, mail: Mail) -> None:
+        """Hands the mail over; MailFailed where it may be tried again, MailRefused where that is of no use."""
+        try:
+            message = self._message(mail)
+        except ValueError as error:
+            raise MailRefused(f"the mail cannot be written: {error}") from error
+        try:
+            with self._connected() as server:
+                server.send_message(message, to_addrs=[mail.recipient])
+        except smtplib.SMTPRecipientsRefused as error:
+            code, text = error.recipients[mail.recipient]
+            kind = MailRefused if 500 <= code < 600 else MailFailed
+            raise kind(f"{code} {text.decode(errors='replace')}") from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise MailFailed(str(error)) from error
+
+    def _connected(self) -> smtplib.SMTP:
+        tls = ssl.create_default_context()
+        if self._scheme == "smtps":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(self._host, self._port, timeout=_TIMEOUT_S, context=tls)
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_S)
+        try:
+            if self._scheme == "smtp+starttls":
+                server.starttls(context=tls)
+            if self._user:
+                server.login(self._user, self._password)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _message(self, mail: Mail) -> EmailMessage:
+        # EmailMessage refuses a header with a line break in it.
+        message = EmailMessage()
+        message["From"] = self._sender
+        message["To"] = mail.recipient
+        message["Subject"] = mail.subject
+        message["Date"] = formatdate()
+        # The same for every try, so that a mail server can tell that it has it already.
+        message["Message-ID"] = f"<{mail.id}@{parseaddr(self._sender)[1].rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(mail.text)
+        return message
