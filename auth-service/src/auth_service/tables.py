@@ -66,3 +66,14 @@ outgoing_mails = Table(
 pending_marks = Table(
     "pending_marks", metadata, Column("id", Uuid), Column("key", Text), Column("lasts_s", BigInteger)
 )  # fmt: skip
+audit_logs = Table(
+    "audit_logs", metadata,
+    Column("organization_id", Uuid), Column("sequence", BigInteger), Column("id", Uuid), Column("time", _time),
+    Column("actor", Text), Column("user_id", Uuid), Column("api_key_id", Uuid), Column("service", Text),
+    Column("action", Text), Column("resource", Text), Column("outcome", Text), Column("reason", Text),
+    Column("request_id", Text), Column("address", Text), Column("hash", LargeBinary),
+)  # fmt: skip
+audit_heads = Table(
+    "audit_heads", metadata,
+    Column("organization_id", Uuid), Column("sequence", BigInteger), Column("hash", LargeBinary),
+)  # fmt: skip

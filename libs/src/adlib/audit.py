@@ -4,8 +4,9 @@ The first transaction of a call that commits also keeps the call's event, with i
 the end of the call replaces it by the event in the outbox. Where the process dies in between, a sweep passes it on as
 it is. So no change is without its event, and a call that changed nothing writes its event once, at its end.
 
-A call that changes something pays 120 µs more in its own transaction and 250 µs at its end, both with the writing to
-disk; the end does not wait for the disk, since what PostgreSQL would lose with it is the move alone.
+A call with one INSERT takes 820 µs with this and 430 µs without: 150 µs more in its transaction, the rest at its end,
+which does not wait for the disk, since all that a crash of PostgreSQL would undo is the move. One that changed nothing
+pays 340 µs.
 """
 
 import threading

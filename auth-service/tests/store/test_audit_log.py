@@ -1,0 +1,260 @@
+"""Audit logs in the database: each call once, in a chain of its organization's own, for ever."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from adlib.db import Database
+from adlib.errors import InvalidField, Unavailable
+from adlib.ids import new_id
+from adlib.paging import page
+from auth_service.audit import service as audit_service
+from auth_service.audit.model import Entry, Filter
+from auth_service.audit.service import AuditService
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+NOBODY = UUID(int=0)
+
+
+@pytest.fixture
+def db(database_url: str) -> Iterator[Database]:
+    db = Database(database_url)
+    yield db
+    db.close()
+
+
+@pytest.fixture
+def sql(database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def audit(db: Database) -> AuditService:
+    return AuditService(db)
+
+
+def organization(sql: psycopg.Connection, kind: str = "ADVERTISER") -> UUID:
+    user, made = uuid4(), uuid4()
+    sql.execute(
+        "INSERT INTO users (id, email, name, created_at, updated_at) VALUES (%s, %s, 'Ada', now(), now())",
+        [user, f"{user}@example.com"],
+    )
+    sql.execute(
+        "INSERT INTO organizations (id, name, kind, owner_id, created_at, updated_at)"
+        " VALUES (%s, 'Acme', %s, %s, now(), now())",
+        [made, kind, user],
+    )
+    return made
+
+
+def entry(**changes: object) -> Entry:
+    made = Entry(
+        id=new_id(),
+        time=NOW,
+        actor="PERSON",
+        user_id=uuid4(),
+        api_key_id=None,
+        service="",
+        action="campaign.StartCampaign",
+        resource="campaigns/1/start",
+        outcome="OK",
+        reason="",
+        request_id="r",
+        address="192.0.2.7",
+    )
+    return replace(made, **changes)
+
+
+def fill(audit: AuditService, home: UUID, count: int) -> list[Entry]:
+    entries = [entry() for _ in range(count)]
+    audit.add([(home, one) for one in entries])
+    return entries
+
+
+def listed(audit: AuditService, home: UUID, **wanted: object) -> list[Entry]:
+    return [row.entry for row in audit.list_page(home, page(200, ""), Filter(**wanted)).rows]
+
+
+def tamper(sql: psycopg.Connection, statement: str, *values: object) -> None:
+    """What somebody with all rights can do."""
+    sql.execute("SET session_replication_role = replica")
+    assert sql.execute(statement, values).rowcount >= 1
+    sql.execute("SET session_replication_role = origin")
+
+
+def test_what_was_recorded_is_listed_and_verified(audit: AuditService, sql: psycopg.Connection) -> None:
+    home, other = organization(sql), organization(sql)
+    mine = fill(audit, home, 3)
+    fill(audit, other, 2)
+    assert listed(audit, home) == mine[::-1]
+    verified = audit.verify(home, 0)
+    assert (verified.count, verified.broken_sequence, verified.next_sequence) == (3, 0, 0)
+    assert verified.last_hash == audit.list_page(home, page(1, ""), Filter()).rows[0].hash
+
+
+def test_an_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    first, second = entry(), entry()
+    audit.add([(home, first), (home, replace(first, outcome="UNKNOWN"))])
+    audit.add([(home, first), (home, second)])
+    assert [one.id for one in listed(audit, home)] == [second.id, first.id]
+    assert audit.verify(home, 0).count == 2
+
+
+def test_nobodys_calls_are_the_platforms_and_wait_for_it(audit: AuditService, sql: psycopg.Connection) -> None:
+    home, stray = organization(sql), [(NOBODY, entry()), (uuid4(), entry())]
+    own = entry()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            audit.add([stray[0], (home, own), stray[1]])
+    assert listed(audit, home) == [own]
+    platform = organization(sql, "PLATFORM")
+    audit.add([stray[0], (home, own), stray[1]])
+    assert listed(audit, home) == [own]
+    assert listed(audit, platform) == [stray[1][1], stray[0][1]]
+    assert audit.verify(platform, 0).count == 2
+
+
+def test_two_processes_append_to_one_chain(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    shared = [(home, entry()) for _ in range(5)]
+    with ThreadPoolExecutor(4) as threads:
+        for done in [threads.submit(audit.add, [*shared, *((home, entry()) for _ in range(10))]) for _ in range(8)]:
+            # Whoever loses a race for an event is given the batch again.
+            done.result()
+    verified = audit.verify(home, 0)
+    assert (verified.count, verified.broken_sequence) == (5 + 8 * 10, 0)
+
+
+def test_filters(audit: AuditService, sql: psycopg.Connection) -> None:
+    home, ada = organization(sql), uuid4()
+    old = entry(time=NOW - timedelta(days=1))
+    hers = entry(user_id=ada)
+    other = entry(action="pixel.CreatePixel", user_id=ada, time=NOW + timedelta(days=1))
+    audit.add([(home, one) for one in (old, hers, other)])
+    assert listed(audit, home, user_id=ada) == [other, hers]
+    assert listed(audit, home, action="campaign.StartCampaign") == [hers, old]
+    assert listed(audit, home, start=NOW) == [other, hers]
+    assert listed(audit, home, end=NOW) == [old]
+    assert listed(audit, home, user_id=ada, action="pixel.CreatePixel", start=NOW, end=NOW + timedelta(days=2)) == [
+        other
+    ]
+
+
+def test_pages_follow_on_one_another_while_rows_are_added(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    entries = fill(audit, home, 5)
+    found, token = [], ""
+    while True:
+        part = audit.list_page(home, page(2, token), Filter())
+        found += [row.entry for row in part.rows]
+        fill(audit, home, 1)
+        token = part.next_page_token
+        if not token:
+            break
+    assert found == entries[::-1]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_logs SET outcome = 'OK'",
+        "DELETE FROM audit_logs",
+        "TRUNCATE audit_logs",
+        "DELETE FROM audit_heads",
+        "TRUNCATE audit_heads",
+    ],
+)
+def test_rows_cannot_be_changed(audit: AuditService, sql: psycopg.Connection, statement: str) -> None:
+    fill(audit, organization(sql), 1)
+    with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
+        sql.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "broken"),
+    [
+        ("UPDATE audit_logs SET outcome = 'UNKNOWN' WHERE organization_id = %s AND sequence = 3", 3),
+        ("UPDATE audit_logs SET time = time + interval '1 microsecond' WHERE organization_id = %s AND sequence = 3", 3),
+        ("DELETE FROM audit_logs WHERE organization_id = %s AND sequence = 1", 1),
+        ("DELETE FROM audit_logs WHERE organization_id = %s AND sequence = 3", 3),
+        ("DELETE FROM audit_logs WHERE organization_id = %s AND sequence >= 4", 4),
+        ("DELETE FROM audit_logs WHERE organization_id = %s", 1),
+        ("DELETE FROM audit_heads WHERE organization_id = %s", 1),
+        ("UPDATE audit_heads SET sequence = 4 WHERE organization_id = %s", 5),
+        ("UPDATE audit_heads SET hash = 'x' WHERE organization_id = %s", 5),
+        (
+            "INSERT INTO audit_logs SELECT organization_id, 6, gen_random_uuid(), time, actor, user_id, api_key_id,"
+            " service, action, resource, outcome, reason, request_id, address, hash"
+            " FROM audit_logs WHERE organization_id = %s AND sequence = 5",
+            6,
+        ),
+    ],
+)
+def test_what_was_done_to_a_log_shows(
+    audit: AuditService, sql: psycopg.Connection, statement: str, broken: int
+) -> None:
+    home = organization(sql)
+    fill(audit, home, 5)
+    tamper(sql, statement, home)
+    assert audit.verify(home, 0).broken_sequence == broken
+
+
+def test_rows_that_changed_places_show(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    fill(audit, home, 5)
+    for old, new in ((2, 9), (3, 2), (9, 3)):
+        move = "UPDATE audit_logs SET sequence = %s WHERE organization_id = %s AND sequence = %s"
+        tamper(sql, move, new, home, old)
+    verified = audit.verify(home, 0)
+    assert (verified.broken_sequence, verified.count) == (2, 1)
+
+
+def test_a_part_can_be_verified(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    fill(audit, home, 5)
+    assert audit.verify(home, 4).count == 2
+    assert audit.verify(home, 6).count == 0
+    with pytest.raises(InvalidField, match="5 entries"):
+        audit.verify(home, 7)
+    tamper(sql, "UPDATE audit_logs SET outcome = 'x' WHERE organization_id = %s AND sequence = 2", home)
+    assert audit.verify(home, 0).broken_sequence == 2
+    assert audit.verify(home, 3).broken_sequence == 0
+    assert audit.verify(uuid4(), 0).count == 0
+
+
+def test_a_long_log_is_verified_in_parts(
+    audit: AuditService, sql: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_service, "_MOST_VERIFIED", 4)
+    monkeypatch.setattr(audit_service, "_BATCH", 3)
+    home = organization(sql)
+    fill(audit, home, 10)
+    parts, start = [], 0
+    while True:
+        verified = audit.verify(home, start)
+        assert verified.broken_sequence == 0
+        parts.append(verified.count)
+        start = verified.next_sequence
+        if not start:
+            break
+    assert parts == [4, 4, 2]
+
+
+def test_a_batch_takes_milliseconds(audit: AuditService, sql: psycopg.Connection) -> None:
+    home = organization(sql)
+    took = []
+    for _ in range(10):
+        batch = [(home, entry()) for _ in range(100)]
+        started = time.perf_counter()
+        audit.add(batch)
+        took.append(time.perf_counter() - started)
+    # 7 ms where nothing else runs.
+    assert min(took) < 0.1

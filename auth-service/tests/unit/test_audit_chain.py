@@ -1,0 +1,112 @@
+"""Whatever is done to a chain of hashes, it shows where."""
+
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auth_service.audit.model import BEGINNING, Entry, Link, LogRow, first_broken, linked, row_hash
+
+ORGANIZATION = uuid4()
+_texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
+_entries = st.builds(
+    Entry,
+    id=st.uuids(),
+    time=st.datetimes(min_value=datetime(2020, 1, 1), timezones=st.just(UTC)),
+    actor=_texts,
+    user_id=st.none() | st.uuids(),
+    api_key_id=st.none() | st.uuids(),
+    service=_texts,
+    action=_texts,
+    resource=_texts,
+    outcome=_texts,
+    reason=_texts,
+    request_id=_texts,
+    address=_texts,
+)
+_logs = st.lists(_entries, min_size=1, max_size=8, unique_by=lambda entry: entry.id)
+
+
+def chain(entries: list[Entry]) -> list[LogRow]:
+    rows: list[LogRow] = []
+    before = BEGINNING
+    for entry in entries:
+        rows.append(linked(ORGANIZATION, before, entry))
+        before = Link(rows[-1].sequence, rows[-1].hash)
+    return rows
+
+
+def is_intact(rows: list[LogRow], end: Link) -> bool:
+    """As the service asks: the rows follow on one another, up to the end that was written down."""
+    last, broken = first_broken(ORGANIZATION, BEGINNING, rows)
+    return not broken and last == end
+
+
+@given(_logs)
+def test_a_chain_as_it_was_written_is_intact(entries: list[Entry]) -> None:
+    rows = chain(entries)
+    assert is_intact(rows, Link(len(rows), rows[-1].hash))
+
+
+@given(_logs, st.data())
+def test_any_changed_field_shows_in_its_row(entries: list[Entry], data: st.DataObject) -> None:
+    rows = chain(entries)
+    at = data.draw(st.integers(0, len(rows) - 1))
+    name = data.draw(st.sampled_from([field.name for field in fields(Entry)]))
+    old = getattr(rows[at].entry, name)
+    other = {
+        str: lambda: old + "x",
+        datetime: lambda: old + timedelta(microseconds=1),
+        UUID: lambda: data.draw(st.sampled_from([uuid4(), None] if name != "id" else [uuid4()])),
+        type(None): uuid4,
+    }[type(old)]()
+    rows[at] = replace(rows[at], entry=replace(rows[at].entry, **{name: other}))
+    assert first_broken(ORGANIZATION, BEGINNING, rows)[1] == at + 1
+
+
+@given(_logs, st.data())
+def test_any_dropped_row_shows(entries: list[Entry], data: st.DataObject) -> None:
+    rows = chain(entries)
+    end = Link(len(rows), rows[-1].hash)
+    at = data.draw(st.integers(0, len(rows) - 1))
+    assert not is_intact(rows[:at] + rows[at + 1 :], end)
+    renumbered = [replace(row, sequence=n) for n, row in enumerate(rows[:at] + rows[at + 1 :], 1)]
+    assert not is_intact(renumbered, end)
+
+
+@given(_logs, _entries, st.data())
+def test_any_inserted_row_shows(entries: list[Entry], entry: Entry, data: st.DataObject) -> None:
+    """Even one with the right hash for its place: what follows does not follow on it, or the end is another."""
+    rows = chain(entries)
+    end = Link(len(rows), rows[-1].hash)
+    at = data.draw(st.integers(0, len(rows)))
+    before = Link(at, rows[at - 1].hash) if at else BEGINNING
+    forged = [*rows[:at], linked(ORGANIZATION, before, entry), *rows[at:]]
+    assert not is_intact(forged, end)
+    assert not is_intact([replace(row, sequence=n) for n, row in enumerate(forged, 1)], end)
+
+
+@given(_logs.filter(lambda entries: len(entries) > 1), st.data())
+def test_any_other_order_shows(entries: list[Entry], data: st.DataObject) -> None:
+    rows = chain(entries)
+    end = Link(len(rows), rows[-1].hash)
+    order = data.draw(st.permutations(range(len(rows))).filter(lambda order: order != list(range(len(rows)))))
+    shuffled = [rows[n] for n in order]
+    assert not is_intact(shuffled, end)
+    assert not is_intact([replace(row, sequence=n) for n, row in enumerate(shuffled, 1)], end)
+
+
+@given(_logs)
+def test_rows_of_another_organization_do_not_fit(entries: list[Entry]) -> None:
+    rows = [replace(row, organization_id=uuid4()) for row in chain(entries)]
+    assert first_broken(ORGANIZATION, BEGINNING, rows)[1] == 1
+    moved = uuid4()
+    assert first_broken(moved, BEGINNING, [replace(row, organization_id=moved) for row in rows])[1] == 1
+
+
+@given(_entries.filter(lambda entry: entry.service and entry.resource))
+def test_text_that_moves_from_one_field_to_the_next_shows(entry: Entry) -> None:
+    moved = replace(entry, action=entry.action + entry.resource[0], resource=entry.resource[1:])
+    assert row_hash(ORGANIZATION, 1, bytes(32), entry) != row_hash(ORGANIZATION, 1, bytes(32), moved)
