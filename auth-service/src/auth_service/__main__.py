@@ -5,7 +5,7 @@ import socket
 from dataclasses import dataclass
 
 import redis
-from adplatform.auth.v1 import audit_pb2
+from adplatform.auth.v1 import audit_pb2, jobs_pb2, personal_pb2
 from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib import permissions, service
@@ -16,6 +16,7 @@ from adlib.bus import Consumer, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.config import Environment
 from adlib.db import Database
+from adlib.documents import Documents, PostgresDocuments
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.rpc import Worker
@@ -36,14 +37,32 @@ from auth_service.audit.consumer import AuditHandler
 from auth_service.audit.service import AuditService
 from auth_service.audit.servicer import AuditServicer
 from auth_service.config import Config
+from auth_service.drafts.service import DraftService
+from auth_service.drafts.servicer import DraftServicer
+from auth_service.jobs.service import Purge
+from auth_service.jobs.servicer import AuthJobsServicer
 from auth_service.links.service import Links
 from auth_service.mail.outgoing import MailSender, Outgoing
+from auth_service.notifications.consumer import GROUP as NOTIFICATION_GROUP
+from auth_service.notifications.consumer import TOPIC as NOTIFICATION_TOPIC
+from auth_service.notifications.consumer import NotificationHandler
+from auth_service.notifications.service import NotificationService
+from auth_service.notifications.servicer import NotificationServicer
 from auth_service.organizations.invitations import InvitationService
+from auth_service.preferences.service import PreferenceService
+from auth_service.preferences.servicer import PreferencesServicer
 from auth_service.roles.model import ROLES
 from auth_service.roles.store import put as put_roles
 from auth_service.sessions.service import SessionService
 
-MIGRATIONS = (("adlib", "migrations/outbox"), ("adlib", "migrations/audit"), ("auth_service", "migrations"))
+MIGRATIONS = (
+    ("adlib", "migrations/outbox"),
+    ("adlib", "migrations/audit"),
+    ("adlib", "migrations/inbox"),
+    ("adlib", "migrations/idempotency"),
+    ("adlib", "migrations/documents"),
+    ("auth_service", "migrations"),
+)
 
 
 def compose(config: Config) -> Worker:
@@ -56,12 +75,21 @@ def compose(config: Config) -> Worker:
     access = AccessService(db, clock)
     audit = AuditService(db)
     recorded = RedisBus(shared).subscribe(AUDIT, AUDIT_GROUP, f"{socket.gethostname()}-{os.getpid()}")
+    documents = _documents(config, db, clock)
+    preferences = PreferenceService(documents)
+    notifications = NotificationService(db, documents, preferences, people.outgoing)
+    told = RedisBus(shared).subscribe(NOTIFICATION_TOPIC, NOTIFICATION_GROUP, f"{socket.gethostname()}-{os.getpid()}")
     verifier = config.common.verifier(config.keys.get)
     services = pb.DESCRIPTOR.services_by_name
+    personal = personal_pb2.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
             services["AuthService"]: people.servicer,
             services["AccessService"]: AccessServicer(access),
+            personal["PreferencesService"]: PreferencesServicer(preferences),
+            personal["NotificationService"]: NotificationServicer(notifications),
+            personal["DraftService"]: DraftServicer(DraftService(documents, clock)),
+            jobs_pb2.DESCRIPTOR.services_by_name["AuthJobsService"]: AuthJobsServicer(Purge(db, documents, clock)),
             audit_pb2.DESCRIPTOR.services_by_name["AuditService"]: AuditServicer(audit),
         },
         verifier=verifier,
@@ -71,11 +99,21 @@ def compose(config: Config) -> Worker:
             Relay(db, RedisBus(shared), outbox),
             MarkPusher(db, shared),
             people.mail,
+            Consumer(told, NotificationHandler(notifications), wait_ms=200),
             Consumer(recorded, AuditHandler(audit).handle),
         ],
         checks=[db.check],
         closing=[db.close, shared.close],
     )
+
+
+def _documents(config: Config, db: Database, clock: Clock) -> Documents:
+    if not config.firestore_project_id:
+        return PostgresDocuments(db, clock)
+    # Its client takes a second to load.
+    from adlib.documents.firestore import FirestoreDocuments, connect
+
+    return FirestoreDocuments(connect(config.firestore_project_id), clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Config:
     mailer: Mailer
     app_url: str
     firebase: FirebaseTokens
+    # Where people's documents are; in PostgreSQL unless given.
+    firestore_project_id: str = ""
 
 
 def read(environment: Environment) -> Config:
@@ -38,6 +40,7 @@ def read(environment: Environment) -> Config:
         mailer=SmtpMailer(environment.text("SMTP_URL"), environment.text("MAIL_FROM")),
         app_url=_app_url(environment),
         firebase=_firebase(environment),
+        firestore_project_id=environment.text("FIRESTORE_PROJECT_ID", ""),
     )
 
 

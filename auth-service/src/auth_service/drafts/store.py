@@ -1,0 +1,40 @@
+"""Drafts as documents, a collection a person."""
+
+from datetime import datetime
+from uuid import UUID
+
+from adlib.documents import Documents
+from auth_service.drafts.model import Draft
+
+
+def _collection(user_id: UUID) -> str:
+    return f"temp_data/{user_id}/drafts"
+
+
+def put(documents: Documents, user_id: UUID, draft: Draft) -> None:
+    """Stores the draft in place of the one with its id."""
+    data = {
+        "formData": draft.data,
+        "expiresAt": draft.expires_at.isoformat(),
+        "updatedAt": draft.updated_at.isoformat(),
+    }
+    documents.put(_collection(user_id), draft.id, data, expires_at=draft.expires_at)
+
+
+def get(documents: Documents, user_id: UUID, draft_id: str) -> Draft | None:
+    """The person's draft, unless it has expired."""
+    data = documents.get(_collection(user_id), draft_id)
+    if data is None:
+        return None
+    expires_at, updated_at = (datetime.fromisoformat(data[name]) for name in ("expiresAt", "updatedAt"))
+    return Draft(draft_id, data["formData"], expires_at, updated_at)
+
+
+def count(documents: Documents, user_id: UUID, limit: int) -> int:
+    """How many drafts the person has, counted up to the limit."""
+    return documents.count(_collection(user_id), limit)
+
+
+def delete(documents: Documents, user_id: UUID, draft_id: str) -> bool:
+    """Deletes the person's draft; whether there was one."""
+    return documents.delete(_collection(user_id), draft_id)

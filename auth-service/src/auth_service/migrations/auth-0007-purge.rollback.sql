@@ -1,0 +1,3 @@
+DROP INDEX links_expired;
+DROP INDEX sessions_refreshed;
+DROP INDEX sessions_ended;

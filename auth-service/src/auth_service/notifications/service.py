@@ -1,0 +1,47 @@
+"""Notifying people, and what they were notified of."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from adlib import inbox
+from adlib.db import Database
+from adlib.documents import Documents
+from auth_service.mail.model import MailKind
+from auth_service.mail.outgoing import Outgoing
+from auth_service.notifications import store
+from auth_service.notifications.model import MAILED_ALREADY, Notification, NotificationNotFound
+from auth_service.preferences.service import PreferenceService
+
+_MAILED = "auth-service:notification-mail"
+
+
+class NotificationService:
+    """The use cases of a person's notifications."""
+
+    def __init__(self, db: Database, documents: Documents, preferences: PreferenceService, outgoing: Outgoing) -> None:
+        self._db = db
+        self._documents = documents
+        self._preferences = preferences
+        self._outgoing = outgoing
+
+    def notify(self, user_id: UUID, notification: Notification) -> None:
+        """Stores the notification and, where the person wants that, mails it; once, however often it is called."""
+        store.add(self._documents, user_id, notification)
+        if notification.kind in MAILED_ALREADY or not self._preferences.get(user_id).notifications:
+            return
+        with self._db.transaction() as tx:
+            recipient = store.email(tx, user_id)
+            if recipient and inbox.first_time(tx, _MAILED, notification.id):
+                title, body = notification.title, notification.body
+                self._outgoing.add(tx, MailKind.NOTIFICATION, recipient, title=title, body=body)
+
+    def newest(self, user_id: UUID) -> Sequence[Notification]:
+        """The person's newest notifications."""
+        return store.newest(self._documents, user_id)
+
+    def read(self, user_id: UUID, notification_id: UUID) -> Notification:
+        """Marks the notification as read; NOTIFICATION_NOT_FOUND."""
+        notification = store.mark_read(self._documents, user_id, notification_id)
+        if notification is None:
+            raise NotificationNotFound(notification_id)
+        return notification

@@ -1,0 +1,62 @@
+"""Notifications as documents, a collection a person; and where a person gets mail."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+
+from adlib.db import Query, Session
+from adlib.documents import Document, Documents
+from auth_service.notifications.model import LIFETIME, NEWEST, Notification
+from auth_service.tables import users
+
+_EMAIL = Query(select(users.c.email).where(users.c.id == bindparam("user_id")))
+
+
+def _collection(user_id: UUID) -> str:
+    return f"users/{user_id}/notifications"
+
+
+def add(documents: Documents, user_id: UUID, notification: Notification) -> None:
+    """Stores a new notification; one that is there stays as it is."""
+    data = {
+        "kind": notification.kind,
+        "title": notification.title,
+        "body": notification.body,
+        "createdAt": notification.created_at.isoformat(),
+        "organizationId": str(notification.organization_id or ""),
+        "read": notification.read,
+    }
+    version = int(notification.created_at.timestamp() * 1e6)
+    expires_at = notification.created_at + LIFETIME
+    documents.put(_collection(user_id), str(notification.id), data, version, expires_at=expires_at)
+
+
+def newest(documents: Documents, user_id: UUID) -> Sequence[Notification]:
+    """The person's newest notifications."""
+    return [_notification(id, data) for id, data in documents.list(_collection(user_id), NEWEST)]
+
+
+def mark_read(documents: Documents, user_id: UUID, notification_id: UUID) -> Notification | None:
+    """The person's notification, read now."""
+    data = documents.update(_collection(user_id), str(notification_id), {"read": True})
+    return _notification(str(notification_id), data) if data else None
+
+
+def email(db: Session, user_id: UUID) -> str | None:
+    """The person's e-mail."""
+    row = db.one(_EMAIL, user_id=user_id)
+    return row.email if row else None
+
+
+def _notification(id: str, data: Document) -> Notification:
+    return Notification(
+        id=UUID(id),
+        kind=data["kind"],
+        title=data["title"],
+        body=data["body"],
+        created_at=datetime.fromisoformat(data["createdAt"]),
+        organization_id=UUID(data["organizationId"]) if data["organizationId"] else None,
+        read=data["read"],
+    )

@@ -1,0 +1,27 @@
+"""Preferences as documents, one a person."""
+
+from uuid import UUID
+
+from adlib.documents import Documents
+from auth_service.preferences.model import Preferences
+
+_COLLECTION = "user_preferences"
+
+
+def put(documents: Documents, user_id: UUID, preferences: Preferences) -> None:
+    """Stores the preferences in place of what was there."""
+    data = {
+        "theme": preferences.theme,
+        "language": preferences.language,
+        "notifications": preferences.notifications,
+        "dashboardLayout": preferences.dashboard_layout,
+    }
+    documents.put(_COLLECTION, str(user_id), data)
+
+
+def get(documents: Documents, user_id: UUID) -> Preferences:
+    """The person's preferences; the defaults where none were stored."""
+    data = documents.get(_COLLECTION, str(user_id))
+    if data is None:
+        return Preferences()
+    return Preferences(data["theme"], data["language"], data["notifications"], data["dashboardLayout"])
