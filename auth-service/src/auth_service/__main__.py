@@ -5,8 +5,9 @@ import socket
 from dataclasses import dataclass
 
 import redis
-from adplatform.auth.v1 import audit_pb2, jobs_pb2, personal_pb2
+from adplatform.auth.v1 import api_keys_pb2, audit_pb2, jobs_pb2, organizations_pb2, personal_pb2, roles_pb2
 from adplatform.auth.v1 import auth_pb2 as pb
+from google.protobuf.descriptor import ServiceDescriptor
 
 from adlib import permissions, service
 from adlib.access import CachedAccess
@@ -32,6 +33,8 @@ from auth_service.accounts.passwords import Passwords
 from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AuthServicer
 from auth_service.accounts.sign_ups import NewAccount, SignUps
+from auth_service.api_keys.service import ApiKeyService
+from auth_service.api_keys.servicer import ApiKeyServicer
 from auth_service.audit.consumer import GROUP as AUDIT_GROUP
 from auth_service.audit.consumer import AuditHandler
 from auth_service.audit.service import AuditService
@@ -49,9 +52,14 @@ from auth_service.notifications.consumer import NotificationHandler
 from auth_service.notifications.service import NotificationService
 from auth_service.notifications.servicer import NotificationServicer
 from auth_service.organizations.invitations import InvitationService
+from auth_service.organizations.members import MemberService
+from auth_service.organizations.service import OrganizationService
+from auth_service.organizations.servicer import OrganizationServicer
 from auth_service.preferences.service import PreferenceService
 from auth_service.preferences.servicer import PreferencesServicer
 from auth_service.roles.model import ROLES
+from auth_service.roles.service import RoleService
+from auth_service.roles.servicer import RoleServicer
 from auth_service.roles.store import put as put_roles
 from auth_service.sessions.service import SessionService
 
@@ -91,6 +99,7 @@ def compose(config: Config) -> Worker:
             personal["DraftService"]: DraftServicer(DraftService(documents, clock)),
             jobs_pb2.DESCRIPTOR.services_by_name["AuthJobsService"]: AuthJobsServicer(Purge(db, documents, clock)),
             audit_pb2.DESCRIPTOR.services_by_name["AuditService"]: AuditServicer(audit),
+            **_of_organizations(people, db, outbox, clock),
         },
         verifier=verifier,
         access=CachedAccess(access, shared),
@@ -105,6 +114,21 @@ def compose(config: Config) -> Worker:
         checks=[db.check],
         closing=[db.close, shared.close],
     )
+
+
+def _of_organizations(people: "_People", db: Database, outbox: Outbox, clock: Clock) -> dict[ServiceDescriptor, object]:
+    marks, invitations = people.marks, people.invitations
+    organizations = OrganizationService(db, outbox, marks, clock, new_id)
+    members = MemberService(db, outbox, marks, invitations, clock)
+    roles = RoleService(db, marks, clock, new_id)
+    keys = ApiKeyService(db, outbox, marks, clock, new_id)
+    return {
+        organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]: OrganizationServicer(
+            organizations, members, invitations
+        ),
+        roles_pb2.DESCRIPTOR.services_by_name["RoleService"]: RoleServicer(roles),
+        api_keys_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]: ApiKeyServicer(keys),
+    }
 
 
 def _documents(config: Config, db: Database, clock: Clock) -> Documents:

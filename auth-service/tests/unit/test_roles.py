@@ -1,8 +1,25 @@
 """What roles grant."""
 
-from adplatform.options.v1.options_pb2 import Permission
+from uuid import UUID
 
-from auth_service.roles.model import OWNER_ROLE, ROLES
+import pytest
+from adplatform.options.v1.options_pb2 import Permission
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auth_service.roles.model import (
+    OWNER_ROLE,
+    RIGHTS_OF_KIND,
+    ROLES,
+    Reason,
+    RightsExceeded,
+    Role,
+    beyond,
+    held,
+    in_words,
+    require_within,
+    why,
+)
 
 GRANTS = {role.code: role.permissions for role in ROLES}
 
@@ -27,3 +44,44 @@ def test_a_member_only_looks() -> None:
 def test_every_kind_of_organization_has_a_role_for_its_owner() -> None:
     assert set(OWNER_ROLE) == {"ADVERTISER", "PUBLISHER", "PLATFORM"}
     assert set(OWNER_ROLE.values()) <= set(GRANTS)
+
+
+codes = st.frozensets(st.sampled_from(sorted(set(Permission.values()) - {0})))
+
+
+@given(codes, codes)
+def test_what_is_within_ones_rights_is_refused_to_nobody_and_what_is_beyond_to_everybody(
+    own: frozenset[int], others: frozenset[int]
+) -> None:
+    if Permission.ADMIN_FULL in own or others <= own:
+        require_within(own, others)
+        assert not beyond(own, others)
+        return
+    with pytest.raises(RightsExceeded) as refused:
+        require_within(own, frozenset(), others)
+    missing = {Permission.Value(name) for name in refused.value.metadata["missing"].split(",")}
+    assert missing == others - own
+
+
+@given(st.sampled_from(sorted(OWNER_ROLE)), codes)
+def test_nobody_holds_what_their_kind_of_organization_cannot(kind: str, granted: frozenset[int]) -> None:
+    assert held(kind, granted) <= granted & RIGHTS_OF_KIND[kind]
+    assert Permission.ADMIN_FULL not in held(kind, granted) or kind == "PLATFORM"
+
+
+@pytest.mark.parametrize(
+    ("kind", "granted", "reason"),
+    [
+        ("ADVERTISER", {Permission.CAMPAIGNS_READ}, Reason.GRANTED_BY_ROLE),
+        ("ADVERTISER", {Permission.REPORTS_READ}, Reason.NOT_IN_ROLE),
+        ("PUBLISHER", {Permission.CAMPAIGNS_READ}, Reason.NOT_IN_KIND),
+        ("PLATFORM", {Permission.ADMIN_FULL}, Reason.GRANTED_BY_ADMIN_FULL),
+        ("ADVERTISER", {Permission.ADMIN_FULL}, Reason.NOT_IN_ROLE),
+        ("ADVERTISER", None, Reason.NOT_A_MEMBER),
+    ],
+)
+def test_what_decides(kind: str, granted: set[int] | None, reason: Reason) -> None:
+    role = None if granted is None else Role("r", "R", "", frozenset(granted), frozenset({kind}), UUID(int=1))
+    assert why(kind, role, Permission.CAMPAIGNS_READ) is reason
+    assert reason.allows == (reason in {Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL})
+    assert in_words(reason, role, Permission.CAMPAIGNS_READ).endswith(".")

@@ -80,9 +80,9 @@ def prefix_of(text: str) -> str:
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """The networks that these spell, each without what follows its prefix; INVALID_FIELD."""
+    """The networks that these spell; INVALID_FIELD."""
     try:
-        return tuple(dict.fromkeys(ip_network(text, strict=False) for text in texts))
+        return tuple(dict.fromkeys(ip_network(text) for text in texts))
     except ValueError:
         raise InvalidField("allowedCidrs", "must be networks such as 192.0.2.0/24 or 2001:db8::/32") from None
 

@@ -5,10 +5,9 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-import grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import AlreadyExists, AppError, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
+from adlib.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from auth_service.accounts.model import Organization
 from auth_service.roles.model import OWNER_ROLE
 
@@ -82,14 +81,11 @@ class InvitationVoid(InvalidArgument):
         super().__init__("this invitation is good no longer; ask the organization for a new one")
 
 
-class LimitReached(AppError):
+class LimitReached(FailedPrecondition):
     """There are as many as there may be; waiting does not help, taking one away does."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    reason = ErrorReason.RATE_LIMITED
-
     def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"there can be no more than {limit} {what}", limit=limit)
+        super().__init__(f"there are {limit} {what}, and there can be no more", limit=limit)
 
 
 @dataclass(frozen=True, slots=True)

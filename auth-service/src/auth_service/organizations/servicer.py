@@ -30,7 +30,9 @@ class OrganizationServicer:
     def CreateOrganization(self, request: pb.CreateOrganizationRequest, call: Call) -> auth_pb2.Organization:
         kind = _Kind.Name(request.kind or auth_pb2.Organization.ADVERTISER)
         once = call.once(request, _organization, auth_pb2.Organization)
-        return self._organizations.create(call.caller.user_id, request.name, kind, once)
+        made = self._organizations.create(call.caller.user_id, request.name, kind, once)
+        call.acted(call.caller.user_id, UUID(made.id))
+        return made
 
     def UpdateOrganization(self, request: pb.UpdateOrganizationRequest, call: Call) -> auth_pb2.Organization:
         return _organization(self._organizations.rename(call.caller, UUID(request.organization_id), request.name))
@@ -64,7 +66,9 @@ class OrganizationServicer:
         return _member(self._invitations.resend(call.caller, UUID(request.user_id)))
 
     def AcceptInvitation(self, request: pb.AcceptInvitationRequest, call: Call) -> auth_pb2.Membership:
-        return _membership(self._invitations.join(request.token, call.caller.user_id))
+        membership = self._invitations.join(request.token, call.caller.user_id)
+        call.acted(call.caller.user_id, membership.organization.id)
+        return _membership(membership)
 
 
 def _organization(organization: Organization) -> auth_pb2.Organization:

@@ -1,0 +1,228 @@
+"""A town: people and organizations made in the database, and calls in their names to the real servicers."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1 import (
+    api_keys_pb2,
+    api_keys_pb2_grpc,
+    organizations_pb2,
+    organizations_pb2_grpc,
+    roles_pb2,
+    roles_pb2_grpc,
+)
+from adplatform.events.v1.events_pb2 import Event, UserNotified
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+from sqlalchemy import bindparam, insert, select
+
+from adlib import outbox as outboxes
+from adlib import permissions
+from adlib.audit import PostgresAuditTrail
+from adlib.clock import FixedClock
+from adlib.db import Database, Query
+from adlib.identity import ApiKey, Person
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from adlib.rpc import Caller, Worker
+from adlib.service import connect_redis
+from adlib.testing import Identities, running, stub_channel
+from auth_service.access.marks import Marks
+from auth_service.access.service import AccessService
+from auth_service.accounts import store as accounts
+from auth_service.accounts.model import Organization
+from auth_service.api_keys.service import ApiKeyService
+from auth_service.api_keys.servicer import ApiKeyServicer
+from auth_service.links.model import Purpose
+from auth_service.links.service import Links
+from auth_service.links.store import unused
+from auth_service.mail.outgoing import Outgoing
+from auth_service.organizations import store
+from auth_service.organizations.invitations import InvitationService
+from auth_service.organizations.members import MemberService
+from auth_service.organizations.service import OrganizationService
+from auth_service.organizations.servicer import OrganizationServicer
+from auth_service.roles.model import OWNER_ROLE
+from auth_service.roles.service import RoleService
+from auth_service.roles.servicer import RoleServicer
+from auth_service.sessions.keys import KeyRing
+from auth_service.tables import invitations, links, outgoing_mails, sessions, users
+
+_ADD_PERSON = Query(
+    insert(users).values(
+        id=bindparam("id"), email=bindparam("email"), name=bindparam("name"), created_at=bindparam("at"),
+        updated_at=bindparam("at"),
+    )
+)  # fmt: skip
+_ADD_SESSION = Query(
+    insert(sessions).values(id=bindparam("id"), user_id=bindparam("user_id"), created_at=bindparam("at"))
+)
+_EVENTS = Query(select(outboxes.table.c.payload).where(outboxes.table.c.topic == "auth").limit(1000))
+_LAST_LINK = Query(
+    select(links.c.id).where(links.c.purpose == Purpose.INVITATION.value, links.c.used_at.is_(None))
+    .order_by(links.c.id.desc()).limit(1)
+)  # fmt: skip
+_MAILS = Query(select(outgoing_mails).order_by(outgoing_mails.c.id).limit(1000))
+_ACCEPTED = Query(select(invitations.c.accepted_at).where(invitations.c.id == bindparam("id")))
+
+
+@dataclass(frozen=True)
+class Someone:
+    id: UUID
+    email: str
+    person: Person
+
+
+class Town:
+    """Whatever is not under test is made by SQL, so that nobody waits for a password's hash."""
+
+    def __init__(self, database_url: str, redis_url: str, folder: Path) -> None:
+        self.clock = FixedClock(datetime.now(UTC))
+        self.db = Database(database_url)
+        self.shared = connect_redis(redis_url)
+        self.identities = Identities("auth-service")
+        self.access = AccessService(self.db, self.clock)
+        outbox = Outbox("auth", self.clock)
+        marks = Marks(self.db, self.shared, new_id)
+        self.links = Links(KeyRing(folder, self.clock), self.clock, new_id)
+        self.invitations = InvitationService(
+            self.db, outbox, marks, self.links, Outgoing(self.clock, new_id), self.clock, new_id
+        )
+        self.members = MemberService(self.db, outbox, marks, self.invitations, self.clock)
+        self.organizations = OrganizationService(self.db, outbox, marks, self.clock, new_id)
+        self.roles = RoleService(self.db, marks, self.clock, new_id)
+        self.keys = ApiKeyService(self.db, outbox, marks, self.clock, new_id)
+
+    def worker(self) -> Worker:
+        return Worker(
+            servicers={
+                organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]: OrganizationServicer(
+                    self.organizations, self.members, self.invitations
+                ),
+                roles_pb2.DESCRIPTOR.services_by_name["RoleService"]: RoleServicer(self.roles),
+                api_keys_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]: ApiKeyServicer(self.keys),
+            },
+            verifier=self.identities.verifier(),
+            access=self.access,
+            audit=PostgresAuditTrail(self.db),
+        )
+
+    def close(self) -> None:
+        self.db.close()
+        self.shared.close()
+
+    def someone(self, name: str = "Ada", email: str = "") -> Someone:
+        person = Person(new_id(), new_id())
+        email = email or f"{uuid4().hex}@example.com"
+        with self.db.transaction() as tx:
+            tx.execute(_ADD_PERSON, id=person.user_id, email=email, name=name, at=self.clock.now())
+            tx.execute(_ADD_SESSION, id=person.session_id, user_id=person.user_id, at=self.clock.now())
+        return Someone(person.user_id, email, person)
+
+    def organization(self, owner: Someone, kind: str = "ADVERTISER", name: str = "Acme") -> UUID:
+        made = Organization(new_id(), name, kind)
+        with self.db.transaction() as tx:
+            accounts.add_organization(tx, made, owner.id, OWNER_ROLE[kind], self.clock.now())
+        return made.id
+
+    def joined(self, organization_id: UUID, role: str, name: str = "Bob") -> Someone:
+        someone = self.someone(name)
+        with self.db.transaction() as tx:
+            store.add_member(tx, organization_id, someone.id, role, self.clock.now())
+        return someone
+
+    def by(self, someone: Someone, organization_id: UUID | None = None, **headers: str) -> list[tuple[str, str]]:
+        """The metadata of a call by this person."""
+        return self.identities.headers(someone.person, organization_id, **headers)
+
+    def caller(self, someone: Someone, organization_id: UUID, key: ApiKey | None = None) -> Caller:
+        """What the interceptor would make of a call by this person now."""
+        standing = self.access.access(someone.person, organization_id)
+        held = permissions.limited(key.permissions, by=standing.permissions) if key else standing.permissions
+        return Caller(someone.id, someone.person.session_id, organization_id, standing.kind, held, key)
+
+    def rights(self, someone: Someone, organization_id: UUID) -> set[int]:
+        return set(permissions.codes(self.access.access(someone.person, organization_id).permissions))
+
+    def owner_of(self, organization_id: UUID) -> UUID:
+        with self.db.transaction() as tx:
+            tenant = store.lock(tx, organization_id)
+        assert tenant
+        return tenant.owner_id
+
+    def last_token(self) -> str:
+        """What the newest invitation's mail would carry."""
+        row = self.db.one(_LAST_LINK)
+        assert row
+        link = unused(self.db, row.id)
+        assert link
+        return self.links.token(link)
+
+    def mails(self) -> Sequence[object]:
+        return self.db.all(_MAILS)
+
+    def notices(self, someone: Someone) -> list[str]:
+        """The kinds of what the person was told of, and to which organization it belongs is not looked at."""
+        events = [Event.FromString(row.payload) for row in self.db.all(_EVENTS)]
+        return [
+            UserNotified.Kind.Name(event.user_notified.kind)
+            for event in events
+            if event.user_notified.user_id == str(someone.id)
+        ]
+
+    def was_accepted(self, invitation_id: str) -> bool:
+        row = self.db.one(_ACCEPTED, id=UUID(invitation_id))
+        return bool(row and row.accepted_at)
+
+
+class Stubs:
+    """The three services."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
+        self.roles = roles_pb2_grpc.RoleServiceStub(channel)
+        self.keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
+
+
+class Refusal:
+    """An expected error; its reason and metadata once the block is over."""
+
+    def __init__(self) -> None:
+        self.info = ErrorInfo()
+
+    def __enter__(self) -> "Refusal":
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
+        assert isinstance(error, grpc.RpcError), f"not refused: {error!r}"
+        for detail in rpc_status.from_call(error).details:
+            detail.Unpack(self.info)
+        self.code = error.code()
+        return True
+
+
+@pytest.fixture
+def refused() -> type[Refusal]:
+    return Refusal
+
+
+@pytest.fixture
+def town(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Town]:
+    key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "20200101T000000Z.pem").write_bytes(key)
+    made = Town(database_url, redis_url, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def stubs(town: Town) -> Iterator[Stubs]:
+    with running(town.worker()) as server, stub_channel(server) as channel:
+        yield Stubs(channel)
