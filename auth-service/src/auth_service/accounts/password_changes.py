@@ -59,8 +59,8 @@ class PasswordChanges:
             self._outgoing.add(tx, MailKind.RESET_PASSWORD, email, link)
             self._links.void(tx, nobody, Purpose.RESET_PASSWORD)
 
-    def reset(self, token: str, password: str) -> None:
-        """Sets a new password by that link; ends every session and releases the account where it was locked."""
+    def reset(self, token: str, password: str) -> UUID:
+        """Sets a new password by that link; ends every session and releases the account where it was locked; whose."""
         link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
         user = store.by_id(self._db, link.subject_id)
         if user is None:
@@ -72,6 +72,7 @@ class PasswordChanges:
             store.verify_email(tx, user.id, link.email, self._clock.now())
             self._change(tx, user, hashed)
             self._sessions.end_all(tx, user.id)
+        return user.id
 
     def change(self, user_id: UUID, session_id: UUID, current: str, new: str, address: str) -> None:
         """Sets a new password by the current one; ends the person's other sessions; CREDENTIALS_INVALID."""

@@ -45,6 +45,7 @@ class AuthServicer:
             invitation_token=request.invitation_token,
         )
         user, organization, tokens = self._sign_ups.sign_up(new, _client(call))
+        call.acted(user.id, organization.id)
         return pb.SignUpResponse(
             user=_user(user),
             organization=_organization(organization),
@@ -58,6 +59,7 @@ class AuthServicer:
             user, tokens = self._accounts.log_in_with_firebase(request.firebase_id_token, _client(call))
         else:
             user, tokens = self._accounts.log_in(request.email, request.password, _client(call))
+        call.acted(user.id)
         return pb.LogInResponse(
             user=_user(user),
             access_token=tokens.access_token,
@@ -65,8 +67,9 @@ class AuthServicer:
             expires_in=tokens.expires_in_s,
         )
 
-    def RefreshToken(self, request: pb.RefreshTokenRequest, _call: Call) -> pb.RefreshTokenResponse:
+    def RefreshToken(self, request: pb.RefreshTokenRequest, call: Call) -> pb.RefreshTokenResponse:
         tokens = self._sessions.refresh(request.refresh_token)
+        call.acted(tokens.user_id)
         return pb.RefreshTokenResponse(
             access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=tokens.expires_in_s
         )
@@ -97,15 +100,17 @@ class AuthServicer:
         self._emails.send_verification(call.caller.user_id, call.address)
         return pb.SendEmailVerificationResponse()
 
-    def VerifyEmail(self, request: pb.VerifyEmailRequest, _call: Call) -> pb.VerifyEmailResponse:
-        return pb.VerifyEmailResponse(user=_user(self._emails.verify(request.token)))
+    def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
+        user = self._emails.verify(request.token)
+        call.acted(user.id)
+        return pb.VerifyEmailResponse(user=_user(user))
 
     def ForgotPassword(self, request: pb.ForgotPasswordRequest, call: Call) -> pb.ForgotPasswordResponse:
         self._passwords.forgot(request.email, call.address)
         return pb.ForgotPasswordResponse()
 
-    def ResetPassword(self, request: pb.ResetPasswordRequest, _call: Call) -> pb.ResetPasswordResponse:
-        self._passwords.reset(request.token, request.password)
+    def ResetPassword(self, request: pb.ResetPasswordRequest, call: Call) -> pb.ResetPasswordResponse:
+        call.acted(self._passwords.reset(request.token, request.password))
         return pb.ResetPasswordResponse()
 
     def ChangePassword(self, request: pb.ChangePasswordRequest, call: Call) -> pb.ChangePasswordResponse:
@@ -119,8 +124,10 @@ class AuthServicer:
         self._emails.ask_change(call.caller.user_id, request.new_email, request.password, call.address)
         return pb.ChangeEmailResponse()
 
-    def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, _call: Call) -> pb.ConfirmEmailChangeResponse:
-        return pb.ConfirmEmailChangeResponse(user=_user(self._emails.confirm_change(request.token)))
+    def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, call: Call) -> pb.ConfirmEmailChangeResponse:
+        user = self._emails.confirm_change(request.token)
+        call.acted(user.id)
+        return pb.ConfirmEmailChangeResponse(user=_user(user))
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:
         return HttpBody(content_type="application/json", data=self._sessions.jwks().encode())

@@ -37,6 +37,7 @@ class Tokens:
     access_token: str
     refresh_token: str
     expires_in_s: int
+    user_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,8 @@ class SessionService:
         now = self._clock.now()
         refresh_token = new_refresh_token()
         store.add_token(tx, hashed(refresh_token), session.id, now)
-        return Tokens(access_token(self._keys, session.user_id, session.id, now), refresh_token, ACCESS_TOKEN_S)
+        signed = access_token(self._keys, session.user_id, session.id, now)
+        return Tokens(signed, refresh_token, ACCESS_TOKEN_S, session.user_id)
 
     def _end_stolen(self, tx: Transaction, session: Session) -> None:
         store.end(tx, session.id, self._clock.now())
