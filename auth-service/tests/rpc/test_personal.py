@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc, personal_pb2_grpc
 from adplatform.auth.v1 import personal_pb2 as pb
-from adplatform.auth.v1 import personal_pb2_grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.events.v1.events_pb2 import Event, UserNotified
 from google.protobuf import json_format
@@ -26,9 +26,10 @@ from adlib.ids import new_id
 from adlib.rpc import Worker
 from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adlib.testing import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
 from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
+from auth_service.mail.mailer import FakeMailer
 from auth_service.mail.outgoing import Outgoing
 from auth_service.notifications.consumer import GROUP, TOPIC, NotificationHandler
 from auth_service.notifications.service import NotificationService
@@ -327,3 +328,21 @@ def test_who_wants_no_mail_gets_none(
     tell([told(ada, clock.at)])
     assert len(inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications) == 1
     assert not db.all(MAILS)
+
+
+def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
+    channel: grpc.Channel, mailer: FakeMailer, redis_url: str
+) -> None:
+    request = auth_pb2.SignUpRequest(
+        email="ada@example.com", password="correct horse battery", name="Ada", organization_name="Acme"
+    )
+    signed = auth_pb2_grpc.AuthServiceStub(channel).SignUp(request)
+    who = [("authorization", f"Bearer {signed.access_token}")]
+    stub = personal_pb2_grpc.NotificationServiceStub(channel)
+    event = told(Person(UUID(signed.user.id), uuid4()), SystemClock().now())
+    shared = connect_redis(redis_url)
+    RedisBus(shared).publish(TOPIC, [event.SerializeToString()] * 2)
+    eventually(lambda: stub.ListNotifications(pb.ListNotificationsRequest(), metadata=who).notifications)
+    mailed = eventually(lambda: [mail for mail in mailer.sent if mail.subject == event.user_notified.title])
+    assert [(mail.recipient, mail.text.strip()) for mail in mailed] == [("ada@example.com", event.user_notified.body)]
+    shared.close()
