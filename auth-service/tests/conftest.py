@@ -31,6 +31,12 @@ def database_url(fresh_database: FreshDatabase) -> str:
     return fresh_database("auth", _prepare)
 
 
+@pytest.fixture(scope="session")
+def shared_database_url(fresh_session_database: FreshDatabase) -> str:
+    """One for all tests that make people and organizations of their own and look at no others."""
+    return fresh_session_database("auth_shared", _prepare)
+
+
 @pytest.fixture
 def identities() -> Identities:
     made = Identities("auth-service")

@@ -1,6 +1,7 @@
 """A town: people and organizations made in the database, and calls in their names to the real servicers."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ from auth_service.roles.model import OWNER_ROLE
 from auth_service.roles.service import RoleService
 from auth_service.roles.servicer import RoleServicer
 from auth_service.sessions.keys import KeyRing
-from auth_service.tables import invitations, links, outgoing_mails, sessions, users
+from auth_service.tables import invitations, links, organizations, outgoing_mails, sessions, users
 
 _ADD_PERSON = Query(
     insert(users).values(
@@ -64,12 +65,18 @@ _ADD_PERSON = Query(
 _ADD_SESSION = Query(
     insert(sessions).values(id=bindparam("id"), user_id=bindparam("user_id"), created_at=bindparam("at"))
 )
-_EVENTS = Query(select(outboxes.table.c.payload).where(outboxes.table.c.topic == "auth").limit(1000))
+_EVENTS = Query(
+    select(outboxes.table.c.payload)
+    .where(outboxes.table.c.topic == "auth")
+    .order_by(outboxes.table.c.position.desc())
+    .limit(1000)
+)
 _LAST_LINK = Query(
     select(links.c.id).where(links.c.purpose == Purpose.INVITATION.value, links.c.used_at.is_(None))
     .order_by(links.c.id.desc()).limit(1)
 )  # fmt: skip
-_MAILS = Query(select(outgoing_mails).order_by(outgoing_mails.c.id).limit(1000))
+_MAILS = Query(select(outgoing_mails).where(outgoing_mails.c.recipient == bindparam("email")).limit(100))
+_PLATFORM = Query(select(organizations.c.id).where(organizations.c.kind == "PLATFORM"))
 _ACCEPTED = Query(select(invitations.c.accepted_at).where(invitations.c.id == bindparam("id")))
 
 
@@ -85,6 +92,8 @@ class Town:
 
     def __init__(self, database_url: str, redis_url: str, folder: Path) -> None:
         self.clock = FixedClock(datetime.now(UTC))
+        # Of somebody who has not signed up yet; another one in every test.
+        self.new_email = ""
         self.db = Database(database_url)
         self.shared = connect_redis(redis_url)
         self.identities = Identities("auth-service")
@@ -127,6 +136,11 @@ class Town:
         return Someone(person.user_id, email, person)
 
     def organization(self, owner: Someone, kind: str = "ADVERTISER", name: str = "Acme") -> UUID:
+        """An organization of this person's; there is one platform, which they join where it is there already."""
+        row = self.db.one(_PLATFORM) if kind == "PLATFORM" else None
+        if row:
+            self._join(owner, row.id, "admin")
+            return row.id
         made = Organization(new_id(), name, kind)
         with self.db.transaction() as tx:
             accounts.add_organization(tx, made, owner.id, OWNER_ROLE[kind], self.clock.now())
@@ -134,9 +148,12 @@ class Town:
 
     def joined(self, organization_id: UUID, role: str, name: str = "Bob") -> Someone:
         someone = self.someone(name)
+        self._join(someone, organization_id, role)
+        return someone
+
+    def _join(self, someone: Someone, organization_id: UUID, role: str) -> None:
         with self.db.transaction() as tx:
             store.add_member(tx, organization_id, someone.id, role, self.clock.now())
-        return someone
 
     def by(self, someone: Someone, organization_id: UUID | None = None, **headers: str) -> list[tuple[str, str]]:
         """The metadata of a call by this person."""
@@ -165,15 +182,15 @@ class Town:
         assert link
         return self.links.token(link)
 
-    def mails(self) -> Sequence[object]:
-        return self.db.all(_MAILS)
+    def mails(self, email: str) -> Sequence[object]:
+        return self.db.all(_MAILS, email=email)
 
     def notices(self, someone: Someone) -> list[str]:
-        """The kinds of what the person was told of, and to which organization it belongs is not looked at."""
+        """The kinds of what the person was told of, in order."""
         events = [Event.FromString(row.payload) for row in self.db.all(_EVENTS)]
         return [
             UserNotified.Kind.Name(event.user_notified.kind)
-            for event in events
+            for event in reversed(events)
             if event.user_notified.user_id == str(someone.id)
         ]
 
@@ -213,16 +230,41 @@ def refused() -> type[Refusal]:
     return Refusal
 
 
-@pytest.fixture
-def town(database_url: str, redis_url: str, tmp_path: Path) -> Iterator[Town]:
+@pytest.fixture(scope="session")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Towns"]:
+    """The town is built by the first test that comes, and stays."""
+    folder = tmp_path_factory.mktemp("token-keys")
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (tmp_path / "20200101T000000Z.pem").write_bytes(key)
-    made = Town(database_url, redis_url, tmp_path)
+    (folder / "20200101T000000Z.pem").write_bytes(key)
+    made = Towns(folder)
     yield made
-    made.close()
+    made.stack.close()
+
+
+class Towns:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.stack = ExitStack()
+        self.built: tuple[Town, Stubs] | None = None
+
+    def build(self, database_url: str, redis_url: str) -> tuple[Town, Stubs]:
+        if self.built is None:
+            town = Town(database_url, redis_url, self._folder)
+            self.stack.callback(town.close)
+            server = self.stack.enter_context(running(town.worker()))
+            self.built = town, Stubs(self.stack.enter_context(stub_channel(server)))
+        return self.built
 
 
 @pytest.fixture
-def stubs(town: Town) -> Iterator[Stubs]:
-    with running(town.worker()) as server, stub_channel(server) as channel:
-        yield Stubs(channel)
+def town(towns: Towns, shared_database_url: str, redis_url: str) -> Town:
+    town, _ = towns.build(shared_database_url, redis_url)
+    town.clock.at = datetime.now(UTC)
+    town.new_email = f"{uuid4().hex}@example.com"
+    return town
+
+
+@pytest.fixture
+def stubs(towns: Towns, town: Town) -> Stubs:
+    assert towns.built
+    return towns.built[1]

@@ -10,7 +10,7 @@ from adplatform.auth.v1 import api_keys_pb2 as pb
 from adplatform.auth.v1 import organizations_pb2, roles_pb2
 from adplatform.options.v1.options_pb2 import Permission
 from google.protobuf.timestamp_pb2 import Timestamp
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 
 from adlib import permissions
 from adlib.access import api_key_revoked
@@ -50,7 +50,7 @@ def test_a_key_is_made_used_and_revoked_and_its_text_is_nowhere(town, stubs, ref
     assert made.secret.startswith(made.api_key.prefix)
     assert list(made.api_key.allowed_cidrs) == ["10.0.0.0/8", "2001:db8::/32"]
     assert town.notices(owner) == ["API_KEY_CREATED"]
-    row = town.db.one(Query(select(api_keys)))
+    row = town.db.one(Query(select(api_keys).where(api_keys.c.id == bindparam("id"))), id=made.api_key.id)
     assert bytes(row.hash) == hashlib.sha256(made.secret.encode()).digest()
     assert made.secret not in repr(row)
     from_inside = by_key(made.secret, x_forwarded_for="10.9.9.9")

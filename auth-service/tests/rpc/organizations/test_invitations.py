@@ -12,8 +12,9 @@ from adplatform.options.v1.options_pb2 import Permission
 from adlib.errors import AppError
 
 
-def invite(stubs, metadata, email="new@example.com", role="member"):
-    return stubs.organizations.InviteUser(pb.InviteUserRequest(email=email, role=role), metadata=metadata)
+def invite(town, stubs, metadata, email="", role="member"):
+    request = pb.InviteUserRequest(email=email or town.new_email, role=role)
+    return stubs.organizations.InviteUser(request, metadata=metadata)
 
 
 def accept(town, stubs, someone, token):
@@ -23,13 +24,13 @@ def accept(town, stubs, someone, token):
 def test_whoever_is_invited_joins_with_the_role_and_the_inviter_is_told(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
-    invited = invite(stubs, town.by(owner, acme), " New@Example.com".strip())
-    assert (invited.email, invited.name, invited.state) == ("new@example.com", "", pb.Member.INVITED)
-    (mail,) = town.mails()
-    assert mail.recipient == "new@example.com"
+    invited = invite(town, stubs, town.by(owner, acme), town.new_email.upper())
+    assert (invited.email, invited.name, invited.state) == (town.new_email, "", pb.Member.INVITED)
+    (mail,) = town.mails(town.new_email)
+    assert mail.recipient == town.new_email
     assert mail.parameters["organization_name"] == "Acme"
     assert mail.parameters["invited_by"] == "Ada"
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     membership = accept(town, stubs, new, town.last_token())
     assert (membership.organization_id, membership.role) == (str(acme), "member")
     assert set(membership.permissions) == town.rights(new, acme)
@@ -41,7 +42,7 @@ def test_the_answer_does_not_say_whether_somebody_has_signed_up(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
     known = town.someone("Known")
-    answers = [invite(stubs, town.by(owner, acme), email) for email in (known.email, "unknown@example.com")]
+    answers = [invite(town, stubs, town.by(owner, acme), email) for email in (known.email, town.new_email)]
     for answer in answers:
         answer.ClearField("id")
         answer.ClearField("email")
@@ -52,15 +53,15 @@ def test_nobody_is_invited_twice_until_the_invitation_has_expired(town, stubs, r
     owner = town.someone()
     acme = town.organization(owner)
     bob = town.joined(acme, "member")
-    first = invite(stubs, town.by(owner, acme))
-    for email in ("NEW@example.com", bob.email):
+    first = invite(town, stubs, town.by(owner, acme))
+    for email in (town.new_email.upper(), bob.email):
         with refused() as refusal:
-            invite(stubs, town.by(owner, acme), email)
+            invite(town, stubs, town.by(owner, acme), email)
         assert (refusal.info.reason, refusal.code) == ("MEMBER_EXISTS", grpc.StatusCode.ALREADY_EXISTS)
     town.clock.at += timedelta(days=8)
     town.invitations.resend(town.caller(owner, acme), UUID(first.id))
     town.clock.at += timedelta(days=8)
-    second = invite(stubs, town.by(owner, acme))
+    second = invite(town, stubs, town.by(owner, acme))
     assert second.id != first.id
     listed = stubs.organizations.ListUsers(pb.ListUsersRequest(), metadata=town.by(owner, acme)).users
     assert [one.id for one in listed if one.state == pb.Member.INVITED] == [second.id]
@@ -70,15 +71,15 @@ def test_a_repeated_request_invites_once(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
     by_owner = town.by(owner, acme, idempotency_key="again")
-    assert invite(stubs, by_owner) == invite(stubs, by_owner)
-    assert len(town.mails()) == 1
+    assert invite(town, stubs, by_owner) == invite(town, stubs, by_owner)
+    assert len(town.mails(town.new_email)) == 1
 
 
 def test_a_link_works_once_for_the_invited_alone_and_dies_when_it_is_sent_again(town, stubs, refused):
     owner = town.someone()
     acme = town.organization(owner)
-    new, eve = town.someone("New", "new@example.com"), town.someone("Eve")
-    invited = invite(stubs, town.by(owner, acme))
+    new, eve = town.someone("New", town.new_email), town.someone("Eve")
+    invited = invite(town, stubs, town.by(owner, acme))
     old = town.last_token()
     again = stubs.organizations.ResendInvitation(
         pb.ResendInvitationRequest(user_id=invited.id), metadata=town.by(owner, acme)
@@ -103,8 +104,8 @@ def test_a_link_works_once_for_the_invited_alone_and_dies_when_it_is_sent_again(
 def test_a_link_expires(town, stubs, refused):
     owner = town.someone()
     acme = town.organization(owner)
-    invite(stubs, town.by(owner, acme))
-    new = town.someone("New", "new@example.com")
+    invite(town, stubs, town.by(owner, acme))
+    new = town.someone("New", town.new_email)
     token = town.last_token()
     town.clock.at += timedelta(days=7, seconds=1)
     with refused() as refusal:
@@ -115,10 +116,10 @@ def test_a_link_expires(town, stubs, refused):
 def test_a_withdrawn_invitation_is_good_no_longer(town, stubs, refused):
     owner = town.someone()
     acme = town.organization(owner)
-    invited = invite(stubs, town.by(owner, acme))
+    invited = invite(town, stubs, town.by(owner, acme))
     token = town.last_token()
     stubs.organizations.RemoveUser(pb.RemoveUserRequest(user_id=invited.id), metadata=town.by(owner, acme))
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     with refused() as refusal:
         accept(town, stubs, new, token)
     assert refusal.info.reason == "LINK_USED"
@@ -130,13 +131,13 @@ def test_whoever_has_lost_the_right_leaves_no_door_open(town, stubs, refused, fa
     owner = town.someone()
     acme = town.organization(owner)
     former = town.joined(acme, "owner")
-    invited = invite(stubs, town.by(former, acme), role="owner")
+    invited = invite(town, stubs, town.by(former, acme), role="owner")
     token = town.last_token()
     if fall == "removed":
         town.members.remove(town.caller(owner, acme), former.id)
     else:
         town.members.change_role(town.caller(owner, acme), former.id, "manager")
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     with refused() as refusal:
         accept(town, stubs, new, token)
     assert refusal.info.reason == "LINK_INVALID"
@@ -156,7 +157,7 @@ def test_an_invitations_role_is_changed_by_who_could_give_both(town, stubs, refu
         metadata=town.by(owner, acme),
     )
     eve = town.joined(acme, role.code, "Eve")
-    invited = invite(stubs, town.by(owner, acme), role="manager")
+    invited = invite(town, stubs, town.by(owner, acme), role="manager")
     for call, request in (
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=invited.id, role=role.code)),
         (stubs.organizations.RemoveUser, pb.RemoveUserRequest(user_id=invited.id)),
@@ -169,16 +170,16 @@ def test_an_invitations_role_is_changed_by_who_could_give_both(town, stubs, refu
         pb.UpdateUserRequest(user_id=invited.id, role=role.code), metadata=town.by(owner, acme)
     )
     assert (changed.role, changed.state) == (role.code, pb.Member.INVITED)
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     assert accept(town, stubs, new, town.last_token()).role == role.code
 
 
 def test_a_member_does_not_join_again(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
-    invite(stubs, town.by(owner, acme))
+    invite(town, stubs, town.by(owner, acme))
     token = town.last_token()
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     with pytest.raises(AppError, match="member") as refusal, town.db.transaction() as tx:
         town.invitations.accept(tx, token, owner.id, new.email)
     assert type(refusal.value).__name__ == "MemberExists"
@@ -187,9 +188,9 @@ def test_a_member_does_not_join_again(town, stubs):
 def test_signing_up_can_join_in_its_own_transaction(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
-    invite(stubs, town.by(owner, acme))
+    invite(town, stubs, town.by(owner, acme))
     token = town.last_token()
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     with town.db.transaction() as tx:
-        membership = town.invitations.accept(tx, token, new.id, "New@example.com")
+        membership = town.invitations.accept(tx, token, new.id, town.new_email.upper())
     assert membership.organization.id == acme

@@ -55,12 +55,12 @@ def test_an_open_invitation_keeps_its_role_and_an_accepted_one_does_not(town, st
     acme = town.organization(owner)
     by_owner = town.by(owner, acme)
     role = create(stubs, by_owner)
-    invite = organizations_pb2.InviteUserRequest(email="new@example.com", role=role.code)
+    invite = organizations_pb2.InviteUserRequest(email=town.new_email, role=role.code)
     stubs.organizations.InviteUser(invite, metadata=by_owner)
     with refused() as refusal:
         stubs.roles.DeleteRole(pb.DeleteRoleRequest(code=role.code), metadata=by_owner)
     assert refusal.info.reason == "ROLE_IN_USE"
-    new = town.someone("New", "new@example.com")
+    new = town.someone("New", town.new_email)
     town.invitations.join(town.last_token(), new.id)
     town.members.change_role(town.caller(owner, acme), new.id, "member")
     stubs.roles.DeleteRole(pb.DeleteRoleRequest(code=role.code), metadata=by_owner)
