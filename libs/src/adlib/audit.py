@@ -165,6 +165,7 @@ class PostgresEntry:
         """
         try:
             query = _ANSWERED if self._is_kept else _UNCHANGED
+            # Outside of any transaction, so asked again where a connection died; neither statement minds.
             self._db.one(query, event_id=UUID(event.id), payload=event.SerializeToString())
         except Exception:  # noqa: BLE001 - the call has its answer already, and must not fail for its record
             (_left if self._is_kept else _lost).inc()
