@@ -5,14 +5,12 @@ from importlib.resources import files
 from uuid import uuid4
 
 import pytest
-from adplatform.options.v1.options_pb2 import Permission
 from yoyo import get_backend, read_migrations
 
 from adlib import permissions
 from adlib.db import Database, UniqueViolated, migrate
 from adlib.ids import new_id
 from auth_service.__main__ import MIGRATIONS, seed_roles
-from auth_service.access import store as access
 from auth_service.accounts import store
 from auth_service.accounts.model import EmailTaken, Organization, User
 from auth_service.roles.model import ROLES
@@ -55,19 +53,23 @@ def test_there_is_one_platform(db: Database) -> None:
         add(db, kind="PLATFORM", role="admin")
 
 
-def test_standing_is_the_roles_and_ends_with_the_session(db: Database) -> None:
-    user, organization, session = add(db)
-    standing = access.standing(db, user.id, session.id, organization.id)
-    assert standing is not None
-    assert permissions.satisfies(standing.permissions, required_all=permissions.mask([Permission.CAMPAIGNS_START]))
-    elsewhere = access.standing(db, user.id, session.id, uuid4())
-    assert elsewhere is not None
-    assert not elsewhere.member
-    assert access.standing(db, uuid4(), session.id, organization.id) is None
+def test_an_ended_session_is_live_no_longer_and_ends_once(db: Database) -> None:
+    _, _, session = add(db)
+    assert sessions.live(db, session.id) == session
     with db.transaction() as tx:
-        sessions.end(tx, session.id, NOW)
-    assert access.standing(db, user.id, session.id, organization.id) is None
+        assert sessions.end(tx, session.id, NOW)
+        assert not sessions.end(tx, session.id, NOW)
     assert sessions.live(db, session.id) is None
+
+
+def test_a_hash_is_not_renewed_over_a_password_that_was_changed_meanwhile(db: Database) -> None:
+    user, _, _ = add(db)
+    with db.transaction() as tx:
+        store.set_password(tx, user.id, "changed", NOW)
+        store.rehash(tx, user.id, "hash", "renewed", NOW)
+        assert store.by_email(tx, user.email) == (user, "changed")
+        store.rehash(tx, user.id, "changed", "renewed", NOW)
+        assert store.by_email(tx, user.email) == (user, "renewed")
 
 
 def test_roles_can_be_put_again(db: Database) -> None:

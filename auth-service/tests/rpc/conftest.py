@@ -1,0 +1,109 @@
+"""People who sign up, in and out through the stub, and read their mail."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from uuid import uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.auth.v1 import auth_pb2_grpc
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+from adlib.testing import eventually
+from auth_service.mail.mailer import FakeMailer
+
+Metadata = Sequence[tuple[str, str]]
+PASSWORD = "correct horse battery"
+
+
+class Refusal:
+    """What a client sees of an error."""
+
+    def __init__(self) -> None:
+        self.code = grpc.StatusCode.OK
+        self.message = ""
+        self.reason = ""
+        self.violations: dict[str, str] = {}
+        self.wait_s = 0.0
+
+    def fill(self, error: grpc.RpcError) -> None:
+        self.code, self.message = error.code(), error.details()
+        info, bad, retry = ErrorInfo(), BadRequest(), RetryInfo()
+        for detail in rpc_status.from_call(error).details:
+            if detail.Unpack(info):
+                self.reason = info.reason
+            elif detail.Unpack(bad):
+                self.violations = {one.field: one.description for one in bad.field_violations}
+            elif detail.Unpack(retry):
+                self.wait_s = retry.retry_delay.ToTimedelta().total_seconds()
+
+
+class People:
+    """Calls in people's names."""
+
+    def __init__(self, auth: auth_pb2_grpc.AuthServiceStub, mailer: FakeMailer) -> None:
+        self.auth = auth
+        self._mailer = mailer
+
+    def sign_up(self, email: str = "", **changes: object) -> pb.SignUpResponse:
+        fields: dict[str, object] = {"email": email or f"{uuid4().hex}@example.com", "password": PASSWORD}
+        if "firebase_id_token" in changes:
+            fields = {}
+        if "invitation_token" not in changes:
+            fields["organization_name"] = "Acme"
+        return self.auth.SignUp(pb.SignUpRequest(**{"name": "Ada", **fields, **changes}))
+
+    def log_in(self, email: str, password: str = PASSWORD, *, address: str = "") -> pb.LogInResponse:
+        metadata = [("x-forwarded-for", address)] if address else []
+        return self.auth.LogIn(pb.LogInRequest(email=email, password=password), metadata=metadata)
+
+    def bearer(self, access_token: str, **more: str) -> Metadata:
+        return [("authorization", f"Bearer {access_token}"), *((name.replace("_", "-"), more[name]) for name in more)]
+
+    def profile(self, access_token: str) -> pb.Profile:
+        return self.auth.GetProfile(pb.GetProfileRequest(), metadata=self.bearer(access_token))
+
+    def is_out(self, access_token: str) -> bool:
+        try:
+            self.profile(access_token)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+        return False
+
+    def subjects(self, email: str) -> list[str]:
+        return [mail.subject for mail in self._mailer.sent if mail.recipient == email]
+
+    def token(self, email: str, page: str) -> str:
+        """The token in the newest mail to this e-mail with a link to this page; takes the mail away."""
+
+        def found() -> str:
+            for mail in reversed(self._mailer.sent):
+                link = re.search(rf"https://app\.example\.com/{page}\?token=(\S+)", mail.text)
+                if mail.recipient == email and link:
+                    self._mailer.sent.remove(mail)
+                    return link[1]
+            return ""
+
+        return eventually(found)
+
+
+@contextmanager
+def _refused() -> Iterator[Refusal]:
+    refusal = Refusal()
+    with pytest.raises(grpc.RpcError) as raised:
+        yield refusal
+    refusal.fill(raised.value)
+
+
+@pytest.fixture
+def refused() -> Callable[[], "contextmanager[Refusal]"]:
+    """`with refused() as refusal:` holds that the call in it fails; afterwards `refusal` says how."""
+    return _refused
+
+
+@pytest.fixture
+def people(channel: grpc.Channel, mailer: FakeMailer) -> People:
+    return People(auth_pb2_grpc.AuthServiceStub(channel), mailer)

@@ -1,0 +1,112 @@
+"""Verifying and changing an e-mail."""
+
+from typing import Any
+
+import grpc
+import pytest
+from adplatform.auth.v1 import auth_pb2 as pb
+
+from adlib.testing import eventually
+
+
+def change(people: Any, access_token: str, new: str, password: str = "correct horse battery") -> None:
+    request = pb.ChangeEmailRequest(new_email=new, password=password)
+    people.auth.ChangeEmail(request, metadata=people.bearer(access_token))
+
+
+def test_the_link_that_is_sent_at_sign_up_verifies_the_email_once(people: Any, refused: Any) -> None:
+    signed = people.sign_up("  Ada@Example.com".strip())
+    assert (signed.user.email, signed.user.email_verified) == ("ada@example.com", False)
+    token = people.token("ada@example.com", "verify-email")
+    assert people.auth.VerifyEmail(pb.VerifyEmailRequest(token=token)).user.email_verified
+    assert people.profile(signed.access_token).user.email_verified
+    with refused() as refusal:
+        people.auth.VerifyEmail(pb.VerifyEmailRequest(token=token))
+    assert refusal.reason == "LINK_USED"
+    people.auth.SendEmailVerification(pb.SendEmailVerificationRequest(), metadata=people.bearer(signed.access_token))
+
+
+def test_a_newer_link_replaces_the_older_one_and_mail_cannot_be_flooded(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    older = people.token("ada@example.com", "verify-email")
+    metadata = people.bearer(signed.access_token)
+    people.auth.SendEmailVerification(pb.SendEmailVerificationRequest(), metadata=metadata)
+    newer = people.token("ada@example.com", "verify-email")
+    with refused() as refusal:
+        people.auth.VerifyEmail(pb.VerifyEmailRequest(token=older))
+    assert refusal.reason == "LINK_USED"
+    for _ in range(4):
+        people.auth.SendEmailVerification(pb.SendEmailVerificationRequest(), metadata=metadata)
+    with refused() as refusal:
+        people.auth.SendEmailVerification(pb.SendEmailVerificationRequest(), metadata=metadata)
+    assert refusal.reason == "TOO_MANY_ATTEMPTS"
+    assert newer != older
+
+
+@pytest.mark.parametrize("token", ["nonsense", "a.b.c", "eyJhbGciOiJub25lIn0.e30."])
+@pytest.mark.parametrize("method", ["VerifyEmail", "ConfirmEmailChange"])
+def test_a_made_up_link_is_refused(people: Any, refused: Any, method: str, token: str) -> None:
+    with refused() as refusal:
+        getattr(people.auth, method)(getattr(pb, f"{method}Request")(token=token))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "LINK_INVALID")
+
+
+def test_a_link_is_good_for_nothing_else_and_neither_is_an_access_token(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    link = people.token("ada@example.com", "verify-email")
+    for token in (link, signed.access_token):
+        with refused() as refusal:
+            people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password="staple of nine violets"))
+        assert refusal.reason == "LINK_INVALID"
+    assert people.is_out(link)
+
+
+def test_an_email_changes_once_the_link_sent_there_is_used_and_the_old_one_is_told(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    with refused() as refusal:
+        change(people, signed.access_token, "lovelace@example.com", "wrong horse")
+    assert refusal.reason == "CREDENTIALS_INVALID"
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    reset = people.token("ada@example.com", "reset-password")
+    change(people, signed.access_token, "Lovelace@Example.com")
+    token = people.token("lovelace@example.com", "confirm-email")
+    assert people.profile(signed.access_token).user.email == "ada@example.com"
+    user = people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token)).user
+    assert (user.email, user.email_verified) == ("lovelace@example.com", True)
+    assert people.log_in("lovelace@example.com").user.id == signed.user.id
+    notes = {"Your e-mail is about to be changed", "Your e-mail was changed"}
+    assert eventually(lambda: notes <= set(people.subjects("ada@example.com")))
+    # Whoever reads the old e-mail gets no further.
+    with refused() as refusal:
+        people.auth.ResetPassword(pb.ResetPasswordRequest(token=reset, password="staple of nine violets"))
+    assert refusal.reason == "LINK_USED"
+
+
+def test_that_an_email_is_taken_is_said_only_to_who_reads_it(people: Any, refused: Any) -> None:
+    people.sign_up("grace@example.com")
+    signed = people.sign_up("ada@example.com")
+    change(people, signed.access_token, "grace@example.com")
+    token = people.token("grace@example.com", "confirm-email")
+    for _ in range(2):
+        with refused() as refusal:
+            people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token))
+        assert refusal.reason == "EMAIL_TAKEN"
+
+
+def test_a_new_password_undoes_a_change_of_email_that_was_asked_for(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    change(people, signed.access_token, "eve@example.com")
+    token = people.token("eve@example.com", "confirm-email")
+    request = pb.ChangePasswordRequest(current_password="correct horse battery", new_password="staple of nine violets")
+    people.auth.ChangePassword(request, metadata=people.bearer(signed.access_token))
+    with refused() as refusal:
+        people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token))
+    assert refusal.reason == "LINK_USED"
+
+
+def test_a_name_is_changed(people: Any) -> None:
+    signed = people.sign_up()
+    request = pb.UpdateProfileRequest(name="Augusta")
+    profile = people.auth.UpdateProfile(request, metadata=people.bearer(signed.access_token))
+    assert (profile.user.name, len(profile.memberships)) == ("Augusta", 1)
+    assert people.profile(signed.access_token).user.name == "Augusta"

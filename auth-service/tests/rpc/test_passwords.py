@@ -1,0 +1,115 @@
+"""Weak, forgotten, guessed and changed passwords."""
+
+import statistics
+import time
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1 import auth_pb2 as pb
+
+from adlib.testing import eventually
+
+ANOTHER = "staple of nine violets"
+
+
+@pytest.mark.parametrize("password", ["password1", "ada@example.com", "Zanzibar Trading", "aaaaaaaaaaaa"])
+def test_a_weak_password_is_refused_with_advice(people: Any, refused: Any, password: str) -> None:
+    with refused() as refusal:
+        people.sign_up("ada@example.com", password=password, organization_name="Zanzibar Trading")
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PASSWORD_WEAK")
+    assert refusal.violations["password"]
+
+
+@pytest.mark.parametrize("email", ["nonsense", "a@", "@b.example", "a b@c.example", "x" * 250 + "@c.example"])
+def test_a_malformed_email_is_refused(people: Any, refused: Any, email: str) -> None:
+    with refused() as refusal:
+        people.sign_up(email)
+    assert (refusal.reason, list(refusal.violations)) == ("INVALID_FIELD", ["email"])
+
+
+def test_guessing_is_slowed_down_and_a_reset_releases_the_account(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    for _ in range(10):
+        with refused() as refusal:
+            people.log_in("ada@example.com", "wrong horse")
+        assert refusal.reason == "CREDENTIALS_INVALID"
+    for password in ("wrong horse", "correct horse battery"):
+        with refused() as refusal:
+            people.log_in("Ada@Example.com", password)
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_ATTEMPTS")
+        assert 0 < refusal.wait_s <= 1
+    with refused() as refusal:
+        people.auth.ChangePassword(
+            pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER),
+            metadata=people.bearer(signed.access_token),
+        )
+    assert refusal.reason == "TOO_MANY_ATTEMPTS"
+
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    token = people.token("ada@example.com", "reset-password")
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=ANOTHER))
+    assert people.log_in("ada@example.com", ANOTHER).user.email_verified
+    assert eventually(lambda: people.is_out(signed.access_token), within_s=1.0)
+
+
+def test_nobody_learns_who_has_signed_up_by_forgetting_a_password(people: Any, refused: Any) -> None:
+    people.sign_up("ada@example.com")
+    for email in ("ada@example.com", "nobody@example.com"):
+        for _ in range(5):
+            assert people.auth.ForgotPassword(pb.ForgotPasswordRequest(email=email)) == pb.ForgotPasswordResponse()
+        with refused() as refusal:
+            people.auth.ForgotPassword(pb.ForgotPasswordRequest(email=email))
+        assert refusal.reason == "TOO_MANY_ATTEMPTS"
+    assert people.token("ada@example.com", "reset-password")
+    assert people.subjects("nobody@example.com") == []
+
+
+def test_a_reset_link_works_once_and_sets_no_weak_password(people: Any, refused: Any) -> None:
+    people.sign_up("ada@example.com")
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    token = people.token("ada@example.com", "reset-password")
+    with refused() as refusal:
+        people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password="password1"))
+    assert (refusal.reason, list(refusal.violations)) == ("PASSWORD_WEAK", ["password"])
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=ANOTHER))
+    with refused() as refusal:
+        people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=ANOTHER))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "LINK_USED")
+    with refused() as refusal:
+        people.log_in("ada@example.com")
+    assert refusal.reason == "CREDENTIALS_INVALID"
+
+
+def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any, refused: Any) -> None:
+    other = people.sign_up("ada@example.com")
+    this = people.log_in("ada@example.com")
+    request = pb.ChangePasswordRequest(current_password="wrong horse", new_password=ANOTHER)
+    with refused() as refusal:
+        people.auth.ChangePassword(request, metadata=people.bearer(this.access_token))
+    assert refusal.reason == "CREDENTIALS_INVALID"
+    request.current_password, request.new_password = "correct horse battery", "adaadaada"
+    with refused() as refusal:
+        people.auth.ChangePassword(request, metadata=people.bearer(this.access_token))
+    assert (refusal.reason, list(refusal.violations)) == ("PASSWORD_WEAK", ["newPassword"])
+    request.new_password = ANOTHER
+    people.auth.ChangePassword(request, metadata=people.bearer(this.access_token))
+    assert eventually(lambda: people.is_out(other.access_token), within_s=1.0)
+    assert not people.is_out(this.access_token)
+    assert people.log_in("ada@example.com", ANOTHER).access_token
+    assert eventually(lambda: people.subjects("ada@example.com").count("Your password was changed") == 1)
+
+
+def test_an_unknown_email_takes_as_long_as_a_wrong_password(people: Any, refused: Any) -> None:
+    people.sign_up("ada@example.com")
+
+    def timed(email: str) -> float:
+        started = time.perf_counter()
+        with refused():
+            people.log_in(email, "wrong horse")
+        return time.perf_counter() - started
+
+    pairs = [(timed("ada@example.com"), timed(f"{uuid4().hex}@example.com")) for _ in range(9)]
+    known, unknown = (statistics.median(times) for times in zip(*pairs, strict=True))
+    assert 1 / 1.5 < known / unknown < 1.5
