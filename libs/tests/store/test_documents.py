@@ -43,7 +43,8 @@ def firestore(clock: FixedClock, firestore_emulator: str, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
     client = connect(f"test-{uuid4().hex[:20]}")
-    yield FirestoreDocuments(client, clock)
+    # The emulator is slow at first, and where the machine is busy.
+    yield FirestoreDocuments(client, clock, timeout_s=30)
     client.close()
 
 
@@ -176,7 +177,7 @@ def test_a_firestore_that_does_not_answer_is_unavailable_in_time(monkeypatch: py
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{ports.free_port()}")
     client = connect("test")
-    documents = FirestoreDocuments(client)
+    documents = FirestoreDocuments(client, timeout_s=0.5)
     start = datetime.now(UTC)
     with pytest.raises(Unavailable):
         documents.put("c", "1", {})

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from google.api_core import exceptions as api
@@ -32,9 +32,6 @@ from adlib.documents.protocol import Document
 from adlib.errors import Aborted, DeadlineExceeded, Internal, Unavailable
 from adlib.telemetry import logger
 
-_TIMEOUT_S = 3.0
-# The client's own way is to try for a minute, which is longer than any caller waits.
-_RETRY = Retry(if_exception_type(api.ServiceUnavailable), initial=0.05, maximum=0.5, timeout=_TIMEOUT_S)
 _TRIES = 10
 # Ids that Firestore keeps for itself.
 _RESERVED = re.compile(r"\.|\.\.|__.*__")
@@ -58,9 +55,12 @@ class FirestoreDocuments:
     transactions have none of.
     """
 
-    def __init__(self, client: Client, clock: Clock | None = None) -> None:
+    def __init__(self, client: Client, clock: Clock | None = None, *, timeout_s: float = 3.0) -> None:
         self._client = client
         self._clock = clock or SystemClock()
+        # The client's own way is to try for a minute, which is longer than any caller waits.
+        retry = Retry(if_exception_type(api.ServiceUnavailable), initial=0.05, maximum=0.5, timeout=timeout_s)
+        self._limits: dict[str, Any] = {"retry": retry, "timeout": timeout_s}
 
     def put(
         self,
@@ -81,9 +81,9 @@ class FirestoreDocuments:
                 at = max(int(self._clock.now().timestamp() * 1e6), kept.get("version") + 1 if kept.exists else 0)
             fields = {"data": dict(data), "version": at, "expires_at": expires_at}
             if kept.exists:
-                ref.update(fields, _unchanged(kept), retry=_RETRY, timeout=_TIMEOUT_S)
+                ref.update(fields, _unchanged(kept), **self._limits)
             else:
-                ref.create(fields, retry=_RETRY, timeout=_TIMEOUT_S)
+                ref.create(fields, **self._limits)
             return True
 
         return self._change(collection, id, write)
@@ -95,7 +95,7 @@ class FirestoreDocuments:
         def write(ref: DocumentReference, kept: DocumentSnapshot) -> Document | None:
             if not self._is_live(kept):
                 return None
-            ref.update(changes, _unchanged(kept), retry=_RETRY, timeout=_TIMEOUT_S)
+            ref.update(changes, _unchanged(kept), **self._limits)
             return {**kept.get("data"), **fields}
 
         return self._change(collection, id, write)
@@ -103,7 +103,7 @@ class FirestoreDocuments:
     def get(self, collection: str, id: str) -> Document | None:
         """The document, or None."""
         with _translated():
-            kept = self._ref(collection, id).get(retry=_RETRY, timeout=_TIMEOUT_S)
+            kept = self._ref(collection, id).get(**self._limits)
         return _data(kept) if self._is_live(kept) else None
 
     def list(self, collection: str, limit: int) -> Sequence[tuple[str, Document]]:
@@ -112,7 +112,7 @@ class FirestoreDocuments:
         live: list[tuple[str, Document]] = []
         with _translated():
             # What has expired is left out here: to do it in the query would take an index a collection group.
-            while len(live) < limit and (page := query.get(retry=_RETRY, timeout=_TIMEOUT_S)):
+            while len(live) < limit and (page := query.get(**self._limits)):
                 live += [(unquote(kept.id), _data(kept)) for kept in page if self._is_live(kept)]
                 query = query.start_after(page[-1])
         return live[:limit]
@@ -122,7 +122,7 @@ class FirestoreDocuments:
         is_live = Or([FieldFilter("expires_at", "==", None), FieldFilter("expires_at", ">", self._clock.now())])
         query = AggregationQuery(self._collection(collection).where(filter=is_live).limit(limit)).count()
         with _translated():
-            ((answer,),) = query.get(retry=_RETRY, timeout=_TIMEOUT_S)
+            ((answer,),) = query.get(**self._limits)
         return int(answer.value)
 
     def delete(self, collection: str, id: str) -> bool:
@@ -131,7 +131,7 @@ class FirestoreDocuments:
         def write(ref: DocumentReference, kept: DocumentSnapshot) -> bool:
             if not self._is_live(kept):
                 return False
-            ref.delete(_unchanged(kept), retry=_RETRY, timeout=_TIMEOUT_S)
+            ref.delete(_unchanged(kept), **self._limits)
             return True
 
         return self._change(collection, id, write)
@@ -144,7 +144,7 @@ class FirestoreDocuments:
         ref = self._ref(collection, id)
         with _translated():
             for _ in range(_TRIES):
-                kept = ref.get(retry=_RETRY, timeout=_TIMEOUT_S)
+                kept = ref.get(**self._limits)
                 # It was made, changed or deleted since it was read.
                 with suppress(api.Conflict, api.FailedPrecondition, api.NotFound):
                     return write(ref, kept)
