@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
+import pytest
 from argon2 import PasswordHasher
 
+from adlib.errors import Unavailable
+from adlib.testing import eventually
 from auth_service.accounts.passwords import Passwords
 
 
@@ -65,3 +68,25 @@ def test_however_many_sign_in_at_once_memory_is_bounded() -> None:
         assert all(threads.map(lambda _: passwords.verify(kept, "correct horse"), range(32)))
         assert len(set(threads.map(lambda _: passwords.hash("correct horse"), range(32)))) == 32
     assert 1 < hasher.most <= 4
+
+
+def test_whoever_would_wait_too_long_is_told_to_try_again_at_once() -> None:
+    go, inside = Event(), []
+
+    class Stuck(PasswordHasher):
+        def verify(self, *_arguments: Any, **_named: Any) -> Any:
+            inside.append(1)
+            return go.wait(10)
+
+    passwords = Passwords(Stuck(time_cost=1, memory_cost=1024))
+    with ThreadPoolExecutor(52) as threads:
+        waiting = [threads.submit(passwords.verify, "hash", "correct horse") for _ in range(52)]
+        assert eventually(lambda: passwords._places._value == 0)
+        with pytest.raises(Unavailable):
+            passwords.verify("hash", "correct horse")
+        with pytest.raises(Unavailable):
+            passwords.hash("correct horse")
+        assert len(inside) == 4
+        go.set()
+        assert all(one.result() for one in waiting)
+    assert passwords.hash("correct horse")

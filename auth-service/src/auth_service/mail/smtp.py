@@ -11,6 +11,7 @@ from auth_service.mail.mailer import MailFailed, MailRefused
 from auth_service.mail.model import Mail
 
 _TIMEOUT_S = 10.0
+_FORM = "smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]"
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
 
@@ -18,17 +19,19 @@ class SmtpMailer:
     """One connection a mail; the server's certificate is verified where the URL asks for TLS."""
 
     def __init__(self, url: str, sender: str) -> None:
-        """`url` is smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]."""
+        """`url` is smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]; ConfigurationError."""
         parts = urlsplit(url)
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise ConfigurationError(
-                "SMTP_URL must be smtp://, smtp+starttls:// or smtps://[user:password@]host[:port]"
-            )
+        try:
+            port = parts.port or _PORTS[parts.scheme]
+        except (ValueError, KeyError):
+            port = 0
+        if not port or not parts.hostname:
+            raise ConfigurationError(f"SMTP_URL must be {_FORM}")
         if "@" not in parseaddr(sender)[1] or any(ord(character) < ord(" ") for character in sender):
             raise ConfigurationError(f"MAIL_FROM is {sender!r}, which is no e-mail address")
         self._scheme = parts.scheme
         self._host = parts.hostname
-        self._port = parts.port or _PORTS[parts.scheme]
+        self._port = port
         self._user = unquote(parts.username or "")
         self._password = unquote(parts.password or "")
         self._sender = sender

@@ -1,0 +1,129 @@
+"""The brake on guessing, on a real Redis."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from adlib.clock import FixedClock
+from adlib.errors import Unavailable
+from adlib.service import connect_redis
+from auth_service.accounts.attempts import Attempts, TooManyAttempts
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+def shared(redis_url: str) -> Iterator[redis.Redis]:
+    with connect_redis(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def attempts(shared: redis.Redis, clock: FixedClock) -> Attempts:
+    return Attempts(shared, clock)
+
+
+def wait_s(attempts: Attempts, email: str = "ada@example.com", address: str = "") -> float:
+    """How long the next attempt must wait; makes it where it need not."""
+    try:
+        attempts.at_password(email, address)
+    except TooManyAttempts as refused:
+        return refused.retry_after_s or 0
+    return 0
+
+
+def later(clock: FixedClock, seconds: float) -> None:
+    clock.at += timedelta(seconds=seconds)
+
+
+def test_ten_attempts_are_free_then_each_waits_longer_and_then_the_account_is_locked(
+    attempts: Attempts, clock: FixedClock
+) -> None:
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+    for wait in (1, 2, 4, 8, 16):
+        assert wait_s(attempts) == wait
+        later(clock, wait - 0.5)
+        assert wait_s(attempts) == 0.5
+        later(clock, 0.5)
+        assert wait_s(attempts) == 0
+    assert wait_s(attempts) == 15 * 60
+    later(clock, 15 * 60 - 1)
+    # Whoever is refused does not prolong it.
+    assert wait_s(attempts) == 1
+    later(clock, 1)
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+
+
+def test_attempts_fade_after_a_quarter_of_an_hour_without_one(attempts: Attempts, clock: FixedClock) -> None:
+    for _ in range(3):
+        assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+        later(clock, 15 * 60)
+
+
+def test_success_and_a_new_password_release_the_account(attempts: Attempts) -> None:
+    for release in (lambda: attempts.succeeded("ada@example.com", ""), lambda: attempts.released("ada@example.com")):
+        assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+        assert wait_s(attempts) > 0
+        release()
+    assert wait_s(attempts) == 0
+
+
+def test_an_address_is_braked_however_many_accounts_it_tries(attempts: Attempts) -> None:
+    assert [wait_s(attempts, f"{number}@example.com", "192.0.2.7") for number in range(100)] == [0] * 100
+    assert wait_s(attempts, "another@example.com", "192.0.2.7") == 1
+    # What was refused for the address does not count for the account.
+    assert [wait_s(attempts, "another@example.com", "192.0.2.8") for _ in range(10)] == [0] * 10
+
+
+def test_a_guess_is_not_forgiven_for_signing_in_with_ones_own_account(attempts: Attempts) -> None:
+    for number in range(100):
+        assert wait_s(attempts, f"{number}@example.com", "192.0.2.7") == 0
+        if number < 99:
+            assert wait_s(attempts, "eve@example.com", "192.0.2.7") == 0
+            attempts.succeeded("eve@example.com", "192.0.2.7")
+    assert wait_s(attempts, "eve@example.com", "192.0.2.7") == 1
+
+
+def test_of_parallel_guesses_only_the_free_ones_get_through(attempts: Attempts) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        allowed = list(threads.map(lambda _: wait_s(attempts) == 0, range(64)))
+    assert allowed.count(True) == 10
+
+
+def test_mail_that_anybody_can_ask_for_is_limited_for_an_hour_and_by_itself(
+    attempts: Attempts, clock: FixedClock
+) -> None:
+    for _ in range(5):
+        attempts.at_mail("ada@example.com", "")
+    for wait in (1, 2, 4, 8, 16):
+        with pytest.raises(TooManyAttempts):
+            attempts.at_mail("ada@example.com", "")
+        later(clock, wait)
+        attempts.at_mail("ada@example.com", "")
+    with pytest.raises(TooManyAttempts) as refused:
+        attempts.at_mail("ada@example.com", "")
+    assert refused.value.retry_after_s == 3600
+    assert wait_s(attempts) == 0
+
+
+def test_redis_keeps_no_email_and_nothing_for_ever(attempts: Attempts, shared: redis.Redis) -> None:
+    attempts.at_password("ada@example.com", "192.0.2.7")
+    attempts.at_mail("ada@example.com", "192.0.2.7")
+    keys = list(shared.scan_iter("attempts:*"))
+    assert len(keys) == 3
+    assert not any(b"ada" in key or b"192" in key for key in keys)
+    assert all(0 < shared.ttl(key) <= 3600 for key in keys)
+
+
+def test_without_redis_nobody_guesses(clock: FixedClock) -> None:
+    cut_off = Attempts(connect_redis("redis://127.0.0.1:1/0"), clock)
+    with pytest.raises(Unavailable):
+        cut_off.at_password("ada@example.com", "")

@@ -1,0 +1,186 @@
+"""What every Mailer does: the one that speaks SMTP, to a server in this process, and the fake."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any
+from uuid import UUID
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
+
+from adlib.config import ConfigurationError
+from auth_service.mail.mailer import FakeMailer, Mailer, MailFailed, MailRefused
+from auth_service.mail.model import Mail
+from auth_service.mail.smtp import SmtpMailer
+
+MAIL = Mail(
+    UUID(int=7),
+    "ada@example.com",
+    "Neues Paßwort 🔑",
+    "Open this:\n\nhttps://app.test/x?token=" + "y" * 300 + "\n",
+)
+
+
+class Inbox:
+    """A mail server that keeps what it is given, or answers with an error."""
+
+    def __init__(self) -> None:
+        self.mails: list[EmailMessage] = []
+        self.answer = ""
+
+    async def handle_RCPT(self, _server: SMTP, _session: Any, envelope: Envelope, address: str, _options: Any) -> str:
+        if self.answer:
+            return self.answer
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, _server: SMTP, _session: Any, envelope: Envelope) -> str:
+        message = message_from_bytes(envelope.content or b"", policy=default)
+        assert isinstance(message, EmailMessage)
+        assert envelope.rcpt_tos == [message["To"]]
+        self.mails.append(message)
+        return "250 OK"
+
+
+@contextmanager
+def serving(inbox: Inbox, **options: Any) -> Iterator[str]:
+    """Serves the inbox on a free port; its host and port."""
+    loop = asyncio.new_event_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def smtp() -> SMTP:
+        return SMTP(inbox, hostname="localhost", loop=loop, **options)
+
+    server = loop.run_until_complete(loop.create_server(smtp, sock=listener))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    server.close()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(5)
+    loop.close()
+
+
+class Case:
+    """A mailer, what arrived, and how to have it fail."""
+
+    def __init__(self, mailer: Mailer) -> None:
+        self.mailer = mailer
+
+    def arrived(self) -> list[tuple[str, str, str]]:
+        raise NotImplementedError
+
+    def fail(self, *, for_good: bool) -> None:
+        raise NotImplementedError
+
+
+class FakeCase(Case):
+    def __init__(self) -> None:
+        self.fake = FakeMailer()
+        super().__init__(self.fake)
+
+    def arrived(self) -> list[tuple[str, str, str]]:
+        return [(mail.recipient, mail.subject, mail.text) for mail in self.fake.sent]
+
+    def fail(self, *, for_good: bool) -> None:
+        self.fake.error = MailRefused("550 no") if for_good else MailFailed("451 later")
+
+
+class SmtpCase(Case):
+    def __init__(self, inbox: Inbox, where: str) -> None:
+        self.inbox = inbox
+        super().__init__(SmtpMailer(f"smtp://{where}", "Platform <noreply@example.com>"))
+
+    def arrived(self) -> list[tuple[str, str, str]]:
+        return [(mail["To"], mail["Subject"], mail.get_content().replace("\r\n", "\n")) for mail in self.inbox.mails]
+
+    def fail(self, *, for_good: bool) -> None:
+        self.inbox.answer = "550 no" if for_good else "451 later"
+
+
+@pytest.fixture(params=["fake", "smtp"])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    if request.param == "fake":
+        yield FakeCase()
+    else:
+        inbox = Inbox()
+        with serving(inbox) as where:
+            yield SmtpCase(inbox, where)
+
+
+def test_a_mail_arrives_as_it_was_written(case: Case) -> None:
+    case.mailer.send(MAIL)
+    assert case.arrived() == [(MAIL.recipient, MAIL.subject, MAIL.text)]
+
+
+@pytest.mark.parametrize(("for_good", "error"), [(True, MailRefused), (False, MailFailed)])
+def test_whether_it_can_be_tried_again_is_told(case: Case, for_good: bool, error: type[Exception]) -> None:
+    case.fail(for_good=for_good)
+    with pytest.raises(error):
+        case.mailer.send(MAIL)
+    assert case.arrived() == []
+
+
+def test_every_try_has_the_same_message_id(case: Case) -> None:
+    if not isinstance(case, SmtpCase):
+        return
+    case.mailer.send(MAIL)
+    case.mailer.send(MAIL)
+    first, second = case.inbox.mails
+    assert first["Message-ID"] == second["Message-ID"] == f"<{MAIL.id}@example.com>"
+    assert first["From"] == "Platform <noreply@example.com>"
+
+
+def test_nobody_who_answers_is_a_failure_that_may_pass() -> None:
+    with pytest.raises(MailFailed):
+        SmtpMailer("smtp://127.0.0.1:1", "noreply@example.com").send(MAIL)
+
+
+@pytest.mark.parametrize("subject", ["a\nBcc: all@example.com", "a\r\nBcc: all@example.com"])
+def test_a_line_break_in_a_header_is_refused(subject: str) -> None:
+    inbox = Inbox()
+    with serving(inbox) as where, pytest.raises(MailRefused):
+        SmtpMailer(f"smtp://{where}", "noreply@example.com").send(Mail(UUID(int=1), "a@b.c", subject, "x"))
+    assert inbox.mails == []
+
+
+def test_a_server_whose_certificate_nobody_knows_gets_no_mail() -> None:
+    inbox = Inbox()
+    with serving(inbox) as where:
+        for scheme in ("smtps", "smtp+starttls"):
+            with pytest.raises(MailFailed):
+                SmtpMailer(f"{scheme}://{where}", "noreply@example.com").send(MAIL)
+    assert inbox.mails == []
+
+
+def test_user_and_password_of_the_url_are_used() -> None:
+    inbox = Inbox()
+
+    given: list[LoginPassword] = []
+
+    def known(_server: Any, _session: Any, _envelope: Any, _mechanism: str, data: LoginPassword) -> AuthResult:
+        given.append(data)
+        return AuthResult(success=True)
+
+    with serving(inbox, authenticator=known, auth_require_tls=False) as where:
+        SmtpMailer(f"smtp://ada:p%40ss%3Aword@{where}", "noreply@example.com").send(MAIL)
+    assert given == [LoginPassword(b"ada", b"p@ss:word")]
+    assert len(inbox.mails) == 1
+
+
+@pytest.mark.parametrize("url", ["", "localhost:25", "http://localhost", "smtp://", "smtp://host:x"])
+def test_a_wrong_url_is_named_at_start(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="SMTP_URL"):
+        SmtpMailer(url, "noreply@example.com")
+
+
+@pytest.mark.parametrize("sender", ["", "nobody", "a@b.c\nBcc: d@e.f"])
+def test_a_wrong_sender_is_named_at_start(sender: str) -> None:
+    with pytest.raises(ConfigurationError, match="MAIL_FROM"):
+        SmtpMailer("smtp://localhost", sender)
