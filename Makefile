@@ -4,7 +4,7 @@ ROOT := $(CURDIR)
 .DEFAULT_GOAL := help
 include make/venv.mk
 
-.PHONY: help up down demo test lint types protos lock
+.PHONY: help up down demo test lint types bench protos lock
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
@@ -33,6 +33,9 @@ protos: venv ## generate the contract's package into .venv
 
 test: lint types ## everything CI checks
 	@$(PY) -m pytest --cov --cov-report=term
+
+bench: venv ## measure beside peers; prints tables, decides nothing
+	@$(PY) -m bench.permissions
 
 lock: venv ## resolve requirements/lock.txt anew (needs uv)
 	@$(PY) make/external_dependencies.py | uv pip compile --universal --generate-hashes --python-version 3.11 \
