@@ -72,14 +72,9 @@ def _in_process(running: Platform) -> list[Figure]:
     def decide(person: Person, organization_id: UUID, required: int) -> bool:
         return permissions.satisfies(cached.access(person, organization_id).permissions, required_all=required)
 
-    decision = timed("warm: the decision alone (CachedAccess, bitmask)", decide, [asked] * 21, 5.0)
+    decision = timed("warm: the decision alone", decide, [asked] * 21, 5.0)
     handle, calls = _stage(running, cached)
-    whole = timed(
-        "warm: token, organization and decision (stages.authorized)",
-        handle,
-        [calls] * 21,
-        5.0,
-    )
+    whole = timed("warm: token, organization and decision", handle, [calls] * 21, 5.0)
     return [decision, whole]
 
 

@@ -100,9 +100,9 @@ def api_key_revoked(hash: bytes) -> Mark:
 class _Remembered(Generic[K, V]):
     """A process's own answers, each for half a second."""
 
-    # A hit takes 1.2 µs. One of redis-py 8.1's client-side caching takes 36 µs, once it is talked into taking Valkey for
-    # Redis; threads that share a client then wait for each other for ever when a kept key changes, or for a reply to
-    # what was never sent. bench/permissions shows it.
+    # A hit takes 1.2 µs. redis-py 8.1's client-side caching takes 36 µs and refuses Valkey; past that refusal, four
+    # threads that shared a client waited for each other for ever when a kept key changed, in 6 tries of 8, each of two
+    # seconds. bench/permissions shows it.
 
     def __init__(self) -> None:
         self._kept: OrderedDict[K, tuple[V, float]] = OrderedDict()
