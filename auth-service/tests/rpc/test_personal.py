@@ -210,7 +210,7 @@ def test_a_person_keeps_a_hundred_drafts(
 ) -> None:
     for number in range(100):
         drafts.PutDraft(draft(f"{number}"), metadata=as_ada)
-    refused(ErrorReason.DRAFT_LIMIT_REACHED, drafts.PutDraft, draft("100"), as_ada)
+    refused(ErrorReason.LIMIT_REACHED, drafts.PutDraft, draft("100"), as_ada)
     drafts.PutDraft(draft("7", text="{}"), metadata=as_ada)
     drafts.PutDraft(draft("100"), metadata=as_eve)
     drafts.DeleteDraft(pb.DeleteDraftRequest(draft_id="8"), metadata=as_ada)

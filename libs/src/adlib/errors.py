@@ -162,6 +162,15 @@ class FailedPrecondition(AppError):
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
 
 
+class LimitReached(FailedPrecondition):
+    """There are as many as there may be; waiting does not help, taking one away does."""
+
+    reason = ErrorReason.LIMIT_REACHED
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"there are {limit} {what}, and there can be no more; delete one first", limit=limit)
+
+
 class Aborted(AppError):
     """Somebody else was faster; trying again may help."""
 

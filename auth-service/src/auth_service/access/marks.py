@@ -36,10 +36,6 @@ class Marks:
         """Memberships, roles or grants there changed."""
         self._add(tx, access.organization_changed(organization_id))
 
-    def everything_changed(self, tx: Transaction) -> None:
-        """What the roles of every organization grant changed."""
-        self._add(tx, access.EVERYTHING_CHANGED)
-
     def session_ended(self, tx: Transaction, session_id: UUID) -> None:
         """The session is over."""
         self._add(tx, access.session_ended(session_id))

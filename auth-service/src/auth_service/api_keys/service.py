@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from adlib.clock import Clock
 from adlib.db import Database
+from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.outbox import Outbox
@@ -29,7 +30,6 @@ from auth_service.api_keys.model import (
     require_no_wider,
 )
 from auth_service.organizations.acting import act
-from auth_service.organizations.model import LimitReached
 
 M = TypeVar("M", bound=Message)
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import FailedPrecondition, NotFound
+from adlib.errors import NotFound
 
 # A person's, that have not expired.
 MOST = 100
@@ -29,12 +29,3 @@ class DraftNotFound(NotFound):
 
     def __init__(self, draft_id: str) -> None:
         super().__init__(f"you have no draft {draft_id}; it may have expired")
-
-
-class DraftLimitReached(FailedPrecondition):
-    """The person keeps as many as they may."""
-
-    reason = ErrorReason.DRAFT_LIMIT_REACHED
-
-    def __init__(self) -> None:
-        super().__init__(f"you have {MOST} drafts, which is as many as can be kept; delete one first")

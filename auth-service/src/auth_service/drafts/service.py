@@ -5,8 +5,9 @@ from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.documents import Documents
+from adlib.errors import LimitReached
 from auth_service.drafts import store
-from auth_service.drafts.model import LIFETIME, MOST, Draft, DraftLimitReached, DraftNotFound
+from auth_service.drafts.model import LIFETIME, MOST, Draft, DraftNotFound
 
 
 class DraftService:
@@ -17,13 +18,13 @@ class DraftService:
         self._clock = clock
 
     def put(self, user_id: UUID, draft_id: str, data: str, expires_at: datetime | None) -> Draft:
-        """Keeps the draft in place of the one with this id; DRAFT_LIMIT_REACHED.
+        """Keeps the draft in place of the one with this id; LIMIT_REACHED.
 
         Drafts that are put at the same moment do not count each other: the limit keeps them few, not exact.
         """
         now = self._clock.now()
         if store.count(self._documents, user_id, MOST) == MOST and not store.get(self._documents, user_id, draft_id):
-            raise DraftLimitReached
+            raise LimitReached("drafts of one person", MOST)
         draft = Draft(draft_id, data, expires_at or now + LIFETIME, now)
         store.put(self._documents, user_id, draft)
         return draft

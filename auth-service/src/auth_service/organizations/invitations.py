@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.outbox import Outbox
@@ -28,7 +29,6 @@ from auth_service.organizations.model import (
     Invitation,
     InvitationForAnother,
     InvitationVoid,
-    LimitReached,
     Member,
     MemberExists,
     MemberNotFound,

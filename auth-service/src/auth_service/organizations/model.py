@@ -81,13 +81,6 @@ class InvitationVoid(InvalidArgument):
         super().__init__("this invitation is good no longer; ask the organization for a new one")
 
 
-class LimitReached(FailedPrecondition):
-    """There are as many as there may be; waiting does not help, taking one away does."""
-
-    def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"there are {limit} {what}, and there can be no more", limit=limit)
-
-
 @dataclass(frozen=True, slots=True)
 class Tenant:
     """An organization and who owns it."""

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.errors import InvalidField
+from adlib.errors import InvalidField, LimitReached
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.outbox import Outbox
@@ -22,7 +22,6 @@ from auth_service.organizations.acting import act, assignable, given_by
 from auth_service.organizations.model import (
     DEFAULT_FORMER_OWNER_ROLE,
     MAX_OWNED,
-    LimitReached,
     MemberNotFound,
     OrganizationNotFound,
     OwnerRequired,

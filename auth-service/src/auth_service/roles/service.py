@@ -10,12 +10,12 @@ from google.protobuf.message import Message
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.rpc import Caller
 from auth_service.access.marks import Marks
 from auth_service.organizations.acting import Actor, act
-from auth_service.organizations.model import LimitReached
 from auth_service.roles import store
 from auth_service.roles.model import (
     BUILT_IN,
