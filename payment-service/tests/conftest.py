@@ -164,6 +164,8 @@ def running_sandboxes(
         "STRIPE_SANDBOX_PORT": "0",
         "TRAFFIC_ENGINE_SANDBOX_PORT": "0",
         "WISE_SANDBOX_PORT": "0",
+        "MAIL_SANDBOX_PORT": "0",
+        "MAIL_SANDBOX_SMTP_PORT": "0",
         "SANDBOX_STATE_DIR": str(folder / "state"),
         "GATEWAY_URL": outer_gateway.url,
         "STRIPE_API_KEY": STRIPE_KEY,

@@ -119,7 +119,7 @@ def served(app: Callable[[], Starlette]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("sandbox")
-    settings = Settings(0, 0, 0, folder, "", "", "", TOKEN, "", 0, b"")
+    settings = Settings(0, 0, 0, 0, 0, folder, "", "", "", TOKEN, "", 0, b"")
     with served(lambda: traffic_engine_sandbox(settings).app) as url:
         yield url
 
