@@ -2,6 +2,7 @@
 
 import os
 import socket
+from contextlib import closing
 from dataclasses import dataclass
 
 import redis
@@ -10,7 +11,7 @@ from adplatform.auth.v1 import auth_pb2 as pb
 from google.protobuf.descriptor import ServiceDescriptor
 
 from adlib import permissions, service
-from adlib.access import CachedAccess
+from adlib.access import EVERYTHING_CHANGED, CachedAccess
 from adlib.audit import TOPIC as AUDIT
 from adlib.audit import PostgresAuditTrail
 from adlib.bus import Consumer, RedisBus
@@ -25,11 +26,13 @@ from auth_service import config
 from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
+from auth_service.access.store import add_mark
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
 from auth_service.accounts.password_changes import PasswordChanges
 from auth_service.accounts.passwords import Passwords
+from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AuthServicer
 from auth_service.accounts.sign_ups import NewAccount, SignUps
@@ -109,7 +112,7 @@ def compose(config: Config) -> Worker:
             MarkPusher(db, shared),
             people.mail,
             Consumer(told, NotificationHandler(notifications), wait_ms=200),
-            Consumer(recorded, AuditHandler(audit).handle),
+            Consumer(recorded, AuditHandler(audit).handle, wait_ms=200),
         ],
         checks=[db.check],
         closing=[db.close, shared.close],
@@ -161,9 +164,10 @@ def _people(config: Config, db: Database, shared: redis.Redis, outbox: Outbox, c
     credentials = Credentials(db, Passwords(), attempts, clock)
     invitations = InvitationService(db, outbox, marks, links, outgoing, clock, new_id)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
-    accounts = AccountService(db, outbox, sessions, credentials, config.firebase, links, clock)
+    reclaiming = Reclaiming(sessions, links, marks, clock)
+    accounts = AccountService(db, outbox, sessions, credentials, config.firebase, reclaiming, clock)
     sign_ups = SignUps(db, outbox, sessions, credentials, config.firebase, emails, invitations, clock, new_id)
-    passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, outgoing, clock, new_id)
+    passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, reclaiming, outgoing, clock, new_id)
     return _People(
         servicer=AuthServicer(accounts, sign_ups, passwords, emails, sessions),
         sign_ups=sign_ups,
@@ -178,7 +182,8 @@ def seed_roles(database_url: str) -> None:
     """Makes the database's permissions and roles those of this build."""
     db = Database(database_url)
     with db.transaction() as tx:
-        put_roles(tx, permissions.titles(), ROLES)
+        if put_roles(tx, permissions.titles(), ROLES):
+            add_mark(tx, new_id(), EVERYTHING_CHANGED)
     db.close()
 
 
@@ -186,18 +191,15 @@ def create_admin(environment: Environment) -> None:
     """Makes the platform's own organization and its admin, unless they are there."""
     settings = config.read(environment)
     clock = SystemClock()
-    db = Database(settings.database_url)
-    shared = service.connect_redis(settings.common.redis_url)
-    _people(settings, db, shared, Outbox("auth", clock), clock).sign_ups.ensure_platform(
-        NewAccount(
-            email=environment.text("ADMIN_EMAIL"),
-            password=environment.secret("ADMIN_PASSWORD", 12),
-            name=environment.text("ADMIN_NAME", "Platform admin"),
-            organization_name="Platform",
-            kind="PLATFORM",
-        )
+    admin = NewAccount(
+        email=environment.text("ADMIN_EMAIL"),
+        password=environment.secret("ADMIN_PASSWORD", 12),
+        name=environment.text("ADMIN_NAME", "Platform admin"),
+        organization_name="Platform",
+        kind="PLATFORM",
     )
-    db.close()
+    with closing(Database(settings.database_url)) as db, service.connect_redis(settings.common.redis_url) as shared:
+        _people(settings, db, shared, Outbox("auth", clock), clock).sign_ups.ensure_platform(admin)
 
 
 if __name__ == "__main__":

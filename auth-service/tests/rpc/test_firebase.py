@@ -4,7 +4,9 @@ from typing import Any
 
 import grpc
 import pytest
+from adplatform.auth.v1 import api_keys_pb2, api_keys_pb2_grpc, organizations_pb2, organizations_pb2_grpc
 from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.options.v1.options_pb2 import Permission
 
 from adlib.testing import eventually
 from auth_service.accounts.firebase import FakeFirebase
@@ -76,6 +78,26 @@ def test_whoever_took_an_account_for_anothers_email_loses_it_to_its_owner(people
     with refused() as refusal:
         people.auth.ResetPassword(pb.ResetPasswordRequest(token=reset, password="staple of nine violets"))
     assert refusal.reason == "LINK_USED"
+
+
+def test_api_keys_of_whoever_took_the_account_end_too(people: Any, channel: grpc.Channel) -> None:
+    eve = people.sign_up("ada@example.com")
+    keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
+    metadata = people.bearer(eve.access_token, organization_id=eve.organization.id)
+    request = api_keys_pb2.CreateApiKeyRequest(name="door", permissions=[Permission.USERS_READ])
+    key = [("x-api-key", keys.CreateApiKey(request, metadata=metadata).secret)]
+    organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
+
+    def is_refused() -> bool:
+        try:
+            organizations.ListUsers(organizations_pb2.ListUsersRequest(), metadata=key)
+        except grpc.RpcError as error:
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED
+        return False
+
+    assert not is_refused()
+    log_in(people, "ada")
+    assert eventually(is_refused, within_s=1.5)
 
 
 def test_either_way_to_sign_in_and_not_both(people: Any, refused: Any) -> None:

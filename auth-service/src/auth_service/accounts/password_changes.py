@@ -10,6 +10,7 @@ from auth_service.accounts import notices, store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.model import User, UserNotFound, normalized_email
+from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.links.model import LinkInvalid, Purpose
 from auth_service.links.service import Links
 from auth_service.mail.model import MailKind
@@ -30,6 +31,7 @@ class PasswordChanges:
         credentials: Credentials,
         attempts: Attempts,
         links: Links,
+        reclaiming: Reclaiming,
         outgoing: Outgoing,
         clock: Clock,
         ids: NewId,
@@ -40,6 +42,7 @@ class PasswordChanges:
         self._credentials = credentials
         self._attempts = attempts
         self._links = links
+        self._reclaiming = reclaiming
         self._outgoing = outgoing
         self._clock = clock
         self._ids = ids
@@ -69,7 +72,8 @@ class PasswordChanges:
         self._attempts.released(user.email)
         with self._db.transaction() as tx:
             self._links.use(tx, token, Purpose.RESET_PASSWORD)
-            store.verify_email(tx, user.id, link.email, self._clock.now())
+            if not user.email_verified:
+                self._reclaiming.reclaim(tx, user)
             self._change(tx, user, hashed)
             self._sessions.end_all(tx, user.id)
         return user.id

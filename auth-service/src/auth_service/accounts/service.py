@@ -18,8 +18,7 @@ from auth_service.accounts.model import (
     UserNotFound,
     normalized_email,
 )
-from auth_service.links.model import Purpose
-from auth_service.links.service import Links
+from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.sessions.model import Client, Tokens
 from auth_service.sessions.service import SessionService
 
@@ -36,7 +35,7 @@ class AccountService:
         sessions: SessionService,
         credentials: Credentials,
         firebase: FirebaseTokens,
-        links: Links,
+        reclaiming: Reclaiming,
         clock: Clock,
     ) -> None:
         self._db = db
@@ -44,7 +43,7 @@ class AccountService:
         self._sessions = sessions
         self._credentials = credentials
         self._firebase = firebase
-        self._links = links
+        self._reclaiming = reclaiming
         self._clock = clock
 
     def log_in(self, email: str, password: str, client: Client) -> tuple[User, Tokens]:
@@ -78,13 +77,8 @@ class AccountService:
         user = store.lock_by_email(tx, known.email) if known.email_verified else None
         if user is None:
             raise NotSignedUp
-        now = self._clock.now()
         if not user.email_verified:
-            # Whoever made this account never showed that the e-mail is theirs, and may be waiting for its owner.
-            store.remove_password(tx, user.id)
-            self._sessions.end_all(tx, user.id)
-            self._links.void(tx, user.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
-            store.verify_email(tx, user.id, user.email, now)
+            self._reclaiming.reclaim(tx, user)
             self._outbox.append(tx, _NOBODY, notices.password_removed(user.id))
-        store.link_firebase(tx, user.id, known.uid, now)
+        store.link_firebase(tx, user.id, known.uid, self._clock.now())
         return replace(user, email_verified=True)
