@@ -83,6 +83,14 @@ def test_an_address_is_braked_however_many_accounts_it_tries(attempts: Attempts)
     assert [wait_s(attempts, "another@example.com", "192.0.2.8") for _ in range(10)] == [0] * 10
 
 
+def test_the_addresses_of_an_ipv6_network_are_one(attempts: Attempts) -> None:
+    for number in range(100):
+        assert wait_s(attempts, f"{number}@example.com", f"2001:db8::{number:x}") == 0
+    assert wait_s(attempts, "another@example.com", "2001:db8::ffff:1") == 1
+    for other in ("2001:db8:0:1::1", "::ffff:192.0.2.7", "fe80::1%eth0"):
+        assert wait_s(attempts, "another@example.com", other) == 0
+
+
 def test_a_guess_is_not_forgiven_for_signing_in_with_ones_own_account(attempts: Attempts) -> None:
     for number in range(100):
         assert wait_s(attempts, f"{number}@example.com", "192.0.2.7") == 0

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
 from typing import cast
 
 import grpc
@@ -80,11 +81,11 @@ class Attempts:
 
     def at_password(self, email: str, address: str) -> None:
         """Before a password is checked; TOO_MANY_ATTEMPTS."""
-        self._count((_ACCOUNT, email), (_ADDRESS, address))
+        self._count((_ACCOUNT, email), (_ADDRESS, _whose(address)))
 
     def at_mail(self, email: str, address: str) -> None:
         """Before a mail is sent that anybody can ask for; TOO_MANY_ATTEMPTS."""
-        self._count((_MAIL, email), (_ADDRESS, address))
+        self._count((_MAIL, email), (_ADDRESS, _whose(address)))
 
     def succeeded(self, email: str, address: str) -> None:
         """The password was right: forgets the account's attempts, and that this one was made from the address.
@@ -94,7 +95,7 @@ class Attempts:
         with _translated():
             self._shared.delete(_key(_ACCOUNT, email))
             if address:
-                self._give_back_script(keys=[_key(_ADDRESS, address)])
+                self._give_back_script(keys=[_key(_ADDRESS, _whose(address))])
 
     def released(self, email: str) -> None:
         """The account has a new password: forgets its attempts."""
@@ -111,6 +112,14 @@ class Attempts:
             wait_ms = cast("int", self._count_script(keys=keys, args=[now_ms, *numbers]))
         if wait_ms:
             raise TooManyAttempts(wait_ms / 1000)
+
+
+def _whose(address: str) -> str:
+    """Whose address it is: whoever has an IPv6 address has the 2^64 of its network."""
+    if ":" not in address:
+        return address
+    six = IPv6Address(address.partition("%")[0])
+    return str(six.ipv4_mapped or IPv6Network((six, 64), strict=False))
 
 
 def _key(limit: _Limit, whose: str) -> str:

@@ -59,7 +59,7 @@ _TEXTS: Mapping[MailKind, str] = {
     ),
     MailKind.EMAIL_CHANGED: (
         "From now on you sign in as {new_email} and no longer with this e-mail.\n\n"
-        "If that was not you, answer to the platform's support at once."
+        "If that was not you, tell the platform's support at once."
     ),
     MailKind.PASSWORD_CHANGED: f"Your password was changed.\n\n{_NOT_YOU}",
     MailKind.INVITATION: (
