@@ -80,6 +80,19 @@ def test_whoever_took_an_account_for_anothers_email_loses_it_to_its_owner(people
     assert refusal.reason == "LINK_USED"
 
 
+def test_a_firebase_user_without_a_verified_email_keeps_no_account_of_its_owner(people: Any, refused: Any) -> None:
+    eve = people.sign_up(firebase_id_token="unverified")
+    assert not eve.user.email_verified
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    token = people.token("ada@example.com", "reset-password")
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password="staple of nine violets"))
+    assert people.log_in("ada@example.com", "staple of nine violets").user.email_verified
+    assert eventually(lambda: people.is_out(eve.access_token), within_s=1.0)
+    with refused() as refusal:
+        log_in(people, "unverified")
+    assert refusal.reason == "USER_NOT_FOUND"
+
+
 def test_api_keys_of_whoever_took_the_account_end_too(people: Any, channel: grpc.Channel) -> None:
     eve = people.sign_up("ada@example.com")
     keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)

@@ -4,10 +4,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.clock import FixedClock
 from adlib.db import Database
@@ -99,6 +102,18 @@ def test_of_those_who_use_a_link_at_the_same_time_one_does(db: Database, links: 
 
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(won, range(4))).count(True) == 1
+
+
+def test_a_link_survives_a_change_of_keys(db: Database, clock: FixedClock, tmp_path: Path) -> None:
+    for name in ("20260101T000000Z", "20260203T000000Z"):
+        pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / f"{name}.pem").write_bytes(pem)
+    links = Links(KeyRing(tmp_path, clock), clock, new_id)
+    link = make(db, links, Purpose.INVITATION)
+    token = links.token(link)
+    clock.at = NOW + timedelta(days=5)
+    assert jwt.get_unverified_header(links.token(link))["kid"] != jwt.get_unverified_header(token)["kid"]
+    assert use(db, links, token, Purpose.INVITATION) == link
 
 
 def test_forged_and_changed_tokens_are_invalid(db: Database, links: Links) -> None:

@@ -21,9 +21,10 @@ class Reclaiming:
         self._clock = clock
 
     def reclaim(self, tx: Transaction, user: User) -> None:
-        """Removes the password, ends the sessions, voids the links, revokes the API keys; verifies the e-mail."""
+        """Removes the password and the Firebase user, ends sessions, links and API keys; verifies the e-mail."""
         now = self._clock.now()
         store.remove_password(tx, user.id)
+        store.link_firebase(tx, user.id, None, now)
         self._sessions.end_all(tx, user.id)
         self._links.void(tx, user.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
         for membership in store.memberships(tx, user.id):

@@ -166,8 +166,8 @@ def change_email(tx: Transaction, user_id: UUID, email: str, at: datetime) -> No
         raise EmailTaken from error
 
 
-def link_firebase(tx: Transaction, user_id: UUID, uid: str, at: datetime) -> None:
-    """Has the person sign in as this Firebase user."""
+def link_firebase(tx: Transaction, user_id: UUID, uid: str | None, at: datetime) -> None:
+    """Has the person sign in as this Firebase user, or as none any more."""
     tx.execute(_LINK_FIREBASE, of_user=user_id, uid=uid, at=at)
 
 
