@@ -1,0 +1,210 @@
+"""auth-service, two processes of another service, and a Valkey that the test can stop."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import grpc
+import psycopg
+import redis
+from adplatform.auth.v1.api_keys_pb2 import CreateApiKeyRequest
+from adplatform.auth.v1.api_keys_pb2_grpc import ApiKeyServiceStub
+from adplatform.auth.v1.organizations_pb2 import RemoveUserRequest, UpdateUserRequest
+from adplatform.auth.v1.organizations_pb2_grpc import OrganizationServiceStub
+from adplatform.auth.v1.roles_pb2 import CreateRoleRequest
+from adplatform.auth.v1.roles_pb2_grpc import RoleServiceStub
+from adplatform.options.v1.options_pb2 import Permission
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adctl import children, probes
+from adctl.embedded.valkey import ValkeyServer
+from adctl.keys import Keys
+from adctl.platform import inherited, service_environment
+from adctl.ports import LOOPBACK, free_port
+from adctl.pytest_servers import FreshDatabase
+from adctl.state import State, prepare
+from adlib.access import EVERYTHING_CHANGED, organization_changed
+from adlib.testing import eventually
+
+from .sessions import Sessions
+
+TIMEOUT_S = 30
+Headers = list[tuple[str, str]]
+
+
+def asked(channel: grpc.Channel, headers: Headers) -> str:
+    """Lists campaigns, which takes CAMPAIGNS_READ: OK, or the reason why not."""
+    listing = channel.unary_unary("/adplatform.campaign.v1.CampaignService/ListCampaigns")
+    try:
+        listing(b"", metadata=headers, timeout=TIMEOUT_S)
+    except grpc.RpcError as error:
+        status, info = rpc_status.from_call(error), ErrorInfo()
+        return info.reason if status and any(detail.Unpack(info) for detail in status.details) else error.code().name
+    return "OK"
+
+
+class World:
+    """auth-service, two processes of campaign-service, and a Valkey that can be stopped."""
+
+    def __init__(self, folder: Path, databases: FreshDatabase, stack: ExitStack) -> None:
+        self._state: State = prepare(folder / "home", free_port())
+        self._keys = Keys(self._state.paths.keys)
+        self._keys.make()
+        self._logs = folder
+        self._database_urls = {name: databases(f"revocation_{name}") for name in ("auth", "campaign")}
+        port, password = self._state.ports["valkey"], self._state.secrets["valkey"]
+        self.valkey = ValkeyServer(folder / "valkey", port=port, password=password)
+        stack.callback(self.valkey.stop)
+        self.valkey.start()
+        self.shared = redis.Redis.from_url(self._state.redis_url(), socket_timeout=5)
+        ports = [free_port(), free_port()]
+        self.campaign_ports = ports
+        self._stack = stack
+        self._auth_service = self._start("auth")
+        self._start("campaign")
+        for port in (self._state.ports["auth-service"], *ports):
+            eventually(lambda port=port: probes.grpc_serving(port), within_s=60)
+        self.auth = self._channel(self._state.ports["auth-service"])
+        self.processes = [self._channel(port) for port in ports]
+        self.sessions = Sessions(self._database_urls["auth"], self._keys)
+        stack.callback(self.sessions.close)
+        self._db = stack.enter_context(psycopg.connect(self._database_urls["auth"], autocommit=True))
+
+    def organization(self) -> "Organization":
+        """A new advertiser, of which nobody has heard."""
+        owner, organization_id = self.user(), uuid4()
+        self._db.execute(
+            "INSERT INTO organizations VALUES (%s, 'Acme', 'ADVERTISER', %s, now(), now())", [organization_id, owner]
+        )
+        self.join(owner, organization_id, "owner")
+        return Organization(self, organization_id, owner)
+
+    def user(self) -> UUID:
+        user_id = uuid4()
+        self._db.execute(
+            "INSERT INTO users (id, email, name, created_at, updated_at) VALUES (%s, %s, 'Ada', now(), now())",
+            [user_id, f"{user_id}@example.com"],
+        )
+        return user_id
+
+    def join(self, user_id: UUID, organization_id: UUID, role: str) -> None:
+        self._db.execute("INSERT INTO user_roles VALUES (%s, %s, %s, now())", [user_id, organization_id, role])
+
+    @contextmanager
+    def without_valkey(self) -> Iterator[None]:
+        """As after a power cut; then it is back, with its data."""
+        self.valkey.kill()
+        try:
+            yield
+        finally:
+            self.valkey.start()
+
+    @contextmanager
+    def hanging_valkey(self) -> Iterator[None]:
+        """It accepts connections, and answers nobody."""
+        assert self.valkey.pid is not None
+        os.kill(self.valkey.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.valkey.pid, signal.SIGCONT)
+
+    @contextmanager
+    def without_auth_service(self) -> Iterator[None]:
+        """Then it serves again."""
+        self.stop_auth_service()
+        try:
+            yield
+        finally:
+            self.start_auth_service()
+
+    def stop_auth_service(self) -> None:
+        children.stop(self._auth_service)
+
+    def start_auth_service(self) -> None:
+        self._auth_service = self._start("auth")
+        eventually(lambda: probes.grpc_serving(self._state.ports["auth-service"]), within_s=60)
+        # Whom no cache knows, each process asks for.
+        for process in self.processes:
+            stranger = self.organization()
+            headers = stranger.headers(stranger.owner)
+            eventually(lambda process=process, headers=headers: asked(process, headers) == "OK", within_s=20)
+
+    def _start(self, service: str) -> "subprocess.Popen[bytes]":
+        name = f"{service}-service"
+        environment = inherited(os.environ, self._state) | service_environment(self._state, self._keys, name)
+        environment["DATABASE_URL"] = self._database_urls[service]
+        if service == "campaign":
+            environment["GRPC_PORTS"] = ",".join(str(port) for port in self.campaign_ports)
+        command = [sys.executable, "-m", name.replace("-", "_"), "migrate", "serve"]
+        with (self._logs / f"{service}.log").open("ab") as log:
+            running = children.spawn(command, environment=environment, log=log)
+        self._stack.callback(children.stop, running)
+        return running
+
+    def _channel(self, port: int) -> grpc.Channel:
+        options = [("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 50)]
+        return self._stack.enter_context(grpc.insecure_channel(f"{LOOPBACK}:{port}", options=options))
+
+
+@dataclass(frozen=True)
+class Organization:
+    """One organization, and what its owner does in it."""
+
+    world: World
+    id: UUID
+    owner: UUID
+
+    def headers(self, user_id: UUID) -> Headers:
+        """Those of a new session of this person, for this organization."""
+        return [("authorization", f"Bearer {self.world.sessions.token(user_id)}"), ("organization-id", str(self.id))]
+
+    def member(self, role: str) -> UUID:
+        """Somebody new with this role."""
+        user_id = self.world.user()
+        self.world.join(user_id, self.id, role)
+        return user_id
+
+    def role(self, *permissions: Permission.ValueType) -> str:
+        """A new role of its own."""
+        request = CreateRoleRequest(name=f"Role {uuid4()}", permissions=permissions)
+        return RoleServiceStub(self.world.auth).CreateRole(request, **self.call(self.owner)).code
+
+    def api_key(self, maker: UUID, *permissions: Permission.ValueType) -> tuple[str, Headers]:
+        """A new API key's id, and the headers of a program that has it."""
+        request = CreateApiKeyRequest(name="A program's", permissions=permissions)
+        made = ApiKeyServiceStub(self.world.auth).CreateApiKey(request, **self.call(maker))
+        return made.api_key.id, [("x-api-key", made.secret)]
+
+    def give(self, user_id: UUID, role: str) -> None:
+        request = UpdateUserRequest(user_id=str(user_id), role=role)
+        OrganizationServiceStub(self.world.auth).UpdateUser(request, **self.call(self.owner))
+
+    def remove(self, user_id: UUID) -> None:
+        request = RemoveUserRequest(user_id=str(user_id))
+        OrganizationServiceStub(self.world.auth).RemoveUser(request, **self.call(self.owner))
+
+    def call(self, user_id: UUID) -> dict[str, Any]:
+        """The options of a call by this person."""
+        return {"metadata": self.headers(user_id), "timeout": TIMEOUT_S}
+
+    def forget_changes(self) -> None:
+        """What was changed so far was long ago, and nothing of it is in the shared cache, which is used again."""
+        marks = [mark.key for mark in (EVERYTHING_CHANGED, organization_changed(self.id))]
+        self.world.shared.delete(*marks, *self._standings())
+
+    @property
+    def shared(self) -> int:
+        """How many people's standings here the shared cache has."""
+        return len(self._standings())
+
+    def _standings(self) -> list[bytes]:
+        return list(self.world.shared.scan_iter(f"permissions:*:{self.id}"))
