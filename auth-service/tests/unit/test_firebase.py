@@ -79,6 +79,14 @@ def test_an_email_is_normalised_and_another_projects_token_refused(monkeypatch: 
         tokens.verify(unsigned(aud="another", iss="https://securetoken.google.com/another"))
 
 
+@pytest.mark.parametrize(
+    "email", ["\uff41da@example.com", "ada@exampl\u24d4.com", "\u212aada@example.com", "ada@\u0435xample.com"]
+)
+def test_an_email_that_only_looks_like_anothers_is_none(monkeypatch: pytest.MonkeyPatch, email: str) -> None:
+    monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:1")
+    assert FirebaseAdmin(PROJECT).verify(unsigned(email=email)) == FirebaseUser("uid-ada", "", email_verified=False)
+
+
 def test_an_unsigned_token_is_refused_without_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FIREBASE_AUTH_EMULATOR_HOST", raising=False)
     with pytest.raises(CredentialsInvalid):

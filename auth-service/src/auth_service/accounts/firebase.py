@@ -65,11 +65,11 @@ class FirebaseAdmin:
         except (ValueError, self._auth.InvalidIdTokenError) as error:
             raise _invalid() from error
         email = claims.get("email")
-        return FirebaseUser(
-            uid=str(claims["uid"]),
-            email=normalized_email(email) if isinstance(email, str) else "",
-            email_verified=claims.get("email_verified") is True,
-        )
+        if not isinstance(email, str) or not email.isascii():
+            # Nobody signs up here with others, and one could become somebody else's when it is normalised.
+            email = ""
+        is_verified = bool(email) and claims.get("email_verified") is True
+        return FirebaseUser(str(claims["uid"]), normalized_email(email), is_verified)
 
 
 def _invalid() -> CredentialsInvalid:
