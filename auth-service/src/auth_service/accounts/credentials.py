@@ -1,12 +1,23 @@
 """Checking a password, with the brake on; and accepting a new one."""
 
+from dataclasses import dataclass
+
 from adlib.clock import Clock
-from adlib.db import Database
+from adlib.db import Database, Transaction
+from adlib.errors import Aborted
 from auth_service.accounts import store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.model import CredentialsInvalid, User
 from auth_service.accounts.passwords import Passwords
 from auth_service.accounts.strength import require_strong
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Somebody gave the password that this is the hash of."""
+
+    user: User
+    password_hash: str
 
 
 class Credentials:
@@ -18,7 +29,7 @@ class Credentials:
         self._attempts = attempts
         self._clock = clock
 
-    def check(self, email: str, password: str, address: str) -> User:
+    def check(self, email: str, password: str, address: str) -> Proof:
         """Whose e-mail (normalised) and password these are; CREDENTIALS_INVALID, TOO_MANY_ATTEMPTS.
 
         An unknown e-mail and a wrong password take the same way: one attempt counted, one read, one hash, no write.
@@ -34,7 +45,17 @@ class Credentials:
             rehashed = self._passwords.hash(password)
             with self._db.transaction() as tx:
                 store.rehash(tx, user.id, kept, rehashed, self._clock.now())
-        return user
+            kept = rehashed
+        return Proof(user, kept)
+
+    def hold(self, tx: Transaction, proof: Proof) -> User:
+        """Whose the proof is, in the transaction that acts on it; ABORTED where the password is another one by now.
+
+        Whoever knew the old one could otherwise outlive a reset by always having a call under way.
+        """
+        if store.lock_password(tx, proof.user.id) != proof.password_hash:
+            raise Aborted("the password is being changed; try again")
+        return proof.user
 
     def accept(self, password: str, field: str, *about: str) -> str:
         """The hash of a new password; PASSWORD_WEAK where it is easy to guess for one who knows these texts."""

@@ -68,10 +68,11 @@ class Emails:
 
         Whether somebody has the new e-mail already is only said to whoever reads what is sent there.
         """
-        user = self._credentials.check(self._known(user_id).email, password, address)
+        proof = self._credentials.check(self._known(user_id).email, password, address)
         email = normalized_email(new_email)
         self._attempts.at_mail(email, address)
         with self._db.transaction() as tx:
+            user = self._credentials.hold(tx, proof)
             link = self._links.make(tx, Purpose.CHANGE_EMAIL, user.id, email)
             self._outgoing.add(tx, MailKind.CONFIRM_EMAIL, email, link)
             self._outgoing.add(tx, MailKind.EMAIL_CHANGE_ASKED, user.email, new_email=email)

@@ -83,9 +83,10 @@ class PasswordChanges:
         known = store.by_id(self._db, user_id)
         if known is None:
             raise UserNotFound(user_id)
-        user = self._credentials.check(known.email, current, address)
-        hashed = self._credentials.accept(new, "newPassword", user.email, user.name)
+        proof = self._credentials.check(known.email, current, address)
+        hashed = self._credentials.accept(new, "newPassword", known.email, known.name)
         with self._db.transaction() as tx:
+            user = self._credentials.hold(tx, proof)
             self._change(tx, user, hashed)
             self._sessions.end_all(tx, user.id, but=session_id)
 

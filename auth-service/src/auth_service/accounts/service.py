@@ -48,8 +48,9 @@ class AccountService:
 
     def log_in(self, email: str, password: str, client: Client) -> tuple[User, Tokens]:
         """Signs in; CREDENTIALS_INVALID, after the same time for an unknown e-mail as for a wrong password."""
-        user = self._credentials.check(normalized_email(email), password, client.address)
+        proof = self._credentials.check(normalized_email(email), password, client.address)
         with self._db.transaction() as tx:
+            user = self._credentials.hold(tx, proof)
             return user, self._sessions.begin(tx, user.id, client)
 
     def log_in_with_firebase(self, token: str, client: Client) -> tuple[User, Tokens]:

@@ -32,6 +32,9 @@ _SET_PASSWORD = Query(
         },
     )
 )
+_LOCK_PASSWORD = Query(
+    select(credentials.c.password_hash).where(credentials.c.user_id == bindparam("of_user")).with_for_update()
+)
 _REMOVE_PASSWORD = Query(delete(credentials).where(credentials.c.user_id == bindparam("of_user")))
 _ADD_ORGANIZATION = Query(
     insert(organizations).values(
@@ -174,6 +177,12 @@ def link_firebase(tx: Transaction, user_id: UUID, uid: str | None, at: datetime)
 def set_password(tx: Transaction, user_id: UUID, password_hash: str, at: datetime) -> None:
     """Gives the person a password, their first or another one."""
     tx.execute(_SET_PASSWORD, user_id=user_id, password_hash=password_hash, at=at)
+
+
+def lock_password(tx: Transaction, user_id: UUID) -> str | None:
+    """The hash of the person's password, which nobody changes until the transaction ends."""
+    row = tx.one(_LOCK_PASSWORD, of_user=user_id)
+    return row.password_hash if row else None
 
 
 def remove_password(tx: Transaction, user_id: UUID) -> None:

@@ -1,0 +1,113 @@
+"""A password that is changed while a call that was made with the old one is still under way."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from argon2 import PasswordHasher
+
+from adlib.clock import SystemClock
+from adlib.db import Database, Transaction
+from adlib.errors import Aborted
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from adlib.service import connect_redis
+from auth_service.accounts import store
+from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.credentials import Credentials
+from auth_service.accounts.emails import Emails
+from auth_service.accounts.firebase import NoFirebase
+from auth_service.accounts.model import CredentialsInvalid, User
+from auth_service.accounts.password_changes import PasswordChanges
+from auth_service.accounts.passwords import Passwords
+from auth_service.accounts.reclaiming import Reclaiming
+from auth_service.accounts.service import AccountService
+from auth_service.links.model import Purpose
+from auth_service.links.service import Links
+from auth_service.mail.outgoing import Outgoing
+from auth_service.sessions.keys import KeyRing
+from auth_service.sessions.model import Client
+from auth_service.sessions.service import SessionService
+
+OLD, NEW = "correct horse battery", "staple of nine violets"
+
+
+class Interrupted(Passwords):
+    """Lets something happen after a password was found to be right, once."""
+
+    def __init__(self) -> None:
+        super().__init__(PasswordHasher(time_cost=1, memory_cost=1024))
+        self.then: Callable[[], object] = lambda: None
+
+    def verify(self, kept: str | None, password: str) -> bool:
+        is_right = super().verify(kept, password)
+        then, self.then = self.then, lambda: None
+        then()
+        return is_right
+
+
+class FakeMarks:
+    def session_ended(self, _tx: Transaction, _session_id: UUID) -> None:
+        """Nobody asks."""
+
+
+class World:
+    """Ada's account, and everything that changes it."""
+
+    def __init__(self, db: Database, redis_url: str, keys: KeyRing) -> None:
+        clock = SystemClock()
+        shared = connect_redis(redis_url)
+        outbox, outgoing = Outbox("auth", clock), Outgoing(clock, new_id)
+        marks: Any = FakeMarks()
+        attempts = Attempts(shared, clock)
+        self.db = db
+        self.links = Links(keys, clock, new_id)
+        self.sessions = SessionService(db, outbox, keys, marks, clock, new_id)
+        self.passwords = Interrupted()
+        credentials = Credentials(db, self.passwords, attempts, clock)
+        reclaiming = Reclaiming(self.sessions, self.links, marks, clock)
+        self.accounts = AccountService(db, outbox, self.sessions, credentials, NoFirebase(), reclaiming, clock)
+        self.changes = PasswordChanges(
+            db, outbox, self.sessions, credentials, attempts, self.links, reclaiming, outgoing, clock, new_id
+        )
+        self.emails = Emails(db, outbox, credentials, attempts, self.links, outgoing, clock)
+        self.ada = User(new_id(), f"{new_id()}@example.com", "Ada", email_verified=True)
+        with db.transaction() as tx:
+            store.add_user(tx, self.ada, self.passwords.hash(OLD), clock.now())
+
+    def reset(self) -> None:
+        """Ada sets a new password by the link in her mail."""
+        with self.db.transaction() as tx:
+            link = self.links.make(tx, Purpose.RESET_PASSWORD, self.ada.id, self.ada.email)
+        self.changes.reset(self.links.token(link), NEW)
+
+
+@pytest.fixture
+def world(database_url: str, redis_url: str, keys: KeyRing) -> Iterator[World]:
+    db = Database(database_url)
+    yield World(db, redis_url, keys)
+    db.close()
+
+
+def test_who_signs_in_with_the_old_password_meanwhile_is_not_signed_in(world: World) -> None:
+    world.passwords.then = world.reset
+    with pytest.raises(Aborted):
+        world.accounts.log_in(world.ada.email, OLD, Client())
+    assert not world.sessions.of(world.ada.id)
+    world.accounts.log_in(world.ada.email, NEW, Client())
+
+
+def test_who_changes_the_old_password_meanwhile_does_not_take_the_account_back(world: World) -> None:
+    world.passwords.then = world.reset
+    with pytest.raises(Aborted):
+        world.changes.change(world.ada.id, new_id(), OLD, "another of nine violets", "")
+    with pytest.raises(CredentialsInvalid):
+        world.accounts.log_in(world.ada.email, "another of nine violets", Client())
+    world.accounts.log_in(world.ada.email, NEW, Client())
+
+
+def test_who_asks_for_another_email_meanwhile_gets_no_link(world: World) -> None:
+    world.passwords.then = world.reset
+    with pytest.raises(Aborted):
+        world.emails.ask_change(world.ada.id, "eve@example.com", OLD, "")
