@@ -1,20 +1,27 @@
 """auth-service: composes and serves."""
 
-import os
 import socket
 from contextlib import closing
 from dataclasses import dataclass
+from types import ModuleType
 
 import redis
-from adplatform.auth.v1 import api_keys_pb2, audit_pb2, jobs_pb2, organizations_pb2, personal_pb2, roles_pb2
-from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.auth.v1 import (
+    api_keys_pb2,
+    audit_pb2,
+    auth_pb2,
+    jobs_pb2,
+    organizations_pb2,
+    personal_pb2,
+    roles_pb2,
+)
 from google.protobuf.descriptor import ServiceDescriptor
 
 from adlib import permissions, service
-from adlib.access import EVERYTHING_CHANGED, CachedAccess
+from adlib.access import CachedAccess
 from adlib.audit import TOPIC as AUDIT
 from adlib.audit import PostgresAuditTrail
-from adlib.bus import Consumer, RedisBus
+from adlib.bus import Consumer, Handler, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.config import Environment
 from adlib.db import Database
@@ -26,7 +33,6 @@ from auth_service import config
 from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
-from auth_service.access.store import add_mark
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
@@ -38,7 +44,6 @@ from auth_service.accounts.servicer import AuthServicer
 from auth_service.accounts.sign_ups import NewAccount, SignUps
 from auth_service.api_keys.service import ApiKeyService
 from auth_service.api_keys.servicer import ApiKeyServicer
-from auth_service.audit.consumer import GROUP as AUDIT_GROUP
 from auth_service.audit.consumer import AuditHandler
 from auth_service.audit.service import AuditService
 from auth_service.audit.servicer import AuditServicer
@@ -49,8 +54,6 @@ from auth_service.jobs.service import Purge
 from auth_service.jobs.servicer import AuthJobsServicer
 from auth_service.links.service import Links
 from auth_service.mail.outgoing import MailSender, Outgoing
-from auth_service.notifications.consumer import GROUP as NOTIFICATION_GROUP
-from auth_service.notifications.consumer import TOPIC as NOTIFICATION_TOPIC
 from auth_service.notifications.consumer import NotificationHandler
 from auth_service.notifications.service import NotificationService
 from auth_service.notifications.servicer import NotificationServicer
@@ -74,108 +77,133 @@ MIGRATIONS = (
     ("adlib", "migrations/documents"),
     ("auth_service", "migrations"),
 )
+_GROUP = "auth-service"
+# How long stopping may have to wait for a reader.
+_BUS_WAIT_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What every part of the service works with."""
+
+    config: Config
+    db: Database
+    shared: redis.Redis
+    outbox: Outbox
+    marks: Marks
+    links: Links
+    outgoing: Outgoing
+    clock: Clock
+
+    @classmethod
+    def of(cls, config: Config, db: Database, shared: redis.Redis) -> "World":
+        """The world that the configuration describes."""
+        clock = SystemClock()
+        return cls(
+            config=config,
+            db=db,
+            shared=shared,
+            outbox=Outbox("auth", clock),
+            marks=Marks(new_id),
+            links=Links(config.keys, clock, new_id),
+            outgoing=Outgoing(clock, new_id),
+            clock=clock,
+        )
+
+    def consumer(self, topic: str, handle: Handler) -> Consumer:
+        """Reads a topic of the bus, as one of this service's processes."""
+        reader = f"{socket.gethostname()}:{self.config.common.rpc.ports[0]}"
+        return Consumer(RedisBus(self.shared).subscribe(topic, _GROUP, reader), handle, wait_ms=_BUS_WAIT_MS)
 
 
 def compose(config: Config) -> Worker:
-    """Puts the service together."""
-    clock = SystemClock()
+    """Opens the outside world and puts the service together."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
-    outbox = Outbox("auth", clock)
-    people = _people(config, db, shared, outbox, clock)
-    access = AccessService(db, clock)
-    audit = AuditService(db)
-    recorded = RedisBus(shared).subscribe(AUDIT, AUDIT_GROUP, f"{socket.gethostname()}-{os.getpid()}")
-    documents = _documents(config, db, clock)
+    world = World.of(config, db, shared)
+    access, audit, documents = AccessService(db, world.clock), AuditService(db), _documents(world)
     preferences = PreferenceService(documents)
-    notifications = NotificationService(db, documents, preferences, people.outgoing)
-    told = RedisBus(shared).subscribe(NOTIFICATION_TOPIC, NOTIFICATION_GROUP, f"{socket.gethostname()}-{os.getpid()}")
-    verifier = config.common.verifier(config.keys.get)
-    services = pb.DESCRIPTOR.services_by_name
-    personal = personal_pb2.DESCRIPTOR.services_by_name
+    notifications = NotificationService(db, documents, preferences, world.outgoing)
     return Worker(
         servicers={
-            services["AuthService"]: people.servicer,
-            services["AccessService"]: AccessServicer(access),
-            personal["PreferencesService"]: PreferencesServicer(preferences),
-            personal["NotificationService"]: NotificationServicer(notifications),
-            personal["DraftService"]: DraftServicer(DraftService(documents, clock)),
-            jobs_pb2.DESCRIPTOR.services_by_name["AuthJobsService"]: AuthJobsServicer(Purge(db, documents, clock)),
-            audit_pb2.DESCRIPTOR.services_by_name["AuditService"]: AuditServicer(audit),
-            **_of_organizations(people, db, outbox, clock),
+            _service(auth_pb2, "AuthService"): _people(world).servicer,
+            _service(auth_pb2, "AccessService"): AccessServicer(access),
+            **_organizations(world),
+            _service(audit_pb2, "AuditService"): AuditServicer(audit),
+            _service(personal_pb2, "PreferencesService"): PreferencesServicer(preferences),
+            _service(personal_pb2, "NotificationService"): NotificationServicer(notifications),
+            _service(personal_pb2, "DraftService"): DraftServicer(DraftService(documents, world.clock)),
+            _service(jobs_pb2, "AuthJobsService"): AuthJobsServicer(Purge(db, documents, world.clock)),
         },
-        verifier=verifier,
+        verifier=config.common.verifier(config.keys.get),
         access=CachedAccess(access, shared),
         audit=PostgresAuditTrail(db),
         background=[
-            Relay(db, RedisBus(shared), outbox),
-            MarkPusher(db, shared),
-            people.mail,
-            Consumer(told, NotificationHandler(notifications), wait_ms=200),
-            Consumer(recorded, AuditHandler(audit).handle, wait_ms=200),
+            Relay(db, RedisBus(shared), world.outbox),
+            MarkPusher(db, shared, world.marks.added),
+            MailSender(db, world.outgoing, config.mailer, world.links, world.clock, app_url=config.app_url),
+            world.consumer(world.outbox.topic, NotificationHandler(notifications)),
+            world.consumer(AUDIT, AuditHandler(audit)),
         ],
         checks=[db.check],
         closing=[db.close, shared.close],
     )
 
 
-def _of_organizations(people: "_People", db: Database, outbox: Outbox, clock: Clock) -> dict[ServiceDescriptor, object]:
-    marks, invitations = people.marks, people.invitations
-    organizations = OrganizationService(db, outbox, marks, clock, new_id)
-    members = MemberService(db, outbox, marks, invitations, clock)
-    roles = RoleService(db, marks, clock, new_id)
-    keys = ApiKeyService(db, outbox, marks, clock, new_id)
-    return {
-        organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]: OrganizationServicer(
-            organizations, members, invitations
-        ),
-        roles_pb2.DESCRIPTOR.services_by_name["RoleService"]: RoleServicer(roles),
-        api_keys_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]: ApiKeyServicer(keys),
-    }
-
-
-def _documents(config: Config, db: Database, clock: Clock) -> Documents:
-    if not config.firestore_project_id:
-        return PostgresDocuments(db, clock)
-    # Its client takes a second to load.
-    from adlib.documents.firestore import FirestoreDocuments, connect
-
-    return FirestoreDocuments(connect(config.firestore_project_id), clock)
+def _service(contract: ModuleType, name: str) -> ServiceDescriptor:
+    descriptor: ServiceDescriptor = contract.DESCRIPTOR.services_by_name[name]
+    return descriptor
 
 
 @dataclass(frozen=True, slots=True)
-class _People:
+class People:
     """What is made of people's accounts, and needed elsewhere."""
 
     servicer: AuthServicer
     sign_ups: SignUps
-    invitations: InvitationService
-    marks: Marks
-    outgoing: Outgoing
-    mail: MailSender
 
 
-def _people(config: Config, db: Database, shared: redis.Redis, outbox: Outbox, clock: Clock) -> _People:
-    marks = Marks(db, shared, new_id)
-    sessions = SessionService(db, outbox, config.keys, marks, clock, new_id)
-    links = Links(config.keys, clock, new_id)
-    outgoing = Outgoing(clock, new_id)
-    attempts = Attempts(shared, clock)
+def _people(world: World) -> People:
+    db, outbox, links, outgoing, clock = world.db, world.outbox, world.links, world.outgoing, world.clock
+    firebase = world.config.firebase
+    sessions = SessionService(db, outbox, world.config.keys, world.marks, clock, new_id)
+    attempts = Attempts(world.shared, clock)
     credentials = Credentials(db, Passwords(), attempts, clock)
-    invitations = InvitationService(db, outbox, marks, links, outgoing, clock, new_id)
+    reclaiming = Reclaiming(sessions, links, world.marks, clock)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
-    reclaiming = Reclaiming(sessions, links, marks, clock)
-    accounts = AccountService(db, outbox, sessions, credentials, config.firebase, reclaiming, clock)
-    sign_ups = SignUps(db, outbox, sessions, credentials, config.firebase, emails, invitations, clock, new_id)
+    accounts = AccountService(db, outbox, sessions, credentials, firebase, reclaiming, clock)
+    sign_ups = SignUps(db, outbox, sessions, credentials, firebase, emails, _invitations(world), clock, new_id)
     passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, reclaiming, outgoing, clock, new_id)
-    return _People(
-        servicer=AuthServicer(accounts, sign_ups, passwords, emails, sessions),
-        sign_ups=sign_ups,
-        invitations=invitations,
-        marks=marks,
-        outgoing=outgoing,
-        mail=MailSender(db, outgoing, config.mailer, links, clock, app_url=config.app_url),
-    )
+    return People(AuthServicer(accounts, sign_ups, passwords, emails, sessions), sign_ups)
+
+
+def _organizations(world: World) -> dict[ServiceDescriptor, object]:
+    db, outbox, marks, clock = world.db, world.outbox, world.marks, world.clock
+    invitations = _invitations(world)
+    organizations = OrganizationService(db, outbox, marks, clock, new_id)
+    members = MemberService(db, outbox, marks, invitations, clock)
+    keys = ApiKeyService(db, outbox, marks, clock, new_id)
+    return {
+        _service(organizations_pb2, "OrganizationService"): OrganizationServicer(organizations, members, invitations),
+        _service(roles_pb2, "RoleService"): RoleServicer(RoleService(db, marks, clock, new_id)),
+        _service(api_keys_pb2, "ApiKeyService"): ApiKeyServicer(keys),
+    }
+
+
+def _invitations(world: World) -> InvitationService:
+    return InvitationService(
+        world.db, world.outbox, world.marks, world.links, world.outgoing, world.clock, new_id
+    )  # fmt: skip
+
+
+def _documents(world: World) -> Documents:
+    project_id = world.config.firestore_project_id
+    if not project_id:
+        return PostgresDocuments(world.db, world.clock)
+    # Its client takes a second to load.
+    from adlib.documents.firestore import FirestoreDocuments, connect
+
+    return FirestoreDocuments(connect(project_id), world.clock)
 
 
 def seed_roles(database_url: str) -> None:
@@ -183,14 +211,13 @@ def seed_roles(database_url: str) -> None:
     db = Database(database_url)
     with db.transaction() as tx:
         if put_roles(tx, permissions.titles(), ROLES):
-            add_mark(tx, new_id(), EVERYTHING_CHANGED)
+            Marks(new_id).everything_changed(tx)
     db.close()
 
 
 def create_admin(environment: Environment) -> None:
     """Makes the platform's own organization and its admin, unless they are there."""
     settings = config.read(environment)
-    clock = SystemClock()
     admin = NewAccount(
         email=environment.text("ADMIN_EMAIL"),
         password=environment.secret("ADMIN_PASSWORD", 12),
@@ -199,7 +226,7 @@ def create_admin(environment: Environment) -> None:
         kind="PLATFORM",
     )
     with closing(Database(settings.database_url)) as db, service.connect_redis(settings.common.redis_url) as shared:
-        _people(settings, db, shared, Outbox("auth", clock), clock).sign_ups.ensure_platform(admin)
+        _people(World.of(settings, db, shared)).sign_ups.ensure_platform(admin)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
 from auth_service.mail.mailer import FakeMailer
 from auth_service.mail.outgoing import Outgoing
-from auth_service.notifications.consumer import GROUP, TOPIC, NotificationHandler
+from auth_service.notifications.consumer import NotificationHandler
 from auth_service.notifications.service import NotificationService
 from auth_service.notifications.servicer import NotificationServicer
 from auth_service.preferences.service import PreferenceService
@@ -232,10 +232,10 @@ def tell(redis_url: str, notifications: NotificationService) -> Iterator[Callabl
     """Publishes these events and has them worked on, as the service does in the background."""
     shared = connect_redis(redis_url)
     bus = RedisBus(shared)
-    consumer = Consumer(bus.subscribe(TOPIC, GROUP, "test"), NotificationHandler(notifications))
+    consumer = Consumer(bus.subscribe("auth", "auth-service", "test"), NotificationHandler(notifications))
 
     def call(events: Sequence[Event]) -> None:
-        bus.publish(TOPIC, [event.SerializeToString() for event in events])
+        bus.publish("auth", [event.SerializeToString() for event in events])
         done = 0
         while done < len(events):
             worked = consumer.work_once(1000)
@@ -341,7 +341,7 @@ def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
     stub = personal_pb2_grpc.NotificationServiceStub(channel)
     event = told(Person(UUID(signed.user.id), uuid4()), SystemClock().now())
     shared = connect_redis(redis_url)
-    RedisBus(shared).publish(TOPIC, [event.SerializeToString()] * 2)
+    RedisBus(shared).publish("auth", [event.SerializeToString()] * 2)
     eventually(lambda: stub.ListNotifications(pb.ListNotificationsRequest(), metadata=who).notifications)
     mailed = eventually(lambda: [mail for mail in mailer.sent if mail.subject == event.user_notified.title])
     assert [(mail.recipient, mail.text.strip()) for mail in mailed] == [("ada@example.com", event.user_notified.body)]

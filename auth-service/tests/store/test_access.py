@@ -1,5 +1,6 @@
 """What callers may do, from the tables, and how the shared cache learns of changes."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -71,6 +72,12 @@ def people(database_url: str) -> People:
 
 
 @pytest.fixture
+def shared(redis_url: str) -> Iterator[redis.Redis]:
+    with connect_redis(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
 def db(database_url: str) -> Iterator[Database]:
     made = Database(database_url)
     yield made
@@ -78,9 +85,11 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def shared(redis_url: str) -> Iterator[redis.Redis]:
-    with connect_redis(redis_url) as client:
-        yield client
+def pusher(db: Database, shared: redis.Redis) -> MarkPusher:
+    made = MarkPusher(db, shared, threading.Event())
+    assert made.push() == 1, "the roles were seeded"
+    shared.delete(access.EVERYTHING_CHANGED.key)
+    return made
 
 
 @pytest.fixture
@@ -142,45 +151,56 @@ def test_the_use_of_a_key_is_noted(people: People, service: AccessService, datab
     assert abs(row[0] - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_change_is_marked_once_it_has_been_made(db: Database, shared: redis.Redis) -> None:
-    marks, organization = Marks(db, shared, new_id), uuid4()
+def test_a_change_is_marked_once_it_has_been_made(db: Database, pusher: MarkPusher, shared: redis.Redis) -> None:
+    marks, organization = Marks(new_id), uuid4()
     with db.transaction() as tx:
         marks.organization_changed(tx, organization)
-        assert shared.get(access.organization_changed(organization).key) is None
+        assert not marks.added.is_set()
+        assert pusher.push() == 0
+    assert marks.added.is_set()
+    assert (pusher.push(), pusher.push()) == (1, 0)
     assert shared.get(access.organization_changed(organization).key) == b"1"
-    assert MarkPusher(db, shared).push() == 0
 
 
-def test_a_change_that_was_not_made_is_not_marked(db: Database, shared: redis.Redis) -> None:
-    marks, organization = Marks(db, shared, new_id), uuid4()
+def test_a_change_that_was_not_made_is_not_marked(db: Database, pusher: MarkPusher) -> None:
+    marks = Marks(new_id)
 
     class GivenUp(Exception):
         pass
 
     with pytest.raises(GivenUp), db.transaction() as tx:
-        marks.organization_changed(tx, organization)
+        marks.organization_changed(tx, uuid4())
         raise GivenUp
-    assert shared.get(access.organization_changed(organization).key) is None
-    assert MarkPusher(db, shared).push() == 0
+    assert (marks.added.is_set(), pusher.push()) == (False, 0)
 
 
-def test_what_redis_could_not_be_told_it_is_told_when_it_is_back(
-    people: People, db: Database, shared: redis.Redis, service: AccessService
+def test_what_redis_was_not_told_of_makes_it_untrusted(
+    people: People, db: Database, pusher: MarkPusher, shared: redis.Redis, service: AccessService
 ) -> None:
     person, organization = people.member("member")
+    access.set_all_told(shared, access.time_ms(shared) + 60_000)
     assert CachedAccess(service, shared).access(person, organization).member
-    with connect_redis("redis://127.0.0.1:1/0") as away, db.transaction() as tx:
-        Marks(db, away, new_id).session_ended(tx, person.session_id)
     people.execute("UPDATE sessions SET ended_at = now()")
-    assert CachedAccess(service, shared).access(person, organization).member, "Redis still has the old answer"
-    assert MarkPusher(db, shared).push() == 1
+    assert CachedAccess(service, shared).access(person, organization).member, "Redis has the old answer, and is trusted"
+    shared.delete("all-changes-told")
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(person, organization)
+    with db.transaction() as tx:
+        Marks(new_id).session_ended(tx, person.session_id)
+    assert pusher.push() == 1
+    with pytest.raises(SessionEnded):
+        CachedAccess(service, shared).access(person, organization)
+
+
+def test_a_word_that_comes_late_is_not_taken_for_true(shared: redis.Redis) -> None:
+    access.set_all_told(shared, access.time_ms(shared) - 1_000)
+    assert shared.get("all-changes-told") is None
 
 
 def test_a_session_without_evidence_is_asked_for(people: People, shared: redis.Redis, service: AccessService) -> None:
     """A mark that was lost with Redis' memory revives nobody, even where another session filled the cache."""
     person, organization = people.member("member")
+    access.set_all_told(shared, access.time_ms(shared) + 60_000)
     other = Person(person.user_id, uuid4())
     assert CachedAccess(service, shared).access(person, organization).member
     with pytest.raises(SessionEnded):
@@ -188,7 +208,7 @@ def test_a_session_without_evidence_is_asked_for(people: People, shared: redis.R
 
 
 def test_a_revoked_key_is_refused_within_a_second(
-    people: People, db: Database, shared: redis.Redis, service: AccessService
+    people: People, db: Database, pusher: MarkPusher, shared: redis.Redis, service: AccessService
 ) -> None:
     person, organization = people.member("member")
     people.key(person, organization, b"1" * 32)
@@ -196,5 +216,6 @@ def test_a_revoked_key_is_refused_within_a_second(
     assert cached.api_key(b"1" * 32) is not None
     people.execute("UPDATE api_keys SET revoked_at = now()")
     with db.transaction() as tx:
-        Marks(db, shared, new_id).api_key_revoked(tx, b"1" * 32)
+        Marks(new_id).api_key_revoked(tx, b"1" * 32)
+    pusher.push()
     assert eventually(lambda: cached.api_key(b"1" * 32) is None, within_s=1.0)

@@ -1,8 +1,9 @@
 """What a caller may do: membership, permissions and API keys, from auth-service through two caches.
 
 A process remembers an answer for half a second, Redis for a minute. Whoever changes something leaves a mark in Redis
-that outlives every answer from before it; what is marked is asked of auth-service. So a change is seen everywhere
-within a second. Without Redis auth-service is asked; without both, nobody gets in.
+that outlives every answer from before it; what is marked is asked of auth-service. That Redis has every mark is itself
+said in Redis, for less than half a second at a time: while it is not, as after an outage, auth-service is asked. So a
+change is seen everywhere within a second. Without Redis auth-service is asked; without both, nobody gets in.
 """
 
 import time
@@ -26,9 +27,12 @@ from adlib.identity import NO_SESSION, ApiKey, Person
 _LOCAL_S = 0.5
 _SHARED_S = 60
 _LOCAL_LIMIT = 50_000
+_LEFT_ALONE_S = 1.0
 # Longer than an answer from before the change can be in Redis: the time it is kept there, and that of the call that
 # read it before the change and kept it after.
 _CHANGED_S = _SHARED_S + 30
+# With the time that a process remembers, less than a second.
+_ALL_TOLD_MS = 400
 # Longer than an access token lives, so that an ended session stays ended until its last token has expired.
 _ENDED_S = 1800
 
@@ -79,6 +83,7 @@ class Mark:
     lasts_s: int
 
 
+_ALL_TOLD = "all-changes-told"
 EVERYTHING_CHANGED = Mark("permissions-changed", _CHANGED_S)
 
 
@@ -129,6 +134,7 @@ class CachedAccess:
         self._shared = shared
         self._standings: _Remembered[tuple[Person, UUID | None], Access] = _Remembered()
         self._keys: _Remembered[bytes, ApiKey | None] = _Remembered()
+        self._left_alone_until = 0.0
 
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing; TOKEN_INVALID where the session has ended."""
@@ -141,19 +147,17 @@ class CachedAccess:
     def _standing(self, person: Person, organization_id: UUID | None) -> Access:
         session, standing = f"session-live:{person.session_id}", f"permissions:{person.user_id}:{organization_id}"
         changed = organization_changed(organization_id).key if organization_id else EVERYTHING_CHANGED.key
-        keys = [session_ended(person.session_id).key, session, EVERYTHING_CHANGED.key, changed, standing]
-        try:
-            ended, live, *marks, kept = self._read(keys)
-        except redis.RedisError:
-            _redis_failures.inc()
+        keys = [session_ended(person.session_id).key, session, EVERYTHING_CHANGED.key, changed, standing, _ALL_TOLD]
+        if (found := self._read(keys)) is None:
             return self._source.access(person, organization_id)
+        ended, live, *marks, kept, told = found
         if person.session_id == NO_SESSION:
             live = b"1"
         elif ended:
             raise SessionEnded
-        if live and not organization_id:
+        if told and live and not organization_id:
             return NOBODY
-        if live and kept and not any(marks):
+        if told and live and kept and not any(marks):
             kind, held = kept.split(b":")
             return Access(member=True, kind=int(kind), permissions=int(held, 16))
         access = self._source.access(person, organization_id)
@@ -164,21 +168,27 @@ class CachedAccess:
         return access
 
     def _api_key(self, hash: bytes) -> ApiKey | None:
-        keys = [api_key_revoked(hash).key, f"api-key:{hash.hex()}"]
+        keys = [api_key_revoked(hash).key, _ALL_TOLD, f"api-key:{hash.hex()}"]
+        if (found := self._read(keys)) is None:
+            return self._source.api_key(hash)
+        revoked, told, kept = found
+        if told and kept and not revoked:
+            return api_key_of(KnownApiKey.FromString(kept))
+        key = self._source.api_key(hash)
+        if key and not revoked:
+            self._keep(keys[-1], known_api_key(key).SerializeToString())
+        return key
+
+    def _read(self, keys: list[str]) -> list[bytes | None] | None:
+        """What Redis has; None where it does not answer, and for a second after that: not every call shall wait."""
+        if time.monotonic() < self._left_alone_until:
+            return None
         try:
-            revoked, kept = self._read(keys)
+            return cast("list[bytes | None]", self._shared.mget(keys))
         except redis.RedisError:
             _redis_failures.inc()
-            return self._source.api_key(hash)
-        if kept and not revoked:
-            return api_key_of(KnownApiKey.FromString(kept))
-        found = self._source.api_key(hash)
-        if found and not revoked:
-            self._keep(keys[-1], known_api_key(found).SerializeToString())
-        return found
-
-    def _read(self, keys: list[str]) -> list[bytes | None]:
-        return cast("list[bytes | None]", self._shared.mget(keys))
+            self._left_alone_until = time.monotonic() + _LEFT_ALONE_S
+            return None
 
     def _keep(self, key: str, value: bytes) -> None:
         try:
@@ -193,6 +203,20 @@ def set_marks(shared: redis.Redis, *marks: Mark) -> None:
     for mark in marks:
         pipeline.set(mark.key, b"1", ex=mark.lasts_s)
     pipeline.execute()
+
+
+def time_ms(shared: redis.Redis) -> int:
+    """Redis's own time; redis.RedisError."""
+    seconds, microseconds = shared.time()
+    return seconds * 1000 + microseconds // 1000
+
+
+def set_all_told(shared: redis.Redis, at_ms: int) -> None:
+    """Says that Redis has every mark that was written before `at_ms` of its own time; redis.RedisError.
+
+    Until a fixed time, so that a command that comes late says nothing.
+    """
+    shared.set(_ALL_TOLD, b"1", pxat=at_ms + _ALL_TOLD_MS)
 
 
 def known_api_key(key: ApiKey) -> KnownApiKey:

@@ -1,8 +1,10 @@
 """Access is cached, changes are seen within a second, and nothing is ever open."""
 
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import pytest
+import redis
 
 from adlib import access
 from adlib.access import Access, CachedAccess
@@ -30,6 +32,7 @@ def test_the_source_is_asked_once(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
     with connect_redis(redis_url) as shared:
+        access.set_all_told(shared, access.time_ms(shared) + 60_000)
         cached, elsewhere = CachedAccess(source, shared), CachedAccess(source, shared)
         assert cached.access(person, organization) == elsewhere.access(person, organization)
         assert cached.access(person, organization).member
@@ -74,6 +77,23 @@ def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) ->
         CachedAccess(source, shared).access(person, organization)
         source.grant(person, organization, 1)
         assert CachedAccess(source, shared).access(person, organization).permissions == 0
+
+
+def test_a_redis_that_does_not_answer_is_left_alone_for_a_while() -> None:
+    source, person = CountedAccess(), Identities().person()
+
+    class Counted(redis.Redis):
+        tries = 0
+
+        def mget(self, *_keys: object) -> NoReturn:
+            self.tries += 1
+            raise redis.TimeoutError
+
+    shared = Counted()
+    cached = CachedAccess(source, shared)
+    for _ in range(3):
+        cached.access(person, uuid4())
+    assert (source.asked, shared.tries) == (3, 1)
 
 
 def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:

@@ -1,7 +1,7 @@
 """Tells every process's cache what changed, so that it asks again.
 
-What Redis is to be told is written with the change and told right after it. Where Redis does not answer then, every
-process asks auth-service anyway; Redis is told as soon as it is back.
+What Redis is to be told is written with the change, and told right after it. Where Redis does not answer then, it is
+told as soon as it is back; until it has been told of everything, nobody trusts it.
 """
 
 import threading
@@ -17,8 +17,8 @@ from adlib.ids import NewId
 from adlib.telemetry import logger
 from auth_service.access import store
 
-# Within the second that a change may take to be seen, beside the half second that processes remember.
-_RETRY_S = 0.2
+# Often enough that it is said again, before it expires, that Redis has been told of everything.
+_EVERY_S = 0.1
 _BATCH = 500
 
 _log = logger(__name__)
@@ -27,14 +27,17 @@ _log = logger(__name__)
 class Marks:
     """What use cases call in the transaction of their change."""
 
-    def __init__(self, db: Database, shared: redis.Redis, ids: NewId) -> None:
-        self._db = db
-        self._shared = shared
+    def __init__(self, ids: NewId) -> None:
         self._ids = ids
+        self.added = threading.Event()
 
     def organization_changed(self, tx: Transaction, organization_id: UUID) -> None:
         """Memberships, roles or grants there changed."""
         self._add(tx, access.organization_changed(organization_id))
+
+    def everything_changed(self, tx: Transaction) -> None:
+        """What roles grant changed in every organization."""
+        self._add(tx, access.EVERYTHING_CHANGED)
 
     def session_ended(self, tx: Transaction, session_id: UUID) -> None:
         """The session is over."""
@@ -45,40 +48,41 @@ class Marks:
         self._add(tx, access.api_key_revoked(hash))
 
     def _add(self, tx: Transaction, mark: Mark) -> None:
-        mark_id = self._ids()
-        store.add_mark(tx, mark_id, mark)
-        tx.after_commit.append(lambda: self._tell(mark_id, mark))
-
-    def _tell(self, mark_id: UUID, mark: Mark) -> None:
-        try:
-            access.set_marks(self._shared, mark)
-            with self._db.transaction() as tx:
-                store.remove_marks(tx, [mark_id])
-        except (redis.RedisError, AppError) as error:
-            # The change has been made: what is left of telling it is MarkPusher's.
-            _log.warning("mark_waits", key=mark.key, error=str(error))
+        store.add_mark(tx, self._ids(), mark)
+        tx.after_commit.append(self.added.set)
 
 
 class MarkPusher:
-    """Tells Redis what could not be told at once."""
+    """Tells Redis of changes, and when that was all of them. Every process of auth-service does; twice does no harm."""
 
-    def __init__(self, db: Database, shared: redis.Redis) -> None:
+    def __init__(self, db: Database, shared: redis.Redis, added: threading.Event) -> None:
+        """`added` is set when this process has made a change; those of others are looked for."""
         self._db = db
         self._shared = shared
+        self._added = added
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set."""
-        while not stop.wait(_RETRY_S):
+        answered = True
+        while not stop.is_set():
+            self._added.wait(_EVERY_S)
+            self._added.clear()
             try:
                 self.push()
+                answered = True
             except (redis.RedisError, AppError) as error:
-                _log.warning("marks_wait", error=str(error))
+                if answered:
+                    _log.warning("marks_wait", error=str(error))
+                answered = False
 
     def push(self) -> int:
         """Tells what waits; how much that was."""
+        began_ms = access.time_ms(self._shared)
         waiting = store.marks(self._db, _BATCH)
         if waiting:
             access.set_marks(self._shared, *waiting.values())
             with self._db.transaction() as tx:
                 store.remove_marks(tx, list(waiting))
+        if len(waiting) < _BATCH:
+            access.set_all_told(self._shared, began_ms)
         return len(waiting)

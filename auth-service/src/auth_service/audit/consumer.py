@@ -9,8 +9,6 @@ from adlib.clock import instant
 from auth_service.audit.model import Entry
 from auth_service.audit.service import AuditService
 
-GROUP = "auth-service"
-
 
 class AuditHandler:
     """Handles the topic `audit`."""
@@ -18,7 +16,7 @@ class AuditHandler:
     def __init__(self, audit: AuditService) -> None:
         self._audit = audit
 
-    def handle(self, payloads: Sequence[bytes]) -> None:
+    def __call__(self, payloads: Sequence[bytes]) -> None:
         """Stores a batch, each event once."""
         events = [Event.FromString(payload) for payload in payloads]
         self._audit.add(

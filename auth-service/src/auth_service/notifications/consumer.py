@@ -9,9 +9,6 @@ from adplatform.events.v1.events_pb2 import Event, UserNotified
 from auth_service.notifications.model import Notification
 from auth_service.notifications.service import NotificationService
 
-TOPIC = "auth"
-GROUP = "auth-service"
-
 
 class NotificationHandler:
     """Hands UserNotified on; other events of the topic are not for us."""

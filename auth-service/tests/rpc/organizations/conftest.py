@@ -35,7 +35,7 @@ from adlib.outbox import Outbox
 from adlib.rpc import Caller, Worker
 from adlib.service import connect_redis
 from adlib.testing import Identities, running, stub_channel
-from auth_service.access.marks import Marks
+from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
 from auth_service.accounts import store as accounts
 from auth_service.accounts.model import Organization
@@ -99,7 +99,8 @@ class Town:
         self.identities = Identities("auth-service")
         self.access = AccessService(self.db, self.clock)
         outbox = Outbox("auth", self.clock)
-        marks = Marks(self.db, self.shared, new_id)
+        marks = Marks(new_id)
+        self.marks = MarkPusher(self.db, self.shared, marks.added)
         self.links = Links(KeyRing(folder, self.clock), self.clock, new_id)
         self.invitations = InvitationService(
             self.db, outbox, marks, self.links, Outgoing(self.clock, new_id), self.clock, new_id

@@ -16,13 +16,13 @@ from adlib import permissions
 from adlib.access import api_key_revoked
 from adlib.clock import timestamp
 from adlib.db import Query
+from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.identity import ApiKey
 from adlib.ids import new_id
 from auth_service.api_keys.model import MAX_LIVE
 from auth_service.api_keys.service import NewApiKey
 from auth_service.organizations import store
-from auth_service.organizations.model import LimitReached
 from auth_service.roles.model import RightsExceeded
 from auth_service.tables import api_keys
 
@@ -61,6 +61,7 @@ def test_a_key_is_made_used_and_revoked_and_its_text_is_nowhere(town, stubs, ref
     assert one == made.api_key
     revoke = pb.RevokeApiKeyRequest(api_key_id=made.api_key.id)
     stubs.keys.RevokeApiKey(revoke, metadata=by_owner)
+    assert town.marks.push() > 0
     assert town.shared.exists(api_key_revoked(hashlib.sha256(made.secret.encode()).digest()).key)
     assert not listed(stubs, by_owner)
     with refused() as refusal:
