@@ -57,10 +57,13 @@ class SessionService:
         with self._db.transaction() as tx:
             known = store.lock_token(tx, hashed(token))
             now = self._clock.now()
-            if known and known.used and not known.ended:
+            # One that is too old tells nothing, whether it was used or not: it is forgotten sooner or later.
+            if known is None or known.ended or known.has_expired(now):
+                pass
+            elif known.used:
                 # Committed, unlike what raises in here: whoever holds the newer tokens is put out too.
                 self._end_stolen(tx, known.session)
-            elif known and not (known.used or known.ended or known.has_expired(now)):
+            else:
                 store.use_token(tx, hashed(token), now)
                 store.refreshed(tx, known.session.id, now)
                 store.forget_tokens(tx, known.session.id, now - REFRESH_LIFETIME)
