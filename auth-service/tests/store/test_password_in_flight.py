@@ -1,6 +1,8 @@
-"""A password that is changed while a call that was made with the old one is still under way."""
+"""Ways into an account that are closed while a call that uses them is still under way."""
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -17,13 +19,13 @@ from auth_service.accounts import store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
-from auth_service.accounts.firebase import NoFirebase
-from auth_service.accounts.model import CredentialsInvalid, User
+from auth_service.accounts.firebase import FakeFirebase
+from auth_service.accounts.model import CredentialsInvalid, FirebaseUser, NotSignedUp, User
 from auth_service.accounts.password_changes import PasswordChanges
 from auth_service.accounts.passwords import Passwords
 from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.accounts.service import AccountService
-from auth_service.links.model import Purpose
+from auth_service.links.model import LinkInvalid, Purpose
 from auth_service.links.service import Links
 from auth_service.mail.outgoing import Outgoing
 from auth_service.sessions.keys import KeyRing
@@ -64,10 +66,10 @@ class World:
         self.db = db
         self.links = Links(keys, clock, new_id)
         self.sessions = SessionService(db, outbox, keys, marks, clock, new_id)
-        self.passwords = Interrupted()
+        self.passwords, self.firebase = Interrupted(), FakeFirebase()
         credentials = Credentials(db, self.passwords, attempts, clock)
         reclaiming = Reclaiming(self.sessions, self.links, marks, clock)
-        self.accounts = AccountService(db, outbox, self.sessions, credentials, NoFirebase(), reclaiming, clock)
+        self.accounts = AccountService(db, outbox, self.sessions, credentials, self.firebase, reclaiming, clock)
         self.changes = PasswordChanges(
             db, outbox, self.sessions, credentials, attempts, self.links, reclaiming, outgoing, clock, new_id
         )
@@ -111,3 +113,28 @@ def test_who_asks_for_another_email_meanwhile_gets_no_link(world: World) -> None
     world.passwords.then = world.reset
     with pytest.raises(Aborted):
         world.emails.ask_change(world.ada.id, "eve@example.com", OLD, "")
+
+
+def test_who_signs_in_as_a_firebase_user_that_is_being_unlinked_waits_and_is_refused(world: World) -> None:
+    world.firebase.users["eve"] = FirebaseUser("uid-eve", "", email_verified=False)
+    with world.db.transaction() as tx:
+        store.link_firebase(tx, world.ada.id, "uid-eve", SystemClock().now())
+    with ThreadPoolExecutor(1) as thread:
+        with world.db.transaction() as tx:
+            store.link_firebase(tx, world.ada.id, None, SystemClock().now())
+            world.sessions.end_all(tx, world.ada.id)
+            signing_in = thread.submit(world.accounts.log_in_with_firebase, "eve", Client())
+            # Either it waits for us, or it is done long before.
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until and not signing_in.done():
+                pass
+        with pytest.raises(NotSignedUp):
+            signing_in.result(5)
+    assert not world.sessions.of(world.ada.id)
+
+
+def test_a_link_to_an_email_that_is_no_longer_ones_own_sets_no_password(world: World) -> None:
+    with world.db.transaction() as tx:
+        link = world.links.make(tx, Purpose.RESET_PASSWORD, world.ada.id, "old@example.com")
+    with pytest.raises(LinkInvalid):
+        world.changes.reset(world.links.token(link), NEW)

@@ -66,7 +66,8 @@ class PasswordChanges:
         """Sets a new password by that link; ends every session and releases the account where it was locked; whose."""
         link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
         user = store.by_id(self._db, link.subject_id)
-        if user is None:
+        # It was asked for by the old e-mail in the moment that another one took its place.
+        if user is None or user.email != link.email:
             raise LinkInvalid
         hashed = self._credentials.accept(password, "password", user.email, user.name)
         self._attempts.released(user.email)

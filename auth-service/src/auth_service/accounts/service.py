@@ -57,7 +57,7 @@ class AccountService:
         """Signs in as a Firebase user; USER_NOT_FOUND where they have not signed up here."""
         known = self._firebase.verify(token)
         with self._db.transaction() as tx:
-            user = store.by_firebase_uid(tx, known.uid) or self._linked(tx, known)
+            user = store.lock_by_firebase_uid(tx, known.uid) or self._linked(tx, known)
             return user, self._sessions.begin(tx, user.id, client)
 
     def profile(self, user_id: UUID) -> tuple[User, Sequence[Membership]]:

@@ -57,7 +57,7 @@ _BY_EMAIL = Query(
 _LOCK_BY_EMAIL = Query(select(*_columns).where(users.c.email == bindparam("email")).with_for_update())
 _BY_ID = Query(select(*_columns).where(users.c.id == bindparam("id")))
 _LOCK_BY_ID = Query(select(*_columns).where(users.c.id == bindparam("id")).with_for_update())
-_BY_FIREBASE_UID = Query(select(*_columns).where(users.c.firebase_uid == bindparam("uid")))
+_LOCK_BY_FIREBASE_UID = Query(select(*_columns).where(users.c.firebase_uid == bindparam("uid")).with_for_update())
 _of_user = users.c.id == bindparam("of_user")
 _RENAME = Query(update(users).where(_of_user).values(name=bindparam("new_name"), updated_at=bindparam("at")))
 _VERIFY_EMAIL = Query(
@@ -132,9 +132,9 @@ def by_id(db: Session, user_id: UUID) -> User | None:
     return _user(row) if row else None
 
 
-def by_firebase_uid(db: Session, uid: str) -> User | None:
-    """The person who signs in as this Firebase user."""
-    row = db.one(_BY_FIREBASE_UID, uid=uid)
+def lock_by_firebase_uid(tx: Transaction, uid: str) -> User | None:
+    """The person who signs in as this Firebase user, whom nobody else changes until the transaction ends."""
+    row = tx.one(_LOCK_BY_FIREBASE_UID, uid=uid)
     return _user(row) if row else None
 
 
