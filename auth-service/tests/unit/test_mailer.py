@@ -2,17 +2,25 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.config import ConfigurationError
 from auth_service.mail.mailer import FakeMailer, Mailer, MailFailed, MailRefused
@@ -49,22 +57,31 @@ class Inbox:
 
 
 @contextmanager
-def serving(inbox: Inbox, **options: Any) -> Iterator[str]:
-    """Serves the inbox on a free port; its host and port."""
+def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[str]:
+    """Serves the inbox on a free port, encrypted from the first byte with `tls`; its host and port."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def smtp() -> SMTP:
         return SMTP(inbox, hostname="localhost", loop=loop, **options)
 
-    server = loop.run_until_complete(loop.create_server(smtp, sock=listener))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    async def end() -> None:
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    server = loop.run_until_complete(loop.create_server(smtp, sock=listener, ssl=tls))
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    server.close()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(5)
-    loop.close()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result(5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+        loop.close()
 
 
 class Case:
@@ -150,12 +167,44 @@ def test_a_line_break_in_a_header_is_refused(subject: str) -> None:
     assert inbox.mails == []
 
 
-def test_a_server_whose_certificate_nobody_knows_gets_no_mail() -> None:
+@pytest.fixture
+def unknown(tmp_path: Path) -> ssl.SSLContext:
+    """What a server shows that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "server.pem").write_bytes(private + certificate.public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    return context
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+def test_a_server_whose_certificate_nobody_knows_gets_no_mail(scheme: str, unknown: ssl.SSLContext) -> None:
     inbox = Inbox()
-    with serving(inbox) as where:
-        for scheme in ("smtps", "smtp+starttls"):
-            with pytest.raises(MailFailed):
-                SmtpMailer(f"{scheme}://{where}", "noreply@example.com").send(MAIL)
+    options: dict[str, Any] = {"tls": unknown} if scheme == "smtps" else {"tls_context": unknown}
+    with serving(inbox, **options) as where, pytest.raises(MailFailed, match="certificate"):
+        SmtpMailer(f"{scheme}://{where}", "noreply@example.com").send(MAIL)
+    assert inbox.mails == []
+
+
+@pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
+def test_a_server_that_does_not_encrypt_gets_no_mail_where_that_is_wanted(scheme: str) -> None:
+    inbox = Inbox()
+    with serving(inbox) as where, pytest.raises(MailFailed):
+        SmtpMailer(f"{scheme}://{where}", "noreply@example.com").send(MAIL)
     assert inbox.mails == []
 
 
