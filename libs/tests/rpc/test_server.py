@@ -1,10 +1,12 @@
 """What wraps every call: who may, what is valid, how errors look."""
 
+import time
 from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
+from adplatform.auth.v1.api_keys_pb2 import CreateApiKeyRequest
 from adplatform.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.options.v1.options_pb2 import Permission
@@ -15,8 +17,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
 from adlib import telemetry
-from adlib.errors import NotFound
-from adlib.rpc import Call, Server, Settings, Worker
+from adlib.errors import InvalidArgument, NotFound
+from adlib.rpc import Call, Server, Settings, Worker, stages
 from adlib.rpc.contract import ContractError
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
@@ -180,9 +182,19 @@ def test_only_well_formed_headers_are_carried_on(world: World) -> None:
 def test_however_much_is_wrong_the_answer_says_that_it_is_the_request(
     world: World, pixels: pixel_pb2_grpc.PixelServiceStub
 ) -> None:
-    request = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home", goals=["Not OK"] * 5_000)
+    request = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home", goals=["Not OK"] * 1_500)
     code, info, bad, _ = refused(pixels.CreatePixel, request, metadata=world.headers())
     assert (code, info.reason, len(bad.field_violations)) == ("INVALID_ARGUMENT", "INVALID_FIELD", 20)
+
+
+def test_a_large_request_with_much_wrong_takes_no_longer_than_a_small_one() -> None:
+    request = CreateApiKeyRequest(name="x", permissions=[1] * 500_000)
+    refuse = stages.validated(lambda request, _call: request)
+    started = time.process_time()
+    with pytest.raises(InvalidArgument) as refused:
+        refuse(request, Call("", {}, ""))
+    assert time.process_time() - started < 3
+    assert len(refused.value.violations) == 1
 
 
 def test_an_error_carries_its_reason_and_metadata(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:

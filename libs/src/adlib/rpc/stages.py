@@ -44,6 +44,8 @@ deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 # Named in an answer; thousands would not fit into the trailers that carry them, and the client would see another error.
 _MOST_VIOLATIONS = 20
+# Of a larger request only the first is looked for: each takes 12 µs, and 1 MiB can have half a million.
+_LARGE_BYTES = 16 * 1024
 
 _seconds = Histogram(
     "rpc_server_seconds", "Time to answer", ["method", "code"],
@@ -176,7 +178,7 @@ def validated(following: Handler) -> Handler:
     """Holds the request to the contract's field rules (5 µs a message)."""
 
     def handle(request: Message, call: Call) -> Message:
-        if found := protovalidate.collect_violations(request):
+        if found := protovalidate.collect_violations(request, fail_fast=request.ByteSize() > _LARGE_BYTES):
             violations = [_violation(one) for one in found[:_MOST_VIOLATIONS]]
             first = violations[0]
             raise InvalidArgument(f"{first.field or 'the request'}: {first.description}", violations=violations)
