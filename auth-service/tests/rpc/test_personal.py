@@ -27,6 +27,8 @@ from adlib.rpc import Worker
 from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
+from auth_service.accounts.firebase import FakeFirebase
+from auth_service.accounts.model import FirebaseUser
 from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
 from auth_service.mail.mailer import FakeMailer
@@ -255,11 +257,15 @@ def told(person: Person, at: datetime, title: str = "Role changed", organization
     return event
 
 
+def sign_up(db: Database, person: Person, email: str, at: datetime, verified_at: datetime | None) -> None:
+    row = {"id": person.user_id, "email": email, "name": "Ada", "created_at": at, "updated_at": at}
+    with db.transaction() as tx:
+        tx.execute(ADD_USER, **row, email_verified_at=verified_at, firebase_uid=None)
+
+
 @pytest.fixture
 def with_email(db: Database, ada: Person, clock: FixedClock) -> str:
-    row = {"id": ada.user_id, "email": "ada@example.com", "name": "Ada", "created_at": clock.at, "updated_at": clock.at}
-    with db.transaction() as tx:
-        tx.execute(ADD_USER, **row, email_verified_at=None, firebase_uid=None)
+    sign_up(db, ada, "ada@example.com", clock.at, clock.at)
     return "ada@example.com"
 
 
@@ -281,6 +287,15 @@ def test_an_event_becomes_one_notification_and_one_mail(
     assert not inbox.ListNotifications(request, metadata=as_eve).notifications
     words = {"title": "Role changed", "body": "You are a manager now."}
     assert [(row.kind, row.recipient, row.parameters) for row in db.all(MAILS)] == [("NOTIFICATION", with_email, words)]
+
+
+def test_nobody_has_mail_sent_to_an_email_that_may_be_somebody_elses(
+    inbox, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database
+) -> None:
+    sign_up(db, ada, "somebody.else@example.com", clock.at, None)
+    tell([told(ada, clock.at, "Buy at https://example.com")])
+    assert len(inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications) == 1
+    assert not db.all(MAILS)
 
 
 def test_a_notification_that_was_read_stays_so(
@@ -331,11 +346,10 @@ def test_who_wants_no_mail_gets_none(
 
 
 def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
-    channel: grpc.Channel, mailer: FakeMailer, redis_url: str
+    channel: grpc.Channel, mailer: FakeMailer, redis_url: str, firebase: FakeFirebase
 ) -> None:
-    request = auth_pb2.SignUpRequest(
-        email="ada@example.com", password="correct horse battery", name="Ada", organization_name="Acme"
-    )
+    firebase.users["ada"] = FirebaseUser("uid-ada", "ada@example.com", email_verified=True)
+    request = auth_pb2.SignUpRequest(firebase_id_token="ada", name="Ada", organization_name="Acme")
     signed = auth_pb2_grpc.AuthServiceStub(channel).SignUp(request)
     who = [("authorization", f"Bearer {signed.access_token}")]
     stub = personal_pb2_grpc.NotificationServiceStub(channel)

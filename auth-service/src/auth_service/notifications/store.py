@@ -11,7 +11,8 @@ from adlib.documents import Document, Documents
 from auth_service.notifications.model import LIFETIME, NEWEST, Notification
 from auth_service.tables import users
 
-_EMAIL = Query(select(users.c.email).where(users.c.id == bindparam("user_id")))
+# Only what is theirs for sure: people choose what notifications say, by names, and could have it sent to anybody.
+_EMAIL = Query(select(users.c.email).where(users.c.id == bindparam("user_id"), users.c.email_verified_at.is_not(None)))
 
 
 def _collection(user_id: UUID) -> str:
@@ -45,7 +46,7 @@ def mark_read(documents: Documents, user_id: UUID, notification_id: UUID) -> Not
 
 
 def email(db: Session, user_id: UUID) -> str | None:
-    """The person's e-mail."""
+    """The person's e-mail, where they have verified it."""
     row = db.one(_EMAIL, user_id=user_id)
     return row.email if row else None
 
