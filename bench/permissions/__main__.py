@@ -99,7 +99,7 @@ def _from_redis(running: Platform) -> list[Figure]:
         for pair in pairs:
             before.access(*pair)
     empty = running.cached()
-    return [timed("Redis hit (one MGET of five keys)", empty.access, rounds, 1 * _MS)]
+    return [timed("Redis hit (one MGET of six keys)", empty.access, rounds, 1 * _MS)]
 
 
 def _cold(running: Platform) -> list[Figure]:
