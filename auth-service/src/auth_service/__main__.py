@@ -191,8 +191,9 @@ def _organizations(world: World) -> dict[ServiceDescriptor, object]:
 
 
 def _invitations(world: World) -> InvitationService:
+    attempts = Attempts(world.shared, world.clock)
     return InvitationService(
-        world.db, world.outbox, world.marks, world.links, world.outgoing, world.clock, new_id
+        world.db, world.outbox, world.marks, attempts, world.links, world.outgoing, world.clock, new_id
     )  # fmt: skip
 
 

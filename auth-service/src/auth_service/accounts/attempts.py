@@ -38,6 +38,8 @@ class _Limit:
 _ACCOUNT = _Limit("account", 10, 15 * 60)
 _ADDRESS = _Limit("address", 100, 15 * 60)
 _MAIL = _Limit("mail", 5, 60 * 60)
+# Beside the others, so that nobody keeps somebody from resetting their password by inviting them.
+_INVITATION = _Limit("invitation", 5, 60 * 60)
 
 # KEYS: the counters; ARGV: now in ms, then `free` and `fade_s` of each. Answers how long to wait in ms, and counts
 # everywhere or, where that is not 0, nowhere: whoever is refused does not prolong it. All in one script, so that
@@ -86,6 +88,10 @@ class Attempts:
     def at_mail(self, email: str, address: str) -> None:
         """Before a mail is sent that anybody can ask for; TOO_MANY_ATTEMPTS."""
         self._count((_MAIL, email), (_ADDRESS, _whose(address)))
+
+    def at_invitation(self, email: str) -> None:
+        """Before an invitation is sent, whoever sends it; TOO_MANY_ATTEMPTS."""
+        self._count((_INVITATION, email))
 
     def succeeded(self, email: str, address: str) -> None:
         """The password was right: forgets the account's attempts, and that this one was made from the address.

@@ -17,6 +17,7 @@ from adlib.outbox import Outbox
 from adlib.rpc import Caller
 from auth_service.access.marks import Marks
 from auth_service.accounts import store as accounts
+from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.model import Membership, UserNotFound, normalized_email
 from auth_service.links.model import Purpose
 from auth_service.links.service import Links
@@ -47,11 +48,20 @@ class InvitationService:
     """Inviting, and joining by invitation. What nobody could give any more cannot be accepted either."""
 
     def __init__(
-        self, db: Database, outbox: Outbox, marks: Marks, links: Links, outgoing: Outgoing, clock: Clock, ids: NewId
+        self,
+        db: Database,
+        outbox: Outbox,
+        marks: Marks,
+        attempts: Attempts,
+        links: Links,
+        outgoing: Outgoing,
+        clock: Clock,
+        ids: NewId,
     ) -> None:
         self._db = db
         self._outbox = outbox
         self._marks = marks
+        self._attempts = attempts
         self._links = links
         self._outgoing = outgoing
         self._clock = clock
@@ -155,7 +165,8 @@ class InvitationService:
         self._end(tx, earlier)
 
     def _send(self, tx: Transaction, actor: Actor, invitation: Invitation, role: Role) -> Invitation:
-        """Mails a new link and stores until when it can be accepted; older links stop working."""
+        """Mails a new link and stores until when it can be accepted; older links stop working; TOO_MANY_ATTEMPTS."""
+        self._attempts.at_invitation(invitation.email)
         link = self._links.make(tx, Purpose.INVITATION, invitation.id, invitation.email)
         sent = replace(invitation, expires_at=link.expires_at)
         store.change_invitation(tx, sent)

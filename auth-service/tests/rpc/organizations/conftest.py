@@ -38,6 +38,7 @@ from adlib.testing import Identities, running, stub_channel
 from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
 from auth_service.accounts import store as accounts
+from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.model import Organization
 from auth_service.api_keys.service import ApiKeyService
 from auth_service.api_keys.servicer import ApiKeyServicer
@@ -103,7 +104,14 @@ class Town:
         self.marks = MarkPusher(self.db, self.shared, marks.added)
         self.links = Links(KeyRing(folder, self.clock), self.clock, new_id)
         self.invitations = InvitationService(
-            self.db, outbox, marks, self.links, Outgoing(self.clock, new_id), self.clock, new_id
+            self.db,
+            outbox,
+            marks,
+            Attempts(self.shared, self.clock),
+            self.links,
+            Outgoing(self.clock, new_id),
+            self.clock,
+            new_id,
         )
         self.members = MemberService(self.db, outbox, marks, self.invitations, self.clock)
         self.organizations = OrganizationService(self.db, outbox, marks, self.clock, new_id)

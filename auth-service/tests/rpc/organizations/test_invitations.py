@@ -67,6 +67,27 @@ def test_nobody_is_invited_twice_until_the_invitation_has_expired(town, stubs, r
     assert [one.id for one in listed if one.state == pb.Member.INVITED] == [second.id]
 
 
+def test_nobody_is_flooded_with_invitations(town, stubs, refused):
+    owner = town.someone()
+    acme, other = town.organization(owner), town.organization(owner)
+    invited = invite(town, stubs, town.by(owner, acme))
+    again = pb.ResendInvitationRequest(user_id=invited.id)
+    for _ in range(3):
+        stubs.organizations.ResendInvitation(again, metadata=town.by(owner, acme))
+    invite(town, stubs, town.by(owner, other))
+    with refused() as refusal:
+        stubs.organizations.ResendInvitation(again, metadata=town.by(owner, acme))
+    assert (refusal.info.reason, refusal.code) == ("TOO_MANY_ATTEMPTS", grpc.StatusCode.RESOURCE_EXHAUSTED)
+    stubs.organizations.RemoveUser(pb.RemoveUserRequest(user_id=invited.id), metadata=town.by(owner, acme))
+    with refused() as refusal:
+        invite(town, stubs, town.by(owner, acme))
+    assert refusal.info.reason == "TOO_MANY_ATTEMPTS"
+    assert len(town.mails(town.new_email)) == 5
+    invite(town, stubs, town.by(owner, acme), f"another.{town.new_email}")
+    town.clock.at += timedelta(hours=1)
+    invite(town, stubs, town.by(owner, acme))
+
+
 def test_a_repeated_request_invites_once(town, stubs):
     owner = town.someone()
     acme = town.organization(owner)
