@@ -172,7 +172,9 @@ def _people(world: World) -> People:
     reclaiming = Reclaiming(sessions, links, world.marks, clock)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
     accounts = AccountService(db, outbox, sessions, credentials, firebase, reclaiming, clock)
-    sign_ups = SignUps(db, outbox, sessions, credentials, firebase, emails, _invitations(world), clock, new_id)
+    sign_ups = SignUps(
+        db, outbox, sessions, credentials, attempts, firebase, emails, _invitations(world), clock, new_id
+    )  # fmt: skip
     passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, reclaiming, outgoing, clock, new_id)
     return People(AuthServicer(accounts, sign_ups, passwords, emails, sessions), sign_ups)
 

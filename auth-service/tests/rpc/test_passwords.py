@@ -54,6 +54,18 @@ def test_guessing_is_slowed_down_and_a_reset_releases_the_account(people: Any, r
     assert eventually(lambda: people.is_out(signed.access_token), within_s=1.0)
 
 
+def test_nobody_keeps_the_service_busy_by_signing_up(people: Any, refused: Any) -> None:
+    def sign_up(address: str) -> str:
+        request = pb.SignUpRequest(email="ada@example.com", password="password", name="Ada", organization_name="Acme")
+        with refused() as refusal:
+            people.auth.SignUp(request, metadata=[("x-forwarded-for", address)])
+        return str(refusal.reason)
+
+    assert {sign_up("192.0.2.1") for _ in range(200)} == {"PASSWORD_WEAK"}
+    assert sign_up("192.0.2.1") == "TOO_MANY_ATTEMPTS"
+    assert sign_up("192.0.2.2") == "PASSWORD_WEAK"
+
+
 def test_nobody_learns_who_has_signed_up_by_forgetting_a_password(people: Any, refused: Any) -> None:
     people.sign_up("ada@example.com")
     for email in ("ada@example.com", "nobody@example.com"):

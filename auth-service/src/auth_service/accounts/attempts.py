@@ -37,6 +37,8 @@ class _Limit:
 
 _ACCOUNT = _Limit("account", 10, 15 * 60)
 _ADDRESS = _Limit("address", 100, 15 * 60)
+# Each takes a tenth of a second, and a whole office may sign up from one address.
+_SIGN_UP = _Limit("sign-up", 200, 15 * 60)
 _MAIL = _Limit("mail", 5, 60 * 60)
 # Beside the others, so that nobody keeps somebody from resetting their password by inviting them.
 _INVITATION = _Limit("invitation", 5, 60 * 60)
@@ -84,6 +86,10 @@ class Attempts:
     def at_password(self, email: str, address: str) -> None:
         """Before a password is checked; TOO_MANY_ATTEMPTS."""
         self._count((_ACCOUNT, email), (_ADDRESS, _whose(address)))
+
+    def at_sign_up(self, address: str) -> None:
+        """Before a new password is judged and hashed for a stranger; TOO_MANY_ATTEMPTS."""
+        self._count((_SIGN_UP, _whose(address)))
 
     def at_mail(self, email: str, address: str) -> None:
         """Before a mail is sent that anybody can ask for; TOO_MANY_ATTEMPTS."""

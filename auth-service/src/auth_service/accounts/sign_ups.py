@@ -11,6 +11,7 @@ from adlib.db import Database, Transaction
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from auth_service.accounts import store
+from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
 from auth_service.accounts.firebase import FirebaseTokens
@@ -61,6 +62,7 @@ class SignUps:
         outbox: Outbox,
         sessions: SessionService,
         credentials: Credentials,
+        attempts: Attempts,
         firebase: FirebaseTokens,
         emails: Emails,
         invitations: Invitations,
@@ -71,6 +73,7 @@ class SignUps:
         self._outbox = outbox
         self._sessions = sessions
         self._credentials = credentials
+        self._attempts = attempts
         self._firebase = firebase
         self._emails = emails
         self._invitations = invitations
@@ -78,7 +81,11 @@ class SignUps:
         self._ids = ids
 
     def sign_up(self, new: NewAccount, client: Client) -> tuple[User, Organization, Tokens]:
-        """Makes the person and the organization they own, or join, and signs them in; EMAIL_TAKEN, PASSWORD_WEAK."""
+        """Makes the person and the organization they own, or join, and signs them in.
+
+        EMAIL_TAKEN, PASSWORD_WEAK, TOO_MANY_ATTEMPTS.
+        """
+        self._attempts.at_sign_up(client.address)
         person = self._person(new)
         with self._db.transaction() as tx:
             organization = self._settle(tx, person, new)
