@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adctl import sandbox_commands
 from adctl.client import Client, Refused
@@ -58,11 +60,24 @@ def fields(refused: Refused) -> list[str]:
     return [violation["field"] for detail in refused.body["details"] for violation in detail.get("fieldViolations", [])]
 
 
+def token_keys(platform: State) -> list[Ed25519PrivateKey]:
+    return [identity.private_key(key.path.read_text()) for key in Keys(platform.paths.keys).tokens.all()]
+
+
+def has_signed(key: Ed25519PrivateKey, token: str) -> bool:
+    signed, _, signature = token.rpartition(".")
+    try:
+        key.public_key().verify(base64.urlsafe_b64decode(signature + "=="), signed.encode())
+    except InvalidSignature:
+        return False
+    return True
+
+
 def test_missing_malformed_forged_and_expired_tokens_are_401(platform: State, advertiser: Client) -> None:
     header, payload, signature = advertiser.token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     forged = base64.urlsafe_b64encode(json.dumps({**claims, "sub": str(uuid4())}).encode()).rstrip(b"=").decode()
-    key = identity.private_key(Keys(platform.paths.keys).token.read_text())
+    (key,) = [key for key in token_keys(platform) if has_signed(key, advertiser.token)]
     kid = json.loads(base64.urlsafe_b64decode(header + "=="))["kid"]
     assert Client(platform.gateway_url, identity.sign(key, kid, claims)).get("/auth/profile")
     expired = identity.sign(key, kid, {**claims, "iat": 1, "exp": int(time.time()) - 5})

@@ -5,11 +5,11 @@ Each service is deployed with its own name as a custom audience, so that a token
 
 import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 
-import google.auth.transport.requests
-import httpx
 import jwt
-from google.auth import exceptions
+from google.auth import credentials, exceptions
+from google.auth.transport.requests import Request
 from google.oauth2 import id_token
 
 from adlib import identity
@@ -27,8 +27,8 @@ class GoogleIdentity:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._request = google.auth.transport.requests.Request()
-        self._credentials: dict[str, google.auth.credentials.Credentials] = {}
+        self._request = Request()
+        self._credentials: dict[str, credentials.Credentials] = {}
         self._lock = threading.Lock()
 
     def token(self, audience: str) -> str:
@@ -44,8 +44,8 @@ class GoogleIdentity:
                 raise Unavailable("this service cannot prove who it is; try again") from error
             return str(known.token)
 
-    def _fetched(self, audience: str) -> google.auth.credentials.Credentials:
-        made: google.auth.credentials.Credentials = id_token.fetch_id_token_credentials(  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    def _fetched(self, audience: str) -> credentials.Credentials:
+        made: credentials.Credentials = id_token.fetch_id_token_credentials(  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
             audience, self._request
         )
         return made
@@ -59,6 +59,7 @@ class GoogleTokens:
     def __init__(self, accounts: Mapping[str, str], keys_url: str = _KEYS_URL) -> None:
         self._accounts = accounts
         self._keys_url = keys_url
+        self._request = Request()
         self._keys = RefreshedKeys(self._fetch, max_age_s=3600.0)
 
     def verify(self, token: str, audience: str) -> tuple[Service, float]:
@@ -76,7 +77,9 @@ class GoogleTokens:
 
     def _fetch(self) -> Mapping[str, jwt.PyJWK]:
         try:
-            answer = httpx.get(self._keys_url, timeout=_TIMEOUT_S).raise_for_status()
-        except httpx.HTTPError as error:
+            answer = self._request(self._keys_url, timeout=_TIMEOUT_S)
+        except exceptions.TransportError as error:
             raise Unavailable("Google's keys cannot be fetched; try again") from error
-        return identity.parse_jwks(answer.text, _ALGORITHM)
+        if answer.status != HTTPStatus.OK:
+            raise Unavailable("Google's keys cannot be fetched; try again")
+        return identity.parse_jwks(answer.data.decode(), _ALGORITHM)
