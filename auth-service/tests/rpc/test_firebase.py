@@ -117,3 +117,18 @@ def test_either_way_to_sign_in_and_not_both(people: Any, refused: Any) -> None:
     with refused() as refusal:
         people.auth.LogIn(pb.LogInRequest(email="ada@example.com", password="x", firebase_id_token="ada"))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_a_firebase_user_of_the_old_email_signs_in_no_longer_once_it_was_changed(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    people.auth.VerifyEmail(pb.VerifyEmailRequest(token=people.token("ada@example.com", "verify-email")))
+    log_in(people, "ada")
+    people.auth.ChangeEmail(
+        pb.ChangeEmailRequest(new_email="lovelace@example.com", password="correct horse battery"),
+        metadata=people.bearer(signed.access_token),
+    )
+    token = people.token("lovelace@example.com", "confirm-email")
+    people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token))
+    with refused() as refusal:
+        log_in(people, "ada")
+    assert refusal.reason == "USER_NOT_FOUND"

@@ -86,7 +86,8 @@ class Emails:
             if old is None:
                 raise LinkInvalid
             store.change_email(tx, old.id, link.email, self._clock.now())
-            # What was sent to the old e-mail is no longer sent to the person.
+            # What was sent to the old e-mail is no longer sent to the person, and who has it with Firebase is not them.
+            store.link_firebase(tx, old.id, None, self._clock.now())
             self._links.void(tx, old.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD)
             self._outgoing.add(tx, MailKind.EMAIL_CHANGED, old.email, new_email=link.email)
             self._outbox.append(tx, _NOBODY, notices.email_changed(old.id, link.email))
