@@ -37,8 +37,8 @@ class _Limit:
 
 _ACCOUNT = _Limit("account", 10, 15 * 60)
 _ADDRESS = _Limit("address", 100, 15 * 60)
-# Each takes a tenth of a second, and a whole office may sign up from one address.
-_SIGN_UP = _Limit("sign-up", 200, 15 * 60)
+# Each takes a tenth of a second, and many may sign up from one address: an office, a program that brings its users.
+_SIGN_UP = _Limit("sign-up", 1_000, 15 * 60)
 _MAIL = _Limit("mail", 5, 60 * 60)
 # Beside the others, so that nobody keeps somebody from resetting their password by inviting them.
 _INVITATION = _Limit("invitation", 5, 60 * 60)
