@@ -15,7 +15,7 @@ from auth_service.api_keys import store as api_keys
 from auth_service.organizations import store
 from auth_service.organizations.acting import act, assignable, given_by
 from auth_service.organizations.invitations import InvitationService
-from auth_service.organizations.model import LastOwner, Member, OrganizationNotFound, Tenant
+from auth_service.organizations.model import LastOwner, Member, OrganizationNotFound, OwnerRequired, Tenant
 
 
 class MemberService:
@@ -37,7 +37,7 @@ class MemberService:
     def change_role(self, caller: Caller, user_id: UUID, code: str) -> Member:
         """Gives a member or an invitation another role.
 
-        USER_NOT_FOUND, ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, RIGHTS_EXCEEDED, LAST_OWNER.
+        USER_NOT_FOUND, ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, RIGHTS_EXCEEDED, OWNER_REQUIRED, LAST_OWNER.
         """
         with self._db.transaction() as tx:
             actor = act(tx, caller)
@@ -49,6 +49,7 @@ class MemberService:
             actor.require(given, given_by(tx, tenant, member.role))
             if role.code == member.role:
                 return member
+            _require_owner(caller, tenant, member)
             self._keep_an_owner(tx, tenant, member)
             store.set_role(tx, tenant.id, user_id, role.code)
             self._marks.organization_changed(tx, tenant.id)
@@ -59,7 +60,7 @@ class MemberService:
             return replace(member, role=role.code)
 
     def remove(self, caller: Caller, user_id: UUID) -> None:
-        """Ends a membership or withdraws an invitation; USER_NOT_FOUND, RIGHTS_EXCEEDED, LAST_OWNER."""
+        """Ends a membership or withdraws an invitation; USER_NOT_FOUND, RIGHTS_EXCEEDED, OWNER_REQUIRED, LAST_OWNER."""
         with self._db.transaction() as tx:
             actor = act(tx, caller)
             tenant = actor.tenant
@@ -68,6 +69,7 @@ class MemberService:
                 self._invitations.withdraw(tx, actor, user_id)
                 return
             actor.require(given_by(tx, tenant, member.role))
+            _require_owner(caller, tenant, member)
             self._end(tx, tenant, member)
             if user_id != actor.user_id:
                 title = f"You are no longer a member of {tenant.organization.name}"
@@ -108,3 +110,9 @@ class MemberService:
         self, tx: Transaction, tenant: Tenant, user_id: UUID, kind: UserNotified.Kind.ValueType, title: str, body: str
     ) -> None:
         self._outbox.append(tx, tenant.id, UserNotified(user_id=str(user_id), kind=kind, title=title, body=body))
+
+
+def _require_owner(caller: Caller, tenant: Tenant, member: Member) -> None:
+    """OWNER_REQUIRED where it is about the owner: a co-owner would take the organization by demoting them."""
+    if member.id == tenant.owner_id and (caller.user_id != tenant.owner_id or caller.api_key is not None):
+        raise OwnerRequired

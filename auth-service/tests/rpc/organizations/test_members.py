@@ -229,6 +229,24 @@ def test_the_owner_hands_over_and_can_leave(town, stubs, refused):
     assert not town.rights(owner, acme)
 
 
+def test_nobody_takes_the_organization_from_its_owner(town, stubs, refused):
+    owner = town.someone()
+    acme = town.organization(owner)
+    co_owner = town.joined(acme, "owner")
+    for call, request in (
+        (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(owner.id), role="member")),
+        (stubs.organizations.RemoveUser, pb.RemoveUserRequest(user_id=str(owner.id))),
+    ):
+        with refused() as refusal:
+            call(request, metadata=town.by(co_owner, acme))
+        assert (refusal.info.reason, refusal.code) == ("OWNER_REQUIRED", grpc.StatusCode.PERMISSION_DENIED)
+    assert town.owner_of(acme) == owner.id
+    stubs.organizations.UpdateUser(
+        pb.UpdateUserRequest(user_id=str(owner.id), role="member"), metadata=town.by(owner, acme)
+    )
+    assert town.owner_of(acme) == co_owner.id
+
+
 def test_a_person_makes_organizations_once_a_key_and_no_more_than_twenty(town, stubs, refused):
     ada, bob = town.someone(), town.someone("Bob")
     request = pb.CreateOrganizationRequest(name="Second", kind=auth_pb2.Organization.PUBLISHER)
