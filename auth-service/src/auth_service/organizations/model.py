@@ -60,7 +60,7 @@ class OwnerRequired(PermissionDenied):
     reason = ErrorReason.OWNER_REQUIRED
 
     def __init__(self) -> None:
-        super().__init__("only the organization's owner, signed in and not by an API key, can hand it over or give it up")
+        super().__init__("only the organization's owner, signed in and by no API key, can hand it over or give it up")
 
 
 class InvitationForAnother(FailedPrecondition):
