@@ -345,6 +345,18 @@ def test_who_wants_no_mail_gets_none(
     assert not db.all(MAILS)
 
 
+@pytest.mark.parametrize("kind", [UserNotified.SESSION_STOLEN, UserNotified.API_KEY_CREATED])
+def test_a_stolen_session_cannot_keep_its_person_from_hearing_of_it(
+    calls, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str, kind: int
+) -> None:
+    put = pb.PutPreferencesRequest(notifications=False)
+    personal_pb2_grpc.PreferencesServiceStub(calls).PutPreferences(put, metadata=as_ada)
+    event = told(ada, clock.at)
+    event.user_notified.kind = kind
+    tell([event])
+    assert [row.recipient for row in db.all(MAILS)] == [with_email]
+
+
 def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
     channel: grpc.Channel, mailer: FakeMailer, redis_url: str, firebase: FakeFirebase
 ) -> None:

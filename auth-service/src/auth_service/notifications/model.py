@@ -13,6 +13,8 @@ NEWEST = 50
 LIFETIME = timedelta(days=90)
 # What changes how a person signs in is mailed with the change itself, whatever their preferences say.
 MAILED_ALREADY = frozenset({"PASSWORD_CHANGED", "EMAIL_CHANGED"})
+# Mailed whatever the preferences say, too: a stolen session could change those first.
+ALWAYS_MAILED = frozenset({"SESSION_STOLEN", "API_KEY_CREATED"})
 
 
 @dataclass(frozen=True, slots=True)

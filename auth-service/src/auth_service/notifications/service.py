@@ -9,7 +9,7 @@ from adlib.documents import Documents
 from auth_service.mail.model import MailKind
 from auth_service.mail.outgoing import Outgoing
 from auth_service.notifications import store
-from auth_service.notifications.model import MAILED_ALREADY, Notification, NotificationNotFound
+from auth_service.notifications.model import ALWAYS_MAILED, MAILED_ALREADY, Notification, NotificationNotFound
 from auth_service.preferences.service import PreferenceService
 
 _MAILED = "auth-service:notification-mail"
@@ -27,13 +27,16 @@ class NotificationService:
     def notify(self, user_id: UUID, notification: Notification) -> None:
         """Stores the notification and, where the person wants that, mails it; once, however often it is called."""
         store.add(self._documents, user_id, notification)
-        if notification.kind in MAILED_ALREADY or not self._preferences.get(user_id).notifications:
+        if notification.kind in MAILED_ALREADY or not self._is_mailed(user_id, notification.kind):
             return
         with self._db.transaction() as tx:
             recipient = store.email(tx, user_id)
             if recipient and inbox.first_time(tx, _MAILED, notification.id):
                 title, body = notification.title, notification.body
                 self._outgoing.add(tx, MailKind.NOTIFICATION, recipient, title=title, body=body)
+
+    def _is_mailed(self, user_id: UUID, kind: str) -> bool:
+        return kind in ALWAYS_MAILED or self._preferences.get(user_id).notifications
 
     def newest(self, user_id: UUID) -> Sequence[Notification]:
         """The person's newest notifications."""
