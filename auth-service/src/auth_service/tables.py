@@ -39,8 +39,8 @@ invitations = Table(
 )  # fmt: skip
 api_keys = Table(
     "api_keys", metadata,
-    Column("id", Uuid), Column("organization_id", Uuid), Column("user_id", Uuid), Column("name", Text),
-    Column("prefix", Text), Column("hash", LargeBinary), Column("permissions", ARRAY(BigInteger)),
+    Column("id", Uuid), Column("organization_id", Uuid), Column("user_id", Uuid), Column("made_by", Uuid),
+    Column("name", Text), Column("prefix", Text), Column("hash", LargeBinary), Column("permissions", ARRAY(BigInteger)),
     Column("allowed_cidrs", ARRAY(CIDR)), Column("created_at", _time), Column("expires_at", _time),
     Column("last_used_at", _time), Column("revoked_at", _time),
 )  # fmt: skip

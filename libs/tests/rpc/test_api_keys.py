@@ -13,6 +13,7 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from adlib import key_text
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
 from adlib.rpc import Call, Worker
@@ -20,7 +21,7 @@ from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_
 
 ROLES = roles_pb2.DESCRIPTOR.services_by_name["RoleService"]
 ACCESS = auth_pb2.DESCRIPTOR.services_by_name["AccessService"]
-KEY = "adk_test"
+KEY = key_text.make()
 
 
 class Servicer:
@@ -123,7 +124,7 @@ def test_a_key_dies_with_its_makers_membership(world: World) -> None:
 def test_an_expired_or_unknown_key_is_refused(world: World) -> None:
     world.key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     assert world.create_role() == "API_KEY_INVALID"
-    assert world.create_role(key="adk_other") == "API_KEY_INVALID"
+    assert world.create_role(key=key_text.make()) == "API_KEY_INVALID"
 
 
 def test_a_key_is_of_one_organization(world: World) -> None:
@@ -158,3 +159,9 @@ def test_internal_rpcs_take_no_key(world: World) -> None:
             auth_pb2.GetAccessRequest(user_id=str(uuid4())), metadata=[("x-api-key", KEY)]
         )
     assert reason(refused.value) == "SERVICE_NOT_ALLOWED"
+
+
+def test_a_mistyped_key_is_refused_without_asking_anybody(world: World) -> None:
+    world.key()
+    world.access.add_key("adk_test", ApiKey(uuid4(), world.maker.user_id, world.organization, 0))
+    assert world.create_role(key="adk_test") == "API_KEY_INVALID"

@@ -15,6 +15,7 @@ from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
 from adplatform.pixel.v1 import pixel_pb2 as pb
 from adplatform.pixel.v1 import pixel_pb2_grpc
 
+from adlib import key_text
 from adlib.errors import AppError, NotFound, Unauthenticated
 from adlib.identity import ApiKey
 from adlib.permissions import mask
@@ -262,10 +263,11 @@ def test_an_api_key_is_recorded_with_who_made_it(world: World, pixels: pixel_pb2
     scopes = mask([Permission.CAMPAIGNS_UPDATE])
     key = ApiKey(uuid4(), world.person.user_id, world.organization, scopes)
     elsewhere = replace(key, id=uuid4(), networks=(ip_network("203.0.113.0/24"),))
-    world.access.add_key("known", key)
-    world.access.add_key("elsewhere", elsewhere)
-    pixels.CreatePixel(CREATE, metadata=[("x-api-key", "known")])
-    for text in ("elsewhere", "unknown"):
+    texts = [key_text.make() for _ in range(3)]
+    world.access.add_key(texts[0], key)
+    world.access.add_key(texts[1], elsewhere)
+    pixels.CreatePixel(CREATE, metadata=[("x-api-key", texts[0])])
+    for text in texts[1:]:
         with pytest.raises(grpc.RpcError):
             pixels.CreatePixel(CREATE, metadata=[("x-api-key", text)])
     seen = [(event.organization_id, event.audit_recorded) for event in world.trail.events]

@@ -9,6 +9,7 @@ from uuid import UUID
 from adplatform.events.v1.events_pb2 import UserNotified
 from google.protobuf.message import Message
 
+from adlib import key_text
 from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import LimitReached
@@ -24,9 +25,6 @@ from auth_service.api_keys.model import (
     ApiKey,
     ApiKeyNotFound,
     Network,
-    hash_of,
-    make,
-    prefix_of,
     require_no_wider,
 )
 from auth_service.organizations.acting import act
@@ -56,7 +54,7 @@ class ApiKeyService:
 
     def create(self, caller: Caller, new: NewApiKey, once: Once[ApiKey, M]) -> tuple[M, str]:
         """The new key and its text, which a repeat of the request does not get again; RIGHTS_EXCEEDED."""
-        text = make()
+        text = key_text.make()
         with self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen, ""
@@ -77,13 +75,13 @@ class ApiKeyService:
                 organization_id=actor.tenant.id,
                 user_id=actor.user_id,
                 name=new.name,
-                prefix=prefix_of(text),
+                prefix=key_text.prefix_of(text),
                 permissions=frozenset(new.permissions),
                 networks=tuple(new.networks),
                 created_at=now,
                 expires_at=new.expires_at,
             )
-            store.add(tx, key, hash_of(text))
+            store.add(tx, key, key_text.hash_of(text), made_by=caller.api_key.id if caller.api_key else None)
             self._outbox.append(tx, key.organization_id, _created(key, actor.tenant.organization.name))
             return once.record(tx, key), text
 
@@ -92,12 +90,13 @@ class ApiKeyService:
         return cut(store.list_page(self._db, caller.organization_id, page), page, lambda key: key.id)
 
     def revoke(self, caller: Caller, api_key_id: UUID) -> None:
-        """Ends a key everywhere; API_KEY_NOT_FOUND."""
+        """Ends a key everywhere, and those that were made with it; API_KEY_NOT_FOUND."""
         with self._db.transaction() as tx:
-            hash = store.revoke(tx, caller.organization_id, api_key_id, self._clock.now())
-            if hash is None:
+            revoked = store.revoke(tx, caller.organization_id, api_key_id, self._clock.now())
+            if not revoked:
                 raise ApiKeyNotFound(api_key_id)
-            self._marks.api_key_revoked(tx, hash)
+            for hash in revoked:
+                self._marks.api_key_revoked(tx, hash)
 
 
 def _created(key: ApiKey, organization: str) -> UserNotified:

@@ -15,7 +15,7 @@ from auth_service.tables import api_keys
 _ADD = Query(
     insert(api_keys).values(
         id=bindparam("id"), organization_id=bindparam("organization_id"), user_id=bindparam("user_id"),
-        name=bindparam("name"), prefix=bindparam("prefix"), hash=bindparam("hash"),
+        made_by=bindparam("made_by"), name=bindparam("name"), prefix=bindparam("prefix"), hash=bindparam("hash"),
         permissions=bindparam("permissions"), allowed_cidrs=bindparam("allowed_cidrs"),
         created_at=bindparam("created_at"), expires_at=bindparam("expires_at"),
     )
@@ -36,9 +36,15 @@ _LIVE = Query(
         _kept, or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at"))
     )
 )
+_its_own = (
+    select(api_keys.c.id)
+    .where(api_keys.c.organization_id == bindparam("of_organization"), api_keys.c.id == bindparam("of_id"))
+    .cte(recursive=True)
+)
+_family = _its_own.union(select(api_keys.c.id).join(_its_own, api_keys.c.made_by == _its_own.c.id))
 _REVOKE = Query(
     update(api_keys)
-    .where(_kept, api_keys.c.id == bindparam("of_id"))
+    .where(_kept, api_keys.c.id.in_(select(_family.c.id)))
     .values(revoked_at=bindparam("at"))
     .returning(api_keys.c.hash)
 )
@@ -50,13 +56,14 @@ _REVOKE_OF_MEMBER = Query(
 )
 
 
-def add(tx: Transaction, key: ApiKey, hash: bytes) -> None:
-    """Stores a new key by the hash of its text."""
+def add(tx: Transaction, key: ApiKey, hash: bytes, made_by: UUID | None) -> None:
+    """Stores a new key by the hash of its text; `made_by` is the key that made it."""
     tx.execute(
         _ADD,
         id=key.id,
         organization_id=key.organization_id,
         user_id=key.user_id,
+        made_by=made_by,
         name=key.name,
         prefix=key.prefix,
         hash=hash,
@@ -79,10 +86,9 @@ def count_live(db: Session, organization_id: UUID, at: datetime) -> int:
     return int(row.n) if row else 0
 
 
-def revoke(tx: Transaction, organization_id: UUID, api_key_id: UUID, at: datetime) -> bytes | None:
-    """Revokes the key; its hash, or None where there is none or it was revoked before."""
-    row = tx.one(_REVOKE, of_organization=organization_id, of_id=api_key_id, at=at)
-    return bytes(row.hash) if row else None
+def revoke(tx: Transaction, organization_id: UUID, api_key_id: UUID, at: datetime) -> Sequence[bytes]:
+    """Revokes the key and those it made, and so on; the hashes of those that were not revoked before."""
+    return [bytes(row.hash) for row in tx.all(_REVOKE, of_organization=organization_id, of_id=api_key_id, at=at)]
 
 
 def revoke_of_member(tx: Transaction, organization_id: UUID, user_id: UUID, at: datetime) -> Sequence[bytes]:

@@ -25,6 +25,8 @@ CREATE TABLE api_keys (
     id uuid PRIMARY KEY,
     organization_id uuid NOT NULL REFERENCES organizations (id) ON DELETE CASCADE,
     user_id uuid NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- The key that made it, where it was not its maker in person; it ends with that one.
+    made_by uuid REFERENCES api_keys (id) ON DELETE CASCADE,
     name text NOT NULL,
     -- How the secret begins, to tell keys apart.
     prefix text NOT NULL,
@@ -39,3 +41,4 @@ CREATE TABLE api_keys (
 );
 
 CREATE INDEX api_keys_of_organization ON api_keys (organization_id, id);
+CREATE INDEX api_keys_made_by ON api_keys (made_by);

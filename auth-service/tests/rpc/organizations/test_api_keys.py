@@ -3,6 +3,7 @@
 import hashlib
 from datetime import timedelta
 from ipaddress import ip_network
+from uuid import UUID
 
 import grpc
 import pytest
@@ -19,7 +20,6 @@ from adlib.db import Query
 from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.identity import ApiKey
-from adlib.ids import new_id
 from auth_service.api_keys.model import MAX_LIVE
 from auth_service.api_keys.service import NewApiKey
 from auth_service.organizations import store
@@ -132,8 +132,10 @@ def test_a_key_made_by_a_key_neither_outlives_it_nor_works_where_it_does_not(tow
     acme = town.organization(owner)
     later = town.clock.now() + timedelta(days=1)
     mask = permissions.mask(SCOPE)
-    maker = ApiKey(new_id(), owner.id, acme, mask, later, (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")))
-    caller = town.caller(owner, acme, maker)
+    networks = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+    in_person = town.caller(owner, acme)
+    first, _ = town.keys.create(in_person, NewApiKey("x", SCOPE, later, networks), unrepeated(in_person))
+    caller = town.caller(owner, acme, ApiKey(UUID(first.id), owner.id, acme, mask, later, networks))
 
     def make(expires_at, *networks):
         new = NewApiKey("x", [Permission.CAMPAIGNS_READ], expires_at, [ip_network(one) for one in networks])
@@ -150,6 +152,21 @@ def test_a_key_made_by_a_key_neither_outlives_it_nor_works_where_it_does_not(tow
         with pytest.raises(RightsExceeded):
             make(expires_at, *networks)
     assert make(later, "10.1.0.0/16", "2001:db8:1::/48")[1]
+
+
+def test_with_a_key_end_those_that_were_made_with_it(town, stubs, refused):
+    owner = town.someone()
+    acme = town.organization(owner)
+    by_owner = town.by(owner, acme)
+    first, other = make(stubs, by_owner), make(stubs, by_owner)
+    second = make(stubs, by_key(first.secret))
+    third = make(stubs, by_key(second.secret))
+    stubs.keys.RevokeApiKey(pb.RevokeApiKeyRequest(api_key_id=first.api_key.id), metadata=by_owner)
+    assert [one.id for one in listed(stubs, by_owner)] == [other.api_key.id]
+    for key in (second, third):
+        with refused() as refusal:
+            stubs.keys.ListApiKeys(pb.ListApiKeysRequest(), metadata=by_key(key.secret))
+        assert refusal.info.reason == "API_KEY_INVALID"
 
 
 def test_the_keys_of_whoever_is_removed_are_revoked_and_stay_so(town, stubs, refused):

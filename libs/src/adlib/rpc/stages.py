@@ -2,7 +2,6 @@
 when the server is built.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -14,7 +13,7 @@ import protovalidate
 from google.protobuf.message import Message
 from prometheus_client import Histogram
 
-from adlib import permissions
+from adlib import key_text, permissions
 from adlib.access import Access, AccessSource
 from adlib.db import CheckViolated, UniqueViolated
 from adlib.errors import (
@@ -118,7 +117,7 @@ def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) 
 def _by_api_key(rule: Rule, access: AccessSource, text: str, call: Call) -> None:
     if call.header("authorization"):
         raise InvalidArgument("send an access token or an API key, not both")
-    key = access.api_key(hashlib.sha256(text.encode()).digest())
+    key = access.api_key(key_text.hash_of(text)) if key_text.well_formed(text) else None
     if key is None or key.has_expired(datetime.now(UTC)):
         raise ApiKeyInvalid
     call.caller = Caller(key.user_id, api_key=key)

@@ -1,12 +1,12 @@
 """A real gRPC server in the test's process, called through a real channel."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
 import grpc
 
+from adlib import key_text
 from adlib.access import NOBODY, Access, SessionEnded
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
@@ -27,7 +27,7 @@ class FakeAccess:
 
     def add_key(self, text: str, key: ApiKey) -> None:
         """Makes this text an API key."""
-        self._keys[hashlib.sha256(text.encode()).digest()] = key
+        self._keys[key_text.hash_of(text)] = key
 
     def end(self, person: Person) -> None:
         """Ends the person's session."""
