@@ -80,6 +80,8 @@ MIGRATIONS = (
 _GROUP = "auth-service"
 # How long stopping may have to wait for a reader.
 _BUS_WAIT_MS = 200
+# Mail servers take their time.
+_MAILS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def compose(config: Config) -> Worker:
         background=[
             Relay(db, RedisBus(shared), world.outbox),
             MarkPusher(db, shared, world.marks.added),
-            MailSender(db, world.outgoing, config.mailer, world.links, world.clock, app_url=config.app_url),
+            *[_mail_sender(world)] * _MAILS_AT_ONCE,
             world.consumer(world.outbox.topic, NotificationHandler(notifications)),
             world.consumer(AUDIT, AuditHandler(audit)),
         ],
@@ -197,6 +199,11 @@ def _invitations(world: World) -> InvitationService:
     return InvitationService(
         world.db, world.outbox, world.marks, attempts, world.links, world.outgoing, world.clock, new_id
     )  # fmt: skip
+
+
+def _mail_sender(world: World) -> MailSender:
+    config = world.config
+    return MailSender(world.db, world.outgoing, config.mailer, world.links, world.clock, app_url=config.app_url)
 
 
 def _documents(world: World) -> Documents:

@@ -83,6 +83,13 @@ def test_an_address_is_braked_however_many_accounts_it_tries(attempts: Attempts)
     assert [wait_s(attempts, "another@example.com", "192.0.2.8") for _ in range(10)] == [0] * 10
 
 
+def test_whose_neighbours_guess_can_still_ask_for_a_new_password(attempts: Attempts) -> None:
+    for number in range(100):
+        attempts.at_password(f"{number}@example.com", "192.0.2.1")
+    assert wait_s(attempts, address="192.0.2.1") > 0
+    attempts.at_mail("ada@example.com", "192.0.2.1")
+
+
 def test_the_addresses_of_an_ipv6_network_are_one(attempts: Attempts) -> None:
     for number in range(100):
         assert wait_s(attempts, f"{number}@example.com", f"2001:db8::{number:x}") == 0
@@ -126,7 +133,7 @@ def test_redis_keeps_no_email_and_nothing_for_ever(attempts: Attempts, shared: r
     attempts.at_password("ada@example.com", "192.0.2.7")
     attempts.at_mail("ada@example.com", "192.0.2.7")
     keys = list(shared.scan_iter("attempts:*"))
-    assert len(keys) == 3
+    assert len(keys) == 4
     assert not any(b"ada" in key or b"192" in key for key in keys)
     assert all(0 < shared.ttl(key) <= 3600 for key in keys)
 

@@ -69,6 +69,15 @@ def test_mail_is_sent_once_after_its_transaction_and_with_a_link_that_works(offi
     assert office.links.find(office.db, token, Purpose.RESET_PASSWORD) == link
 
 
+def test_what_one_can_send_much_of_does_not_hold_up_what_somebody_waits_for(office: Office) -> None:
+    with office.db.transaction() as tx:
+        for number in range(3):
+            office.outgoing.add(tx, MailKind.NOTIFICATION, f"{number}@example.com", title="News", body="Old ones.")
+    office.write("waiting@example.com")
+    assert office.send() == 4
+    assert office.mailer.sent[0].recipient == "waiting@example.com"
+
+
 def test_what_was_undone_is_not_mailed(office: Office) -> None:
     with pytest.raises(ZeroDivisionError), office.db.transaction() as tx:
         office.outgoing.add(tx, MailKind.PASSWORD_CHANGED, "ada@example.com")

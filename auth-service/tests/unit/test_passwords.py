@@ -60,6 +60,12 @@ class Watched(PasswordHasher):
             return super().verify(*arguments, **named)
 
 
+def test_it_does_not_matter_how_a_keyboard_spells_a_letter() -> None:
+    passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=1024))
+    assert passwords.verify(passwords.hash("caf\u00e9 noir"), "cafe\u0301 noir")
+    assert not passwords.verify(passwords.hash("caf\u00e9 noir"), "cafe noir")
+
+
 def test_however_many_sign_in_at_once_memory_is_bounded() -> None:
     hasher = Watched()
     passwords = Passwords(hasher)

@@ -168,7 +168,7 @@ class LimitReached(FailedPrecondition):
     reason = ErrorReason.LIMIT_REACHED
 
     def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"there are {limit} {what}, and there can be no more; delete one first", limit=limit)
+        super().__init__(f"there are {limit} {what}, and there can be no more", limit=limit)
 
 
 class Aborted(AppError):

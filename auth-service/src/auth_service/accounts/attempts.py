@@ -1,6 +1,7 @@
 """The brake on guessing: attempts are counted in Redis, and the more there were, the longer the next one must wait."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class TooManyAttempts(AppError):
     reason = ErrorReason.TOO_MANY_ATTEMPTS
 
     def __init__(self, wait_s: float) -> None:
-        super().__init__("there were too many attempts; wait, then try again")
+        super().__init__(f"there were too many attempts; try again in {math.ceil(wait_s)} s")
         self.retry_after_s = wait_s
 
 
@@ -40,6 +41,8 @@ _ADDRESS = _Limit("address", 100, 15 * 60)
 # Each takes a tenth of a second, and many may sign up from one address: an office, a program that brings its users.
 _SIGN_UP = _Limit("sign-up", 1_000, 15 * 60)
 _MAIL = _Limit("mail", 5, 60 * 60)
+# Beside that of passwords: whoever cannot sign in because of a neighbour's guesses can still reset theirs.
+_MAIL_ADDRESS = _Limit("mail-address", 100, 15 * 60)
 # Beside the others, so that nobody keeps somebody from resetting their password by inviting them.
 _INVITATION = _Limit("invitation", 5, 60 * 60)
 
@@ -93,7 +96,7 @@ class Attempts:
 
     def at_mail(self, email: str, address: str) -> None:
         """Before a mail is sent that anybody can ask for; TOO_MANY_ATTEMPTS."""
-        self._count((_MAIL, email), (_ADDRESS, _whose(address)))
+        self._count((_MAIL, email), (_MAIL_ADDRESS, _whose(address)))
 
     def at_invitation(self, email: str) -> None:
         """Before an invitation is sent, whoever sends it; TOO_MANY_ATTEMPTS."""

@@ -16,7 +16,7 @@ class EmailTaken(AlreadyExists):
     reason = ErrorReason.EMAIL_TAKEN
 
     def __init__(self) -> None:
-        super().__init__("somebody has signed up with this e-mail; sign in, or use another one")
+        super().__init__("somebody has signed up with this e-mail; sign in, set a new password, or use another e-mail")
 
 
 class CredentialsInvalid(Unauthenticated):

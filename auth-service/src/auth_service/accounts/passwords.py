@@ -1,5 +1,6 @@
 """Password hashes: argon2id (RFC 9106)."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import BoundedSemaphore
@@ -30,13 +31,13 @@ class Passwords:
     def hash(self, password: str) -> str:
         """The hash to store, in PHC string format."""
         with self._turn():
-            return self._hasher.hash(password)
+            return self._hasher.hash(_prepared(password))
 
     def verify(self, kept: str | None, password: str) -> bool:
         """Whether the password is right. Without a hash it takes as long and is wrong."""
         try:
             with self._turn():
-                self._hasher.verify(kept or self._nobodys, password)
+                self._hasher.verify(kept or self._nobodys, _prepared(password))
         except (VerificationError, InvalidHashError):
             return False
         return kept is not None
@@ -54,3 +55,8 @@ class Passwords:
                 yield
         finally:
             self._places.release()
+
+
+def _prepared(password: str) -> str:
+    """As the OpaqueString profile wants it (RFC 8265): keyboards spell the same letter in several ways."""
+    return unicodedata.normalize("NFC", password)

@@ -19,6 +19,10 @@ class MailKind(Enum):
     NOTIFICATION = "NOTIFICATION"  # title, body
 
 
+# What one organization can send much of, and nobody is waiting for: it does not hold up the rest.
+BULK = frozenset({MailKind.INVITATION, MailKind.NOTIFICATION})
+
+
 @dataclass(frozen=True, slots=True)
 class Mail:
     """A mail as it is handed to the mail server; `id` stays the same when it is tried again."""

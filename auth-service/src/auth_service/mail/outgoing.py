@@ -43,7 +43,7 @@ class Outgoing:
 
 
 class MailSender:
-    """Sends what is due, one mail after the other; any number of processes share the work."""
+    """Sends what is due, one mail after the other; any number of senders share the work."""
 
     def __init__(
         self, db: Database, outgoing: Outgoing, mailer: Mailer, links: Links, clock: Clock, *, app_url: str
@@ -69,7 +69,7 @@ class MailSender:
                 pass
 
     def send_one(self) -> bool:
-        """Tries to send the mail that has waited longest; whether there was one."""
+        """Tries to send the next mail; whether there was one."""
         now = self._clock.now()
         due = store.claim(self._db, now, now + _CLAIMED)
         if due is None:

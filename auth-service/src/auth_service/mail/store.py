@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from adlib.db import Database, Query, Transaction
 from auth_service.links.model import Link, Purpose
-from auth_service.mail.model import MailKind
+from auth_service.mail.model import BULK, MailKind
 from auth_service.tables import links, outgoing_mails
 
 
@@ -38,7 +38,7 @@ _ADD = Query(
 _next = (
     select(outgoing_mails.c.id)
     .where(outgoing_mails.c.next_try_at <= bindparam("now"))
-    .order_by(outgoing_mails.c.next_try_at)
+    .order_by(or_(*(outgoing_mails.c.kind == kind.value for kind in BULK)), outgoing_mails.c.next_try_at)
     .limit(1)
     .with_for_update(skip_locked=True)
 )
@@ -72,7 +72,9 @@ def add(
 
 
 def claim(db: Database, now: datetime, again_at: datetime) -> Due | None:
-    """The mail that has waited longest; nobody else gets it before `again_at`."""
+    """The mail that is sent next, bulk after all others and else the one that has waited longest; nobody else gets it
+    before `again_at`.
+    """
     with db.transaction() as tx:
         row = tx.one(_CLAIM, now=now, again_at=again_at)
         if row is None:
