@@ -69,11 +69,11 @@ def test_what_is_sent_arrives(platform: Gateway, api: httpx.Client) -> None:
         ({"name": "a", "targeting": {"countries": ["DE"], "nope": {"deep": []}}}, "targeting.nope"),
         ({"name": '"}{\\', 'x"y': 1}, "x?"),
         ({"name": 5}, "name"),
-        ({"budgetMicros": "99999999999999999999"}, "budget_micros"),
-        ({"budgetMicros": "ten"}, "budget_micros"),
-        ({"budgetMicros": 1.5}, "budget_micros"),
+        ({"budgetMicros": "99999999999999999999"}, "budgetMicros"),
+        ({"budgetMicros": "ten"}, "budgetMicros"),
+        ({"budgetMicros": 1.5}, "budgetMicros"),
         ({"bid": {"model": "NONE_SUCH"}}, "bid.model"),
-        ({"startTime": "yesterday"}, "start_time"),
+        ({"startTime": "yesterday"}, "startTime"),
     ],
 )
 def test_a_bad_field_is_400_and_named(platform: Gateway, api: httpx.Client, body: dict[str, Any], named: str) -> None:
@@ -131,7 +131,10 @@ def test_a_bad_query_is_400(platform: Gateway, api: httpx.Client, query: str) ->
         ("nope=1", "nope: there is no such field"),
         ("x%22y%5C=1", "x%22y%5C: there is no such field"),
         ("state=NOPE", 'state: invalid value "NOPE"'),
-        ("pageSize=many", 'page_size: invalid value "many"'),
+        ("state=a%0Ab", "state: invalid value"),
+        ("pageSize=many", 'pageSize: invalid value "many"'),
+        ("page_size=many", 'pageSize: invalid value "many"'),
+        ("pageSize.x=1", "pageSize: has no fields of its own"),
     ],
 )
 def test_a_bad_query_is_told_without_types(platform: Gateway, api: httpx.Client, query: str, message: str) -> None:
@@ -149,6 +152,48 @@ def test_a_bad_body_is_told_without_types(platform: Gateway, api: httpx.Client, 
     message = answer.json()["message"]
     assert not [inner for inner in ("adplatform.", "google", "TYPE_") if inner in message]
     assert message[0] != ":"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"budgetMicros": "x"}, 'budgetMicros: invalid value "x"'),
+        ({"bid": {"price_micros": "x_y"}}, 'bid.priceMicros: invalid value "x_y"'),
+        ({"networks": ["NOT_ONE"]}, 'networks[0]: invalid value "NOT_ONE"'),
+        ({"networks": ["X" * 101]}, "networks[0]: invalid value"),
+        ({"networks": ["\\"]}, "networks[0]: invalid value"),
+        ({"name": 5}, "name: must be a string"),
+        ({"name": {}}, "name: must not be an object"),
+        ({"networks": [{}]}, "networks: must not be an object"),
+        ({"bid": {"price_micros": {}}}, "bid.priceMicros: must not be an object"),
+        ({"name": ["x"]}, "the request has a list where there can be none"),
+        ({"startTime": "tomorrow"}, "startTime: must be a time such as 2026-01-31T09:30:00Z"),
+        ([], "the request must be a JSON object"),
+    ],
+)
+def test_a_bad_value_is_told_by_its_json_name(platform: Gateway, api: httpx.Client, body: Any, message: str) -> None:
+    answer = api.post("/campaigns", json=body, headers=platform.signed_in)
+    assert (answer.status_code, answer.json()["message"]) == (400, message)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"email=a&password=secret", "the request is not JSON: unexpected token"),
+        (b'{"password":"\\usecret"}', "the request is not JSON: invalid escape sequence"),
+        (b'{"password":"\\ud800secret"}', "the request is not JSON: missing low surrogate"),
+        (b'{"password":"a"} secret', "the request is not JSON: parsing terminated before end of input"),
+        (b"\xffsecret", "the request is not JSON: encountered non UTF-8 code points"),
+        (b'{"password":"secret', "the request is not JSON: closing quote expected in string"),
+        (b"{", "the request is not JSON: unexpected end of string"),
+        (b'{"password":5432154321}', "password: must be a string"),
+        (b"[" * 200, "the request is nested too deeply"),
+    ],
+)
+def test_an_error_does_not_repeat_what_was_sent(api: httpx.Client, body: bytes, message: str) -> None:
+    answer = api.post("/auth/signup", content=body)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    assert answer.json()["message"] == message
 
 
 def test_a_query_in_any_script_arrives(platform: Gateway, api: httpx.Client) -> None:

@@ -6,7 +6,7 @@
 --
 -- It gives errors without a reason the shape of all others: those that a gRPC server makes by itself, not its service.
 --
--- It takes the names of the contract's types, which are nothing to a client, out of the transcoder's own errors.
+-- It puts the transcoder's own errors in words for clients, without what they sent and without the names of types.
 
 local function refuse(handle, field, description)
   local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
@@ -131,22 +131,63 @@ local UNEXPLAINED = {
   ["504"] = {4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"},
 }
 
-local function without_types(text)
-  return text
-    :gsub('Could not find field \\"(.-)\\" in the type \\"[%w_.]+\\"%.', "%1: there is no such field")
-    :gsub(" for type type%.googleapis%.com/[%w_.]+", "")
-    :gsub(" for type TYPE_%w+", "")
-    :gsub('"message":": ', '"message":"the request: ')
+-- protobuf's JSON name of a field path.
+local function json_name(path)
+  return (path:gsub("_+(%w)", string.upper))
+end
+
+local MUST_BE = {
+  TYPE_STRING = "must be a string",
+  ["type.googleapis.com/google.protobuf.Timestamp"] = "must be a time such as 2026-01-31T09:30:00Z",
+}
+
+-- A value with escapes, or a long one, says little to people, and a piece of it could end inside of an escape.
+local function invalid(value)
+  if #value > 100 or value:find('\\[^"]') then
+    return "invalid value"
+  end
+  return "invalid value " .. value
+end
+
+-- The transcoder's words, escaped as they stand in JSON, in ours: of the request's text they have one enum or number
+-- at most, because clients log what they are told.
+local function reworded(message)
+  local inside, name = message:match("^([%w_.%[%]]*): invalid value Starting an object .* for type ([%w_]+)$")
+  if inside then
+    local is_whole = inside == "" or inside == name
+    return json_name(is_whole and name or inside .. "." .. name) .. ": must not be an object"
+  end
+  local path, value, kind = message:match("^([%w_.%[%]]+): invalid value (.*) for type ([%w_./]+)$")
+  if path then
+    return json_name(path) .. ": " .. (MUST_BE[kind] or invalid(value))
+  end
+  path = message:match('^Could not find field \\"(.-)\\" in the type')
+  if path then
+    return path .. ": there is no such field"
+  end
+  path = message:match('^Encountered a non%-leaf field \\"([%w_]+)\\"')
+  if path then
+    return json_name(path) .. ": has no fields of its own"
+  elseif message:find("^[%w_.%[%]]*: Proto field is not repeating") then
+    return "the request has a list where there can be none"
+  elseif message:find("^: Root element must be a message") then
+    return "the request must be a JSON object"
+  elseif message:find("^Message too deep") then
+    return "the request is nested too deeply"
+  end
+  -- The parser's: a sentence, and in lines of their own the place in the body.
+  local fault = message:match("^(%u[^\\.]*)[^\\]*\\")
+  return fault and "the request is not JSON: " .. fault:sub(1, 1):lower() .. fault:sub(2) or "the request is malformed"
 end
 
 function envoy_on_response(handle)
   local status = handle:headers():get(":status")
   if status == "400" and handle:headers():get("content-type") == "application/json" then
     local body = handle:body(true)
-    local text = body:getBytes(0, body:length())
-    local shown = without_types(text)
-    if shown ~= text then
-      body:setBytes(shown)
+    -- The gateway's own errors have their keys sorted; a service's begin with code and message.
+    local head, message, tail = body:getBytes(0, body:length()):match('^({"code":3,"details":.-,"message":")(.*)("}%s*)$')
+    if head then
+      body:setBytes(head .. reworded(message) .. tail)
     end
     return
   end
@@ -155,7 +196,8 @@ function envoy_on_response(handle)
     return
   end
   local body = handle:body(true)
-  if body:getBytes(0, body:length()):find("google.rpc.ErrorInfo", 1, true) then
+  local text = body:getBytes(0, body:length())
+  if text:find("google.rpc.ErrorInfo", 1, true) then
     return
   end
   local error = UNEXPLAINED[status] or {13, "INTERNAL", "the service cannot answer this; quote the request id"}
