@@ -9,7 +9,8 @@ from adplatform.auth.v1 import auth_pb2
 from adplatform.campaign.v1 import campaign_pb2
 from adplatform.errors.v1 import errors_pb2
 from adplatform.payment.v1 import payment_pb2
-from google.protobuf import any_pb2
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -241,6 +242,31 @@ def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: 
     assert answer.json()["message"] == 'there is no payment "x1"'
     assert answer.json()["details"][0]["reason"] == "PAYMENT_NOT_FOUND"
     assert not [name for name in answer.headers if name.startswith("grpc-")]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "delay_ms", "header"),
+    [(8, 429, 13_200, "14"), (8, 429, 2_000, "2"), (14, 503, 500, "1"), (14, 503, None, None), (9, 400, 5_000, None)],
+)
+def test_when_to_try_again_is_told_in_a_header_too(
+    platform: Gateway, api: httpx.Client, code: int, status: int, delay_ms: int | None, header: str | None
+) -> None:
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason="RATE_LIMITED", domain="adplatform")]
+    if delay_ms:
+        delay = duration_pb2.Duration(seconds=delay_ms // 1000, nanos=delay_ms % 1000 * 1_000_000)
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    message = 'wait: "retryDelay":"99s", start_time: invalid value 5 for type TYPE_STRING'
+
+    def refuse(call: Call, context: grpc.ServicerContext) -> payment_pb2.Payment:
+        refusal = status_pb2.Status(code=code, message=message)
+        for detail in details:
+            refusal.details.add().Pack(detail)
+        context.abort_with_status(rpc_status.to_status(refusal))
+
+    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
+    answer = api.get("/payments/x1", headers=platform.signed_in)
+    assert (answer.status_code, answer.headers.get("retry-after")) == (status, header)
+    assert answer.json()["message"] == message
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
--- Three things that the transcoder has no setting for.
+-- Four things that the transcoder has no setting for.
 --
 -- It refuses what the transcoder would drop in silence or pass on broken: fields that the contract does not have, and
 -- text that is no UTF-8. `messages` stands before this text: message -> JSON or contract name -> the field's message,
@@ -7,6 +7,8 @@
 -- It gives errors without a reason the shape of all others: those that a gRPC server makes by itself, not its service.
 --
 -- It puts the transcoder's own errors in words for clients, without what they sent and without the names of types.
+--
+-- It says in a header, too, when a service wants to be asked again.
 
 local function refuse(handle, field, description)
   local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
@@ -180,6 +182,12 @@ local function reworded(message)
   return fault and "the request is not JSON: " .. fault:sub(1, 1):lower() .. fault:sub(2) or "the request is malformed"
 end
 
+-- Whole seconds until a service wants to be asked again, as it says in its error's details.
+local function seconds_to_wait(text)
+  local delay = text:match('"retryDelay":"([%d.]+)s"')
+  return delay and string.format("%d", math.ceil(tonumber(delay)))
+end
+
 function envoy_on_response(handle)
   local status = handle:headers():get(":status")
   if status == "400" and handle:headers():get("content-type") == "application/json" then
@@ -198,6 +206,10 @@ function envoy_on_response(handle)
   local body = handle:body(true)
   local text = body:getBytes(0, body:length())
   if text:find("google.rpc.ErrorInfo", 1, true) then
+    local wait = seconds_to_wait(text)
+    if wait then
+      handle:headers():replace("retry-after", wait)
+    end
     return
   end
   local error = UNEXPLAINED[status] or {13, "INTERNAL", "the service cannot answer this; quote the request id"}
