@@ -137,6 +137,17 @@ def test_nobody_else_does(world: World, pixels: pixel_pb2_grpc.PixelServiceStub)
     assert seen == {reason: reason for reason in cases}
 
 
+def test_an_organization_id_has_one_spelling(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    wanted, token = str(world.organization), world.headers()[:1]
+    assert token[0][0] == "authorization"
+    for spelling in (wanted, wanted.upper()):
+        assert pixels.CreatePixel(GOOD, metadata=[*token, ("organization-id", spelling)]).organization_id == wanted
+    bare = world.organization.hex
+    for spelling in (bare, f"{{{wanted}}}", f"urn:uuid:{wanted}", f"{{{bare}}}--", f"{bare[:8]}----{bare[8:]}", ""):
+        _, info, _, _ = refused(pixels.CreatePixel, GOOD, metadata=[*token, ("organization-id", spelling)])
+        assert info.reason == "ORGANIZATION_ID_REQUIRED", spelling
+
+
 def test_permission_is_checked_before_the_request_is_looked_at(
     world: World, pixels: pixel_pb2_grpc.PixelServiceStub
 ) -> None:
