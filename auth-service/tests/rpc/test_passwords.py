@@ -103,6 +103,7 @@ def test_a_reset_link_works_once_and_sets_no_weak_password(people: Any, refused:
 
 def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any, refused: Any) -> None:
     other = people.sign_up("ada@example.com")
+    people.auth.VerifyEmail(pb.VerifyEmailRequest(token=people.token("ada@example.com", "verify-email")))
     this = people.log_in("ada@example.com")
     request = pb.ChangePasswordRequest(current_password="wrong horse", new_password=ANOTHER)
     with refused() as refusal:
@@ -118,6 +119,15 @@ def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any
     assert not people.is_out(this.access_token)
     assert people.log_in("ada@example.com", ANOTHER).access_token
     assert eventually(lambda: people.subjects("ada@example.com").count("Your password was changed") == 1)
+
+
+def test_an_email_that_nobody_verified_is_not_written_to_with_every_change_of_a_password(people: Any) -> None:
+    stranger = people.sign_up("victim@example.com")
+    request = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
+    people.auth.ChangePassword(request, metadata=people.bearer(stranger.access_token))
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="victim@example.com"))
+    assert people.token("victim@example.com", "reset-password")
+    assert "Your password was changed" not in people.subjects("victim@example.com")
 
 
 def test_an_unknown_email_takes_as_long_as_a_wrong_password(people: Any, refused: Any) -> None:

@@ -64,7 +64,8 @@ class Auth:
     def LogIn(self, request: auth_pb2.LogInRequest, call: Call) -> auth_pb2.LogInResponse:
         if request.email.startswith("many"):
             raise TooMany("too many")
-        if request.email.startswith("nobody"):
+        call.is_braked = not request.email.startswith("stranger")
+        if request.email.startswith(("nobody", "stranger")):
             raise Unauthenticated("wrong")
         call.acted(MADE)
         return auth_pb2.LogInResponse(user=auth_pb2.User(id=str(MADE)), access_token=SECRET, refresh_token=SECRET)
@@ -219,9 +220,11 @@ def test_a_sign_in_names_who_it_was_and_no_secret(world: World, auth: auth_pb2_g
             assert text.encode() not in event.SerializeToString()
 
 
-def test_a_flood_is_not_recorded(world: World, auth: auth_pb2_grpc.AuthServiceStub) -> None:
+@pytest.mark.parametrize("who", ["many", "stranger"])
+def test_a_flood_is_not_recorded(world: World, auth: auth_pb2_grpc.AuthServiceStub, who: str) -> None:
+    """Neither what a brake refuses nor what strangers can fail at without one."""
     with pytest.raises(grpc.RpcError):
-        auth.LogIn(auth_pb2.LogInRequest(email="many@example.com", password=SECRET))
+        auth.LogIn(auth_pb2.LogInRequest(email=f"{who}@example.com", password=SECRET))
     assert world.trail.events == []
 
 

@@ -1,5 +1,6 @@
 """Changing a password, by the old one or by a link."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from adlib.clock import Clock
@@ -75,7 +76,8 @@ class PasswordChanges:
             self._links.use(tx, token, Purpose.RESET_PASSWORD)
             if not user.email_verified:
                 self._reclaiming.reclaim(tx, user)
-            self._change(tx, user, hashed)
+            # The link has shown that the e-mail is theirs.
+            self._change(tx, replace(user, email_verified=True), hashed)
             self._sessions.end_all(tx, user.id)
         return user.id
 
@@ -95,5 +97,7 @@ class PasswordChanges:
         store.set_password(tx, user.id, hashed, self._clock.now())
         # Whoever knew the old password may have asked for these.
         self._links.void(tx, user.id, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
-        self._outgoing.add(tx, MailKind.PASSWORD_CHANGED, user.email)
+        # An e-mail that nobody verified may be a stranger's, whom anybody could have written to without end.
+        if user.email_verified:
+            self._outgoing.add(tx, MailKind.PASSWORD_CHANGED, user.email)
         self._outbox.append(tx, _NOBODY, notices.password_changed(user.id))

@@ -58,6 +58,7 @@ class AuthServicer:
         if request.firebase_id_token:
             user, tokens = self._accounts.log_in_with_firebase(request.firebase_id_token, _client(call))
         else:
+            call.is_braked = True
             user, tokens = self._accounts.log_in(request.email, request.password, _client(call))
         call.acted(user.id)
         return pb.LogInResponse(

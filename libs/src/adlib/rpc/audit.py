@@ -123,8 +123,9 @@ def audited(method: MethodDescriptor, rule: Rule, trail: AuditTrail, following: 
         # Nothing was tried then, and a flood of calls must not become a flood of records.
         if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return False
-        known = call.service or call.known_caller
-        return rule.public or bool(known and error.code is not grpc.StatusCode.UNAUTHENTICATED)
+        if call.service or call.known_caller:
+            return rule.public or error.code is not grpc.StatusCode.UNAUTHENTICATED
+        return call.is_braked
 
     def handle(request: Message, call: Call) -> Message:
         made = partial(event, request, call, new_id(), clock.now())

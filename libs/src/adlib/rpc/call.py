@@ -9,7 +9,7 @@ from uuid import UUID
 from adplatform.auth.v1.auth_pb2 import Organization
 from google.protobuf.message import Message
 
-from adlib import permissions
+from adlib import paging, permissions
 from adlib.errors import Internal
 from adlib.idempotency import Once
 from adlib.identity import NO_SESSION, ApiKey
@@ -48,13 +48,15 @@ class Caller:
 class Call:
     """The caller and the headers of one call."""
 
-    __slots__ = ("_caller", "metadata", "method", "request_id", "service")
+    __slots__ = ("_caller", "is_braked", "metadata", "method", "request_id", "service")
 
     def __init__(self, method: str, metadata: Mapping[str, str | bytes], request_id: str) -> None:
         self.method = method
         self.metadata = metadata
         self.request_id = request_id
         self.service = ""
+        # Whether strangers can make only so many such calls: those that fail are recorded too then.
+        self.is_braked = False
         self._caller: Caller | None = None
 
     @property
@@ -98,6 +100,13 @@ class Call:
     def once(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Once[T, M]:
         """The idempotency of this call: a repeat gets the first answer."""
         key = self.header("idempotency-key")
-        # Keys of those who act for no organization are their own.
-        scope = self.caller.user_id if self.caller.organization_id == NO_ORGANIZATION else self.caller.organization_id
-        return Once(scope, self.method, key, request, render, answer)
+        return Once(self._owner_id, self.method, key, request, render, answer)
+
+    def page(self, request: paging.ListRequest) -> paging.Page:
+        """The page of a list that is asked for; PAGE_TOKEN_INVALID where the token is of another list."""
+        return paging.page(request, self.method, self._owner_id)
+
+    @property
+    def _owner_id(self) -> UUID:
+        """Whose idempotency keys and lists these are: those of one who acts for no organization are their own."""
+        return self.caller.user_id if self.caller.organization_id == NO_ORGANIZATION else self.caller.organization_id
