@@ -109,6 +109,21 @@ def test_a_key_may_no_more_than_its_maker(world: World) -> None:
     assert world.create_role() == "PERMISSION_MISSING"
 
 
+def test_whose_permission_is_missing_is_told(world: World) -> None:
+    def told(key: Permission.ValueType, maker: Permission.ValueType) -> str:
+        world.key(permissions=mask([key]))
+        world.access.grant(Person(world.maker.user_id), world.organization, 1, maker)
+        with pytest.raises(grpc.RpcError) as refused:
+            world.roles.CreateRole(roles_pb2.CreateRoleRequest(name="Buyer"), metadata=[("x-api-key", KEY)])
+        return rpc_status.from_call(refused.value).message
+
+    of_maker = "whoever made this API key does not have ORGANIZATIONS_UPDATE here"
+    assert told(key=Permission.ORGANIZATIONS_UPDATE, maker=Permission.USERS_READ) == of_maker
+    of_key = "this API key does not have ORGANIZATIONS_UPDATE"
+    assert told(key=Permission.USERS_READ, maker=Permission.ORGANIZATIONS_UPDATE) == of_key
+    assert told(key=Permission.USERS_READ, maker=Permission.USERS_READ) == of_key
+
+
 def test_a_key_of_an_administrator_may_what_it_was_made_for(world: World) -> None:
     world.key()
     world.access.grant(Person(world.maker.user_id), world.organization, 3, Permission.ADMIN_FULL)

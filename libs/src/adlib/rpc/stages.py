@@ -109,7 +109,7 @@ def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) 
         organization_id = _organization_id(call)
         standing = access.access(principal, organization_id)
         call.caller = _member(call.caller, organization_id, standing, standing.permissions)
-        _require(rule, standing.permissions, "your role in this organization does")
+        _require(rule, standing.permissions, "your role in this organization does not have {}")
     else:
         access.access(principal, None)
 
@@ -135,7 +135,8 @@ def _by_api_key(rule: Rule, access: AccessSource, text: str, call: Call) -> None
     held = permissions.limited(key.permissions, by=standing.permissions)
     call.caller = _member(call.caller, key.organization_id, standing, held)
     if rule.needs_organization:
-        _require(rule, held, "this API key does")
+        _require(rule, key.permissions, "this API key does not have {}")
+        _require(rule, held, "whoever made this API key does not have {} here")
 
 
 def _refuse_people(rule: Rule) -> None:
@@ -170,10 +171,10 @@ def _member(caller: Caller, organization_id: UUID, standing: Access, held: int) 
     return Caller(caller.user_id, caller.session_id, organization_id, standing.kind, held, caller.api_key)
 
 
-def _require(rule: Rule, held: int, who: str) -> None:
+def _require(rule: Rule, held: int, words: str) -> None:
     if not permissions.satisfies(held, required_all=rule.required_all, required_any=rule.required_any):
         required = ",".join(permissions.names(rule.required_all or rule.required_any))
-        raise PermissionDenied(f"{who} not have {required}", required=required)
+        raise PermissionDenied(words.format(required), required=required)
 
 
 def validated(following: Handler) -> Handler:
