@@ -9,11 +9,12 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from adplatform.auth.v1.audit_pb2 import ListAuditLogsRequest
 
 from adlib.db import Database
 from adlib.errors import InvalidField, Unavailable
 from adlib.ids import new_id
-from adlib.paging import page
+from adlib.paging import Page, page
 from auth_service.audit import service as audit_service
 from auth_service.audit.model import Entry, Filter
 from auth_service.audit.service import AuditService
@@ -79,7 +80,7 @@ def fill(audit: AuditService, home: UUID, count: int) -> list[Entry]:
 
 
 def listed(audit: AuditService, home: UUID, **wanted: object) -> list[Entry]:
-    return [row.entry for row in audit.list_page(home, page(200, ""), Filter(**wanted)).rows]
+    return [row.entry for row in audit.list_page(home, Page(200), Filter(**wanted)).rows]
 
 
 def tamper(sql: psycopg.Connection, statement: str, *values: object) -> None:
@@ -96,7 +97,7 @@ def test_what_was_recorded_is_listed_and_verified(audit: AuditService, sql: psyc
     assert listed(audit, home) == mine[::-1]
     verified = audit.verify(home, 0)
     assert (verified.count, verified.broken_sequence, verified.next_sequence) == (3, 0, 0)
-    assert verified.last_hash == audit.list_page(home, page(1, ""), Filter()).rows[0].hash
+    assert verified.last_hash == audit.list_page(home, Page(1), Filter()).rows[0].hash
 
 
 def test_an_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -> None:
@@ -153,7 +154,8 @@ def test_pages_follow_on_one_another_while_rows_are_added(audit: AuditService, s
     entries = fill(audit, home, 5)
     found, token = [], ""
     while True:
-        part = audit.list_page(home, page(2, token), Filter())
+        asked = page(ListAuditLogsRequest(page_size=2, page_token=token), "ListAuditLogs", home)
+        part = audit.list_page(home, asked, Filter())
         found += [row.entry for row in part.rows]
         fill(audit, home, 1)
         token = part.next_page_token

@@ -12,7 +12,7 @@ from yoyo import get_backend, read_migrations
 
 from adlib.db import CheckViolated, Database, Query, migrate
 from adlib.ids import new_id
-from adlib.paging import page
+from adlib.paging import Page
 from campaign_service.__main__ import MIGRATIONS
 from campaign_service.campaigns import store as campaigns
 from campaign_service.campaigns.model import Campaign, CampaignNotFound, Reason
@@ -90,7 +90,7 @@ def test_another_organization_finds_and_changes_nothing(db: Database) -> None:
         assert not store.settle(tx, replace(mine, organization_id=stranger), 5, 0)
         assert store.deliveries(tx, stranger, campaign.id) == []
         assert store.unposted(tx, stranger, campaign.id, 10) == []
-        assert campaigns.newest(tx, stranger, page(0, ""), None) == []
+        assert campaigns.newest(tx, stranger, Page(50), None) == []
     assert mine.id == posting
     assert campaigns.get(db, campaign.organization_id, campaign.id) == campaign
     assert campaigns.placements(db, campaign)[0].external_id == "7"

@@ -11,7 +11,7 @@ import pytest
 from adlib.db import Database
 from adlib.errors import AppError
 from adlib.ids import new_id
-from adlib.paging import page
+from adlib.paging import Page
 from publisher_service.earnings import store as earnings
 from publisher_service.earnings.model import Earning
 from publisher_service.payouts import store as payouts
@@ -55,11 +55,11 @@ def test_what_is_stored_is_read_back_by_its_organization_alone(db: Database) -> 
     id = ours.publisher.id
     assert store.find(db, own, id) == ours.publisher
     assert store.find(db, other, id) is None
-    assert store.list_page(db, own, page(0, "")) == [ours.publisher]
-    assert store.list_sites(db, own, id, page(0, "")) == [ours.site]
-    assert store.list_sites(db, other, id, page(0, "")) == []
-    assert store.list_zones(db, own, id, page(0, "")) == [ours.zone]
-    assert store.list_zones(db, other, id, page(0, "")) == []
+    assert store.list_page(db, own, Page(50)) == [ours.publisher]
+    assert store.list_sites(db, own, id, Page(50)) == [ours.site]
+    assert store.list_sites(db, other, id, Page(50)) == []
+    assert store.list_zones(db, own, id, Page(50)) == [ours.zone]
+    assert store.list_zones(db, other, id, Page(50)) == []
     assert store.has_site(db, own, id, ours.site.id)
     assert not store.has_site(db, other, id, ours.site.id)
     assert not store.has_site(db, own, id, theirs.site.id)
@@ -70,11 +70,11 @@ def test_what_is_stored_is_read_back_by_its_organization_alone(db: Database) -> 
 
 def test_staff_statements_see_everyone_newest_first(db: Database) -> None:
     first, second = tenant(db), tenant(db)
-    assert store.staff_list_page(db, page(0, "")) == [second.publisher, first.publisher]
-    assert store.staff_list_page(db, page(0, ""), State.APPROVED) == []
+    assert store.staff_list_page(db, Page(50)) == [second.publisher, first.publisher]
+    assert store.staff_list_page(db, Page(50), State.APPROVED) == []
     assert store.staff_find(db, first.publisher.id) == first.publisher
-    assert store.staff_list_sites(db, first.publisher.id, page(0, "")) == [first.site]
-    assert store.staff_list_zones(db, first.publisher.id, page(0, "")) == [first.zone]
+    assert store.staff_list_sites(db, first.publisher.id, Page(50)) == [first.site]
+    assert store.staff_list_zones(db, first.publisher.id, Page(50)) == [first.zone]
     assert payouts.staff_find(db, first.payout.id) == first.payout
 
 

@@ -5,7 +5,6 @@ from uuid import UUID
 from adplatform.auth.v1 import api_keys_pb2 as pb
 
 from adlib.clock import instant, timestamp
-from adlib.paging import page
 from adlib.rpc import Call
 from auth_service.api_keys.model import ApiKey, parse_networks
 from auth_service.api_keys.service import ApiKeyService, NewApiKey
@@ -31,7 +30,7 @@ class ApiKeyServicer:
         return answer
 
     def ListApiKeys(self, request: pb.ListApiKeysRequest, call: Call) -> pb.ListApiKeysResponse:
-        found = self._api_keys.list_page(call.caller, page(request.page_size, request.page_token))
+        found = self._api_keys.list_page(call.caller, call.page(request))
         return pb.ListApiKeysResponse(
             api_keys=[_api_key(one) for one in found.rows], next_page_token=found.next_page_token
         )

@@ -6,7 +6,6 @@ from adplatform.auth.v1 import audit_pb2 as pb
 from adplatform.events.v1.events_pb2 import AuditRecorded
 
 from adlib.clock import instant, timestamp
-from adlib.paging import page
 from adlib.rpc import Call
 from auth_service.audit.model import Filter, LogRow
 from auth_service.audit.service import AuditService
@@ -25,7 +24,7 @@ class AuditServicer:
             start=instant(request.start_time) if request.HasField("start_time") else None,
             end=instant(request.end_time) if request.HasField("end_time") else None,
         )
-        asked = page(request.page_size, request.page_token)
+        asked = call.page(request)
         found = self._audit.list_page(call.caller.organization_id, asked, wanted)
         return pb.ListAuditLogsResponse(
             audit_logs=[_audit_log(row) for row in found.rows], next_page_token=found.next_page_token

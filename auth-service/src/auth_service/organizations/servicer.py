@@ -6,7 +6,6 @@ from adplatform.auth.v1 import auth_pb2
 from adplatform.auth.v1 import organizations_pb2 as pb
 
 from adlib.clock import timestamp
-from adlib.paging import page
 from adlib.rpc import Call
 from auth_service.accounts.model import Membership, Organization
 from auth_service.organizations.invitations import InvitationService
@@ -48,7 +47,7 @@ class OrganizationServicer:
         return pb.LeaveOrganizationResponse()
 
     def ListUsers(self, request: pb.ListUsersRequest, call: Call) -> pb.ListUsersResponse:
-        found = self._members.list_page(call.caller, page(request.page_size, request.page_token))
+        found = self._members.list_page(call.caller, call.page(request))
         return pb.ListUsersResponse(users=[_member(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def InviteUser(self, request: pb.InviteUserRequest, call: Call) -> pb.Member:

@@ -9,7 +9,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from adlib.clock import Clock, timestamp
 from adlib.errors import InvalidField
-from adlib.paging import page
 from adlib.rpc import Call
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.messages import figures_pb, to_pb
@@ -46,7 +45,7 @@ class CampaignServicer:
 
     def ListCampaigns(self, request: pb.ListCampaignsRequest, call: Call) -> pb.ListCampaignsResponse:
         state = State(pb.Campaign.State.Name(request.state)) if request.state else None
-        asked = page(request.page_size, request.page_token)
+        asked = call.page(request)
         found = self._campaigns.newest(call.caller.organization_id, asked, state, request.query.strip())
         return pb.ListCampaignsResponse(
             campaigns=[self._to_pb(campaign) for campaign in found.rows], next_page_token=found.next_page_token

@@ -4,7 +4,6 @@ from uuid import UUID
 
 from adplatform.payment.v1 import payment_pb2 as pb
 
-from adlib.paging import page
 from adlib.rpc import Call
 from payment_service.payments.messages import to_pb
 from payment_service.payments.model import Payment, Report
@@ -32,7 +31,7 @@ class PaymentServicer:
         return to_pb(self._payments.confirm(call.caller.organization_id, UUID(request.payment_id)))
 
     def ListPayments(self, request: pb.ListPaymentsRequest, call: Call) -> pb.ListPaymentsResponse:
-        part = page(request.page_size, request.page_token)
+        part = call.page(request)
         found = self._payments.list(call.caller.organization_id, part)
         return pb.ListPaymentsResponse(
             payments=[to_pb(payment) for payment in found.rows], next_page_token=found.next_page_token

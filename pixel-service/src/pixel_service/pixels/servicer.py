@@ -4,7 +4,6 @@ from uuid import UUID
 
 from adplatform.pixel.v1 import pixel_pb2 as pb
 
-from adlib.paging import page
 from adlib.rpc import Call
 from pixel_service.pixels.model import Pixel
 from pixel_service.pixels.service import PixelService
@@ -25,7 +24,7 @@ class PixelServicer:
 
     def ListPixels(self, request: pb.ListPixelsRequest, call: Call) -> pb.ListPixelsResponse:
         campaign_id = UUID(request.campaign_id) if request.campaign_id else None
-        asked = page(request.page_size, request.page_token)
+        asked = call.page(request)
         found = self._pixels.list(call.caller.organization_id, campaign_id, asked)
         return pb.ListPixelsResponse(
             pixels=[self._to_pb(pixel) for pixel in found.rows], next_page_token=found.next_page_token

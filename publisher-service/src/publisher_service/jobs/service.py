@@ -88,7 +88,7 @@ class BalanceSync:
     def _items(self) -> Iterator[UUID | Check]:
         yield from self._payouts.left_over(_PAYOUTS)
         checks: list[Check] = []
-        page = paging.page(paging.MAX_SIZE, "")
+        page = paging.Page(paging.MAX_SIZE)
         while publisher_ids := [one.id for one in publishers.staff_list_page(self._db, page, State.APPROVED)][
             : page.size
         ]:

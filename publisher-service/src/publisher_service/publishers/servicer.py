@@ -6,7 +6,6 @@ from adplatform.payment.v1.payment_pb2 import PublisherBalance
 from adplatform.publisher.v1 import publisher_pb2 as pb
 
 from adlib.clock import timestamp
-from adlib.paging import page
 from adlib.rpc import Call
 from publisher_service.publishers.model import Publisher, Site, State, Zone
 from publisher_service.publishers.service import PublisherService
@@ -24,7 +23,7 @@ class PublisherServicer:
 
     def ListPublishers(self, request: pb.ListPublishersRequest, call: Call) -> pb.ListPublishersResponse:
         state = State(pb.Publisher.State.Name(request.state)) if request.state else None
-        found = self._publishers.list_page(call.caller, page(request.page_size, request.page_token), state)
+        found = self._publishers.list_page(call.caller, call.page(request), state)
         return pb.ListPublishersResponse(
             publishers=[_publisher(one) for one in found.rows], next_page_token=found.next_page_token
         )
@@ -40,7 +39,7 @@ class PublisherServicer:
         return self._publishers.create_site(call.caller, UUID(request.publisher_id), request.name, request.url, once)
 
     def ListSites(self, request: pb.ListSitesRequest, call: Call) -> pb.ListSitesResponse:
-        asked = page(request.page_size, request.page_token)
+        asked = call.page(request)
         found = self._publishers.list_sites(call.caller, UUID(request.publisher_id), asked)
         return pb.ListSitesResponse(sites=[_site(one) for one in found.rows], next_page_token=found.next_page_token)
 
@@ -56,12 +55,12 @@ class PublisherServicer:
         )
 
     def ListZones(self, request: pb.ListZonesRequest, call: Call) -> pb.ListZonesResponse:
-        asked = page(request.page_size, request.page_token)
+        asked = call.page(request)
         found = self._publishers.list_zones(call.caller, UUID(request.publisher_id), asked)
         return pb.ListZonesResponse(zones=[_zone(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def ListBalances(self, request: pb.ListBalancesRequest, call: Call) -> pb.ListBalancesResponse:
-        balances, token = self._publishers.balances(call.caller, page(request.page_size, request.page_token))
+        balances, token = self._publishers.balances(call.caller, call.page(request))
         rows = [
             PublisherBalance(
                 publisher_id=str(one.publisher_id),
