@@ -32,6 +32,7 @@ class Config:
 
 def read(environment: Environment) -> Config:
     """Reads the environment; ConfigurationError naming what is missing."""
+    _refuse_emulators(environment)
     common = read_common(environment, "auth-service")
     return Config(
         common=replace(common, rpc=replace(common.rpc, threads=_THREADS)),
@@ -44,6 +45,15 @@ def read(environment: Environment) -> Config:
     )
 
 
+def _refuse_emulators(environment: Environment) -> None:
+    # Google's libraries read these themselves, and then take tokens that nobody signed and servers nobody vouches for.
+    if environment.text("ENVIRONMENT", "") != "production":
+        return
+    for name in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
+        if environment.text(name, ""):
+            raise ConfigurationError(f"{name} is set, which lets anybody in; unset it in production")
+
+
 def _app_url(environment: Environment) -> str:
     url = environment.text("APP_URL")
     parts = urlsplit(url)
@@ -53,8 +63,5 @@ def _app_url(environment: Environment) -> str:
 
 
 def _firebase(environment: Environment) -> FirebaseTokens:
-    # firebase-admin reads this itself, and then takes tokens that nobody signed.
-    if environment.text("ENVIRONMENT", "") == "production" and environment.text("FIREBASE_AUTH_EMULATOR_HOST", ""):
-        raise ConfigurationError("FIREBASE_AUTH_EMULATOR_HOST is set, which lets anybody in; unset it in production")
     project_id = environment.text("FIREBASE_PROJECT_ID", "")
     return FirebaseAdmin(project_id) if project_id else NoFirebase()

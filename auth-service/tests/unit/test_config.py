@@ -50,8 +50,9 @@ def test_links_need_a_page_to_open(variables: dict[str, str], url: str) -> None:
         config.read(Environment({**variables, "APP_URL": url}))
 
 
-def test_production_takes_no_tokens_that_nobody_signed(variables: dict[str, str]) -> None:
-    emulated = {**variables, "FIREBASE_AUTH_EMULATOR_HOST": "127.0.0.1:9099"}
+@pytest.mark.parametrize("name", ["FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"])
+def test_production_takes_no_tokens_that_nobody_signed(variables: dict[str, str], name: str) -> None:
+    emulated = {**variables, name: "127.0.0.1:9099"}
     assert config.read(Environment(emulated))
-    with pytest.raises(ConfigurationError, match="FIREBASE_AUTH_EMULATOR_HOST"):
+    with pytest.raises(ConfigurationError, match=name):
         config.read(Environment({**emulated, "ENVIRONMENT": "production"}))
