@@ -15,6 +15,7 @@ from adplatform.pixel.v1 import pixel_pb2_grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
+from prometheus_client import REGISTRY
 
 from adlib import telemetry
 from adlib.errors import InvalidArgument, NotFound
@@ -213,6 +214,30 @@ def test_an_error_carries_its_reason_and_metadata(world: World, pixels: pixel_pb
     code, info, _, _ = refused(pixels.GetPixel, pb.GetPixelRequest(pixel_id=wanted), metadata=world.headers())
     assert (code, info.reason, info.domain) == ("NOT_FOUND", "PIXEL_NOT_FOUND", "adplatform")
     assert info.metadata == {"pixelId": wanted}
+
+
+def nested(levels: int) -> bytes:
+    """A request with a field that the contract does not have, of groups within groups."""
+    return GOOD.SerializeToString() + b"\x7b" * levels + b"\x7c" * levels
+
+
+@pytest.mark.parametrize("body", [nested(120), b"\xff", GOOD.SerializeToString()[:-1]])
+def test_what_is_no_message_of_the_method_is_the_clients_fault(
+    world: World, channel: grpc.Channel, body: bytes
+) -> None:
+    call = channel.unary_unary("/adplatform.pixel.v1.PixelService/CreatePixel")
+    labels = {"method": "adplatform.pixel.v1.PixelService.CreatePixel", "code": "INVALID_ARGUMENT"}
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("rpc_server_seconds_count", labels) or 0
+
+    assert call(nested(50), metadata=world.headers())
+    before = counted()
+    for headers in (world.headers(), None):
+        code, info, _, message = refused(call, body, metadata=headers)
+        assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert message == "the request is nested too deeply, or is no message of this method"
+    assert counted() == before + 2
 
 
 def test_the_unexpected_says_nothing(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:

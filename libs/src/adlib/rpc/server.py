@@ -145,11 +145,10 @@ class Server:
             if self._worker.audit is None:
                 raise ContractError(f"{method.full_name} changes something: the worker needs an audit trail")
             handle = audited(method, who, self._worker.audit, handle)
-        handle = stages.observed(method.full_name, handle)
-        request_class = GetMessageClass(method.input_type)
+        handle = stages.observed(method.full_name, stages.readable(handle))
         return grpc.unary_unary_rpc_method_handler(
             _entry(method.full_name, handle),
-            request_deserializer=request_class.FromString,
+            request_deserializer=stages.reader(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from uuid import UUID
 
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from prometheus_client import Histogram
 
 from adlib import key_text, permissions
@@ -46,6 +46,9 @@ _MOST_VIOLATIONS = 20
 # Of a larger request only the first is looked for: each takes 12 µs, and 1 MiB can have half a million.
 _LARGE_BYTES = 16 * 1024
 
+# Stands for a request that could not be read.
+_UNREADABLE = Message()
+
 _seconds = Histogram(
     "rpc_server_seconds", "Time to answer", ["method", "code"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10),
@@ -72,6 +75,29 @@ def observed(method: str, following: Handler) -> Handler:
             took = time.perf_counter() - started
             _seconds.labels(method, code).observe(took)
             _log.info("rpc", method=method, code=code, ms=round(took * 1000, 1))
+
+    return handle
+
+
+def reader(request_class: type[Message]) -> Callable[[bytes], Message]:
+    """Reads requests; where it raised or answered None, grpcio would tell the client that it is our fault."""
+
+    def read(serialized: bytes) -> Message:
+        try:
+            return request_class.FromString(serialized)
+        except DecodeError:
+            return _UNREADABLE
+
+    return read
+
+
+def readable(following: Handler) -> Handler:
+    """Refuses what was no request, before anything looks into it."""
+
+    def handle(request: Message, call: Call) -> Message:
+        if request is _UNREADABLE:
+            raise InvalidArgument("the request is nested too deeply, or is no message of this method")
+        return following(request, call)
 
     return handle
 
