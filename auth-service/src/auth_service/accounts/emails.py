@@ -5,6 +5,7 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.outbox import Outbox
+from adlib.rpc import NO_ORGANIZATION
 from auth_service.accounts import notices, store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
@@ -13,8 +14,6 @@ from auth_service.links.model import LinkInvalid, Purpose
 from auth_service.links.service import Links
 from auth_service.mail.model import MailKind
 from auth_service.mail.outgoing import Outgoing
-
-_NOBODY = UUID(int=0)
 
 
 class Emails:
@@ -76,7 +75,7 @@ class Emails:
             link = self._links.make(tx, Purpose.CHANGE_EMAIL, user.id, email)
             self._outgoing.add(tx, MailKind.CONFIRM_EMAIL, email, link)
             self._outgoing.add(tx, MailKind.EMAIL_CHANGE_ASKED, user.email, new_email=email)
-            self._outbox.append(tx, _NOBODY, notices.email_change_asked(user.id, email))
+            self._outbox.append(tx, NO_ORGANIZATION, notices.email_change_asked(user.id, email))
 
     def confirm_change(self, token: str) -> User:
         """Uses that link; LINK_INVALID, LINK_EXPIRED, LINK_USED, EMAIL_TAKEN."""
@@ -90,7 +89,7 @@ class Emails:
             store.link_firebase(tx, old.id, None, self._clock.now())
             self._links.void(tx, old.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD)
             self._outgoing.add(tx, MailKind.EMAIL_CHANGED, old.email, new_email=link.email)
-            self._outbox.append(tx, _NOBODY, notices.email_changed(old.id, link.email))
+            self._outbox.append(tx, NO_ORGANIZATION, notices.email_changed(old.id, link.email))
             return User(old.id, link.email, old.name, email_verified=True)
 
     def _known(self, user_id: UUID) -> User:

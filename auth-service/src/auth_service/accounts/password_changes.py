@@ -7,6 +7,7 @@ from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.ids import NewId
 from adlib.outbox import Outbox
+from adlib.rpc import NO_ORGANIZATION
 from auth_service.accounts import notices, store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
@@ -17,8 +18,6 @@ from auth_service.links.service import Links
 from auth_service.mail.model import MailKind
 from auth_service.mail.outgoing import Outgoing
 from auth_service.sessions.service import SessionService
-
-_NOBODY = UUID(int=0)
 
 
 class PasswordChanges:
@@ -100,4 +99,4 @@ class PasswordChanges:
         # An e-mail that nobody verified may be a stranger's, whom anybody could have written to without end.
         if user.email_verified:
             self._outgoing.add(tx, MailKind.PASSWORD_CHANGED, user.email)
-        self._outbox.append(tx, _NOBODY, notices.password_changed(user.id))
+        self._outbox.append(tx, NO_ORGANIZATION, notices.password_changed(user.id))

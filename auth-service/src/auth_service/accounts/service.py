@@ -7,6 +7,7 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.outbox import Outbox
+from adlib.rpc import NO_ORGANIZATION
 from auth_service.accounts import notices, store
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.firebase import FirebaseTokens
@@ -21,8 +22,6 @@ from auth_service.accounts.model import (
 from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.sessions.model import Client, Tokens
 from auth_service.sessions.service import SessionService
-
-_NOBODY = UUID(int=0)
 
 
 class AccountService:
@@ -80,6 +79,6 @@ class AccountService:
             raise NotSignedUp
         if not user.email_verified:
             self._reclaiming.reclaim(tx, user)
-            self._outbox.append(tx, _NOBODY, notices.password_removed(user.id))
+            self._outbox.append(tx, NO_ORGANIZATION, notices.password_removed(user.id))
         store.link_firebase(tx, user.id, known.uid, self._clock.now())
         return replace(user, email_verified=True)

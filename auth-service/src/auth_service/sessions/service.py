@@ -8,8 +8,10 @@ from adplatform.events.v1.events_pb2 import UserNotified
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.identity import NO_SESSION
 from adlib.ids import NewId
 from adlib.outbox import Outbox
+from adlib.rpc import NO_ORGANIZATION
 from auth_service.sessions import store
 from auth_service.sessions.keys import KeyRing
 from auth_service.sessions.model import (
@@ -22,8 +24,6 @@ from auth_service.sessions.model import (
     Tokens,
 )
 from auth_service.sessions.tokens import ACCESS_TOKEN_S, access_token, hashed, new_refresh_token
-
-_NOBODY = UUID(int=0)
 
 
 class Marks(Protocol):
@@ -89,7 +89,7 @@ class SessionService:
                 raise SessionNotFound(session_id)
             self._marks.session_ended(tx, session_id)
 
-    def end_all(self, tx: Transaction, user_id: UUID, but: UUID = _NOBODY) -> None:
+    def end_all(self, tx: Transaction, user_id: UUID, but: UUID = NO_SESSION) -> None:
         """Ends every session of the person but this one, in the caller's transaction."""
         for session_id in store.end_all(tx, user_id, but, self._clock.now()):
             self._marks.session_ended(tx, session_id)
@@ -111,7 +111,7 @@ class SessionService:
         where = f" It was begun from {session.client.address}." if session.client.address else ""
         self._outbox.append(
             tx,
-            _NOBODY,
+            NO_ORGANIZATION,
             UserNotified(
                 user_id=str(session.user_id),
                 kind=UserNotified.SESSION_STOLEN,

@@ -1,8 +1,8 @@
 """gRPC as every service speaks it: the server with what wraps each call, and the client."""
 
-from adlib.rpc.call import Call, Caller
+from adlib.rpc.call import NO_ORGANIZATION, Call, Caller
 from adlib.rpc.client import Remote
 from adlib.rpc.server import Runnable, Server, Settings, Worker
 from adlib.rpc.workers import serve
 
-__all__ = ["Call", "Caller", "Remote", "Runnable", "Server", "Settings", "Worker", "serve"]
+__all__ = ["NO_ORGANIZATION", "Call", "Caller", "Remote", "Runnable", "Server", "Settings", "Worker", "serve"]
