@@ -7,12 +7,15 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 from adplatform.auth.v1.api_keys_pb2 import CreateApiKeyRequest
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.auth.v1.organizations_pb2 import CreateOrganizationRequest
 from adplatform.campaign.v1 import campaign_pb2, campaign_pb2_grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.pixel.v1 import pixel_pb2 as pb
 from adplatform.pixel.v1 import pixel_pb2_grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 from prometheus_client import REGISTRY
@@ -171,6 +174,43 @@ def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.Pi
     assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert [violation.field for violation in bad.field_violations] == ["campaignId", "goals[1]"]
     assert message.startswith("campaignId")
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (
+            CreateOrganizationRequest(name="x", kind=Organization.PLATFORM),
+            [("kind", "must be one of ADVERTISER, PUBLISHER")],
+        ),
+        (
+            campaign_pb2.CreateCampaignRequest(
+                networks=[9], bid={"price_micros": 1}, targeting={"devices": [campaign_pb2.Targeting.MOBILE, 0]}
+            ),
+            [
+                ("bid.model", "must be one of CPM, CPC, CPA"),
+                ("targeting.devices[1]", "must be one of DESKTOP, MOBILE, TABLET"),
+                ("networks[0]", "must be one of TRAFFIC_ENGINE, REVIVE"),
+            ],
+        ),
+    ],
+)
+def test_an_enum_is_told_by_the_names_of_its_values(request_: Message, said: list[tuple[str, str]]) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        stages.validated(lambda request, _call: request)(request_, Call("", {}, ""))
+    violations = [(one.field, one.description) for one in refused.value.violations]
+    assert sorted(one for one in violations if "one of" in one[1]) == sorted(said)
+    assert not [one for one in violations if "list" in one[1] or "enum" in one[1]]
+
+
+def test_of_many_names_the_first_are_told() -> None:
+    with pytest.raises(InvalidArgument, match="one of") as refused:
+        stages.validated(lambda request, _call: request)(
+            CreateApiKeyRequest(name="x", permissions=[0]), Call("", {}, "")
+        )
+    (violation,) = refused.value.violations
+    first, others = Permission.keys()[1:11], len(Permission.keys()) - 11
+    assert violation.description == f"must be one of {', '.join(first)} or {others} more"
 
 
 def test_only_well_formed_headers_are_carried_on(world: World) -> None:
