@@ -1,0 +1,91 @@
+"""The rules that have words of our own: what they let through, and what they say."""
+
+from datetime import UTC, datetime, timedelta
+
+import protovalidate
+import pytest
+from adplatform.auth.v1.api_keys_pb2 import CreateApiKeyRequest
+from adplatform.auth.v1.personal_pb2 import DeleteDraftRequest, GetDraftRequest, PutDraftRequest, PutPreferencesRequest
+from adplatform.auth.v1.roles_pb2 import CreateRoleRequest, UpdateRoleRequest
+from adplatform.options.v1.options_pb2 import Permission
+from google.protobuf.message import Message
+
+
+def said_of(*requests: Message) -> list[str]:
+    """What is wrong with the requests, which all have to be told the same."""
+    told = {tuple(one.proto.message for one in protovalidate.collect_violations(request)) for request in requests}
+    (said,) = told
+    return list(said)
+
+
+@pytest.mark.parametrize("language", ["", "en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419"])
+def test_languages_are_allowed(language: str) -> None:
+    assert said_of(PutPreferencesRequest(language=language)) == []
+
+
+@pytest.mark.parametrize("language", ["e", "en_US", "en-", "English!", "en\n", "-en"])
+def test_what_is_no_language_is_refused_in_plain_words(language: str) -> None:
+    assert said_of(PutPreferencesRequest(language=language)) == ["must be a language tag such as en or pt-BR"]
+
+
+def drafts(id: str) -> list[Message]:
+    put = PutDraftRequest(draft_id=id)
+    put.data.SetInParent()
+    return [put, GetDraftRequest(draft_id=id), DeleteDraftRequest(draft_id=id)]
+
+
+def test_an_id_that_a_client_chooses_is_of_letters_digits_and_three_marks() -> None:
+    assert said_of(*drafts("new-campaign.2_B")) == []
+    for id in ("a b", "a/b", "ä", "a\n"):
+        assert said_of(*drafts(id)) == ["may have letters, digits, dots, dashes and underscores"]
+    assert said_of(*drafts("")) == ["must be at least 1 characters"]
+
+
+@pytest.mark.parametrize(("after", "allowed"), [(-1, False), (1, True), (29, True), (31, False)])
+def test_a_draft_is_kept_for_days(after: int, allowed: bool) -> None:
+    put = PutDraftRequest(draft_id="a")
+    put.data.SetInParent()
+    put.expire_time.FromDatetime(datetime.now(UTC) + timedelta(days=after))
+    assert said_of(put) == ([] if allowed else ["must be within the next 30 days"])
+
+
+def networks(network: str) -> list[str]:
+    return said_of(CreateApiKeyRequest(name="x", permissions=[Permission.CAMPAIGNS_READ], allowed_cidrs=[network]))
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["192.0.2.0/24", "192.0.2.7/32", "0.0.0.0/0", "2001:db8::/32", "::/0", "::1/128", "::ffff:0:0:0/96", "0:ffff::/32"],
+)
+def test_networks_are_allowed(network: str) -> None:
+    assert networks(network) == []
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        "192.0.2.7", "192.0.2.7/24", "192.0.2.0/33", "everywhere", "", "2001:db8::1/32", "::ffff:0:0/96",
+        "::ffff:192.0.2.0/120", "::FFFF:c000:0200/120", "0::ffff:1.2.3.4/128", "0:0:0:0:0:ffff:c000:200/120",
+        "0000:0000:0000:0000:0000:ffff:0000:0000/96", "0:0:0:0:0:ffff::/96", "0:0:0:0:0:ffff:0::/112",
+    ],
+)  # fmt: skip
+def test_what_no_address_could_match_is_refused_in_plain_words(network: str) -> None:
+    assert networks(network) == ["must be a network such as 192.0.2.0/24 or, for one address, 192.0.2.7/32"]
+
+
+def described(text: str) -> list[str]:
+    return said_of(
+        CreateRoleRequest(name="x", description=text), UpdateRoleRequest(code="x", name="x", description=text)
+    )
+
+
+@pytest.mark.parametrize("text", ["", " a\n\n- b\r\n\tc ", "Käufer: 日本 👨\N{ZERO WIDTH JOINER}👩"])
+def test_text_of_many_lines_is_allowed(text: str) -> None:
+    assert described(text) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["a\0", "a\x1b[2J", "a\x7f", "a\N{NEXT LINE}", "a\N{RIGHT-TO-LEFT OVERRIDE}b", "a\u2066b", "a\n\u202d"]
+)
+def test_what_hides_or_turns_text_is_not(text: str) -> None:
+    assert described(text) == ["must be plain text"]
