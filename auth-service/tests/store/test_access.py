@@ -181,7 +181,9 @@ def test_what_redis_was_not_told_of_makes_it_untrusted(
     access.set_all_told(shared, access.time_ms(shared) + 60_000)
     assert CachedAccess(service, shared).access(person, organization).member
     people.execute("UPDATE sessions SET ended_at = now()")
-    assert CachedAccess(service, shared).access(person, organization).member, "Redis has the old answer, and is trusted"
+    assert CachedAccess(service, shared).access(person, organization).member, (
+        "Redis has the old answer, and is believed"
+    )
     shared.delete("all-changes-told")
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(person, organization)
@@ -190,6 +192,31 @@ def test_what_redis_was_not_told_of_makes_it_untrusted(
     assert pusher.push() == 1
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(person, organization)
+
+
+def test_after_an_outage_redis_is_not_believed_until_its_old_answers_are_gone(
+    db: Database, pusher: MarkPusher, shared: redis.Redis
+) -> None:
+    class Back(redis.Redis):
+        """Does not answer at first."""
+
+        failed = False
+
+        def time(self) -> tuple[int, int]:
+            if not self.failed:
+                self.failed = True
+                raise redis.ConnectionError
+            return shared.time()
+
+    back = Back(connection_pool=shared.connection_pool)
+    stop = threading.Event()
+    thread = threading.Thread(target=MarkPusher(db, back, threading.Event()).run, args=[stop])
+    thread.start()
+    try:
+        assert eventually(lambda: shared.ttl(access.EVERYTHING_CHANGED.key) > 60)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_a_word_that_comes_late_is_not_taken_for_true(shared: redis.Redis) -> None:

@@ -85,6 +85,8 @@ class Mark:
 
 _ALL_TOLD = "all-changes-told"
 EVERYTHING_CHANGED = Mark("permissions-changed", _CHANGED_S)
+# What says whether anything in Redis can be believed.
+_TRUST = (_ALL_TOLD, EVERYTHING_CHANGED.key)
 
 
 def organization_changed(organization_id: UUID) -> Mark:
@@ -147,48 +149,52 @@ class CachedAccess:
     def _standing(self, person: Person, organization_id: UUID | None) -> Access:
         session, standing = f"session-live:{person.session_id}", f"permissions:{person.user_id}:{organization_id}"
         changed = organization_changed(organization_id).key if organization_id else EVERYTHING_CHANGED.key
-        keys = [session_ended(person.session_id).key, session, EVERYTHING_CHANGED.key, changed, standing, _ALL_TOLD]
-        if (found := self._read(keys)) is None:
+        found = self._read(session_ended(person.session_id).key, session, changed, standing)
+        if found is None:
             return self._source.access(person, organization_id)
-        ended, live, *marks, kept, told = found
+        ended, live, marked, kept = found
         if person.session_id == NO_SESSION:
             live = b"1"
         elif ended:
             raise SessionEnded
-        if told and live and not organization_id:
+        if live and not organization_id:
             return NOBODY
-        if told and live and kept and not any(marks):
+        if live and kept and not marked:
             kind, held = kept.split(b":")
             return Access(member=True, kind=int(kind), permissions=int(held, 16))
         access = self._source.access(person, organization_id)
         if not live:
             self._keep(session, b"1")
-        if access.member and not any(marks):
+        if access.member and not marked:
             self._keep(standing, f"{access.kind}:{access.permissions:x}".encode())
         return access
 
     def _api_key(self, hash: bytes) -> ApiKey | None:
-        keys = [api_key_revoked(hash).key, _ALL_TOLD, f"api-key:{hash.hex()}"]
-        if (found := self._read(keys)) is None:
+        known = f"api-key:{hash.hex()}"
+        found = self._read(api_key_revoked(hash).key, known)
+        if found is None:
             return self._source.api_key(hash)
-        revoked, told, kept = found
-        if told and kept and not revoked:
+        revoked, kept = found
+        if kept and not revoked:
             return api_key_of(KnownApiKey.FromString(kept))
         key = self._source.api_key(hash)
         if key and not revoked:
-            self._keep(keys[-1], known_api_key(key).SerializeToString())
+            self._keep(known, known_api_key(key).SerializeToString())
         return key
 
-    def _read(self, keys: list[str]) -> list[bytes | None] | None:
-        """What Redis has; None where it does not answer, and for a second after that: not every call shall wait."""
+    def _read(self, *keys: str) -> list[bytes | None] | None:
+        """What Redis has; None where it cannot be believed, or does not answer, and for a second after that: not every
+        call shall wait for it.
+        """
         if time.monotonic() < self._left_alone_until:
             return None
         try:
-            return cast("list[bytes | None]", self._shared.mget(keys))
+            told, everything, *kept = cast("list[bytes | None]", self._shared.mget([*_TRUST, *keys]))
         except redis.RedisError:
             _redis_failures.inc()
             self._left_alone_until = time.monotonic() + _LEFT_ALONE_S
             return None
+        return kept if told and not everything else None
 
     def _keep(self, key: str, value: bytes) -> None:
         try:

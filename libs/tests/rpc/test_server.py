@@ -261,7 +261,9 @@ def nested(levels: int) -> bytes:
     return GOOD.SerializeToString() + b"\x7b" * levels + b"\x7c" * levels
 
 
-@pytest.mark.parametrize("body", [nested(120), b"\xff", GOOD.SerializeToString()[:-1]])
+@pytest.mark.parametrize(
+    "body", [nested(120), b"\xff", GOOD.SerializeToString()[:-1]], ids=["too deep", "no message", "cut"]
+)
 def test_what_is_no_message_of_the_method_is_the_clients_fault(
     world: World, channel: grpc.Channel, body: bytes
 ) -> None:

@@ -1,5 +1,7 @@
 """Access is cached, changes are seen within a second, and nothing is ever open."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 from uuid import UUID, uuid4
 
@@ -14,6 +16,14 @@ from adlib.service import connect_redis
 from adlib.testing import FakeAccess, Identities, eventually
 
 MEMBER = (1, 110_100)
+
+
+@contextmanager
+def trusted(redis_url: str) -> Iterator[redis.Redis]:
+    """A Redis that auth-service has just told of everything."""
+    with connect_redis(redis_url) as shared:
+        access.set_all_told(shared, access.time_ms(shared) + 60_000)
+        yield shared
 
 
 class CountedAccess(FakeAccess):
@@ -31,8 +41,7 @@ class CountedAccess(FakeAccess):
 def test_the_source_is_asked_once(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
-    with connect_redis(redis_url) as shared:
-        access.set_all_told(shared, access.time_ms(shared) + 60_000)
+    with trusted(redis_url) as shared:
         cached, elsewhere = CachedAccess(source, shared), CachedAccess(source, shared)
         assert cached.access(person, organization) == elsewhere.access(person, organization)
         assert cached.access(person, organization).member
@@ -42,7 +51,7 @@ def test_the_source_is_asked_once(redis_url: str) -> None:
 def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
-    with connect_redis(redis_url) as shared:
+    with trusted(redis_url) as shared:
         cached = CachedAccess(source, shared)
         cached.access(person, organization)
         source.grant(person, organization, 1)
@@ -62,7 +71,7 @@ def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: s
 
 def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) -> None:
     person, organization = Identities().person(), uuid4()
-    with connect_redis(redis_url) as shared:
+    with trusted(redis_url) as shared:
 
         class Overtaken(CountedAccess):
             """The standing changes after it was read and before it is kept."""
@@ -77,6 +86,16 @@ def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) ->
         CachedAccess(source, shared).access(person, organization)
         source.grant(person, organization, 1)
         assert CachedAccess(source, shared).access(person, organization).permissions == 0
+
+
+def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: str) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    with trusted(redis_url) as shared:
+        CachedAccess(source, shared).access(person, organization)
+        access.set_marks(shared, access.EVERYTHING_CHANGED)
+        CachedAccess(source, shared).access(person, organization)
+    assert source.asked == 2
 
 
 def test_a_redis_that_does_not_answer_is_left_alone_for_a_while() -> None:

@@ -68,6 +68,9 @@ class MarkPusher:
             self._added.wait(_EVERY_S)
             self._added.clear()
             try:
+                if not answered:
+                    # It may have come back without the last it was told, and with older answers.
+                    access.set_marks(self._shared, access.EVERYTHING_CHANGED)
                 self.push()
                 answered = True
             except (redis.RedisError, AppError) as error:
