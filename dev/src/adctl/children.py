@@ -18,6 +18,13 @@ _PR_SET_PDEATHSIG = 1
 _NOBODY = 65534
 
 
+def forget_grpc_at_fork() -> None:
+    """Call this before gRPC is loaded: what it does at a fork, while other threads make calls, can kill the new process
+    before it has become the program that it is started for.
+    """
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
+
+
 class ChildError(Exception):
     """A process that did not start, or ended when it should not have; the text is for people."""
 

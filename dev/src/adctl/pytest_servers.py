@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from adctl import ports
+from adctl.children import forget_grpc_at_fork
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
 
@@ -58,6 +59,7 @@ _servers = pytest.StashKey[RunServers]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare, but start nothing yet: a run of pure tests needs no server."""
+    forget_grpc_at_fork()
     told = getattr(config, "workerinput", {})
     # The last part is the controller's own; workers are called gw0, gw1, …
     number = int(told["workerid"].removeprefix("gw")) if told else _PARTS - 1
