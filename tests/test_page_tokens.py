@@ -73,7 +73,9 @@ def test_a_list_takes_its_own_tokens_only(platform: State, admin: Client, method
 
 
 def test_lists_are_found() -> None:
-    assert {"ListUsers", "ListAuditLogs", "ListCampaigns", "ListPayments"} <= {method.name for method in LISTS}
+    assert {"ListUsers", "ListAuditLogs", "ListCampaigns", "ListPayments", "GetStatement"} <= {
+        method.name for method in LISTS
+    }
 
 
 def _request(method: MethodDescriptor, **fields: object) -> Any:
@@ -95,6 +97,8 @@ def _some(field: FieldDescriptor) -> object:
         return field.enum_type.values[1].number
     if field.type == FieldDescriptor.TYPE_MESSAGE:
         return GetMessageClass(field.message_type)(seconds=1_700_000_000)
+    if field.name == "currency_code":
+        return "EUR"
     return str(uuid4()) if field.name.endswith("_id") else "shoes"
 
 

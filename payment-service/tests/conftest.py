@@ -302,6 +302,18 @@ class Customer:
     def balance(self, currency_code: str = "") -> pb.Balance:
         return self.billing.GetBalance(pb.GetBalanceRequest(currency_code=currency_code), metadata=self.headers)
 
+    def statement(self, page_size: int = 0, **asked: object) -> list[pb.StatementLine]:
+        """The lines of all pages."""
+        lines: list[pb.StatementLine] = []
+        request = pb.GetStatementRequest(page_size=page_size, **asked)
+        while True:
+            answer = self.billing.GetStatement(request, metadata=self.headers)
+            lines += answer.lines
+            request.page_token = answer.next_page_token
+            if not answer.next_page_token:
+                return lines
+            assert len(answer.lines) == (page_size or 50)
+
     def figures(self) -> tuple[int, int, int]:
         balance = self.balance()
         return balance.available_micros, balance.held_micros, balance.spent_micros

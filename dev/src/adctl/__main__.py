@@ -26,8 +26,10 @@ app = typer.Typer(
 )
 jobs_app = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that access tokens are signed with.", no_args_is_help=True)
+ledger_app = typer.Typer(help="The books of all money.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
+app.add_typer(ledger_app, name="ledger")
 console = Console()
 errors = Console(stderr=True)
 
@@ -258,6 +260,21 @@ def list_keys() -> None:
 
     for key in _keys().tokens.all():
         console.print(f"{key.path.name}  {key.state(datetime.now(UTC))}", highlight=False)
+
+
+@ledger_app.command("verify")
+def verify_ledger() -> None:
+    """Derive every balance anew from the transfers; exit code 1 when a sum or a difference is not 0."""
+    from adctl import ledger
+
+    found = ledger.verify(load(_paths().home))
+    if not found:
+        console.print("there are no accounts yet")
+    for books in found:
+        console.print("[green]✓[/]" if ledger.is_sound(books) else "[red]✗[/]", end=" ")
+        console.print(ledger.described(books), highlight=False, markup=False, soft_wrap=True)
+    if not all(map(ledger.is_sound, found)):
+        raise typer.Exit(1)
 
 
 def _keys() -> "Keys":

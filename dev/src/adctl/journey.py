@@ -5,20 +5,15 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
-
-from adctl import jobs, sandbox_commands
+from adctl import jobs, ledger, sandbox_commands
 from adctl.client import Client, Refused
 from adctl.keys import OPERATOR, Keys
 from adctl.state import State
-from adlib.identity import SignedIdentity, private_key
-from adlib.rpc import Remote
 
 _MICROS = 1_000_000
 _PASSWORD = "correct horse battery staple"  # noqa: S105 - of a person who exists only in this story
@@ -220,18 +215,12 @@ class Journey:
 
     def verify(self) -> list[str]:
         """Derives every balance anew."""
-        lines = []
-        key = private_key(Keys(self._state.paths.keys).of(OPERATOR).read_text())
-        address = f"127.0.0.1:{self._state.ports['payment-service']}"
-        with closing(Remote("payment-service", address, SignedIdentity(OPERATOR, key))) as payment:
-            ledger = payment_pb2_grpc.LedgerServiceStub(payment.channel)
-            answer = payment.call(ledger.VerifyLedger, payment_pb2.VerifyLedgerRequest())
-        expect("that there are books", bool(answer.currencies), True)
-        for books in answer.currencies:
+        found = ledger.verify(self._state)
+        expect("that there are books", bool(found), True)
+        for books in found:
             expect(f"the sum of all {books.currency_code} accounts", books.sum_micros, 0)
             expect(f"what kept {books.currency_code} balances are off by", books.difference_micros, 0)
-            lines.append(f"{books.currency_code}: {books.transfers} transfers, {books.accounts} accounts, sum 0")
-        return lines
+        return [ledger.described(books) for books in found]
 
     def _balance(self, name: str) -> int:
         return int(self.advertiser.get("/billing/balance")[name])

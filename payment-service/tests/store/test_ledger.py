@@ -240,7 +240,7 @@ def test_linked_transfers_take_effect_together_or_not_at_all(db: Database, escro
 INSERT = """
 INSERT INTO transfers (id, debit_account_id, credit_account_id, amount_micros, currency_code, kind, reference,
                        idempotency_key)
-VALUES (gen_random_uuid(), %s, %s, %s, %s, 'HOLD', gen_random_uuid(), gen_random_uuid()::text)
+VALUES (uuidv7(), %s, %s, %s, %s, 'HOLD', gen_random_uuid(), gen_random_uuid()::text)
 """
 
 

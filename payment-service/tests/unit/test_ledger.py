@@ -1,14 +1,23 @@
-"""Spend is shared out to the last micro."""
+"""Spend is shared out to the last micro, and statements find all that moves an organization's money."""
 
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.resources import files
 from uuid import UUID
 
+from adplatform.payment.v1.payment_pb2 import StatementLine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend
+from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, deposit
+from payment_service.payouts.model import Payout, State
 
 ESCROW = Escrow(UUID(int=1), UUID(int=2), "USD")
 EARNER = Earner(UUID(int=3), UUID(int=4), 7000)
+WALLET = {Kind.AVAILABLE, Kind.ESCROW}
+ENDS = (State.CANCELLED, State.PAID, State.FAILED)
+MIGRATION = files("payment_service") / "migrations" / "payment-0001-ledger.sql"
 most = st.integers(0, 2**53)
 
 
@@ -42,3 +51,24 @@ def test_an_account_is_the_same_wherever_it_is_asked() -> None:
         Escrow(UUID(int=2), UUID(int=1), "USD").account,
     ]
     assert len({ESCROW.account.id, *(other.id for other in others)}) == 4
+
+
+def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_wallet_or_spent() -> None:
+    """A new kind of transfer must be added here, and to the contract where it changes a figure of the balance."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    payout = Payout(
+        UUID(int=5), UUID(int=3), UUID(int=4), 7, "USD", State.PAID, None, None, None, None, "", 0, at, at
+    )  # fmt: skip
+    made = [
+        deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD"),
+        ESCROW.hold(7, "k"),
+        ESCROW.release(7, "k"),
+        *Spend(ESCROW, 7, "k", EARNER).transfers(7),
+        payout.reserve_transfer(),
+        *(replace(payout, state=state).transfer_from(State.PROCESSING) for state in ENDS),
+    ]
+    changing = [one for one in made if {one.debit.kind, one.credit.kind} & WALLET or one.credit.kind is Kind.SPENT]
+    assert {one.kind for one in changing} == set(StatementLine.Kind.keys()) - {"KIND_UNSPECIFIED"}
+    assert all(Kind.AVAILABLE in (one.debit.kind, one.credit.kind) or one.credit.kind is Kind.SPENT for one in changing)
+    (allowed,) = re.findall(r"CONSTRAINT transfers_kind CHECK \(\s*kind IN \((.*?)\)", MIGRATION.read_text(), re.DOTALL)
+    assert {one.kind for one in made} == set(re.findall(r"'(\w+)'", allowed))

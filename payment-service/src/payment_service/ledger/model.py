@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
@@ -65,6 +66,22 @@ class Balance:
     available_micros: int
     held_micros: int
     spent_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A transfer as an organization's statement shows it: by how much it changed each figure of the balance.
+
+    The order of lines is that of their ids, and the time is the id's.
+    """
+
+    id: UUID
+    time: datetime
+    kind: str
+    reference: UUID
+    available_delta_micros: int
+    held_delta_micros: int
+    spent_delta_micros: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,27 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.db import Database
 from adlib.idempotency import Once
-from adlib.ids import NewId
+from adlib.ids import NewId, first_at
 from adlib.money import currency
+from adlib.paging import Page, Slice, cut
 from payment_service.ledger import store
-from payment_service.ledger.model import Balance, Books, Escrow, InsufficientFunds, PublisherBalance, Spend, Transfer
+from payment_service.ledger.model import (
+    Balance,
+    Books,
+    Escrow,
+    InsufficientFunds,
+    Line,
+    PublisherBalance,
+    Spend,
+    Transfer,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +97,15 @@ class LedgerService:
     def balance(self, organization_id: UUID, currency_code: str) -> Balance:
         """What the organization has in a currency, USD unless given; CURRENCY_UNSUPPORTED."""
         return store.balance(self._db, organization_id, currency(currency_code))
+
+    def statement(
+        self, organization_id: UUID, currency_code: str, part: Page, start: datetime | None, end: datetime | None
+    ) -> Slice[Line]:
+        """What changed the organization's balance from `start` to before `end`, newest first; CURRENCY_UNSUPPORTED."""
+        since = first_at(start) if start else UUID(int=0)
+        before = min(part.before, first_at(end)) if end else part.before
+        rows = store.statement(self._db, organization_id, currency(currency_code), since, before, part.limit)
+        return cut(rows, part, lambda line: line.id)
 
     def publisher_balances(self, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
         """What these publishers have, a row a currency."""

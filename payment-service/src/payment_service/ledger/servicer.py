@@ -4,9 +4,10 @@ from uuid import UUID
 
 from adplatform.payment.v1 import payment_pb2 as pb
 
+from adlib.clock import instant, timestamp
 from adlib.idempotency import Once
 from adlib.rpc import Call
-from payment_service.ledger.model import Earner, Escrow, Spend
+from payment_service.ledger.model import Earner, Escrow, Line, Spend
 from payment_service.ledger.service import LedgerService
 from payment_service.payouts.model import BankAccount
 from payment_service.payouts.service import PayoutService
@@ -25,6 +26,18 @@ class BillingServicer:
             available_micros=balance.available_micros,
             held_micros=balance.held_micros,
             spent_micros=balance.spent_micros,
+        )
+
+    def GetStatement(self, request: pb.GetStatementRequest, call: Call) -> pb.GetStatementResponse:
+        found = self._ledger.statement(
+            call.caller.organization_id,
+            request.currency_code,
+            call.page(request),
+            start=instant(request.start_time) if request.HasField("start_time") else None,
+            end=instant(request.end_time) if request.HasField("end_time") else None,
+        )
+        return pb.GetStatementResponse(
+            lines=[_line(line) for line in found.rows], next_page_token=found.next_page_token
         )
 
 
@@ -113,6 +126,21 @@ class LedgerServicer:
                 for books in self._ledger.verify()
             ]
         )
+
+
+def _line(line: Line) -> pb.StatementLine:
+    kind = pb.StatementLine.Kind.Value(line.kind)
+    is_payment = kind == pb.StatementLine.DEPOSIT
+    return pb.StatementLine(
+        id=str(line.id),
+        time=timestamp(line.time),
+        kind=kind,
+        payment_id=str(line.reference) if is_payment else "",
+        campaign_id="" if is_payment else str(line.reference),
+        available_delta_micros=line.available_delta_micros,
+        held_delta_micros=line.held_delta_micros,
+        spent_delta_micros=line.spent_delta_micros,
+    )
 
 
 def _escrow(request: pb.HoldBudgetRequest | pb.ReleaseHoldRequest | pb.SpendItem) -> Escrow:

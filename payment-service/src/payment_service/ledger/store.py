@@ -8,9 +8,12 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
+    FromClause,
+    Select,
     TableValuedAlias,
     Text,
     Uuid,
+    and_,
     any_,
     bindparam,
     case,
@@ -21,14 +24,16 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    true,
+    union,
     union_all,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import TypeEngine
 
 from adlib.db import Query, Session, Transaction
-from adlib.ids import NewId
-from payment_service.ledger.model import Account, Balance, Books, Kind, PublisherBalance, Spend, Transfer
+from adlib.ids import NewId, made_at
+from payment_service.ledger.model import Account, Balance, Books, Kind, Line, PublisherBalance, Spend, Transfer
 from payment_service.tables import accounts, spends, transfers
 
 
@@ -80,6 +85,58 @@ _BALANCE = Query(
         accounts.c.organization_id == bindparam("organization_id"),
         accounts.c.currency_code == bindparam("currency_code"),
     )
+)
+_OWNER = bindparam("organization_id", type_=_UUID)
+# Every transfer of an escrow is with one of these two on the other side, so they find the escrows' transfers as well.
+_OWN = (
+    select(accounts.c.id, accounts.c.kind)
+    .where(
+        accounts.c.organization_id == _OWNER,
+        accounts.c.currency_code == bindparam("currency_code"),
+        or_(accounts.c.kind == Kind.AVAILABLE.value, accounts.c.kind == Kind.SPENT.value),
+    )
+    .cte("own")
+)
+
+
+def _newest(side: ColumnElement[UUID], *only: ColumnElement[bool]) -> Select[Any]:
+    """The newest transfers that have one of these accounts on that side, as many as a page may need."""
+    found = (
+        select(transfers)
+        .where(side == _OWN.c.id, transfers.c.id < bindparam("before"), transfers.c.id >= bindparam("since"))
+        .order_by(transfers.c.id.desc())
+        .limit(bindparam("most"))
+        .lateral()
+    )
+    return select(found).select_from(_OWN.join(found, true())).where(*only)
+
+
+# What leaves SPENT again goes to publishers and the platform: it stays spent.
+_LINES = union(
+    _newest(transfers.c.credit_account_id),
+    _newest(transfers.c.debit_account_id, _OWN.c.kind == Kind.AVAILABLE.value),
+).subquery("lines")
+_DEBIT, _CREDIT = accounts.alias("debit"), accounts.alias("credit")
+
+
+def _is(side: FromClause, kind: Kind) -> ColumnElement[int]:
+    """1 where this side of a transfer is the organization's account of that kind, and 0 elsewhere."""
+    return case((and_(side.c.organization_id == _OWNER, side.c.kind == kind.value), 1), else_=0)
+
+
+_STATEMENT = Query(
+    select(
+        _LINES.c.id,
+        _LINES.c.kind,
+        _LINES.c.reference,
+        (_LINES.c.amount_micros * (_is(_CREDIT, Kind.AVAILABLE) - _is(_DEBIT, Kind.AVAILABLE))).label("available"),
+        (_LINES.c.amount_micros * (_is(_CREDIT, Kind.ESCROW) - _is(_DEBIT, Kind.ESCROW))).label("held"),
+        (_LINES.c.amount_micros * _is(_CREDIT, Kind.SPENT)).label("spent"),
+    )
+    .join_from(_LINES, _DEBIT, _DEBIT.c.id == _LINES.c.debit_account_id)
+    .join(_CREDIT, _CREDIT.c.id == _LINES.c.credit_account_id)
+    .order_by(_LINES.c.id.desc())
+    .limit(bindparam("most"))
 )
 _PUBLISHERS = (Kind.PUBLISHER_PENDING, Kind.PUBLISHER_PAYABLE, Kind.PUBLISHER_PAID)
 # For a service, which names publishers of many organizations: 200 of them at most.
@@ -204,6 +261,21 @@ def balance(db: Session, organization_id: UUID, currency_code: str) -> Balance:
     if row is None:
         raise LookupError("an aggregate without GROUP BY has a row")
     return Balance(currency_code, row.available, row.held, row.spent)
+
+
+def statement(
+    db: Session, organization_id: UUID, currency_code: str, since: UUID, before: UUID, limit: int
+) -> Sequence[Line]:
+    """What changed the organization's balance, newest first, by transfers with ids from `since` to below `before`."""
+    rows = db.all(
+        _STATEMENT,
+        organization_id=organization_id,
+        currency_code=currency_code,
+        since=since,
+        before=before,
+        most=limit,
+    )
+    return [Line(row.id, made_at(row.id), row.kind, row.reference, row.available, row.held, row.spent) for row in rows]
 
 
 def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:

@@ -1,0 +1,50 @@
+"""The books of payment-service, verified by the operator."""
+
+from collections.abc import Sequence
+from contextlib import closing
+
+from adplatform.payment.v1.payment_pb2 import VerifyLedgerRequest, VerifyLedgerResponse
+from adplatform.payment.v1.payment_pb2_grpc import LedgerServiceStub
+
+from adctl.children import ChildError
+from adctl.keys import OPERATOR, Keys
+from adctl.ports import LOOPBACK
+from adctl.state import State
+from adlib.errors import AppError
+from adlib.identity import SignedIdentity, private_key
+from adlib.rpc import Remote
+
+_SERVICE = "payment-service"
+# It reads every transfer there is.
+_TIMEOUT_S = 60.0
+
+Books = VerifyLedgerResponse.Currency
+
+
+class LedgerError(ChildError):
+    """The books could not be verified; the text is for people."""
+
+
+def verify(state: State) -> Sequence[Books]:
+    """What each currency's books add up to when every balance is derived anew; LedgerError when nobody answers."""
+    identity = SignedIdentity(OPERATOR, private_key(Keys(state.paths.keys).of(OPERATOR).read_text()))
+    address = f"{LOOPBACK}:{state.ports[_SERVICE]}"
+    with closing(Remote(_SERVICE, address, identity, timeout_s=_TIMEOUT_S)) as payment:
+        try:
+            answer = payment.call(LedgerServiceStub(payment.channel).VerifyLedger, VerifyLedgerRequest())
+        except AppError as error:
+            raise LedgerError(f"the ledger was not verified ({error}); is the platform up?") from None
+    return answer.currencies
+
+
+def is_sound(books: Books) -> bool:
+    """Whether all accounts add up to 0, and each is what its transfers make it."""
+    return not books.sum_micros and not books.difference_micros
+
+
+def described(books: Books) -> str:
+    """One currency's books in a line."""
+    return (
+        f"{books.currency_code}: {books.accounts} accounts, {books.transfers} transfers, "
+        f"sum {books.sum_micros}, difference {books.difference_micros} micros"
+    )

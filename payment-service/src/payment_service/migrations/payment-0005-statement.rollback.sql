@@ -1,0 +1,2 @@
+DROP INDEX transfers_of_credit;
+DROP INDEX transfers_of_debit;
