@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from adctl.children import ChildError
+from adctl.children import ChildError, forget_grpc_at_fork
 from adctl.state import DATABASES, DEFAULT_GATEWAY_PORT, Paths, find_home, load
 
 if TYPE_CHECKING:
@@ -291,6 +291,7 @@ def _fail(text: str) -> NoReturn:
 
 def main() -> None:
     """Run the command; what goes wrong is told in a sentence."""
+    forget_grpc_at_fork()
     if sys.argv[1:2] in ([], ["--help"], ["sandbox"]):  # no other command waits for the import of what it needs
         from adctl.sandbox_commands import app as sandbox_app
 
