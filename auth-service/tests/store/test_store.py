@@ -1,6 +1,6 @@
 """People, organizations and roles in the database."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from uuid import uuid4
 
@@ -54,12 +54,13 @@ def test_there_is_one_platform(db: Database) -> None:
 
 
 def test_an_ended_session_is_live_no_longer_and_ends_once(db: Database) -> None:
-    _, _, session = add(db)
-    assert sessions.live(db, session.id) == session
+    user, _, session = add(db)
+    before = NOW - timedelta(seconds=1)
+    assert [one.id for one in sessions.of_user(db, user.id, before)] == [session.id]
     with db.transaction() as tx:
         assert sessions.end(tx, session.id, NOW)
         assert not sessions.end(tx, session.id, NOW)
-    assert sessions.live(db, session.id) is None
+    assert sessions.of_user(db, user.id, before) == []
 
 
 def test_a_hash_is_not_renewed_over_a_password_that_was_changed_meanwhile(db: Database) -> None:

@@ -12,7 +12,7 @@ from email.message import EmailMessage
 from email.policy import default
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import pytest
@@ -84,35 +84,31 @@ def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> 
         loop.close()
 
 
-class Case:
+class Case(Protocol):
     """A mailer, what arrived, and how to have it fail."""
 
-    def __init__(self, mailer: Mailer) -> None:
-        self.mailer = mailer
+    mailer: Mailer
 
-    def arrived(self) -> list[tuple[str, str, str]]:
-        raise NotImplementedError
+    def arrived(self) -> list[tuple[str, str, str]]: ...
 
-    def fail(self, *, for_good: bool) -> None:
-        raise NotImplementedError
+    def fail(self, *, for_good: bool) -> None: ...
 
 
-class FakeCase(Case):
+class FakeCase:
     def __init__(self) -> None:
-        self.fake = FakeMailer()
-        super().__init__(self.fake)
+        self.mailer = FakeMailer()
 
     def arrived(self) -> list[tuple[str, str, str]]:
-        return [(mail.recipient, mail.subject, mail.text) for mail in self.fake.sent]
+        return [(mail.recipient, mail.subject, mail.text) for mail in self.mailer.sent]
 
     def fail(self, *, for_good: bool) -> None:
-        self.fake.error = MailRefused("550 no") if for_good else MailFailed("451 later")
+        self.mailer.error = MailRefused("550 no") if for_good else MailFailed("451 later")
 
 
-class SmtpCase(Case):
+class SmtpCase:
     def __init__(self, inbox: Inbox, where: str) -> None:
         self.inbox = inbox
-        super().__init__(SmtpMailer(f"smtp://{where}", "Platform <noreply@example.com>"))
+        self.mailer = SmtpMailer(f"smtp://{where}", "Platform <noreply@example.com>")
 
     def arrived(self) -> list[tuple[str, str, str]]:
         return [(mail["To"], mail["Subject"], mail.get_content().replace("\r\n", "\n")) for mail in self.inbox.mails]

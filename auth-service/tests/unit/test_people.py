@@ -42,7 +42,7 @@ def test_what_is_easy_to_guess_is_refused_with_words_about_it(password: str) -> 
     ["aB3$kd9!", "4@8({[</", "4@8({[<369&#!1/|0$5+7%2", "p@$$w0rd4(!1|7+", "19/11/1999", "qwerty", "\U0001f600", "a1"],
 )
 def test_no_password_takes_long_to_judge(unit: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with suppress(PasswordWeak):
         require_strong((unit * 128)[:128], "password", "x" * 200, "y " * 100)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1

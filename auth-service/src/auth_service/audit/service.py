@@ -9,17 +9,17 @@ from adlib.paging import Page, Slice, cut
 from auth_service.audit import store
 from auth_service.audit.model import BEGINNING, Entry, Filter, Link, LogRow, Verified, first_broken, linked
 
-# As the contract says.
-_MOST_VERIFIED = 100_000
-_BATCH = 2_000
 _MOST_ROWS = 2**63 - 1
 
 
 class AuditService:
     """The use cases of audit logs."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, most_verified: int = 100_000, batch: int = 2_000) -> None:
+        """A call verifies `most_verified` rows at most, as the contract says, and reads `batch` at a time."""
         self._db = db
+        self._most_verified = most_verified
+        self._batch = batch
 
     def add(self, recorded: Sequence[tuple[UUID, Entry]]) -> None:
         """Appends calls to the logs of their organizations, each once.
@@ -60,7 +60,7 @@ class AuditService:
         return cut(rows, page, lambda row: UUID(int=row.sequence))
 
     def verify(self, organization_id: UUID, start_sequence: int) -> Verified:
-        """Computes the organization's chain again from there on, 100,000 rows at most."""
+        """Computes the organization's chain again from there on."""
         # What is appended meanwhile is for the next time.
         end, last = store.head(self._db, organization_id)
         start = max(start_sequence, 1)
@@ -72,9 +72,9 @@ class AuditService:
             if not found:
                 return Verified(0, b"", broken_sequence=start - 1)
             before = Link(found[0].sequence, found[0].hash)
-        stop = min(end.sequence, start + _MOST_VERIFIED - 1)
+        stop = min(end.sequence, start + self._most_verified - 1)
         while before.sequence < stop:
-            upto = min(before.sequence + _BATCH, stop)
+            upto = min(before.sequence + self._batch, stop)
             rows = store.following(self._db, organization_id, before.sequence + 1, upto)
             before, broken = first_broken(organization_id, before, rows)
             if broken or before.sequence < upto:

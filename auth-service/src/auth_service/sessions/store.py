@@ -21,7 +21,6 @@ _ADD = Query(
     )
 )  # fmt: skip
 _live = sessions.c.ended_at.is_(None)
-_LIVE = Query(select(sessions.c.id, sessions.c.user_id).where(sessions.c.id == bindparam("id"), _live))
 _active_at = func.coalesce(sessions.c.refreshed_at, sessions.c.created_at)
 _OF_USER = Query(
     select(
@@ -77,12 +76,6 @@ def add(tx: Transaction, session: Session, at: datetime) -> None:
         _ADD, id=session.id, user_id=session.user_id, created_at=at,
         address=session.client.address, user_agent=session.client.user_agent,
     )  # fmt: skip
-
-
-def live(db: Reader, session_id: UUID) -> Session | None:
-    """The session, unless it has ended."""
-    row = db.one(_LIVE, id=session_id)
-    return Session(row.id, row.user_id) if row else None
 
 
 def of_user(db: Reader, user_id: UUID, active_after: datetime) -> Sequence[LiveSession]:
