@@ -10,6 +10,7 @@ from functools import lru_cache
 from uuid import UUID
 
 import protovalidate
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Histogram
 
@@ -49,6 +50,7 @@ _LARGE_BYTES = 16 * 1024
 # Whose own words name numbers.
 _RULES_OF_ENUMS = frozenset({"enum.in", "enum.not_in", "enum.defined_only"})
 _MOST_NAMES = 10
+_REASONS = frozenset(ErrorReason.keys())
 
 # Stands for a request that could not be read.
 _UNREADABLE = Message()
@@ -214,10 +216,18 @@ def validated(following: Handler) -> Handler:
         if found := protovalidate.collect_violations(request, fail_fast=request.ByteSize() > _LARGE_BYTES):
             violations = [_violation(one, request) for one in found[:_MOST_VIOLATIONS]]
             first = violations[0]
-            raise InvalidArgument(f"{first.field or 'the request'}: {first.description}", violations=violations)
+            refused = InvalidArgument(f"{first.field or 'the request'}: {first.description}", violations=violations)
+            refused.reason = next((reason for one in found if (reason := _reason(one))), refused.reason)
+            raise refused
         return following(request, call)
 
     return handle
+
+
+def _reason(found: protovalidate.Violation) -> ErrorReason.ValueType | None:
+    """A rule of the contract's own that is named like a reason says that this is the reason."""
+    rule = found.proto.rule_id
+    return ErrorReason.Value(rule) if rule in _REASONS else None
 
 
 def _violation(found: protovalidate.Violation, request: Message) -> Violation:

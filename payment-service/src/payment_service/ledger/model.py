@@ -1,7 +1,7 @@
 """Double entry: accounts, and transfers between them. A credit adds to a balance, a debit takes from it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
@@ -15,20 +15,26 @@ _IDS = UUID("5f0e6f3c-9a57-4d0b-8f4e-3f6c1f3f5d21")
 
 
 class Kind(StrEnum):
-    """What an account is for. All but PROVIDER_CLEARING never fall below zero."""
+    """What an account is for. All but DEBT, FEES and PROVIDER_CLEARING never fall below zero; DEBT never rises above."""
 
     # An organization's wallet, what it holds for a campaign, and what passed through on its way from there.
     AVAILABLE = "AVAILABLE"
     ESCROW = "ESCROW"
     SPENT = "SPENT"
+    # What an organization owes, below zero: money that went back after it had been spent.
+    DEBT = "DEBT"
     # A publisher's: earned, set aside for payouts, and gone to its bank.
     PUBLISHER_PAYABLE = "PUBLISHER_PAYABLE"
     PUBLISHER_PENDING = "PUBLISHER_PENDING"
     PUBLISHER_PAID = "PUBLISHER_PAID"
     # The platform's: one for a campaign, so that campaigns do not wait for one another.
     PLATFORM_REVENUE = "PLATFORM_REVENUE"
-    # Where money came in from; below zero by what the provider has for us.
+    # Where money came in from, one for an organization, so that they do not wait for one another; below zero by what
+    # the provider has for it. The platform's own: what the provider has for nobody that is known.
     PROVIDER_CLEARING = "PROVIDER_CLEARING"
+    # The platform's: what arrived for nobody that is known, and, below zero, what providers took for their work.
+    SUSPENSE = "SUSPENSE"
+    FEES = "FEES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +52,22 @@ class Account:
         return uuid5(_IDS, f"{self.kind}:{self.organization_id or ''}:{self.subject}:{self.currency_code}")
 
 
+class Phase(StrEnum):
+    """Whether a transfer moves its amount, or only sets it aside, or ends what another has set aside."""
+
+    POSTED = "POSTED"
+    PENDING = "PENDING"
+    COMPLETED = "COMPLETED"
+    VOIDED = "VOIDED"
+
+
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """An amount that goes from one account to another, once for its key; `reference` is what it was for."""
+    """An amount that goes from one account to another, once for its key; `reference` is what it was for.
+
+    A PENDING one keeps its amount from being taken by anybody else, until a COMPLETED one moves it, or a part of it, or
+    a VOIDED one lets it go, or `expires_at` has passed: the two phases of TigerBeetle's transfers.
+    """
 
     kind: str
     debit: Account
@@ -56,6 +75,26 @@ class Transfer:
     amount_micros: int
     reference: UUID
     key: str
+    phase: Phase = Phase.POSTED
+    expires_at: datetime | None = None
+    # The key of the PENDING one that this one ends.
+    pending_key: str = ""
+
+    def pending(self, expires_at: datetime | None = None) -> "Transfer":
+        """The same, set aside only; for ever without a time."""
+        return replace(self, phase=Phase.PENDING, expires_at=expires_at)
+
+    def completed(self, amount_micros: int | None = None) -> "Transfer":
+        """Moves what this one has set aside, or the part of it; the rest is free again."""
+        moved_micros = self.amount_micros if amount_micros is None else amount_micros
+        return replace(self._end(Phase.COMPLETED), amount_micros=moved_micros)
+
+    def voided(self) -> "Transfer":
+        """Frees what this one has set aside."""
+        return self._end(Phase.VOIDED)
+
+    def _end(self, phase: Phase) -> "Transfer":
+        return replace(self, phase=phase, expires_at=None, key=f"{self.key}:ended", pending_key=self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +105,8 @@ class Balance:
     available_micros: int
     held_micros: int
     spent_micros: int
+    reserved_micros: int = 0
+    debt_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +123,9 @@ class Line:
     available_delta_micros: int
     held_delta_micros: int
     spent_delta_micros: int
+    reserved_delta_micros: int = 0
+    debt_delta_micros: int = 0
+    phase: Phase = Phase.POSTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +255,6 @@ def paid(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Accou
 
 def deposit(payment_id: UUID, organization_id: UUID, provider: str, amount_micros: int, currency_code: str) -> Transfer:
     """From the provider into the wallet, once for a payment."""
-    clearing = Account(Kind.PROVIDER_CLEARING, currency_code, None, provider)
+    clearing = Account(Kind.PROVIDER_CLEARING, currency_code, organization_id, provider)
     wallet = Account(Kind.AVAILABLE, currency_code, organization_id)
     return Transfer("DEPOSIT", clearing, wallet, amount_micros, payment_id, f"deposit:{payment_id}")
