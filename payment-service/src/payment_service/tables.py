@@ -1,6 +1,6 @@
 """payment-service's tables, for the stores."""
 
-from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -28,8 +28,41 @@ payments = Table(
     Column("id", Uuid), Column("organization_id", Uuid), Column("provider", Text), Column("state", Text),
     Column("amount_micros", BigInteger), Column("currency_code", Text), Column("idempotency_key", Text),
     Column("external_id", Text), Column("failure_message", Text), Column("created_at", _time),
-    Column("updated_at", _time), Column("checked_at", _time),
+    Column("updated_at", _time), Column("checked_at", _time), Column("pending_reason", Text),
+    Column("paid_micros", BigInteger), Column("refunded_micros", BigInteger), Column("disputed_micros", BigInteger),
+    Column("outcome", Text), Column("is_closed", Boolean), Column("expires_at", _time), Column("choice", JSONB),
+    Column("instructions", JSONB),
 )  # fmt: skip
+deposits = Table(
+    "deposits", metadata,
+    Column("id", Uuid), Column("provider", Text), Column("external_key", Text), Column("payment_id", Uuid),
+    Column("organization_id", Uuid), Column("state", Text), Column("amount_micros", BigInteger),
+    Column("currency_code", Text), Column("asset", Text), Column("asset_amount", Numeric), Column("rate", Numeric),
+    Column("detail", JSONB), Column("created_at", _time), Column("updated_at", _time),
+)  # fmt: skip
+refunds = Table(
+    "refunds", metadata,
+    Column("id", Uuid), Column("payment_id", Uuid), Column("organization_id", Uuid), Column("provider", Text),
+    Column("amount_micros", BigInteger), Column("currency_code", Text), Column("state", Text),
+    Column("external_id", Text), Column("reason", Text), Column("sent_as", Text), Column("asked_by", Uuid),
+    Column("pending_reason", Text), Column("failure_message", Text), Column("created_at", _time),
+    Column("updated_at", _time),
+)  # fmt: skip
+disputes = Table(
+    "disputes", metadata,
+    Column("id", Uuid), Column("provider", Text), Column("external_id", Text), Column("payment_id", Uuid),
+    Column("organization_id", Uuid), Column("amount_micros", BigInteger), Column("frozen_micros", BigInteger),
+    Column("currency_code", Text), Column("state", Text), Column("reason", Text), Column("fee_micros", BigInteger),
+    Column("created_at", _time), Column("updated_at", _time),
+)  # fmt: skip
+receipts = Table(
+    "receipts", metadata,
+    Column("organization_id", Uuid), Column("number", BigInteger), Column("payment_id", Uuid),
+    Column("issued_at", _time),
+)  # fmt: skip
+receipt_counters = Table(
+    "receipt_counters", metadata, Column("organization_id", Uuid), Column("last_number", BigInteger)
+)
 webhook_events = Table(
     "webhook_events", metadata,
     Column("provider", Text), Column("event_id", Text), Column("kind", Text), Column("payload", LargeBinary),

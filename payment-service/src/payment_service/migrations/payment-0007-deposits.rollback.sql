@@ -1,0 +1,15 @@
+DROP TABLE receipt_counters;
+DROP TABLE receipts;
+DROP TABLE disputes;
+DROP TABLE refunds;
+DROP TABLE deposits;
+ALTER TABLE payments
+DROP COLUMN instructions,
+DROP COLUMN choice,
+DROP COLUMN expires_at,
+DROP COLUMN is_closed,
+DROP COLUMN outcome,
+DROP COLUMN disputed_micros,
+DROP COLUMN refunded_micros,
+DROP COLUMN paid_micros,
+DROP COLUMN pending_reason;
