@@ -27,9 +27,12 @@ from adsandbox.sandbox import Sandbox, application
 from adsandbox.settings import Settings, SettingsError
 from adsandbox.webhooks import SCHEMA as WEBHOOKS_SCHEMA
 from adsandbox.webhooks import Webhooks
-from adsandbox.wise_transfers import FIRST_ID, WAITING, Transfers, iso_time
+from adsandbox.wise_balances import SCHEMA as BALANCES_SCHEMA
+from adsandbox.wise_balances import Balances
+from adsandbox.wise_incoming import Incoming
+from adsandbox.wise_transfers import FIRST_ID, WAITING, Transfers
 from adsandbox.wise_transfers import SCHEMA as TRANSFERS_SCHEMA
-from adsandbox.wise_wire import WiseError
+from adsandbox.wise_wire import WiseError, iso_time
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS quotes (id TEXT PRIMARY KEY, expires_at REAL NOT NULL, body TEXT NOT NULL);
@@ -47,7 +50,7 @@ def wise_sandbox(settings: Settings) -> Sandbox:
     key = load_pem_private_key(settings.wise_webhook_key_pem, password=None)
     if not isinstance(key, RSAPrivateKey):
         raise SettingsError("WISE_WEBHOOK_PRIVATE_KEY_FILE must hold an RSA private key")
-    database = Database(settings.state_dir / "wise.db", SCHEMA, TRANSFERS_SCHEMA, WEBHOOKS_SCHEMA)
+    database = Database(settings.state_dir / "wise.db", SCHEMA, BALANCES_SCHEMA, TRANSFERS_SCHEMA, WEBHOOKS_SCHEMA)
     behaviour = Behaviour()
 
     def sign(body: bytes, event_id: str, rightly: bool) -> dict[str, str]:
@@ -55,8 +58,10 @@ def wise_sandbox(settings: Settings) -> Sandbox:
         return {"X-Signature-SHA256": base64.b64encode(signed).decode(), "X-Delivery-Id": event_id}
 
     webhooks = Webhooks(database, behaviour, f"{settings.gateway_url}/webhooks/wise", sign)
-    transfers = Transfers(settings.wise_profile_id, database, webhooks)
-    wise = Wise(settings.wise_api_token, settings.wise_profile_id, database, transfers)
+    balances = Balances(settings.wise_profile_id, database, webhooks)
+    transfers = Transfers(settings.wise_profile_id, database, webhooks, balances)
+    incoming = Incoming(database, balances)
+    wise = Wise(settings.wise_api_token, settings.wise_profile_id, database, transfers, balances, incoming)
     app = application(
         [*wise.routes(), *webhooks.routes()],
         behaviour,
@@ -85,11 +90,21 @@ def _unknown_path(request: Request, error: Exception) -> Response:
 class Wise:
     """One profile with a balance in every currency."""
 
-    def __init__(self, token: str, profile_id: int, database: Database, transfers: Transfers) -> None:
+    def __init__(
+        self,
+        token: str,
+        profile_id: int,
+        database: Database,
+        transfers: Transfers,
+        balances: Balances,
+        incoming: Incoming,
+    ) -> None:
         self._token = token
         self._profile_id = profile_id
         self._database = database
         self._transfers = transfers
+        self._balances = balances
+        self._incoming = incoming
 
     def routes(self) -> list[Route]:
         """The API of Wise, and what banks do."""
@@ -110,7 +125,14 @@ class Wise:
             route("/v1/transfers/{id:int}", "GET", self._get_transfer),
             route("/v1/transfers/{id:int}/cancel", "PUT", self._cancel),
             route("/v3/profiles/{profile:int}/transfers/{id:int}/payments", "POST", self._fund),
-            route("/v4/profiles/{profile:int}/balances", "GET", self._balances),
+            route("/v4/profiles/{profile:int}/balances", "GET", self._balances.list),
+            route(
+                "/v1/profiles/{profile:int}/balance-statements/{balance:int}/statement.json",
+                "GET",
+                self._balances.statement,
+            ),
+            route("/v1/profiles/{profile:int}/account-details", "GET", self._incoming.account_details),
+            *self._incoming.routes(),
             Route("/sandbox/transfers/{id}/bounce", self._bounce, methods=["POST"]),
             Route("/sandbox/transfers/{id}", self._find, methods=["GET"]),
             Route("/sandbox/balance", self._set_balance, methods=["PUT"]),
@@ -282,19 +304,6 @@ class Wise:
         status = "COMPLETED" if refusal is None else "REJECTED"
         return JSONResponse({"type": "BALANCE", "status": status, "errorCode": refusal}, 201)
 
-    async def _balances(self, _: Request) -> Response:
-        return JSONResponse(
-            [
-                {
-                    "id": number,
-                    "currency": code,
-                    "type": "STANDARD",
-                    "amount": {"value": wire.amount(self._transfers.balance_cents(code)), "currency": code},
-                }
-                for number, code in enumerate(wire.USD_CENTS, 1)
-            ]
-        )
-
     def _found(self, request: Request) -> Any:
         """By Wise's own id, by our customerTransactionId, or by our reference."""
         wanted = request.path_params["id"]
@@ -326,7 +335,7 @@ class Wise:
         held_cents = 0 if body.get("amount") == 0 else wire.cents(body, "amount")
         if held_cents is None:
             raise ControlError(400, "amount is missing")
-        self._transfers.set_balance(code, held_cents)
+        self._balances.set(code, held_cents)
         return JSONResponse({"currency": code, "amount": wire.amount(held_cents)})
 
 

@@ -3,15 +3,15 @@
 import asyncio
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 from adsandbox.database import Database
 from adsandbox.webhooks import Webhooks
+from adsandbox.wise_balances import Balances
+from adsandbox.wise_wire import iso_time
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS balances (currency TEXT PRIMARY KEY, cents INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS transfers (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   transaction_id TEXT NOT NULL UNIQUE,
@@ -30,17 +30,16 @@ PAID_OUT = ["processing", "funds_converted", "outgoing_payment_sent"]
 BOUNCED = ["bounced_back", "processing", "cancelled", "funds_refunded"]
 STEP_S = 0.1
 FIRST_ID = 16_500_000
-# A balance that nobody has set.
-FULL_CENTS = 10**11
 
 
 class Transfers:
     """Each state is kept together with the webhook that tells it, so a killed process loses neither."""
 
-    def __init__(self, profile_id: int, database: Database, webhooks: Webhooks) -> None:
+    def __init__(self, profile_id: int, database: Database, webhooks: Webhooks, balances: Balances) -> None:
         self._profile_id = profile_id
         self._database = database
         self._webhooks = webhooks
+        self._balances = balances
         self._wake = asyncio.Event()
 
     def open(self, body: dict[str, Any], source_cents: int) -> int:
@@ -67,11 +66,10 @@ class Transfers:
     def fund(self, row: Any) -> bool:
         """Takes the money and starts paying out; False when the balance is short of it."""
         code = json.loads(row["body"])["sourceCurrency"]
-        held_cents = self.balance_cents(code)
-        if held_cents < row["source_cents"]:
+        if self._balances.held_cents(code) < row["source_cents"]:
             return False
         with self._database.transaction():
-            self.set_balance(code, held_cents - row["source_cents"])
+            self._pay(row, -row["source_cents"], "Sent money")
             self._plan(row["id"], PAID_OUT, time.time() + STEP_S)
         return True
 
@@ -88,15 +86,6 @@ class Transfers:
         with self._database.transaction():
             self._move(row, "cancelled", [])
 
-    def balance_cents(self, code: str) -> int:
-        """What the profile has in a currency."""
-        row = self._database.row("SELECT cents FROM balances WHERE currency = ?", (code,))
-        return FULL_CENTS if row is None else int(row["cents"])
-
-    def set_balance(self, code: str, held_cents: int) -> None:
-        """Says what the profile has in a currency from now on."""
-        self._database.execute("INSERT OR REPLACE INTO balances VALUES (?, ?)", (code, held_cents))
-
     async def run(self) -> None:
         """Moves transfers on, one state a step, until cancelled."""
         while True:
@@ -106,14 +95,18 @@ class Transfers:
                 with self._database.transaction():
                     self._move(row, state, rest)
                     if state == "funds_refunded":
-                        code = json.loads(row["body"])["sourceCurrency"]
-                        self.set_balance(code, self.balance_cents(code) + row["source_cents"])
+                        self._pay(row, row["source_cents"], "Refunded money")
             following = self._database.row("SELECT min(due_at) AS at FROM transfers")
             at = following["at"] if following else None
             try:
                 await asyncio.wait_for(self._wake.wait(), None if at is None else max(0.0, at - time.time()))
             except TimeoutError:
                 continue
+
+    def _pay(self, row: Any, cents: int, what: str) -> None:
+        body = json.loads(row["body"])
+        details = {"type": "TRANSFER", "description": what, "paymentReference": body["reference"]}
+        self._balances.move(body["sourceCurrency"], cents, f"TRANSFER-{row['id']}", str(row["id"]), details)
 
     def _plan(self, transfer_id: int, states: list[str], due_at: float) -> None:
         self._database.execute(
@@ -140,8 +133,3 @@ class Transfers:
             "sent_at": now,
         }
         self._webhooks.add(str(uuid4()), f"transfers#state-change {state}", str(transfer_id), event)
-
-
-def iso_time(at_s: float) -> str:
-    """UTC with milliseconds."""
-    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,6 +1,7 @@
 """Wise's wire format: amounts, bank details, errors."""
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +10,8 @@ from starlette.responses import JSONResponse, Response
 # What one unit is worth in USD cents, fixed so that figures can be predicted.
 USD_CENTS = {"USD": 100, "EUR": 110, "GBP": 130, "CHF": 112, "PLN": 25, "SEK": 9, "AUD": 65, "CAD": 73, "SGD": 74}
 MOST_CENTS = 10**12
+# Who the profile is.
+HOLDER = "Ad Platform Ltd"
 
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
 _ABA_WEIGHTS = (3, 7, 1, 3, 7, 1, 3, 7, 1)
@@ -66,6 +69,11 @@ def converted(minor: int, source: str, target: str) -> int:
 def rate(source: str, target: str) -> float:
     """Units of target that one unit of source buys."""
     return float(round(Decimal(USD_CENTS[source]) / USD_CENTS[target], 6))
+
+
+def iso_time(at_s: float) -> str:
+    """UTC with milliseconds."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def checked_details(kind: Any, code: str, details: Any) -> dict[str, Any]:
