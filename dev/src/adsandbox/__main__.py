@@ -91,6 +91,15 @@ def _bind(served: Sandbox | Listener) -> socket.socket:
     return listener
 
 
+def _chain(settings: Settings) -> list[Sandbox]:
+    if settings.chain_port is None:
+        return []
+    # Only here: it brings an EVM with it, which takes half a second and 30 MB.
+    from adsandbox.chain import chain_sandbox
+
+    return [chain_sandbox(settings)]
+
+
 def main() -> None:
     """Composes the sandboxes from the environment."""
     handler = logging.StreamHandler()
@@ -101,7 +110,7 @@ def main() -> None:
     try:
         settings = Settings.read(os.environ)
         made = (stripe_sandbox, traffic_engine_sandbox, wise_sandbox, mail_sandbox)
-        asyncio.run(serve([make(settings) for make in made]))
+        asyncio.run(serve([*(make(settings) for make in made), *_chain(settings)]))
     except SettingsError as error:
         sys.exit(f"adsandbox: {error}")
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 
@@ -11,7 +12,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Ports (0: any free one), keys and where state and webhooks go."""
+    """Ports (0: any free one), keys and where state and webhooks go. Without a port there is no chain."""
 
     stripe_port: int
     traffic_engine_port: int
@@ -26,6 +27,8 @@ class Settings:
     wise_api_token: str
     wise_profile_id: int
     wise_webhook_key_pem: bytes
+    chain_port: int | None = None
+    chain_block_s: Decimal = Decimal(2)
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
@@ -44,6 +47,8 @@ class Settings:
             wise_api_token=_text(environment, "WISE_API_TOKEN"),
             wise_profile_id=_integer(environment, "WISE_PROFILE_ID", highest=2**53),
             wise_webhook_key_pem=_contents(environment, "WISE_WEBHOOK_PRIVATE_KEY_FILE"),
+            chain_port=_port(environment, "CHAIN_SANDBOX_PORT"),
+            chain_block_s=_seconds(environment, "CHAIN_SANDBOX_BLOCK_S"),
         )
 
 
@@ -61,6 +66,22 @@ def _integer(environment: Mapping[str, str], name: str, *, highest: int) -> int:
     if not value.isdecimal() or int(value) > highest:
         raise SettingsError(f"{name} must be a number from 0 to {highest}, not {value!r}")
     return int(value)
+
+
+def _port(environment: Mapping[str, str], name: str) -> int | None:
+    return _integer(environment, name, highest=65535) if environment.get(name) else None
+
+
+def _seconds(environment: Mapping[str, str], name: str) -> Decimal:
+    """2 unless set; 0: no block comes by itself."""
+    text = environment.get(name) or "2"
+    try:
+        found = Decimal(text)
+    except InvalidOperation:
+        found = Decimal("NaN")
+    if not found.is_finite() or not 0 <= found <= 3600:
+        raise SettingsError(f"{name} must be a number of seconds from 0 to 3600, not {text!r}")
+    return found
 
 
 def _contents(environment: Mapping[str, str], name: str) -> bytes:

@@ -1,0 +1,177 @@
+"""The chain, as web3 sees it: it pays, mines, reorganizes, survives, and misbehaves when it is told to."""
+
+import os
+import signal
+
+import httpx
+import pytest
+from web3 import Web3
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
+
+from adlib.testing import eventually
+from adsandbox.chain_coins import CHAIN_ID, COINS
+
+TRANSFER = "0x" + Web3.keccak(text="Transfer(address,address,uint256)").hex()
+BOB = "0x52908400098527886E0F7030069857D2E4169EE7"
+USDC = COINS["USDC"].contract
+
+
+class Chain:
+    """Its node, by web3, and its control endpoints."""
+
+    def __init__(self, process) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{process.ports['chain-sandbox']}"
+        self.eth = Web3(Web3.HTTPProvider(self.url, request_kwargs={"timeout": 10})).eth
+
+    def ask(self, name, **body):
+        answer = httpx.post(f"{self.url}/sandbox/chain/{name}", json=body, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def pay(self, amount, coin="USDC", to=BOB):
+        return self.ask("pay", to=to, coin=coin, amount=str(amount))["transaction_hash"]
+
+    def logs(self, first=0, last="latest"):
+        return self.eth.get_logs({"fromBlock": first, "toBlock": last, "address": USDC, "topics": [TRANSFER]})
+
+
+def _start(start, folder, block_s="0") -> Chain:
+    return Chain(start(folder, CHAIN_SANDBOX_PORT="0", CHAIN_SANDBOX_BLOCK_S=block_s))
+
+
+@pytest.fixture(scope="module")
+def shared_chain(start, tmp_path_factory):
+    return _start(start, tmp_path_factory.mktemp("chain"))
+
+
+@pytest.fixture
+def chain(shared_chain):
+    yield shared_chain
+    httpx.delete(f"{shared_chain.url}/sandbox/behaviour").raise_for_status()
+
+
+def test_a_token_is_paid_with_and_seen_in_the_logs(chain):
+    hash = chain.pay("12.5")
+    with pytest.raises(TransactionNotFound):
+        chain.eth.get_transaction_receipt(hash)
+    chain.ask("mine", blocks=1)
+    receipt = chain.eth.get_transaction_receipt(hash)
+    (log,) = receipt.logs
+    assert (receipt.status, log.address, log.topics[2].hex()[-40:]) == (1, USDC, BOB[2:].lower())
+    assert int(log.data.hex(), 16) == 12_500_000
+    found = chain.logs(receipt.blockNumber, receipt.blockNumber)
+    assert [(one.transactionHash, one.blockHash) for one in found] == [(receipt.transactionHash, receipt.blockHash)]
+    assert chain.eth.chain_id == CHAIN_ID
+
+
+def test_the_chains_own_coin_is_paid_with(chain):
+    before = chain.eth.get_balance(BOB)
+    hash = chain.pay("0.25", "ETH")
+    chain.ask("mine", blocks=1)
+    assert chain.eth.get_balance(BOB) - before == Web3.to_wei("0.25", "ether")
+    block = chain.eth.get_block(chain.eth.block_number, full_transactions=True)
+    assert [(one.hash, one.to, one.value) for one in block.transactions] == [
+        (chain.eth.get_transaction(hash).hash, BOB, Web3.to_wei("0.25", "ether"))
+    ]
+
+
+def test_blocks_are_linked_by_their_hashes(chain):
+    chain.ask("mine", blocks=3)
+    blocks = [chain.eth.get_block(number) for number in range(chain.eth.block_number + 1)]
+    assert [one.parentHash for one in blocks[1:]] == [one.hash for one in blocks[:-1]]
+    assert all(child.timestamp > parent.timestamp for parent, child in zip(blocks, blocks[1:], strict=False))
+
+
+def test_a_reorganization_puts_the_transactions_into_other_blocks(chain):
+    hash = chain.pay(1)
+    chain.ask("mine", blocks=2)
+    before = chain.eth.get_transaction_receipt(hash)
+    head = chain.eth.block_number
+    gone = chain.ask("reorg", depth=2, keep_transactions=True)["orphaned"]
+    after = chain.eth.get_transaction_receipt(hash)
+    assert "0x" + before.blockHash.hex() == gone[0]
+    assert (after.blockNumber, chain.eth.block_number) == (before.blockNumber + 1, head + 1)
+    assert after.blockHash != before.blockHash
+    with pytest.raises(BlockNotFound):
+        chain.eth.get_block(before.blockHash)
+
+
+def test_a_reorganization_can_drop_the_transactions(chain):
+    held = chain.eth.call({"to": USDC, "data": "0x70a08231" + "0" * 24 + BOB[2:].lower()})
+    hash = chain.pay(7)
+    chain.ask("mine", blocks=1)
+    count = len(chain.logs())
+    chain.ask("reorg", depth=1, keep_transactions=False)
+    assert len(chain.logs()) == count - 1
+    assert chain.eth.call({"to": USDC, "data": "0x70a08231" + "0" * 24 + BOB[2:].lower()}) == held
+    with pytest.raises(TransactionNotFound):
+        chain.eth.get_transaction(hash)
+    again = chain.pay(7)
+    chain.ask("mine", blocks=1)
+    assert chain.eth.get_transaction_receipt(again).status == 1
+
+
+def test_a_payment_of_more_than_there_is_fails_on_the_chain(chain):
+    hash = chain.ask("pay", to=BOB, coin="USDC", smallest=str(2**255))["transaction_hash"]
+    chain.ask("mine", blocks=1)
+    assert chain.eth.get_transaction_receipt(hash).status == 0
+
+
+def test_a_node_can_lag_refuse_ranges_and_lose_logs(chain):
+    hash = chain.pay(1)
+    chain.ask("mine", blocks=5)
+    head, count = chain.eth.block_number, len(chain.logs())
+    behaviour = f"{chain.url}/sandbox/behaviour"
+    httpx.put(behaviour, json={"behind_blocks": 5}).raise_for_status()
+    assert (chain.eth.block_number, len(chain.logs())) == (head - 5, count - 1)
+    with pytest.raises(TransactionNotFound):
+        chain.eth.get_transaction_receipt(hash)
+    with pytest.raises(BlockNotFound):
+        chain.eth.get_block(head)
+    httpx.put(behaviour, json={"behind_blocks": 0, "log_range_limit": 3}).raise_for_status()
+    assert len(chain.logs(head - 2, head)) == 0
+    with pytest.raises(Web3RPCError, match="3 block range"):
+        chain.logs(head - 3, head)
+    httpx.put(behaviour, json={"log_range_limit": 0, "hide_logs": True}).raise_for_status()
+    assert chain.logs() == []
+
+
+def test_what_cannot_be_is_refused(chain):
+    def refusal(name, **body):
+        answer = httpx.post(f"{chain.url}/sandbox/chain/{name}", json=body)
+        return answer.status_code, answer.json()["error"]["message"]
+
+    assert refusal("pay", to="nobody", amount="1") == (400, "to must be an address")
+    assert refusal("pay", to=BOB, amount="1", coin="DOGE")[1].startswith("coin must be one of ETH, USDC")
+    assert "no whole number" in refusal("pay", to=BOB, amount="0.0000001")[1]
+    assert "no whole number" in refusal("pay", to=BOB, amount="-1")[1]
+    assert "must be a number" in refusal("pay", to=BOB, amount="many")[1]
+    assert refusal("mine", blocks=0)[0] == 400
+    assert refusal("reorg", depth=10_000)[0] == 409
+    assert refusal("reorg", depth=0)[0] == 409
+
+
+def test_the_chain_is_the_same_after_being_killed(start, tmp_path):
+    first = _start(start, tmp_path)
+    hash = first.pay(3)
+    first.ask("mine", blocks=4)
+    waiting = first.pay(4)
+    blocks = [first.eth.get_block(number) for number in range(first.eth.block_number + 1)]
+    os.kill(first.process.process.pid, signal.SIGKILL)
+    first.process.process.wait()
+    second = _start(start, tmp_path)
+    assert [second.eth.get_block(number) for number in range(second.eth.block_number + 1)] == blocks
+    second.ask("mine", blocks=1)
+    for one in (hash, waiting):
+        assert second.eth.get_transaction_receipt(one).status == 1
+    assert second.eth.get_block(second.eth.block_number).parentHash == blocks[-1].hash
+
+
+def test_blocks_come_by_themselves_while_a_payment_waits_and_then_no_more(start, tmp_path):
+    chain = _start(start, tmp_path, block_s="0.005")
+    hash = chain.pay(1)
+    eventually(lambda: chain.eth.get_transaction_receipt(hash))
+    mined = chain.eth.get_transaction_receipt(hash).blockNumber
+    eventually(lambda: chain.eth.block_number >= mined + 40)
+    assert chain.eth.block_number == mined + 40
