@@ -32,7 +32,7 @@ TRIES = 3
 _MAIL_HEADS = ("received_at", "from", "to", "subject")
 
 app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, misbehave.", no_args_is_help=True)
-stripe_app = typer.Typer(help="Stripe's customer.", no_args_is_help=True)
+stripe_app = typer.Typer(help="Stripe's customer, their bank, and Stripe's dashboard.", no_args_is_help=True)
 wise_app = typer.Typer(help="The recipient's bank behind Wise.", no_args_is_help=True)
 app.add_typer(stripe_app, name="stripe")
 app.add_typer(wise_app, name="wise")
@@ -50,6 +50,30 @@ class Outcome(StrEnum):
     DECLINE = "decline"
 
 
+class Card(StrEnum):
+    """Stripe's test cards; a refund of the last one stays pending until it is told how it ends."""
+
+    VISA = "pm_card_visa"
+    PENDING_REFUND = "pm_card_pendingRefund"
+
+
+class RefundOutcome(StrEnum):
+    """What the customer's bank does with a refund, also with one that it took before."""
+
+    SUCCEED = "succeed"
+    FAIL = "fail"
+
+
+class Step(StrEnum):
+    """What the customer's bank does about a payment; `inquire` only asks."""
+
+    OPEN = "open"
+    INQUIRE = "inquire"
+    REVIEW = "review"
+    WIN = "win"
+    LOSE = "lose"
+
+
 class Name(StrEnum):
     """The sandboxes."""
 
@@ -60,17 +84,49 @@ class Name(StrEnum):
 
 
 Count = Annotated[int, typer.Option(min=0, max=MOST_EVENTS)]
+Minor = Annotated[int | None, typer.Option(min=1, help="In cents; all that is left unless given.")]
 
 
 @stripe_app.command()
 def pay(
     payment_id: Annotated[UUID, typer.Argument(help="The id that POST /payments/create answered.")],
     outcome: Annotated[Outcome, typer.Option(help="Whether the card is good.")] = Outcome.SUCCEED,
+    card: Annotated[Card, typer.Option(help="How refunds to it behave.")] = Card.VISA,
 ) -> None:
     """Let the customer pay; the webhook follows by itself."""
-    intent = pay_intent(_state(), payment_id, outcome)
+    intent = pay_intent(_state(), payment_id, outcome, card)
     paid = intent["status"] == "succeeded"
     console.print(f"{intent['id']} is {'paid' if paid else 'declined'}; the webhook is on its way", highlight=False)
+
+
+@stripe_app.command()
+def refund(payment_id: Annotated[UUID, typer.Argument(help="A payment that was paid.")], amount: Minor = None) -> None:
+    """Give a payment back at Stripe's dashboard, past the platform; the webhooks follow by themselves."""
+    body = {"payment_id": str(payment_id), "amount": amount}
+    made = _ask(_state(), Name.STRIPE, "POST", "/sandbox/refund", body)
+    console.print(f"{made['id']} is {made['status']}; the webhooks are on their way", highlight=False)
+
+
+@stripe_app.command("end-refund")
+def end_refund(
+    refund_id: Annotated[str, typer.Argument(help="Stripe's id of it, re_…")],
+    outcome: Annotated[RefundOutcome, typer.Option(help="How it ends.")] = RefundOutcome.SUCCEED,
+) -> None:
+    """Let the customer's bank take a pending refund, or send one back."""
+    ended = _ask(_state(), Name.STRIPE, "POST", f"/sandbox/refunds/{refund_id}/{outcome.value}")
+    console.print(f"{ended['id']} has {ended['status']}; the webhook is on its way", highlight=False)
+
+
+@stripe_app.command()
+def dispute(
+    payment_id: Annotated[UUID, typer.Argument(help="A payment that was paid.")],
+    outcome: Annotated[Step, typer.Option(help="How it goes on.")] = Step.OPEN,
+    amount: Minor = None,
+) -> None:
+    """Let the customer's bank ask for a payment back, win or lose; the webhooks follow by themselves."""
+    body = {"payment_id": str(payment_id), "outcome": outcome.value, "amount": amount}
+    made = _ask(_state(), Name.STRIPE, "POST", "/sandbox/dispute", body)
+    console.print(f"{made['id']} is {made['status']}; the webhooks are on their way", highlight=False)
 
 
 @wise_app.command()
@@ -145,9 +201,11 @@ def behaviour(
         console.print(f"{key}={json.dumps(value)}", highlight=False)
 
 
-def pay_intent(state: State, payment_id: UUID | str, outcome: Outcome = Outcome.SUCCEED) -> dict[str, Any]:
+def pay_intent(
+    state: State, payment_id: UUID | str, outcome: Outcome = Outcome.SUCCEED, card: Card = Card.VISA
+) -> dict[str, Any]:
     """Lets the customer pay; the payment intent as Stripe has it then. SandboxError: no such payment."""
-    body = {"payment_id": str(payment_id), "outcome": outcome.value}
+    body = {"payment_id": str(payment_id), "outcome": outcome.value, "card": card.value}
     return _ask(state, Name.STRIPE, "POST", "/sandbox/pay", body)
 
 

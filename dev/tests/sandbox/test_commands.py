@@ -39,6 +39,19 @@ def test_payment_can_be_declined_and_then_paid(run, sandboxes):
     assert "succeeded already" in str(run("stripe", "pay", payment_id).exception)
 
 
+def test_paid_payment_is_refunded_at_the_dashboard_and_disputed(run, sandboxes):
+    payment_id = _payment(sandboxes)
+    run("stripe", "pay", payment_id, "--card", "pm_card_pendingRefund")
+    refunded = run("stripe", "refund", payment_id, "--amount", 700).output
+    assert "is pending" in refunded
+    refund_id = refunded.split()[0]
+    assert "has succeeded" in run("stripe", "end-refund", refund_id).output
+    assert "has failed" in run("stripe", "end-refund", refund_id, "--outcome", "fail").output
+    assert "is needs_response" in run("stripe", "dispute", payment_id).output
+    assert "is lost" in run("stripe", "dispute", payment_id, "--outcome", "lose").output
+    assert "has already been refunded" in str(run("stripe", "refund", payment_id).exception)
+
+
 def test_payout_is_found_by_its_own_id_and_bounces(run, sandboxes, receiver):
     wise, payout_id = sandboxes.wise, str(uuid4())
     quote = wise.post(
