@@ -25,14 +25,16 @@ from google.api.httpbody_pb2 import HttpBody
 from adctl.embedded.valkey import DATABASES
 from adctl.pytest_servers import Addresses, FreshDatabase
 from adlib import service
+from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import Common
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
-from payment_service.config import Config, StripeSettings, WiseSettings
-from payment_service.payments.providers import stripe
+from payment_service.config import Config
 from payment_service.payouts.wise import Wise
+from payment_service.providers.stripe.settings import StripeSettings
+from payment_service.providers.wise.settings import WiseSettings
 
 STRIPE_KEY = "sk_test_payment"
 WEBHOOK_SECRET = "whsec_payment"
@@ -244,8 +246,10 @@ def config(
     return Config(
         common=common,
         database_url=database_url,
-        stripe=StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(running_sandboxes.stripe.base_url).rstrip("/")),
-        wise=WiseSettings(
+        providers={
+            "STRIPE": StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(running_sandboxes.stripe.base_url).rstrip("/"))
+        },
+        bank=WiseSettings(
             str(running_sandboxes.wise.base_url).rstrip("/"), WISE_TOKEN, WISE_PROFILE, wise_key.public_key()
         ),
     )  # fmt: skip
@@ -253,14 +257,16 @@ def config(
 
 @pytest.fixture(scope="session")
 def channel(config: Config, identities: Identities, access: FakeAccess) -> Iterator[grpc.Channel]:
-    bank = Wise(config.wise.url, config.wise.token, config.wise.profile_id)
+    bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
+    db, clock = Database(config.database_url), SystemClock()
     world = World(
-        db=Database(config.database_url),
+        db=db,
         redis=service.connect_redis(config.common.redis_url),
-        providers={stripe.NAME: stripe.Stripe(config.stripe.api_key, config.stripe.api_base)},
+        providers={name: settings.provider(db, clock) for name, settings in config.providers.items()},
         bank=bank,
         verifier=identities.verifier(),
         access=access,
+        clock=clock,
     )
     with running(assemble(config, world)) as server, stub_channel(server) as channel:
         yield channel

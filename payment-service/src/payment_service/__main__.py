@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import receipts_pb2
 
 from adlib import service
 from adlib.access import AccessSource
@@ -18,21 +19,24 @@ from adlib.outbox import Outbox, Relay
 from adlib.rpc import Worker
 from payment_service import config
 from payment_service.config import Config
+from payment_service.deposits.service import Deposits
 from payment_service.jobs.service import SettlementService
 from payment_service.jobs.servicer import PaymentJobsServicer
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.servicer import BillingServicer, LedgerServicer
-from payment_service.payments.providers import stripe
-from payment_service.payments.providers.protocol import Provider
-from payment_service.payments.providers.stripe import Stripe
-from payment_service.payments.service import PaymentService
+from payment_service.payments.service import OPEN_PAYMENT, PaymentService
 from payment_service.payments.servicer import PaymentServicer
 from payment_service.payouts.bank import Bank
 from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
+from payment_service.providers.protocol import Provider
+from payment_service.receipts.service import ReceiptService
+from payment_service.receipts.servicer import ReceiptServicer
 from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
+from payment_service.work.store import WorkQueue
+from payment_service.work.worker import Worker as QueueWorker
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -59,10 +63,10 @@ def compose(config: Config) -> Worker:
     """Puts the service together with the world as it is."""
     shared = service.connect_redis(config.common.redis_url)
     verifier, access, auth = service.authorization(config.common, shared)
-    bank = Wise(config.wise.url, config.wise.token, config.wise.profile_id)
-    providers = {stripe.NAME: Stripe(config.stripe.api_key, config.stripe.api_base)}
-    world = World(Database(config.database_url), shared, providers, bank, verifier, access)
-    worker = assemble(config, world)
+    bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
+    db, clock = Database(config.database_url), SystemClock()
+    providers = {name: settings.provider(db, clock) for name, settings in config.providers.items()}
+    worker = assemble(config, World(db, shared, providers, bank, verifier, access, clock))
     return replace(worker, closing=[*worker.closing, bank.close, auth.close])
 
 
@@ -70,10 +74,15 @@ def assemble(config: Config, world: World) -> Worker:
     """Puts the service together with this world."""
     db, clock = world.db, world.clock
     outbox = Outbox("payment", clock)
+    queue = WorkQueue()
     ledger = LedgerService(db, new_id)
-    payments = PaymentService(db, outbox, world.providers, clock, new_id)
+    deposits = Deposits(clock, new_id)
+    payments = PaymentService(db, outbox, world.providers, deposits, queue, clock, new_id)
     payouts = PayoutService(db, outbox, world.bank, clock, new_id)
-    webhooks = WebhookService(db, payments, payouts, config.stripe.webhook_secret, config.wise.webhook_key, clock)
+    secret = config.providers["STRIPE"].webhook_secret
+    webhooks = WebhookService(db, payments, payouts, secret, config.bank.webhook_key, clock)
+    receipts = ReceiptService(db)
+    tasks = {OPEN_PAYMENT: payments.open}
     services = pb.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
@@ -82,11 +91,17 @@ def assemble(config: Config, world: World) -> Worker:
             services["WebhookService"]: WebhookServicer(webhooks),
             services["LedgerService"]: LedgerServicer(ledger, payouts),
             services["PaymentJobsService"]: PaymentJobsServicer(SettlementService(db, payments, payouts)),
+            receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
         },
         verifier=world.verifier,
         access=world.access,
         audit=PostgresAuditTrail(db),
-        background=[Relay(db, RedisBus(world.redis), outbox), PayoutSender(payouts)],
+        background=[
+            Relay(db, RedisBus(world.redis), outbox),
+            PayoutSender(payouts),
+            QueueWorker(config.database_url, tasks, clock),
+            *(watcher for provider in world.providers.values() for watcher in provider.background(payments)),
+        ],
         checks=[db.check],
         closing=[db.close, world.redis.close],
     )

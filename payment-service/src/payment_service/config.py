@@ -1,33 +1,14 @@
 """Settings of payment-service."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from adlib.config import ConfigurationError, Environment
 from adlib.service import Common, read_common
-
-_STRIPE_API = "https://api.stripe.com"
-
-
-@dataclass(frozen=True, slots=True)
-class StripeSettings:
-    """Where and as whom cards are charged."""
-
-    api_key: str
-    webhook_secret: str
-    api_base: str
-
-
-@dataclass(frozen=True, slots=True)
-class WiseSettings:
-    """Where and as whom bank transfers are made."""
-
-    url: str
-    token: str
-    profile_id: int
-    webhook_key: RSAPublicKey
+from payment_service.providers import KNOWN
+from payment_service.providers.protocol import Settings
+from payment_service.providers.wise import settings as wise
+from payment_service.providers.wise.settings import WiseSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +17,10 @@ class Config:
 
     common: Common
     database_url: str
-    stripe: StripeSettings
-    wise: WiseSettings
+    # By name: those with which deposits can be paid.
+    providers: Mapping[str, Settings]
+    # The bank that pays payouts.
+    bank: WiseSettings
 
 
 def read(environment: Environment) -> Config:
@@ -45,25 +28,13 @@ def read(environment: Environment) -> Config:
     return Config(
         common=read_common(environment, "payment-service"),
         database_url=environment.text("DATABASE_URL"),
-        stripe=StripeSettings(
-            api_key=environment.text("STRIPE_API_KEY"),
-            webhook_secret=environment.secret("STRIPE_WEBHOOK_SECRET", 8),
-            api_base=environment.text("STRIPE_API_BASE", _STRIPE_API).rstrip("/"),
-        ),
-        wise=WiseSettings(
-            url=environment.text("WISE_API_URL").rstrip("/"),
-            token=environment.text("WISE_API_TOKEN"),
-            profile_id=environment.integer("WISE_PROFILE_ID"),
-            webhook_key=_public_key(environment.file("WISE_WEBHOOK_KEY_FILE")),
-        ),
+        providers=_providers(environment),
+        bank=wise.read(environment),
     )
 
 
-def _public_key(pem: str) -> RSAPublicKey:
-    try:
-        key = load_pem_public_key(pem.encode())
-    except ValueError:
-        key = None
-    if not isinstance(key, RSAPublicKey):
-        raise ConfigurationError("WISE_WEBHOOK_KEY_FILE does not hold an RSA public key in PEM")
-    return key
+def _providers(environment: Environment) -> Mapping[str, Settings]:
+    names = [name.strip() for name in environment.text("PAYMENT_PROVIDERS", "STRIPE").split(",") if name.strip()]
+    if unknown := [name for name in names if name not in KNOWN]:
+        raise ConfigurationError(f"PAYMENT_PROVIDERS names {', '.join(unknown)}; there are {', '.join(KNOWN)}")
+    return {name: KNOWN[name](environment) for name in names}

@@ -38,7 +38,7 @@ deposits = Table(
     Column("id", Uuid), Column("provider", Text), Column("external_key", Text), Column("payment_id", Uuid),
     Column("organization_id", Uuid), Column("state", Text), Column("amount_micros", BigInteger),
     Column("currency_code", Text), Column("asset", Text), Column("asset_amount", Numeric), Column("rate", Numeric),
-    Column("detail", JSONB), Column("created_at", _time), Column("updated_at", _time),
+    Column("detail", JSONB), Column("reversals", BigInteger), Column("created_at", _time), Column("updated_at", _time),
 )  # fmt: skip
 refunds = Table(
     "refunds", metadata,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.payments.model import ABANDONED_AFTER, Payment, Report, State
-from payment_service.payments.providers.stripe import report
+from payment_service.payments.model import ABANDONED_AFTER, Arrival, Outcome, Payment, Report, State
+from payment_service.providers.stripe.provider import report
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN = Payment(
@@ -21,17 +21,24 @@ OPEN = Payment(
     currency_code="USD",
     idempotency_key=None,
     external_id="pi",
-    failure_message="",
     created_at=AT,
     updated_at=AT,
 )
-TOLD = [State.PENDING, State.PROCESSING, State.FAILED, State.EXPIRED, State.SUCCEEDED]
+TOLD = [State.PENDING, State.PROCESSING, State.FAILED, State.EXPIRED]
+ASKED = OPEN.amount_micros
+LATER = AT + timedelta(hours=1)
 
 
 def told(*states: State) -> Payment:
     payment = OPEN
     for state in states:
-        payment = payment.told(Report("pi", state, 50_000, "USD"), AT)
+        payment = payment.told(Report("pi", state), AT)
+    return payment
+
+
+def credited(payment: Payment, *amounts: int, at: datetime = AT) -> Payment:
+    for amount_micros in amounts:
+        payment = payment.credited(amount_micros, at)
     return payment
 
 
@@ -41,25 +48,73 @@ def test_news_in_any_order_ends_at_the_highest_state(states: list[State]) -> Non
     assert told(*states, *states[::-1]) == told(*states)
 
 
-@pytest.mark.parametrize(("amount_minor", "currency"), [(49_999, "USD"), (50_001, "USD"), (50_000, "EUR"), (0, "NONE")])
-def test_another_amount_or_currency_is_not_paid(amount_minor: int, currency: str) -> None:
-    payment = OPEN.told(Report("pi", State.SUCCEEDED, amount_minor, currency), AT)
-    assert payment.state is State.FAILED
-    assert f"{amount_minor} {currency}" in payment.failure_message
-    assert payment.told(Report("pi", State.SUCCEEDED, 50_000, "USD"), AT).state is State.SUCCEEDED
+@given(st.lists(st.sampled_from(TOLD)), st.lists(st.sampled_from([*TOLD, State.SUCCEEDED])))
+def test_what_is_paid_stays_paid_whatever_is_told(before: list[State], after: list[State]) -> None:
+    payment = credited(told(*before), ASKED)
+    for state in after:
+        payment = payment.told(Report("pi", state), AT)
+    assert (payment.state, payment.paid_micros) == (State.SUCCEEDED, ASKED)
 
 
-def test_a_currency_without_cents_is_compared_in_its_own_units() -> None:
-    yen = replace(OPEN, currency_code="JPY")
-    assert yen.told(Report("pi", State.SUCCEEDED, 500, "JPY"), AT).state is State.SUCCEEDED
-    assert yen.told(Report("pi", State.SUCCEEDED, 50_000, "JPY"), AT).state is State.FAILED
+def test_that_it_succeeded_is_believed_when_the_money_is_there() -> None:
+    assert told(State.SUCCEEDED).state is State.PENDING
 
 
-def test_only_what_waits_for_the_customer_is_abandoned() -> None:
-    later = AT + ABANDONED_AFTER + timedelta(seconds=1)
+@pytest.mark.parametrize(
+    ("amounts", "outcome", "state"),
+    [
+        ((ASKED,), Outcome.EXACT, State.SUCCEEDED),
+        ((ASKED - 1,), Outcome.UNDERPAID, State.PROCESSING),
+        ((ASKED - 1, 1), Outcome.EXACT, State.SUCCEEDED),
+        ((ASKED - 1, 2), Outcome.OVERPAID, State.SUCCEEDED),
+        ((ASKED + 1,), Outcome.OVERPAID, State.SUCCEEDED),
+        ((ASKED, 1), Outcome.REPEATED, State.SUCCEEDED),
+    ],
+    ids=["exact", "less", "in two parts", "in two parts, more", "more", "again"],
+)
+def test_what_was_paid_is_compared_with_what_was_asked(
+    amounts: tuple[int, ...], outcome: Outcome, state: State
+) -> None:
+    paid = credited(OPEN, *amounts)
+    assert (paid.outcome, paid.state, paid.paid_micros) == (outcome, state, sum(amounts))
+
+
+def test_what_arrives_after_the_end_is_credited_and_called_late() -> None:
+    until = replace(OPEN, expires_at=AT + timedelta(minutes=1))
+    for payment in (told(State.EXPIRED), until):
+        late = credited(payment, ASKED - 1, at=LATER)
+        assert (late.outcome, late.state, late.paid_micros) == (Outcome.LATE, State.SUCCEEDED, ASKED - 1)
+
+
+def test_less_than_was_asked_is_all_there_will_be_once_it_is_closed() -> None:
+    closed = credited(OPEN, 1).told(Report("pi", State.EXPIRED), AT)
+    assert (closed.state, closed.outcome, closed.is_open) == (State.SUCCEEDED, Outcome.UNDERPAID, False)
+
+
+def test_what_its_chain_forgets_was_never_paid() -> None:
+    assert credited(OPEN, ASKED).reversed(ASKED, LATER) == replace(OPEN, updated_at=LATER)
+    part = credited(OPEN, ASKED, 5).reversed(ASKED, LATER)
+    assert (part.state, part.outcome, part.paid_micros) == (State.PROCESSING, Outcome.UNDERPAID, 5)
+
+
+def test_its_state_follows_what_goes_back_and_what_is_disputed() -> None:
+    paid = credited(OPEN, ASKED)
+    assert paid.refunding(1, AT).state is State.SUCCEEDED
+    refunded = paid.refunding(ASKED, AT)
+    assert (refunded.state, refunded.kept_micros) == (State.REFUNDED, 0)
+    assert refunded.refunding(-ASKED, AT) == paid
+    disputed = paid.refunding(1, AT).disputing(2, AT)
+    assert (disputed.state, disputed.kept_micros) == (State.DISPUTED, ASKED - 3)
+    assert disputed.disputing(-2, AT) == paid.refunding(1, AT)
+
+
+def test_what_nobody_pays_in_time_is_abandoned() -> None:
+    later = AT + ABANDONED_AFTER
     assert OPEN.is_abandoned(later)
-    assert not OPEN.is_abandoned(later - timedelta(seconds=2))
-    assert not told(State.PROCESSING).is_abandoned(later)
+    assert not OPEN.is_abandoned(later - timedelta(seconds=1))
+    assert told(State.FAILED).is_abandoned(later)
+    assert not credited(OPEN, ASKED).is_abandoned(later)
+    assert replace(OPEN, expires_at=LATER).is_abandoned(LATER)
 
 
 @pytest.mark.parametrize(
@@ -81,5 +136,6 @@ def test_an_intents_status_says_where_the_payment_is(intent: dict[str, object], 
 
 def test_what_was_received_counts_and_not_what_was_asked() -> None:
     intent = {"id": "pi", "status": "succeeded", "amount": 50_000, "amount_received": 40_000, "currency": "usd"}
-    assert report(intent) == Report("pi", State.SUCCEEDED, 40_000, "USD")
-    assert report({**intent, "amount_received": None}).amount_minor == 0
+    assert report(intent).arrivals == (Arrival("pi", 400_000_000, "USD"),)
+    assert not report({**intent, "amount_received": None}).arrivals
+    assert report({**intent, "currency": "jpy"}).arrivals == (Arrival("pi", 40_000_000_000, "JPY"),)

@@ -40,6 +40,8 @@ CREATE TABLE deposits (
     asset_amount numeric(78, 0),
     rate numeric,
     detail jsonb NOT NULL DEFAULT '{}',
+    -- How often it was taken back: a chain can forget a block and come back to it.
+    reversals bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     CONSTRAINT deposits_once UNIQUE (provider, external_key),
@@ -50,6 +52,14 @@ CREATE TABLE deposits (
 
 CREATE INDEX deposits_of_payment ON deposits (payment_id, id);
 CREATE INDEX deposits_unmatched ON deposits (id DESC) WHERE state = 'UNMATCHED';
+
+-- What was credited before: repeats of its news find it here.
+INSERT INTO deposits (
+    id, provider, external_key, payment_id, organization_id, state, amount_micros, currency_code, created_at, updated_at
+)
+SELECT id, provider, external_id, id, organization_id, 'CREDITED', amount_micros, currency_code, updated_at, updated_at
+FROM payments
+WHERE state = 'SUCCEEDED';
 
 CREATE TABLE refunds (
     id uuid PRIMARY KEY,

@@ -1,16 +1,18 @@
 """A deposit's life, and what a provider says of it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any, Self
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
-from adlib.money import to_minor
 
-# An abandoned payment is closed at the provider after this time, so that the job need not ask for it for ever.
+# A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
 ABANDONED_AFTER = timedelta(hours=24)
 
 
@@ -26,11 +28,20 @@ class State(StrEnum):
     DISPUTED = "DISPUTED"
 
 
-# News may come late, twice and in any order, so a payment only ever moves up. A declined one can still be paid.
-_RANK = {
-    State.PENDING: 0, State.PROCESSING: 1, State.FAILED: 2, State.EXPIRED: 3, State.SUCCEEDED: 4, State.REFUNDED: 5,
-    State.DISPUTED: 5,
-}  # fmt: skip
+class Outcome(StrEnum):
+    """How what was paid compares with what was asked for; NONE while nothing is credited."""
+
+    NONE = ""
+    EXACT = "EXACT"
+    UNDERPAID = "UNDERPAID"
+    OVERPAID = "OVERPAID"
+    LATE = "LATE"
+    REPEATED = "REPEATED"
+
+
+# News may come late, twice and in any order, so what a provider says only ever moves a payment up. A declined one can
+# still be paid.
+_RANK = {State.PENDING: 0, State.PROCESSING: 1, State.FAILED: 2, State.EXPIRED: 3, State.SUCCEEDED: 4}
 
 
 class PaymentNotFound(NotFound):
@@ -61,24 +72,63 @@ class ProviderRejected(FailedPrecondition):
         self.said = message
 
 
+class CurrencyMismatch(InvalidArgument):
+    """It is about something in another currency."""
+
+    reason = ErrorReason.CURRENCY_MISMATCH
+
+    def __init__(self, expected: str) -> None:
+        super().__init__(f"currencyCode must be {expected} here", currencyCode=expected)
+
+
+class PaymentStateInvalid(FailedPrecondition):
+    """The verb does not apply in the payment's state."""
+
+    reason = ErrorReason.PAYMENT_STATE_INVALID
+
+    def __init__(self, payment_id: UUID, state: State, verb: str) -> None:
+        super().__init__(f"a payment that is {state} cannot be {verb}", paymentId=payment_id, state=state.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Money that a provider has seen, under a key that is its own for ever.
+
+    Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
+    asset's smallest unit, `rate` the units of the currency for one unit of the asset; both stay empty where the money
+    is the currency itself. `detail` is what else the customer is shown: fields of the contract's Deposit, by their
+    names, such as `chain` or `sender_name`.
+    """
+
+    key: str
+    amount_micros: int
+    currency_code: str
+    is_final: bool = True
+    asset: str = ""
+    asset_amount: int | None = None
+    rate: Decimal | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a payment stands at its provider, in the currency's minor units.
+    """How a payment stands at its provider, and what has arrived for it as far as the report tells.
 
-    `client_secret` is what the customer's browser needs to pay.
+    `state` is one of PENDING, PROCESSING, SUCCEEDED, FAILED, EXPIRED; SUCCEEDED means that nothing more will come.
+    `instructions` is how to pay: the fields of the contract's instructions of this provider, by their names.
     """
 
     external_id: str
     state: State
-    amount_minor: int
-    currency_code: str
+    arrivals: Sequence[Arrival] = ()
     failure_message: str = ""
-    client_secret: str = ""
+    instructions: Mapping[str, Any] = field(default_factory=dict)
+    expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """One deposit."""
+    """One deposit that a customer asked for, and what came of it; `choice` is what they chose to pay with."""
 
     id: UUID
     organization_id: UUID
@@ -88,48 +138,126 @@ class Payment:
     currency_code: str
     idempotency_key: str | None
     external_id: str | None
-    failure_message: str
+    failure_message: str = ""
     created_at: datetime
     updated_at: datetime
+    pending_reason: str = ""
+    paid_micros: int = 0
+    refunded_micros: int = 0
+    disputed_micros: int = 0
+    outcome: Outcome = Outcome.NONE
+    # Nothing more is waited for.
+    is_closed: bool = False
+    expires_at: datetime | None = None
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    instructions: Mapping[str, Any] = field(default_factory=dict)
 
-    def asks_the_same(self, other: "Payment") -> bool:
+    def asks_the_same(self, other: Self) -> bool:
         """Whether both were asked for with the same body."""
-        return (self.provider, self.amount_micros, self.currency_code) == (
-            other.provider,
-            other.amount_micros,
-            other.currency_code,
-        )
+        mine = (self.provider, self.amount_micros, self.currency_code, self.choice)
+        return mine == (other.provider, other.amount_micros, other.currency_code, other.choice)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be paid."""
+        return not self.is_closed and self.state in (State.PENDING, State.PROCESSING, State.FAILED)
+
+    @property
+    def kept_micros(self) -> int:
+        """What was paid and has not gone back, nor may go back by a dispute."""
+        return max(0, self.paid_micros - self.refunded_micros - self.disputed_micros)
 
     def is_abandoned(self, at: datetime) -> bool:
         """Whether nobody is expected to pay it any more."""
-        return self.state is State.PENDING and at - self.created_at > ABANDONED_AFTER
+        return self.is_open and at >= (self.expires_at or self.created_at + ABANDONED_AFTER)
 
-    def known_as(self, external_id: str) -> "Payment":
-        """With the provider's id for it."""
-        return replace(self, external_id=self.external_id or external_id)
+    def waiting(self, reason: str, at: datetime) -> Self:
+        """Not further because of its provider, which does not answer."""
+        return self if reason == self.pending_reason else replace(self, pending_reason=reason, updated_at=at)
 
-    def rejected(self, message: str, at: datetime) -> "Payment":
+    def rejected(self, message: str, at: datetime) -> Self:
         """The provider refused to open it."""
-        return replace(self, state=State.FAILED, failure_message=message, updated_at=at)
+        return replace(
+            self, state=State.FAILED, failure_message=message, pending_reason="", is_closed=True, updated_at=at
+        )
 
-    def told(self, report: Report, at: datetime) -> "Payment":
-        """As the report says, unless more is known already.
+    def unopened(self, at: datetime) -> Self:
+        """Its provider never answered, so that nobody could pay it."""
+        return replace(self, state=State.EXPIRED, is_closed=True, updated_at=at)
 
-        Paid in another amount or currency than was asked for: FAILED, for staff to look at.
-        """
-        state, message = report.state, report.failure_message
-        if state is State.SUCCEEDED and not self._is_paid_by(report):
-            state = State.FAILED
-            message = (
-                f"paid {report.amount_minor} {report.currency_code} instead of {self._amount_minor()} "
-                f"{self.currency_code}, in minor units; contact support"
-            )
-        if _RANK[state] < _RANK[self.state] or (state, message) == (self.state, self.failure_message):
-            return self
-        return replace(self, state=state, failure_message=message, updated_at=at)
+    def told(self, report: Report, at: datetime) -> Self:
+        """As the report says, unless more is known already; what has arrived is not looked at."""
+        known = replace(
+            self,
+            external_id=self.external_id or report.external_id,
+            instructions=self.instructions or report.instructions,
+            expires_at=self.expires_at or report.expires_at,
+            pending_reason="",
+        )
+        if self.paid_micros:
+            closed = known.is_closed or report.state in (State.SUCCEEDED, State.EXPIRED)
+            return replace(known, is_closed=closed)._settled(at, self)
+        is_older = _RANK[report.state] < _RANK.get(self.state, 0)
+        # Nothing has arrived: that it succeeded is believed when the money is there.
+        if is_older or self.is_closed or report.state is State.SUCCEEDED:
+            return known._stamped(at, self)
+        closed = report.state is State.EXPIRED
+        return replace(
+            known, state=report.state, failure_message=report.failure_message, is_closed=closed
+        )._stamped(at, self)  # fmt: skip
 
-    def _is_paid_by(self, report: Report) -> bool:
-        return (report.amount_minor, report.currency_code) == (self._amount_minor(), self.currency_code)
+    def credited(self, amount_micros: int, at: datetime) -> Self:
+        """With so much more in the wallet."""
+        is_late = self.state is State.EXPIRED or self.outcome is Outcome.LATE or (
+            self.expires_at is not None and at > self.expires_at
+        )  # fmt: skip
+        paid_micros = self.paid_micros + amount_micros
+        if is_late:
+            outcome = Outcome.LATE
+        elif self.paid_micros >= self.amount_micros:
+            outcome = Outcome.REPEATED
+        else:
+            outcome = self._compared(paid_micros)
+        after = replace(
+            self, paid_micros=paid_micros, outcome=outcome, failure_message="", pending_reason="",
+            is_closed=self.is_closed or is_late,
+        )  # fmt: skip
+        return after._settled(at, self)
 
-    def _amount_minor(self) -> int:
-        return to_minor(self.amount_micros, self.currency_code)
+    def reversed(self, amount_micros: int, at: datetime) -> Self:
+        """With so much less: it was never paid after all."""
+        paid_micros = self.paid_micros - amount_micros
+        after = replace(self, paid_micros=paid_micros, outcome=self._compared(paid_micros))
+        if paid_micros:
+            return after._settled(at, self)
+        return replace(after, state=State.EXPIRED if self.is_closed else State.PENDING)._stamped(at, self)
+
+    def refunding(self, delta_micros: int, at: datetime) -> Self:
+        """With so much more going back, or less where a refund failed."""
+        return replace(self, refunded_micros=self.refunded_micros + delta_micros)._settled(at, self)
+
+    def disputing(self, delta_micros: int, at: datetime) -> Self:
+        """With so much more in dispute, or less where a dispute was won."""
+        return replace(self, disputed_micros=self.disputed_micros + delta_micros)._settled(at, self)
+
+    def _compared(self, paid_micros: int) -> Outcome:
+        if not paid_micros:
+            return Outcome.NONE
+        if paid_micros == self.amount_micros:
+            return Outcome.EXACT
+        return Outcome.UNDERPAID if paid_micros < self.amount_micros else Outcome.OVERPAID
+
+    def _settled(self, at: datetime, before: Self) -> Self:
+        """In the state that its figures say."""
+        if self.disputed_micros:
+            state = State.DISPUTED
+        elif self.refunded_micros and self.refunded_micros >= self.paid_micros:
+            state = State.REFUNDED
+        elif self.is_closed or self.paid_micros >= self.amount_micros:
+            state = State.SUCCEEDED
+        else:
+            state = State.PROCESSING
+        return replace(self, state=state)._stamped(at, before)
+
+    def _stamped(self, at: datetime, before: Self) -> Self:
+        return self if self == before else replace(self, updated_at=at)

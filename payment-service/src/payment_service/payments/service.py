@@ -1,26 +1,29 @@
 """Opening deposits and booking what providers say of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
+import grpc
 from adplatform.events.v1.events_pb2 import PaymentChanged
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.errors import AppError
 from adlib.idempotency import KeyReused
 from adlib.ids import NewId
 from adlib.money import currency, to_minor
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.telemetry import logger
-from payment_service.ledger import store as ledger
-from payment_service.ledger.model import deposit
+from payment_service.deposits.model import Deposit
+from payment_service.deposits.service import Deposits
 from payment_service.payments import store
 from payment_service.payments.messages import to_pb
 from payment_service.payments.model import (
-    ABANDONED_AFTER,
+    Arrival,
     Payment,
     PaymentNotFound,
     ProviderNotAvailable,
@@ -28,9 +31,13 @@ from payment_service.payments.model import (
     Report,
     State,
 )
-from payment_service.payments.providers.protocol import Provider
+from payment_service.providers.protocol import Provider
+from payment_service.work.store import WorkQueue
+
+OPEN_PAYMENT = "open-payment"
 
 _CHECK_AFTER = timedelta(minutes=1)
+_NO_ANSWER = "the payment provider does not answer; we keep trying"
 _log = logger(__name__)
 
 
@@ -43,40 +50,67 @@ class NewPayment:
     amount_micros: int
     currency_code: str
     key: str
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
 
 class PaymentService:
     """The use cases of deposits; `providers` are those that are configured, by name."""
 
     def __init__(
-        self, db: Database, outbox: Outbox, providers: Mapping[str, Provider], clock: Clock, ids: NewId
+        self,
+        db: Database,
+        outbox: Outbox,
+        providers: Mapping[str, Provider],
+        deposits: Deposits,
+        queue: WorkQueue,
+        clock: Clock,
+        ids: NewId,
     ) -> None:
         self._db = db
         self._outbox = outbox
         self._providers = providers
+        self._deposits = deposits
+        self._queue = queue
         self._clock = clock
         self._ids = ids
 
-    def create(self, new: NewPayment) -> tuple[Payment, Report]:
-        """Opens the payment at its provider, and how it stands there. A repeat goes on where the first one stopped.
+    def create(self, new: NewPayment) -> Payment:
+        """Opens the payment at its provider. A repeat goes on where the first one stopped.
 
-        PROVIDER_NOT_AVAILABLE, CURRENCY_UNSUPPORTED, PROVIDER_REJECTED; UNAVAILABLE leaves it PENDING.
+        Where the provider does not answer, it stays PENDING with a reason and is opened later. What the contract names.
         """
         provider = self._provider(new.provider)
         to_minor(new.amount_micros, currency(new.currency_code))
-        payment = self._ensure(new)
-        if payment.external_id is None and payment.state is State.FAILED:
+        payment = self._ensure(new, provider.check(new.choice, new.currency_code))
+        if payment.external_id is not None:
+            return payment
+        if payment.state is State.FAILED:
             raise ProviderRejected(payment.failure_message)
-        try:
-            report = self._ask(provider, payment)
-        except ProviderRejected as refusal:
-            self._reject(payment, refusal.said)
-            raise
-        return self.settle(payment.id, payment.provider, report) or payment, report
+        return self._opened(payment)
+
+    def open(self, payment_id: UUID) -> None:
+        """Opens a payment whose provider did not answer before, unless that is done; UNAVAILABLE."""
+        payment = store.get_of_anyone(self._db, payment_id)
+        if payment and payment.is_open and payment.external_id is None:
+            try:
+                report = self._provider(payment.provider).open(payment)
+            except ProviderRejected as refusal:
+                self._reject(payment, refusal.said)
+            else:
+                self.settle(payment.id, payment.provider, report)
 
     def confirm(self, organization_id: UUID, payment_id: UUID) -> Payment:
-        """Asks the provider how the payment stands, and books that; PAYMENT_NOT_FOUND."""
-        return self._confirm(self.get(organization_id, payment_id))
+        """Asks the provider how the payment stands, and books that; PAYMENT_NOT_FOUND, PROVIDER_REJECTED."""
+        payment = self.get(organization_id, payment_id)
+        if payment.external_id is None:
+            return self._opened(payment) if payment.is_open else payment
+        try:
+            report = self._provider(payment.provider).look_up(payment)
+        except AppError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return self._waiting(payment)
+        return self.settle(payment.id, payment.provider, report) or payment
 
     def get(self, organization_id: UUID, payment_id: UUID) -> Payment:
         """The organization's payment; PAYMENT_NOT_FOUND."""
@@ -85,25 +119,33 @@ class PaymentService:
             raise PaymentNotFound(payment_id)
         return payment
 
+    def details(self, organization_id: UUID, payment_id: UUID) -> tuple[Payment, Sequence[Deposit]]:
+        """The organization's payment, and what has arrived for it; PAYMENT_NOT_FOUND."""
+        payment = self.get(organization_id, payment_id)
+        return payment, self._deposits.of_payment(self._db, payment)
+
     def list(self, organization_id: UUID, part: Page) -> Slice[Payment]:
         """The organization's payments, newest first."""
         return cut(store.page(self._db, organization_id, part), part, lambda payment: payment.id)
 
     def unsettled(self, limit: int) -> Sequence[Payment]:
-        """Payments whose webhook may have been missed: open for a minute, and not asked about for one."""
+        """Payments whose webhook may have been missed, or which have expired; not asked about for a minute."""
         now = self._clock.now()
-        return store.open_of_anyone(self._db, now - _CHECK_AFTER, now - ABANDONED_AFTER, limit)
+        asked = [name for name, provider in self._providers.items() if not provider.is_watched]
+        return store.open_of_anyone(self._db, asked, now - _CHECK_AFTER, now, limit)
 
     def check(self, payment: Payment) -> None:
-        """Asks the provider and books what it says; what nobody paid for a day is closed there."""
+        """Asks the provider and books what it says; what nobody paid in time is closed there."""
+        now = self._clock.now()
         # First, so that one that always fails does not keep the others from their turn.
         with self._db.transaction() as tx:
-            store.checked(tx, payment, self._clock.now())
-        if payment.is_abandoned(self._clock.now()) and payment.external_id:
-            report = self._provider(payment.provider).close(payment.external_id)
-            self.settle(payment.id, payment.provider, report)
+            store.checked(tx, payment, now)
+        provider = self._provider(payment.provider)
+        if payment.external_id is None:
+            self._expire(payment) if payment.is_abandoned(now) else self.open(payment.id)
         else:
-            self._confirm(payment)
+            report = provider.close(payment) if payment.is_abandoned(now) else provider.look_up(payment)
+            self.settle(payment.id, payment.provider, report)
 
     def settle(self, payment_id: UUID, provider: str, report: Report) -> Payment | None:
         """Books what a provider reported; the payment then, or None where there is none with that id there."""
@@ -116,35 +158,70 @@ class PaymentService:
         if before is None or before.external_id not in (None, report.external_id):
             _log.error("payment_unknown", payment=str(payment_id), provider=provider, external_id=report.external_id)
             return None
-        known = before.known_as(report.external_id)
-        after = known.told(report, self._clock.now())
-        if after == before:
-            return before
-        if after.state is State.FAILED and report.state is State.SUCCEEDED:
-            _log.error("payment_amount_differs", payment=str(payment_id), message=after.failure_message)
-        if after.state is State.SUCCEEDED and before.state is not State.SUCCEEDED:
-            credit = deposit(after.id, after.organization_id, provider, after.amount_micros, after.currency_code)
-            ledger.lock(tx, [credit.debit, credit.credit])
-            ledger.post(tx, [credit], self._ids)
-        store.save(tx, after)
-        if after != known:
-            self._outbox.append(tx, after.organization_id, PaymentChanged(payment=to_pb(after)))
+        after = before
+        for arrival in report.arrivals:
+            after = self._deposits.book(tx, after, arrival)
+        return self.change_in(tx, before, after.told(report, self._clock.now()))
+
+    def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
+        """Keeps what arrived for nobody that is known, until staff assign it. A repeat changes nothing."""
+        self._deposits.suspend(tx, provider, arrival)
+
+    def reverse_in(self, tx: Transaction, provider: str, arrival_key: str) -> None:
+        """Takes back what arrived under the key: it has not, after all. Repeats change nothing."""
+        deposit = self._deposits.of_anyone(tx, provider, arrival_key)
+        if deposit is None:
+            return
+        before = store.lock_of_anyone(tx, deposit.payment_id, provider) if deposit.payment_id else None
+        after = self._deposits.reverse(tx, provider, arrival_key, before)
+        if before and after:
+            self.change_in(tx, before, after)
+
+    def assign(self, deposit_id: UUID, payment_id: UUID) -> Deposit:
+        """Credits an unmatched deposit to anyone's payment.
+
+        PAYMENT_NOT_FOUND, DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH.
+        """
+        with self._db.transaction() as tx:
+            payment = store.get_of_anyone(tx, payment_id)
+            before = payment and store.lock_of_anyone(tx, payment_id, payment.provider)
+            if before is None:
+                raise PaymentNotFound(payment_id)
+            deposit, after = self._deposits.assign(tx, deposit_id, before)
+            self.change_in(tx, before, after)
+            return deposit
+
+    def change_in(self, tx: Transaction, before: Payment, after: Payment) -> Payment:
+        """Stores the locked payment as it is now, and tells of it where that can be seen."""
+        if after != before:
+            store.save(tx, after)
+            if (message := to_pb(after)) != to_pb(before):
+                self._outbox.append(tx, after.organization_id, PaymentChanged(payment=message))
         return after
 
-    def _confirm(self, payment: Payment) -> Payment:
+    def _opened(self, payment: Payment) -> Payment:
+        """Without the provider's id it was never opened, or the answer was lost: then it is opened, again."""
         try:
-            report = self._ask(self._provider(payment.provider), payment)
+            report = self._provider(payment.provider).open(payment)
         except ProviderRejected as refusal:
-            if payment.external_id is None:
-                return self._reject(payment, refusal.said)
+            self._reject(payment, refusal.said)
             raise
+        except AppError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return self._waiting(payment)
         return self.settle(payment.id, payment.provider, report) or payment
 
-    def _ask(self, provider: Provider, payment: Payment) -> Report:
-        """Without the provider's id it was never opened, or the answer was lost: then it is opened, again."""
-        return provider.look_up(payment.external_id) if payment.external_id else provider.open(payment)
+    def _waiting(self, payment: Payment) -> Payment:
+        with self._db.transaction() as tx:
+            before = store.lock_of_anyone(tx, payment.id, payment.provider)
+            if before is None or not before.is_open:
+                return before or payment
+            if before.external_id is None:
+                self._queue.add(tx, OPEN_PAYMENT, payment.id)
+            return self.change_in(tx, before, before.waiting(_NO_ANSWER, self._clock.now()))
 
-    def _ensure(self, new: NewPayment) -> Payment:
+    def _ensure(self, new: NewPayment, choice: Mapping[str, Any]) -> Payment:
         """The payment's row, there before the provider is asked."""
         now = self._clock.now()
         payment = Payment(
@@ -156,9 +233,9 @@ class PaymentService:
             currency_code=new.currency_code,
             idempotency_key=new.key or None,
             external_id=None,
-            failure_message="",
             created_at=now,
             updated_at=now,
+            choice=choice,
         )
         with self._db.transaction() as tx:
             if store.add(tx, payment):
@@ -169,15 +246,18 @@ class PaymentService:
             raise KeyReused
         return first
 
-    def _reject(self, payment: Payment, message: str) -> Payment:
+    def _reject(self, payment: Payment, message: str) -> None:
         with self._db.transaction() as tx:
             before = store.lock_of_anyone(tx, payment.id, payment.provider)
-            if before is None or before.external_id or before.state is not State.PENDING:
-                return before or payment
-            after = before.rejected(message, self._clock.now())
-            store.save(tx, after)
-            self._outbox.append(tx, after.organization_id, PaymentChanged(payment=to_pb(after)))
-            return after
+            if before and before.external_id is None and before.state is State.PENDING:
+                self.change_in(tx, before, before.rejected(message, self._clock.now()))
+
+    def _expire(self, payment: Payment) -> None:
+        """It could never be opened, so nobody can have paid it."""
+        with self._db.transaction() as tx:
+            before = store.lock_of_anyone(tx, payment.id, payment.provider)
+            if before and before.external_id is None and before.is_open:
+                self.change_in(tx, before, before.unopened(self._clock.now()))
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:

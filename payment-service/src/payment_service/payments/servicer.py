@@ -5,8 +5,8 @@ from uuid import UUID
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.rpc import Call
-from payment_service.payments.messages import to_pb
-from payment_service.payments.model import Payment, Report
+from payment_service.payments.messages import instruct, to_pb, with_details
+from payment_service.payments.model import Payment
 from payment_service.payments.service import NewPayment, PaymentService
 
 
@@ -17,13 +17,15 @@ class PaymentServicer:
         self._payments = payments
 
     def CreatePayment(self, request: pb.CreatePaymentRequest, call: Call) -> pb.CreatePaymentResponse:
+        # Only the key and its rules: a repeat must go on where a crash stopped, not replay an answer.
+        key = call.once(request, _created, pb.CreatePaymentResponse).key
         new = NewPayment(
             organization_id=call.caller.organization_id,
             provider=pb.Provider.Name(request.provider),
             amount_micros=request.amount_micros,
             currency_code=request.currency_code,
-            # Only the key and its rules: a repeat must go on where a crash stopped, not replay an answer.
-            key=call.once(request, _created, pb.CreatePaymentResponse).key,
+            choice={field.name: value for field, value in request.crypto.ListFields()},
+            key=key,
         )
         return _created(self._payments.create(new))
 
@@ -38,11 +40,10 @@ class PaymentServicer:
         )
 
     def GetPayment(self, request: pb.GetPaymentRequest, call: Call) -> pb.Payment:
-        return to_pb(self._payments.get(call.caller.organization_id, UUID(request.payment_id)))
+        return with_details(*self._payments.details(call.caller.organization_id, UUID(request.payment_id)))
 
 
-def _created(created: tuple[Payment, Report]) -> pb.CreatePaymentResponse:
-    payment, report = created
-    return pb.CreatePaymentResponse(
-        payment=to_pb(payment), stripe=pb.StripeInstructions(client_secret=report.client_secret)
-    )
+def _created(payment: Payment) -> pb.CreatePaymentResponse:
+    answer = pb.CreatePaymentResponse(payment=to_pb(payment))
+    instruct(payment, answer)
+    return answer

@@ -2,26 +2,29 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, insert, or_, select, text, update
+from psycopg.types.json import Jsonb
+from sqlalchemy import ARRAY, Text, any_, bindparam, insert, or_, select, text, update
 
 from adlib.db import Query, Session, Transaction, UniqueViolated
 from adlib.db.database import Row
 from adlib.paging import Page
-from payment_service.payments.model import Payment, State
+from payment_service.payments.model import Outcome, Payment, State
 from payment_service.tables import payments
 
 _FIELDS = [
     payments.c[name]
     for name in (
         "id", "organization_id", "provider", "state", "amount_micros", "currency_code", "idempotency_key",
-        "external_id", "failure_message", "created_at", "updated_at",
+        "external_id", "failure_message", "created_at", "updated_at", "pending_reason", "paid_micros",
+        "refunded_micros", "disputed_micros", "outcome", "is_closed", "expires_at", "choice", "instructions",
     )
 ]  # fmt: skip
 _ADD = Query(
     insert(payments).values(
-        **{field.key: bindparam(field.key) for field in _FIELDS}, checked_at=bindparam("created_at")
+        **{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS}, checked_at=bindparam("created_at")
     )
 )
 _OWN = payments.c.organization_id == bindparam("organization")
@@ -33,7 +36,8 @@ _LIST = Query(
     .order_by(payments.c.id.desc())
     .limit(bindparam("most"))
 )
-# Providers name a payment without its organization: these two are for what they say and for the job alone.
+# Providers name a payment without its organization: these are for what they say, for staff and for the job alone.
+_GET_OF_ANYONE = Query(select(*_FIELDS).where(payments.c.id == bindparam("payment")))
 _LOCK_OF_ANYONE = Query(
     select(*_FIELDS)
     .where(payments.c.id == bindparam("payment"), payments.c.provider == bindparam("of_provider"))
@@ -44,10 +48,12 @@ _OPEN_OF_ANYONE = Query(
     .where(
         # As the index says it, so that it is used.
         text("state IN ('PENDING', 'PROCESSING', 'FAILED')"),
-        # A declined one may still be paid, but nobody waits for that longer than for one that was never tried.
+        payments.c.is_closed.is_(False),
         or_(
-            payments.c.state != State.FAILED.value,
-            and_(payments.c.external_id.is_not(None), payments.c.created_at > bindparam("declined_after")),
+            payments.c.provider == any_(bindparam("asked", type_=ARRAY(Text))),
+            payments.c.expires_at <= bindparam("at"),
+            # It could not be opened.
+            payments.c.external_id.is_(None),
         ),
         payments.c.created_at < bindparam("before"),
         payments.c.checked_at < bindparam("before"),
@@ -55,14 +61,15 @@ _OPEN_OF_ANYONE = Query(
     .order_by(payments.c.checked_at)
     .limit(bindparam("most"))
 )
+_CHANGING = (
+    "state", "external_id", "failure_message", "updated_at", "pending_reason", "paid_micros", "refunded_micros",
+    "disputed_micros", "outcome", "is_closed", "expires_at", "instructions",
+)  # fmt: skip
 _UPDATE = Query(
     update(payments)
     .where(_OWN, payments.c.id == bindparam("payment"))
-    .values(
-        state=bindparam("to_state"), external_id=bindparam("known_as"), failure_message=bindparam("message"),
-        updated_at=bindparam("at"),
-    )
-)  # fmt: skip
+    .values({name: bindparam(f"to_{name}", type_=payments.c[name].type) for name in _CHANGING})
+)
 _CHECKED = Query(update(payments).where(_OWN, payments.c.id == bindparam("payment")).values(checked_at=bindparam("at")))
 
 
@@ -70,7 +77,7 @@ def add(tx: Transaction, payment: Payment) -> Payment | None:
     """Stores a new payment; None where the organization has one with this idempotency key."""
     try:
         with tx.savepoint():
-            tx.execute(_ADD, **{field.key: getattr(payment, field.key) for field in _FIELDS})
+            tx.execute(_ADD, **_row(payment))
     except UniqueViolated:
         return None
     return payment
@@ -97,23 +104,25 @@ def lock_of_anyone(tx: Transaction, payment_id: UUID, provider: str) -> Payment 
     return _payment(tx.one(_LOCK_OF_ANYONE, payment=payment_id, of_provider=provider))
 
 
-def open_of_anyone(db: Session, before: datetime, declined_after: datetime, limit: int) -> Sequence[Payment]:
-    """Payments that may still change, made and last asked about before that time; those first that wait longest."""
-    rows = db.all(_OPEN_OF_ANYONE, before=before, declined_after=declined_after, most=limit)
+def get_of_anyone(db: Session, payment_id: UUID) -> Payment | None:
+    """Whoever's payment."""
+    return _payment(db.one(_GET_OF_ANYONE, payment=payment_id))
+
+
+def open_of_anyone(db: Session, asked: Sequence[str], before: datetime, at: datetime, limit: int) -> Sequence[Payment]:
+    """Payments to ask about, made and last asked about before that time; those first that wait longest.
+
+    They are those of the providers `asked`, and of all providers those that have expired or could not be opened.
+    """
+    rows = db.all(_OPEN_OF_ANYONE, asked=list(asked), before=before, at=at, most=limit)
     return [found for row in rows if (found := _payment(row))]
 
 
 def save(tx: Transaction, payment: Payment) -> None:
     """Stores what can change of a payment."""
-    tx.execute(
-        _UPDATE,
-        organization=payment.organization_id,
-        payment=payment.id,
-        to_state=payment.state.value,
-        known_as=payment.external_id,
-        message=payment.failure_message,
-        at=payment.updated_at,
-    )
+    row = _row(payment)
+    changing = {f"to_{name}": row[name] for name in _CHANGING}
+    tx.execute(_UPDATE, organization=payment.organization_id, payment=payment.id, **changing)
 
 
 def checked(tx: Transaction, payment: Payment, at: datetime) -> None:
@@ -121,7 +130,12 @@ def checked(tx: Transaction, payment: Payment, at: datetime) -> None:
     tx.execute(_CHECKED, organization=payment.organization_id, payment=payment.id, at=at)
 
 
+def _row(payment: Payment) -> dict[str, Any]:
+    row = {field.key: getattr(payment, field.key) for field in _FIELDS}
+    return {**row, "choice": Jsonb(payment.choice), "instructions": Jsonb(payment.instructions)}
+
+
 def _payment(row: Row | None) -> Payment | None:
     if row is None:
         return None
-    return Payment(**{**row._asdict(), "state": State(row.state)})
+    return Payment(**{**row._asdict(), "state": State(row.state), "outcome": Outcome(row.outcome)})

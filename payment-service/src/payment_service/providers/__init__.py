@@ -1,0 +1,11 @@
+"""What carries money in: a folder a provider, and here the list of them."""
+
+from collections.abc import Callable, Mapping
+
+from adlib.config import Environment
+from payment_service.providers.protocol import Settings
+from payment_service.providers.stripe import settings as stripe
+
+KNOWN: Mapping[str, Callable[[Environment], Settings]] = {
+    "STRIPE": stripe.read,
+}

@@ -1,53 +1,19 @@
 """What carries money in, whichever it is, and what it tells of that. Amounts are micros of the payment's currency."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import Any, Protocol
 from uuid import UUID
 
-from payment_service.payments.model import Payment, State
+from adlib.clock import Clock
+from adlib.db import Database, Transaction
+from adlib.rpc import Runnable
+from payment_service.payments.model import Arrival, Payment, Report
 from payment_service.payouts.model import State as PayoutState
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
 Header = Callable[[str], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Money that the provider has seen, under a key that is its own for ever.
-
-    Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
-    asset's smallest unit, `rate` the units of the currency for one unit of the asset; both stay empty where the money
-    is the currency itself. `detail` is what else the customer is shown: fields of the contract's Deposit, by their
-    names, such as `chain` or `sender_name`.
-    """
-
-    key: str
-    amount_micros: int
-    currency_code: str
-    is_final: bool = True
-    asset: str = ""
-    asset_amount: int | None = None
-    rate: Decimal | None = None
-    detail: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """How a payment stands at its provider, and what has arrived for it as far as the report tells.
-
-    `state` is one of PENDING, PROCESSING, SUCCEEDED, FAILED, EXPIRED; SUCCEEDED means that nothing more will come.
-    `instructions` is how to pay: the fields of the contract's instructions of this provider, by their names.
-    """
-
-    external_id: str
-    state: State
-    arrivals: Sequence[Arrival] = ()
-    failure_message: str = ""
-    instructions: Mapping[str, Any] = field(default_factory=dict)
-    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +72,16 @@ News = PaymentNews | RefundReport | DisputeReport | UnmatchedNews | PayoutNews
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a provider told at once, under the id by which it tells it again; no news: nothing that concerns us."""
+    """What a provider told at once, under the id by which it tells it again; no news: nothing that concerns us.
+
+    One that was missed says when it was, and has the body that it would have come with, for `read`.
+    """
 
     id: str
     kind: str
     news: Sequence[News] = ()
+    at: datetime | None = None
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +93,38 @@ class Outgoing:
     sent_as: str
 
 
+class Bookings(Protocol):
+    """Where a provider that watches by itself books what it sees; PaymentService."""
+
+    def settle_in(self, tx: Transaction, payment_id: UUID, provider: str, report: Report) -> Payment | None:
+        """Books what a provider reported; None where it knows no such payment. Repeats change nothing."""
+        ...
+
+    def reverse_in(self, tx: Transaction, provider: str, arrival_key: str) -> None:
+        """Takes back what arrived under the key: it has not, after all. Repeats change nothing."""
+        ...
+
+    def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
+        """Keeps what arrived for nobody that is known, until staff assign it. Repeats change nothing."""
+        ...
+
+
+class Settings(Protocol):
+    """What a provider is told from outside; its folder's `read` takes it out of the environment."""
+
+    def provider(self, db: Database, clock: Clock) -> "Provider":
+        """The provider, ready to be asked."""
+        ...
+
+
 class Provider(Protocol):
     """Takes customers' payments, and gives them back.
 
-    Everything that asks the outside answers or raises UNAVAILABLE within 8 seconds.
+    Everything that asks the outside answers or raises UNAVAILABLE within 8 seconds. `is_watched`: what happens there is
+    learnt without asking for each payment, which is then only done when it expires.
     """
+
+    is_watched: bool
 
     def check(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
         """What the customer chose, complete and as it is to be kept: CryptoChoice's fields by their names.
@@ -153,6 +151,14 @@ class Provider(Protocol):
 
     def event(self, body: bytes, header: Header) -> Event:
         """What a webhook says; SIGNATURE_INVALID."""
+        ...
+
+    def read(self, body: bytes) -> Event:
+        """What the body of a webhook says whose signature was right when it came; its id may be another."""
+        ...
+
+    def background(self, bookings: Bookings) -> Sequence[Runnable]:
+        """What watches the provider beside the calls, and books what it sees."""
         ...
 
     def missed(self, since: datetime) -> Iterable[Event]:

@@ -12,10 +12,10 @@ from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import InvalidArgument, InvalidField
 from adlib.telemetry import logger
-from payment_service.payments.providers import stripe
 from payment_service.payments.service import PaymentService
 from payment_service.payouts import wise
 from payment_service.payouts.service import PayoutService
+from payment_service.providers.stripe import provider as stripe
 from payment_service.webhooks import store
 from payment_service.webhooks.signatures import verify_stripe, verify_wise
 

@@ -1,15 +1,18 @@
 """Cards, by Stripe's payment intents."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import stripe
 
+from adlib.clock import Clock
 from adlib.errors import Unavailable
-from adlib.money import to_minor
+from adlib.money import CurrencyUnsupported, from_minor, to_minor
+from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Arrival, Payment, ProviderRejected, Report, State
+from payment_service.providers.protocol import Bookings
 
 NAME = "STRIPE"
 
@@ -30,13 +33,28 @@ _log = logger(__name__)
 class Stripe:
     """Stripe's API v1."""
 
-    def __init__(self, api_key: str, api_base: str, timeout_s: tuple[float, float] = TIMEOUT_S) -> None:
+    is_watched = False
+
+    def __init__(
+        self,
+        api_key: str,
+        api_base: str,
+        webhook_secret: str,
+        clock: Clock,
+        timeout_s: tuple[float, float] = TIMEOUT_S,
+    ) -> None:
+        self._webhook_secret = webhook_secret
+        self._clock = clock
         self._client = stripe.StripeClient(
             api_key,
             base_addresses={"api": api_base},
             max_network_retries=0,
             http_client=stripe.RequestsClient(timeout=timeout_s),
         )
+
+    def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
+        """There is nothing to choose."""
+        return choice
 
     def open(self, payment: Payment) -> Report:
         """Creates the intent, once for the payment's id; PROVIDER_REJECTED, UNAVAILABLE."""
@@ -52,16 +70,20 @@ class Stripe:
             )
         )
 
-    def look_up(self, external_id: str) -> Report:
+    def look_up(self, payment: Payment) -> Report:
         """Retrieves the intent; PROVIDER_REJECTED, UNAVAILABLE."""
-        return self._ask(lambda: self._client.v1.payment_intents.retrieve(external_id))
+        return self._ask(lambda: self._client.v1.payment_intents.retrieve(payment.external_id or ""))
 
-    def close(self, external_id: str) -> Report:
+    def close(self, payment: Payment) -> Report:
         """Cancels the intent, unless it was paid in the meantime; UNAVAILABLE."""
         try:
-            return self._ask(lambda: self._client.v1.payment_intents.cancel(external_id))
+            return self._ask(lambda: self._client.v1.payment_intents.cancel(payment.external_id or ""))
         except ProviderRejected:
-            return self.look_up(external_id)
+            return self.look_up(payment)
+
+    def background(self, _bookings: Bookings) -> Sequence[Runnable]:
+        """Nothing: it tells by webhooks, and is asked for what they missed."""
+        return ()
 
     def _ask(self, call: Callable[[], stripe.PaymentIntent]) -> Report:
         with _translated():
@@ -76,15 +98,27 @@ def report(intent: Mapping[str, Any]) -> Report:
         state, message = State.FAILED, str(error.get("message") or "the payment was declined")
     elif state is State.EXPIRED:
         message = "cancelled"
-    amount_minor = intent.get("amount_received" if state is State.SUCCEEDED else "amount")
+    arrivals = _arrivals(intent) if state is State.SUCCEEDED else ()
+    secret = intent.get("client_secret")
     return Report(
         external_id=str(intent.get("id")),
         state=state,
-        amount_minor=amount_minor if isinstance(amount_minor, int) else 0,
-        currency_code=str(intent.get("currency")).upper(),
+        arrivals=arrivals,
         failure_message=message,
-        client_secret=str(intent.get("client_secret") or ""),
+        instructions={"client_secret": secret} if secret else {},
     )
+
+
+def _arrivals(intent: Mapping[str, Any]) -> Sequence[Arrival]:
+    received_minor, currency_code = intent.get("amount_received"), str(intent.get("currency")).upper()
+    if not isinstance(received_minor, int) or received_minor <= 0:
+        return ()
+    try:
+        return (Arrival(str(intent.get("id")), from_minor(received_minor, currency_code), currency_code),)
+    except CurrencyUnsupported:
+        # Nothing of ours is in it.
+        _log.error("stripe_currency", intent=intent.get("id"), currency_code=currency_code)
+        return ()
 
 
 @contextmanager

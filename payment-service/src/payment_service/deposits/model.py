@@ -1,0 +1,130 @@
+"""An amount of money that has arrived, or is about to, and how it moves into the wallet and out again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Self
+from uuid import UUID
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+
+from adlib.errors import FailedPrecondition, NotFound
+from payment_service.ledger.model import Account, Kind, Transfer
+from payment_service.ledger.wallet import Wallet
+from payment_service.payments.model import Arrival, Payment
+
+
+class State(StrEnum):
+    """Where a deposit is in its life."""
+
+    SEEN = "SEEN"
+    CREDITED = "CREDITED"
+    REVERSED = "REVERSED"
+    UNMATCHED = "UNMATCHED"
+
+
+class DepositNotFound(NotFound):
+    """No such deposit."""
+
+    reason = ErrorReason.DEPOSIT_NOT_FOUND
+
+    def __init__(self, deposit_id: UUID) -> None:
+        super().__init__("there is no such deposit", depositId=deposit_id)
+
+
+class DepositAssigned(FailedPrecondition):
+    """It is another payment's, or no longer there."""
+
+    reason = ErrorReason.DEPOSIT_ASSIGNED
+
+    def __init__(self, deposit_id: UUID) -> None:
+        super().__init__("the deposit is not unmatched any more; read the list again", depositId=deposit_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposit:
+    """What has arrived, as its provider says; `rate` is units of the currency for one unit of the asset."""
+
+    id: UUID
+    provider: str
+    external_key: str
+    payment_id: UUID | None
+    organization_id: UUID | None
+    state: State
+    amount_micros: int
+    currency_code: str
+    asset: str
+    asset_amount: int | None
+    rate: Decimal | None
+    detail: Mapping[str, Any]
+    reversals: int
+    created_at: datetime
+    updated_at: datetime
+
+    def seen(self, detail: Mapping[str, Any], at: datetime) -> Self:
+        """As it is shown now."""
+        after = replace(self, state=State.SEEN, detail=detail)
+        return self if after == self else replace(after, updated_at=at)
+
+    def credited_to(self, payment: Payment, at: datetime) -> Self:
+        """In the payment's wallet."""
+        return replace(
+            self, state=State.CREDITED, payment_id=payment.id, organization_id=payment.organization_id, updated_at=at
+        )
+
+    def reversed(self, at: datetime) -> Self:
+        """Taken back, or forgotten before it was credited."""
+        return replace(self, state=State.REVERSED, reversals=self.reversals + 1, updated_at=at)
+
+    def credit(self, wallet: Wallet, payment: Payment) -> Transfer:
+        """From the provider, or from the suspense account where it was unmatched, into the payment's wallet."""
+        source = self.suspense if self.state is State.UNMATCHED else wallet.clearing(self.provider)
+        return replace(self._transfer("DEPOSIT", source, wallet.available), reference=payment.id)
+
+    def take_back(self, wallet: Wallet) -> Transfer:
+        """From the wallet to the provider."""
+        return self._transfer("REVERSAL", wallet.available, wallet.clearing(self.provider))
+
+    def suspended(self) -> Transfer:
+        """From the provider into the suspense account."""
+        return self._transfer("SUSPENSE", self._nobodys(Kind.PROVIDER_CLEARING), self.suspense)
+
+    def unsuspended(self) -> Transfer:
+        """From the suspense account to the provider: it was taken back before anybody had it."""
+        return self._transfer("REVERSAL", self.suspense, self._nobodys(Kind.PROVIDER_CLEARING))
+
+    @property
+    def suspense(self) -> Account:
+        """Where what belongs to nobody that is known is kept."""
+        return self._nobodys(Kind.SUSPENSE)
+
+    def _nobodys(self, kind: Kind) -> Account:
+        return Account(kind, self.currency_code, None, self.provider)
+
+    def _transfer(self, kind: str, debit: Account, credit: Account) -> Transfer:
+        # Once for each time that it came.
+        key = f"{kind.lower()}:{self.id}" + (f":{self.reversals}" if self.reversals else "")
+        return Transfer(kind, debit, credit, self.amount_micros, self.payment_id or self.id, key)
+
+
+def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime) -> Deposit:
+    """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's."""
+    return Deposit(
+        id=id,
+        provider=provider,
+        external_key=arrival.key,
+        payment_id=payment.id if payment else None,
+        organization_id=payment.organization_id if payment else None,
+        state=State.SEEN if payment else State.UNMATCHED,
+        amount_micros=arrival.amount_micros,
+        currency_code=arrival.currency_code,
+        asset=arrival.asset,
+        asset_amount=arrival.asset_amount,
+        rate=arrival.rate,
+        detail=arrival.detail,
+        reversals=0,
+        created_at=at,
+        updated_at=at,
+    )

@@ -1,0 +1,116 @@
+"""Crediting what has arrived, and taking back what turns out not to have; always in the caller's transaction.
+
+The payment is locked before its deposits, and its deposits before accounts.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from adlib.clock import Clock
+from adlib.db import Session, Transaction
+from adlib.ids import NewId
+from adlib.telemetry import logger
+from payment_service.deposits import store
+from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound, State, arrived
+from payment_service.ledger import store as ledger
+from payment_service.ledger.model import Transfer
+from payment_service.ledger.wallet import Wallet
+from payment_service.payments.model import Arrival, CurrencyMismatch, Payment
+from payment_service.receipts import store as receipts
+
+_log = logger(__name__)
+
+
+class Deposits:
+    """The use cases of what has arrived."""
+
+    def __init__(self, clock: Clock, ids: NewId) -> None:
+        self._clock = clock
+        self._ids = ids
+
+    def of_payment(self, db: Session, payment: Payment) -> Sequence[Deposit]:
+        """The newest of what has arrived for a payment, oldest first."""
+        return store.of_payment(db, payment.organization_id, payment.id)
+
+    def book(self, tx: Transaction, payment: Payment, arrival: Arrival) -> Payment:
+        """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
+        if arrival.currency_code != payment.currency_code:
+            self.suspend(tx, payment.provider, arrival)
+            return payment
+        now = self._clock.now()
+        new = arrived(self._ids(), payment.provider, arrival, payment, now)
+        store.add(tx, new)
+        deposit = store.lock_of_anyone(tx, payment.provider, arrival.key)
+        if deposit.payment_id != payment.id or deposit.state is State.CREDITED:
+            return payment
+        # One that was reversed: its chain has come back to the block that it had forgotten.
+        seen = deposit.seen(arrival.detail, now)
+        if not arrival.is_final:
+            if seen != deposit:
+                store.save(tx, seen)
+            return payment
+        return self._credit(tx, seen, payment)
+
+    def suspend(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
+        """Keeps money of nobody that is known on the suspense account, once for its key."""
+        deposit = arrived(self._ids(), provider, arrival, None, self._clock.now())
+        if store.add(tx, deposit):
+            _log.warning("deposit_unmatched", deposit=str(deposit.id), provider=provider, key=arrival.key)
+            transfer = deposit.suspended()
+            ledger.lock(tx, [transfer.debit, transfer.credit])
+            ledger.post(tx, [transfer], self._ids)
+
+    def assign(self, tx: Transaction, deposit_id: UUID, payment: Payment) -> tuple[Deposit, Payment]:
+        """Credits an unmatched deposit to the locked payment; both as they are then. A repeat changes nothing.
+
+        DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH.
+        """
+        deposit = store.lock_by_id_of_anyone(tx, deposit_id)
+        if deposit is None:
+            raise DepositNotFound(deposit_id)
+        if deposit.state is State.CREDITED and deposit.payment_id == payment.id:
+            return deposit, payment
+        if deposit.state is not State.UNMATCHED:
+            raise DepositAssigned(deposit_id)
+        if deposit.currency_code != payment.currency_code:
+            raise CurrencyMismatch(deposit.currency_code)
+        paid = self._credit(tx, deposit, payment)
+        return store.lock_of_anyone(tx, deposit.provider, deposit.external_key), paid
+
+    def of_anyone(self, db: Session, provider: str, key: str) -> Deposit | None:
+        """What has arrived under the provider's key."""
+        return store.get_of_anyone(db, provider, key)
+
+    def reverse(self, tx: Transaction, provider: str, key: str, payment: Payment | None) -> Payment | None:
+        """Takes back what was credited under the key, or forgets what was only seen; the locked payment as it is then.
+
+        What is not in the wallet any more becomes a debt. A repeat changes nothing.
+        """
+        deposit = store.lock_of_anyone(tx, provider, key)
+        if deposit.state is State.REVERSED or deposit.payment_id != (payment.id if payment else None):
+            return payment
+        now = self._clock.now()
+        store.save(tx, deposit.reversed(now))
+        if payment is None:
+            transfer = deposit.unsuspended()
+            ledger.lock(tx, [transfer.debit, transfer.credit])
+            ledger.post(tx, [transfer], self._ids)
+            return None
+        if deposit.state is State.SEEN:
+            return payment
+        _log.warning("deposit_reversed", deposit=str(deposit.id), payment=str(payment.id), key=key)
+        wallet = Wallet(payment.organization_id, payment.currency_code)
+        transfer = deposit.take_back(wallet)
+        balances = ledger.lock(tx, [wallet.available, wallet.debt, transfer.credit])
+        ledger.post(tx, wallet.take(transfer, balances), self._ids)
+        return payment.reversed(deposit.amount_micros, now)
+
+    def _credit(self, tx: Transaction, deposit: Deposit, payment: Payment) -> Payment:
+        now = self._clock.now()
+        store.save(tx, deposit.credited_to(payment, now))
+        wallet = Wallet(payment.organization_id, payment.currency_code)
+        transfer: Transfer = deposit.credit(wallet, payment)
+        balances = ledger.lock(tx, [transfer.debit, wallet.available, wallet.debt])
+        ledger.post(tx, wallet.put(transfer, balances), self._ids)
+        receipts.issue(tx, payment.organization_id, payment.id, now)
+        return payment.credited(deposit.amount_micros, now)

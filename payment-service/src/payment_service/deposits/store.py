@@ -1,0 +1,115 @@
+"""Deposits in the database."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from adlib.db import Query, Session, Transaction
+from adlib.db.database import Row
+from adlib.paging import Page
+from payment_service.deposits.model import Deposit, State
+from payment_service.tables import deposits
+
+# Of one payment, so many of the newest are shown.
+MOST_SHOWN = 50
+
+_FIELDS = [
+    deposits.c[name]
+    for name in (
+        "id", "provider", "external_key", "payment_id", "organization_id", "state", "amount_micros", "currency_code",
+        "asset", "asset_amount", "rate", "detail", "reversals", "created_at", "updated_at",
+    )
+]  # fmt: skip
+_ADD = Query(
+    insert(deposits)
+    .values(**{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS})
+    .on_conflict_do_nothing(constraint="deposits_once")
+)
+_OF_PAYMENT = Query(
+    select(*_FIELDS)
+    .where(deposits.c.organization_id == bindparam("organization"), deposits.c.payment_id == bindparam("payment"))
+    .order_by(deposits.c.id.desc())
+    .limit(MOST_SHOWN)
+)
+# Providers know nothing of organizations, and staff look at those that are nobody's: these are for them alone.
+_BY_KEY = select(*_FIELDS).where(
+    deposits.c.provider == bindparam("of_provider"), deposits.c.external_key == bindparam("of_key")
+)
+_GET_OF_ANYONE = Query(_BY_KEY)
+_LOCK_OF_ANYONE = Query(_BY_KEY.with_for_update())
+_LOCK_BY_ID_OF_ANYONE = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")).with_for_update())
+_UNMATCHED_OF_ANYONE = Query(
+    select(*_FIELDS)
+    .where(deposits.c.state == State.UNMATCHED.value, deposits.c.id < bindparam("before"))
+    .order_by(deposits.c.id.desc())
+    .limit(bindparam("most"))
+)
+_UPDATE = Query(
+    update(deposits)
+    .where(deposits.c.id == bindparam("deposit"))
+    .values(
+        state=bindparam("to_state"), payment_id=bindparam("of_payment"), organization_id=bindparam("of_organization"),
+        detail=bindparam("to_detail", type_=JSONB), reversals=bindparam("to_reversals"), updated_at=bindparam("at"),
+    )
+)  # fmt: skip
+
+
+def add(tx: Transaction, deposit: Deposit) -> bool:
+    """Stores a new deposit; False where the provider's key is known. A second transaction waits for the first."""
+    row = {field.key: getattr(deposit, field.key) for field in _FIELDS}
+    return tx.execute(_ADD, **{**row, "detail": Jsonb(deposit.detail)}) == 1
+
+
+def of_payment(db: Session, organization_id: UUID, payment_id: UUID) -> Sequence[Deposit]:
+    """The newest of what has arrived for the organization's payment, oldest first."""
+    rows = db.all(_OF_PAYMENT, organization=organization_id, payment=payment_id)
+    return [_deposit(row) for row in reversed(rows)]
+
+
+def unmatched_of_anyone(db: Session, part: Page) -> Sequence[Deposit]:
+    """What belongs to nobody that is known, newest first."""
+    return [_deposit(row) for row in db.all(_UNMATCHED_OF_ANYONE, before=part.before, most=part.limit)]
+
+
+def get_of_anyone(db: Session, provider: str, key: str) -> Deposit | None:
+    """The deposit with the provider's key."""
+    row = db.one(_GET_OF_ANYONE, of_provider=provider, of_key=key)
+    return _deposit(row) if row else None
+
+
+def lock_of_anyone(tx: Transaction, provider: str, key: str) -> Deposit:
+    """The deposit with the provider's key, which is there, for this transaction to change."""
+    row = tx.one(_LOCK_OF_ANYONE, of_provider=provider, of_key=key)
+    if row is None:
+        raise LookupError(f"{provider} has no deposit {key}")
+    return _deposit(row)
+
+
+def lock_by_id_of_anyone(tx: Transaction, deposit_id: UUID) -> Deposit | None:
+    """The deposit, for this transaction to change."""
+    row = tx.one(_LOCK_BY_ID_OF_ANYONE, deposit=deposit_id)
+    return _deposit(row) if row else None
+
+
+def save(tx: Transaction, deposit: Deposit) -> None:
+    """Stores what can change of a deposit."""
+    tx.execute(
+        _UPDATE,
+        deposit=deposit.id,
+        to_state=deposit.state.value,
+        of_payment=deposit.payment_id,
+        of_organization=deposit.organization_id,
+        to_detail=Jsonb(deposit.detail),
+        to_reversals=deposit.reversals,
+        at=deposit.updated_at,
+    )
+
+
+def _deposit(row: Row) -> Deposit:
+    amount = row.asset_amount
+    return Deposit(
+        **{**row._asdict(), "state": State(row.state), "asset_amount": None if amount is None else int(amount)}
+    )
