@@ -121,13 +121,16 @@ def units(smallest: int, decimals: int) -> str:
 
 def plain(text: object) -> str:
     """What others wrote, on one line and at most so long, without characters that only change how the rest is shown."""
+    whole = str(text)
+    # More is not looked at: it would be cut off.
+    head = whole[: 4 * LONGEST_TEXT]
     shown = "".join(
         " " if category in ("Cc", "Zl", "Zp") else character
-        for character in unicodedata.normalize("NFC", str(text))
+        for character in unicodedata.normalize("NFC", head)
         if (category := unicodedata.category(character)) not in ("Cf", "Cs")
     )
     line = " ".join(shown.split())
-    return line if len(line) <= LONGEST_TEXT else f"{line[: LONGEST_TEXT - 1]}…"
+    return line if len(line) <= LONGEST_TEXT and head == whole else f"{line[: LONGEST_TEXT - 1]}…"
 
 
 def _trimmed(number: Decimal) -> str:

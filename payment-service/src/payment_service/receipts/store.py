@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, func, insert, select
+from sqlalchemy import and_, bindparam, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from adlib.db import Query, Session, Transaction
@@ -66,7 +66,7 @@ _GET = Query(
             and_(
                 deposits.c.organization_id == payments.c.organization_id,
                 deposits.c.payment_id == payments.c.id,
-                deposits.c.state.in_(["CREDITED", "REVERSED"]),
+                or_(deposits.c.state == "CREDITED", deposits.c.state == "REVERSED"),
             ),
         )
     )

@@ -1,0 +1,129 @@
+"""Receipts' numbers: one a payment, without gaps, and nobody waits for another organization's."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import psycopg
+import psycopg.types.json
+import pytest
+
+from adlib.db import Database
+from adlib.ids import new_id
+from payment_service.payments.model import PaymentNotFound, PaymentStateInvalid
+from payment_service.receipts import store
+
+AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+_PAY = (
+    "INSERT INTO payments (id, organization_id, provider, state, amount_micros, currency_code, paid_micros, created_at,"
+    " updated_at, checked_at) VALUES (%s, %s, 'WISE', 'SUCCEEDED', 5000000, 'EUR', 5000000, %s, %s, %s)"
+)
+_ARRIVE = (
+    "INSERT INTO deposits (id, provider, external_key, payment_id, organization_id, state, amount_micros,"
+    " currency_code, detail, created_at, updated_at)"
+    " VALUES (%s, 'WISE', %s, %s, %s, %s, 5000000, 'EUR', %s, %s, %s)"
+)
+
+
+class _Crash(Exception):
+    pass
+
+
+def issue(db: Database, organization_id: UUID, payment_id: UUID) -> int:
+    with db.transaction() as tx:
+        return store.issue(tx, organization_id, payment_id, AT)
+
+
+def paid(sql: psycopg.Connection, organization_id: UUID) -> UUID:
+    payment_id = new_id()
+    sql.execute(_PAY, [payment_id, organization_id, AT, AT, AT])
+    return payment_id
+
+
+def arrive(sql: psycopg.Connection, organization_id: UUID, payment_id: UUID, state: str = "CREDITED") -> None:
+    id = new_id()
+    detail = psycopg.types.json.Jsonb({"sender_name": str(id)})
+    sql.execute(_ARRIVE, [id, str(id), payment_id, organization_id, state, detail, AT, AT])
+
+
+def test_numbers_of_an_organization_follow_each_other(db: Database) -> None:
+    one, other = uuid4(), uuid4()
+    assert [issue(db, one, uuid4()) for _ in range(3)] == [1, 2, 3]
+    assert issue(db, other, uuid4()) == 1
+
+
+def test_payment_keeps_its_number(db: Database) -> None:
+    organization_id, payment_id = uuid4(), uuid4()
+    assert [issue(db, organization_id, payment_id) for _ in range(3)] == [1, 1, 1]
+    assert issue(db, organization_id, uuid4()) == 2
+
+
+def test_number_that_was_rolled_back_is_given_to_the_next(db: Database) -> None:
+    organization_id = uuid4()
+
+    def fail() -> None:
+        with db.transaction() as tx:
+            store.issue(tx, organization_id, uuid4(), AT)
+            raise _Crash
+
+    with pytest.raises(_Crash):
+        fail()
+    assert issue(db, organization_id, uuid4()) == 1
+
+
+def test_many_at_once_leave_no_gap(db: Database, sql: psycopg.Connection) -> None:
+    organization_id = uuid4()
+    with ThreadPoolExecutor(8) as pool:
+        numbers = list(pool.map(lambda _: issue(db, organization_id, uuid4()), range(64)))
+    assert sorted(numbers) == list(range(1, 65))
+    stored = sql.execute("SELECT number FROM receipts WHERE organization_id = %s ORDER BY 1", [organization_id])
+    assert [number for (number,) in stored] == list(range(1, 65))
+
+
+def test_organizations_do_not_wait_for_one_another(db: Database) -> None:
+    with db.transaction() as tx:
+        store.issue(tx, uuid4(), uuid4(), AT)
+        # On a connection of its own: where it waited, the statement's time would run out.
+        assert issue(db, uuid4(), uuid4()) == 1
+
+
+def test_receipt_has_what_was_paid_and_what_arrived(db: Database, sql: psycopg.Connection) -> None:
+    organization_id = uuid4()
+    payment_id = paid(sql, organization_id)
+    for state in ("CREDITED", "REVERSED", "SEEN"):
+        arrive(sql, organization_id, payment_id, state)
+    issue(db, organization_id, payment_id)
+    found = store.get(db, organization_id, payment_id)
+    assert (found.label, found.issued_at, found.paid_micros, found.currency_code) == ("R-000001", AT, 5_000_000, "EUR")
+    assert [one.is_reversed for one in found.arrived] == [True, False]
+    assert found.arrived_earlier == 0
+
+
+def test_receipt_without_anything_that_arrived_is_a_receipt(db: Database, sql: psycopg.Connection) -> None:
+    organization_id = uuid4()
+    payment_id = paid(sql, organization_id)
+    issue(db, organization_id, payment_id)
+    assert list(store.get(db, organization_id, payment_id).arrived) == []
+
+
+def test_only_the_newest_that_arrived_are_read(db: Database, sql: psycopg.Connection) -> None:
+    organization_id = uuid4()
+    payment_id = paid(sql, organization_id)
+    with sql.transaction():
+        for _ in range(store.MOST_ARRIVED + 7):
+            arrive(sql, organization_id, payment_id)
+    issue(db, organization_id, payment_id)
+    found = store.get(db, organization_id, payment_id)
+    names = [one.sender_name for one in found.arrived]
+    assert (len(names), found.arrived_earlier) == (store.MOST_ARRIVED, 7)
+    assert names == sorted(names, reverse=True)
+
+
+def test_payment_without_a_receipt_or_of_another_organization_has_none(db: Database, sql: psycopg.Connection) -> None:
+    organization_id = uuid4()
+    payment_id = paid(sql, organization_id)
+    with pytest.raises(PaymentStateInvalid):
+        store.get(db, organization_id, payment_id)
+    issue(db, organization_id, payment_id)
+    with pytest.raises(PaymentNotFound):
+        store.get(db, uuid4(), payment_id)

@@ -1,0 +1,210 @@
+"""What stands on a receipt, as HTML and as PDF."""
+
+import re
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from html.parser import HTMLParser
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from payment_service.receipts import page, pdf
+from payment_service.receipts.model import Arrived, Receipt, money, plain, units
+
+AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
+COIN = {"token": "USDC", "chain_id": 137, "decimals": 6, "address": "0x52908400098527886E0F7030069857D2E4169EE7"}
+HASH = f"0x{'ab' * 32}"
+
+
+def receipt(**changes: Any) -> Receipt:
+    made: dict[str, Any] = {
+        "organization_id": UUID(int=1), "number": 42, "issued_at": AT, "payment_id": UUID(int=2), "provider": "STRIPE",
+        "currency_code": "USD", "paid_micros": 1_234_500_000, "arrived": [Arrived(at=AT, amount_micros=1_234_500_000)],
+        "arrived_count": 1,
+    }  # fmt: skip
+    return Receipt(**{**made, **changes})
+
+
+def by_bank(sender_name: str = "", remittance_text: str = "", count: int = 1) -> Receipt:
+    detail = {"sender_name": sender_name, "remittance_text": remittance_text}
+    return receipt(
+        provider="WISE",
+        instructions={"reference": "AD-7F3K2M9Q"},
+        arrived=[Arrived(at=AT, amount_micros=1_000_000, detail=detail)] * count,
+        arrived_count=count,
+    )
+
+
+def html_text(document: str) -> str:
+    """The words of the body, each tag a line's end."""
+    words: list[str] = []
+    parser = HTMLParser()
+    parser.handle_data = words.append  # type: ignore[method-assign]  # the parser's own way is a class for each
+    parser.feed(document.partition("<body>")[2])
+    return " ".join(" ".join(words).split())
+
+
+def pdf_text(document: bytes) -> str:
+    """The words of a PDF that fpdf2 wrote, each piece of text a line."""
+    objects = {
+        int(number): body for number, body in re.findall(rb"(\d+) 0 obj\n(.*?)\nendobj", document, re.DOTALL)
+    }  # fmt: skip
+    fonts: dict[bytes, Mapping[str, str]] = {}
+    for name, number in set(re.findall(rb"/F(\d) (\d+) 0 R", document)):
+        found = re.search(rb"/ToUnicode (\d+) 0 R", objects[int(number)])
+        assert found
+        pairs = re.findall(rb"<([0-9A-F]{4})> <([0-9A-F]+)>\n", objects[int(found[1])])
+        fonts[name] = {
+            chr(int(code, 16)): bytes.fromhex(text.decode()).decode("utf-16-be") for code, text in pairs
+        }  # fmt: skip
+    lines = []
+    for body in objects.values():
+        stream = re.search(rb"/FlateDecode.*?stream\n(.*)\nendstream", body, re.DOTALL)
+        content = zlib.decompress(stream[1]) if stream else b""
+        if b" Tf " not in content:
+            continue
+        font = b""
+        for name, text in re.findall(
+            rb"/F(\d) [\d.]+ Tf|Td (?:[\d. ]+ r?g )?\(((?:\\.|[^\\)])*)\) Tj", content, re.DOTALL
+        ):
+            font = name or font
+            codes = re.sub(rb"\\(.)", lambda escaped: {b"r": b"\r", b"n": b"\n"}.get(escaped[1], escaped[1]), text)
+            lines.append("".join(fonts[font][code] for code in codes.decode("utf-16-be")))
+    return "\n".join(line for line in lines if line)
+
+
+def both(made: Receipt) -> tuple[str, str]:
+    return html_text(page.render(made)), " ".join(pdf_text(pdf.render(made)).split())
+
+
+@pytest.mark.parametrize(
+    ("micros", "currency_code", "text"),
+    [
+        (1_234_567_890_000, "USD", "USD 1,234,567.89"),
+        (1_000_000, "EUR", "EUR 1.00"),
+        (10_000, "GBP", "GBP 0.01"),
+        (5_000_000_000, "JPY", "JPY 5,000"),
+        (1_005_001, "USD", "USD 1.005001"),
+        (1_500_000, "JPY", "JPY 1.5"),
+        (9_223_372_036_854_775_807, "USD", "USD 9,223,372,036,854.775807"),
+        (-10_000, "USD", "USD -0.01"),
+    ],
+)
+def test_amount_has_its_minor_units_and_loses_nothing(micros: int, currency_code: str, text: str) -> None:
+    assert money(micros, currency_code) == text
+
+
+@pytest.mark.parametrize(
+    ("smallest", "decimals", "text"),
+    [
+        (1_500_000, 6, "1.5"),
+        (1, 18, "0.000000000000000001"),
+        (2**256 - 1, 18, "115792089237316195423570985008687907853269984665640564039457.584007913129639935"),
+        (1000, 0, "1000"),
+    ],
+    ids=["trimmed", "smallest", "uint256", "whole"],
+)
+def test_coins_are_told_to_their_smallest_unit(smallest: int, decimals: int, text: str) -> None:
+    assert units(smallest, decimals) == text
+
+
+def test_both_forms_say_the_same() -> None:
+    made = receipt(refunded_micros=100_000_000, disputed_micros=2_500_000)
+    for text in both(made):
+        assert "Receipt R-000042" in text
+        assert "Date of issue 2026-03-01 12:30 UTC" in text
+        assert f"Paid by organization {UUID(int=1)} Payment {UUID(int=2)} Means of payment Card" in text
+        assert "Paid USD 1,234.50 Refunded since, or being refunded USD 100.00" in text
+        assert "In dispute, or lost to one USD 2.50" in text
+
+
+def test_what_never_happened_is_not_mentioned() -> None:
+    for text in both(receipt()):
+        assert "efund" not in text
+        assert "dispute" not in text
+        assert "more came" not in text
+
+
+def test_coins_are_told_with_their_chain_and_transaction() -> None:
+    came = Arrived(
+        at=AT, amount_micros=1_500_000, asset="USDC", asset_amount=1_500_001, rate=Decimal("0.999900"),
+        detail={"chain": {"chain_id": 137, "transaction_hash": HASH}},
+    )  # fmt: skip
+    gone = Arrived(at=AT, amount_micros=2_000_000, is_reversed=True, asset="ETH", asset_amount=7)
+    made = receipt(provider="CRYPTO", instructions=COIN, arrived=[came, gone], arrived_count=2)
+    for text in both(made):
+        assert f"USDC on chain 137 (EIP-155) Paid to address {COIN['address']}" in text
+        assert "1.500001 USDC at USD 0.9999 each" in text
+        assert HASH in text.replace(" ", "")
+        assert "7 of the smallest unit of ETH" in text
+        assert "USD 2.00 Reversed, and not counted" in text
+
+
+def test_bank_transfer_is_told_with_its_reference_and_sender() -> None:
+    for text in both(by_bank("Żółć Ωμέγα Привет", "invoice 7")):
+        assert "Bank transfer Reference AD-7F3K2M9Q" in text
+        assert "Sent by Żółć Ωμέγα Привет With the text invoice 7" in text
+
+
+def test_what_others_wrote_is_text_and_never_markup() -> None:
+    made = by_bank("<script>alert(1)</script>", "</td></table><h1>Paid USD 1,000,000</h1> {{ 7 * 7 }} {nb} &amp;")
+    assert "<script" not in page.render(made)
+    assert page.render(made).count("<h1>") == 1
+    for text in both(made):
+        assert "Sent by <script>alert(1)</script>" in text
+        assert "</td></table><h1>Paid USD 1,000,000</h1> {{ 7 * 7 }} {nb} &amp;" in text
+
+
+def test_marks_that_turn_text_around_are_left_out() -> None:
+    assert plain("a\u202eb\u2066c\u200fd\u200be\x00f\ng\u2028h") == "abcde f g h"
+    assert "<bdi>abc</bdi>" in page.render(by_bank("a\u202ebc"))
+
+
+def test_characters_that_the_font_lacks_are_told_by_number() -> None:
+    html, text = both(by_bank("株式会社 😀 שלום"))
+    assert "株式会社 😀 שלום" in html
+    assert "[U+682A][U+5F0F][U+4F1A][U+793E] [U+1F600] [U+05E9][U+05DC][U+05D5][U+05DD]" in text
+    assert "font lacks are written as [U+number]" in text
+    assert "font lacks" not in " ".join(both(by_bank("Café")))
+
+
+@pytest.mark.parametrize("letter", ["W", "😀", "<", "—"], ids=["wide", "lacking", "escaped", "dash"])
+def test_long_words_are_wrapped_and_cut(letter: str) -> None:
+    made = by_bank(letter * 100_000, letter * 100_000, count=2)
+    html = page.render(made)
+    assert "…" in html
+    assert len(html) < 10_000
+    document = pdf.render(made)
+    assert max(len(line) for line in pdf_text(document).split("\n")) < 125
+    assert document.count(b"/Type /Page\n") == 1
+
+
+def test_only_the_newest_are_told_one_by_one() -> None:
+    arrived = [Arrived(at=AT, amount_micros=1_000_000)] * 50
+    for text in both(receipt(arrived=arrived, arrived_count=1000)):
+        assert text.count("USD 1.00") == 50
+        assert "These are the newest 50; 950 more came before them." in text
+
+
+def test_same_state_gives_the_same_bytes() -> None:
+    made = by_bank("Żółć 株", "text")
+    assert pdf.render(made) == pdf.render(made)
+    assert page.render(made) == page.render(made)
+    assert b"/CreationDate (D:20260301123000Z)" in pdf.render(made)
+    assert pdf.render(made) != pdf.render(by_bank("Żółć 株", "other text"))
+
+
+def test_page_needs_nothing_from_elsewhere_and_is_well_formed() -> None:
+    document = page.render(receipt())
+    assert not re.findall(r"(?:src|href)=|url\(|@import|<script|https?:", document)
+    assert '<html lang="en">' in document
+    open_tags: list[str] = []
+    parser = HTMLParser()
+    parser.handle_starttag = lambda tag, _: None if tag == "meta" else open_tags.append(tag)  # type: ignore[method-assign]  # as above
+    parser.handle_endtag = lambda tag: None if open_tags.pop() == tag else pytest.fail(tag)  # type: ignore[method-assign]  # as above
+    parser.feed(document)
+    assert not open_tags
+    assert document.count("<th ") == document.count('<th scope="col"') == 3
