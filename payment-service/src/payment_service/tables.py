@@ -10,14 +10,18 @@ accounts = Table(
     "accounts", metadata,
     Column("id", Uuid), Column("kind", Text), Column("organization_id", Uuid), Column("subject", Text),
     Column("currency_code", Text), Column("debits_micros", BigInteger), Column("credits_micros", BigInteger),
-    Column("balance_micros", BigInteger),
+    Column("balance_micros", BigInteger), Column("debits_pending_micros", BigInteger),
+    Column("credits_pending_micros", BigInteger),
 )  # fmt: skip
 transfers = Table(
     "transfers", metadata,
     Column("id", Uuid), Column("debit_account_id", Uuid), Column("credit_account_id", Uuid),
     Column("amount_micros", BigInteger), Column("currency_code", Text), Column("kind", Text), Column("reference", Uuid),
-    Column("idempotency_key", Text),
+    Column("idempotency_key", Text), Column("phase", Text), Column("pending_id", Uuid),
+    Column("freed_micros", BigInteger), Column("expires_at", _time),
 )  # fmt: skip
+# PENDING transfers that have not ended, kept by the database itself.
+pendings = Table("pendings", metadata, Column("transfer_id", Uuid), Column("expires_at", _time))
 spends = Table(
     "spends", metadata,
     Column("escrow_id", Uuid), Column("idempotency_key", Text), Column("asked_micros", BigInteger),
@@ -63,6 +67,10 @@ receipts = Table(
 receipt_counters = Table(
     "receipt_counters", metadata, Column("organization_id", Uuid), Column("last_number", BigInteger)
 )
+bank_references = Table(
+    "bank_references", metadata,
+    Column("reference", Text), Column("payment_id", Uuid), Column("organization_id", Uuid), Column("created_at", _time),
+)  # fmt: skip
 webhook_events = Table(
     "webhook_events", metadata,
     Column("provider", Text), Column("event_id", Text), Column("kind", Text), Column("payload", LargeBinary),

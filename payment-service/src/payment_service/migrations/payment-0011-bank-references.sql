@@ -1,0 +1,8 @@
+-- What customers write into bank transfers, so that it can be told which payment they are for.
+CREATE TABLE bank_references (
+    -- Without dashes.
+    reference text PRIMARY KEY,
+    payment_id uuid NOT NULL CONSTRAINT bank_references_payment UNIQUE,
+    organization_id uuid NOT NULL,
+    created_at timestamptz NOT NULL
+);

@@ -1,0 +1,160 @@
+"""What Wise's API tells of money that comes in."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from adlib.errors import Unavailable
+from adlib.money import from_decimal
+from adlib.telemetry import logger
+
+# To connect, and to answer. Wise waits 5 s for the answer to a webhook.
+TIMEOUT = httpx.Timeout(3.0, connect=1.0)
+# Wise gives at most 469 days of a statement at once; this much keeps each answer small.
+_MOST_DAYS = timedelta(days=30)
+_KEPT_S = 600.0
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a balance's statement; `reference_number` is Wise's own, and that of what gives it back, too."""
+
+    reference_number: str
+    is_credit: bool
+    kind: str
+    amount_micros: int
+    currency_code: str
+    running_micros: int
+    at: datetime
+    text: str
+    sender_name: str
+
+
+class WiseApi:
+    """For one profile. Everything raises UNAVAILABLE."""
+
+    def __init__(self, url: str, token: str, profile_id: int) -> None:
+        self._profile = f"profiles/{profile_id}"
+        self._client = httpx.Client(
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, follow_redirects=False
+        )
+        self._kept: dict[str, tuple[float, Any]] = {}
+
+    def account(self, currency_code: str) -> Mapping[str, str]:
+        """The bank account that takes the currency, as the contract's WiseInstructions; empty where there is none."""
+        for one in self._read_seldom(f"/v1/{self._profile}/account-details"):
+            is_usable = one.get("status") == "ACTIVE" and not one.get("deprecated")
+            if is_usable and _at(one, "currency", "code") == currency_code:
+                return _instructions(one.get("receiveOptions") or [])
+        return {}
+
+    def lines(self, currency_code: str, since: datetime, until: datetime) -> Iterator[Line]:
+        """The currency's statement, oldest first; nothing where the profile has no such balance."""
+        balances = self._read_seldom(f"/v4/{self._profile}/balances", types="STANDARD")
+        balance_id = next((one.get("id") for one in balances if one.get("currency") == currency_code), None)
+        if balance_id is None:
+            return
+        path = f"/v1/{self._profile}/balance-statements/{balance_id}/statement.json"
+        while since < until:
+            end = min(since + _MOST_DAYS, until)
+            interval = {"intervalStart": _time(since), "intervalEnd": _time(end)}
+            answer = self._read(path, currency=currency_code, type="COMPACT", **interval)
+            yield from sorted(map(_line, _transactions(answer)), key=lambda line: line.at)
+            since = end
+
+    def transfer(self, transfer_id: str) -> Mapping[str, Any] | None:
+        """One of the profile's own transfers; None where there is none with this id."""
+        found = self._read(f"/v1/transfers/{transfer_id}")
+        return found if isinstance(found, dict) else None
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
+
+    def _read_seldom(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
+        """A list that hardly ever changes, from memory for ten minutes; what is missing in it is asked for anew."""
+        until, kept = self._kept.get(path, (0.0, []))
+        if time.monotonic() < until:
+            return list(kept)
+        found = self._read(path, **query)
+        if not isinstance(found, list):
+            raise Unavailable("Wise answered something else than a list")
+        self._kept[path] = (time.monotonic() + _KEPT_S, found)
+        return found
+
+    def _read(self, path: str, **query: str) -> Any:
+        try:
+            answer = self._client.get(path, params=query)
+            found = json.loads(answer.content, parse_float=Decimal) if answer.content else None
+        except (httpx.HTTPError, ValueError) as error:
+            raise Unavailable(f"Wise does not answer: {type(error).__name__}") from error
+        if answer.status_code == 404:
+            return None
+        if not answer.is_success:
+            # Among them a wrong token or profile of ours, and a statement that Wise wants a second factor for.
+            _log.error("wise_failed", path=path, status=answer.status_code)
+            raise Unavailable(f"Wise answers with status {answer.status_code}")
+        return found
+
+
+def _transactions(statement: Any) -> Sequence[Mapping[str, Any]]:
+    found = statement.get("transactions") if isinstance(statement, dict) else None
+    if not isinstance(found, list):
+        raise Unavailable("Wise answered something else than a statement")
+    return found
+
+
+def _line(found: Mapping[str, Any]) -> Line:
+    try:
+        return Line(
+            reference_number=str(found["referenceNumber"]),
+            is_credit=found["type"] == "CREDIT",
+            kind=str(_at(found, "details", "type")),
+            amount_micros=abs(micros(found["amount"]["value"])),
+            currency_code=str(found["amount"]["currency"]),
+            running_micros=micros(_at(found, "runningBalance", "value") or 0),
+            at=datetime.fromisoformat(found["date"]),
+            text=str(_at(found, "details", "paymentReference") or ""),
+            sender_name=str(_at(found, "details", "senderName") or ""),
+        )
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+        # Rather nothing than money that was misread.
+        raise Unavailable(f"Wise's statement has a line that cannot be read: {error!r}") from error
+
+
+def micros(amount: Any) -> int:
+    """Micros of an amount as Wise writes it."""
+    return from_decimal(Decimal(amount))
+
+
+def _instructions(options: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    """What is told of an account at home comes before what foreign banks need."""
+    told: dict[str, str] = {}
+    for option in sorted(options, key=lambda one: one.get("type") != "LOCAL"):
+        for detail in option.get("details") or []:
+            told.setdefault(str(detail.get("type")), str(detail.get("body") or ""))
+    named = {
+        "account_holder_name": told.get("ACCOUNT_HOLDER"),
+        "bank_name": (told.get("BANK_NAME") or told.get("ADDRESS", "")).partition("\n")[0],
+        "iban": told.get("IBAN", "").replace(" ", ""),
+        "swift_code": told.get("SWIFT_CODE"),
+        "routing_number": told.get("ROUTING_NUMBER") or told.get("BANK_CODE"),
+        "account_number": told.get("ACCOUNT_NUMBER"),
+    }
+    return {name: value for name, value in named.items() if value}
+
+
+def _at(found: Mapping[str, Any], outer: str, name: str) -> Any:
+    inner = found.get(outer)
+    return inner.get(name) if isinstance(inner, dict) else None
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
