@@ -97,6 +97,21 @@ class Transfer:
         return replace(self, phase=phase, expires_at=None, key=f"{self.key}:ended", pending_key=self.key)
 
 
+class Outcome(StrEnum):
+    """What became of a chain of transfers."""
+
+    POSTED = "POSTED"
+    # All of it had been posted before.
+    REPEATED = "REPEATED"
+    # One of its keys had been used for something else.
+    KEY_REUSED = "KEY_REUSED"
+    # It was answered with less than it asks for, or nothing, before.
+    ANSWERED = "ANSWERED"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    # Any other rule of the ledger's.
+    REFUSED = "REFUSED"
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """An organization's money in one currency."""
@@ -113,19 +128,21 @@ class Balance:
 class Line:
     """A transfer as an organization's statement shows it: by how much it changed each figure of the balance.
 
-    The order of lines is that of their ids, and the time is the id's.
+    The order of lines is that of their ids, and the time is the id's. `reference` is the id of what it is about, a
+    payment or a campaign; None where it is about neither.
     """
 
     id: UUID
     time: datetime
     kind: str
-    reference: UUID
+    phase: Phase
+    reference: UUID | None
+    is_about_campaign: bool
     available_delta_micros: int
     held_delta_micros: int
     spent_delta_micros: int
-    reserved_delta_micros: int = 0
-    debt_delta_micros: int = 0
-    phase: Phase = Phase.POSTED
+    reserved_delta_micros: int
+    debt_delta_micros: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +158,20 @@ class PublisherBalance:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What one currency's books add up to; sum and difference are 0 in sound ones."""
+    """What one currency's books add up to; all but the counts of accounts and transfers are 0 in sound ones."""
 
     currency_code: str
     sum_micros: int
     difference_micros: int
+    overdrawn: int
+    payments_differing: int
     accounts: int
     transfers: int
+
+    @property
+    def are_sound(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.sum_micros or self.difference_micros or self.overdrawn or self.payments_differing)
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -194,6 +218,26 @@ class Escrow:
             "RELEASE", self.account, self.wallet, amount_micros, self.campaign_id,
             f"release:{self.organization_id}:{key}",
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What an escrow holds; `id` is its account's."""
+
+    id: UUID
+    escrow: Escrow
+    held_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What an escrow holds."""
+
+    account_id: UUID
+    organization_id: UUID
+    campaign_id: UUID
+    currency_code: str
+    held_micros: int
 
 
 @dataclass(frozen=True, slots=True)

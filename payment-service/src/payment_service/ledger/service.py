@@ -17,6 +17,7 @@ from payment_service.ledger.model import (
     Balance,
     Books,
     Escrow,
+    Hold,
     InsufficientFunds,
     Line,
     PublisherBalance,
@@ -110,6 +111,10 @@ class LedgerService:
     def publisher_balances(self, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
         """What these publishers have, a row a currency."""
         return store.of_publishers(self._db, publisher_ids)
+
+    def holds(self, part: Page) -> Slice[Hold]:
+        """The escrows that hold something, of all organizations."""
+        return cut(store.holds_of_anyone(self._db, part), part, lambda hold: hold.id)
 
     def verify(self) -> Sequence[Books]:
         """What the books add up to when every balance is derived anew."""

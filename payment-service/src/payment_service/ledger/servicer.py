@@ -6,8 +6,9 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.clock import instant, timestamp
 from adlib.idempotency import Once
-from adlib.rpc import Call
-from payment_service.ledger.model import Earner, Escrow, Line, Spend
+from adlib.paging import page
+from adlib.rpc import NO_ORGANIZATION, Call
+from payment_service.ledger.model import Earner, Escrow, Hold, Line, Spend
 from payment_service.ledger.service import LedgerService
 from payment_service.payouts.model import BankAccount
 from payment_service.payouts.service import PayoutService
@@ -59,6 +60,10 @@ class LedgerServicer:
             escrow.organization_id, call.method, request.idempotency_key, request, _released, pb.ReleaseHoldResponse
         )
         return self._ledger.release(escrow, request.idempotency_key, once)
+
+    def ListHolds(self, request: pb.ListHoldsRequest, call: Call) -> pb.ListHoldsResponse:
+        found = self._ledger.holds(page(request, call.method, NO_ORGANIZATION))
+        return pb.ListHoldsResponse(holds=[_hold(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def PostSpend(self, request: pb.PostSpendRequest, _call: Call) -> pb.PostSpendResponse:
         results = self._ledger.spend([_spend(item) for item in request.items])
@@ -145,6 +150,15 @@ def _line(line: Line) -> pb.StatementLine:
 
 def _escrow(request: pb.HoldBudgetRequest | pb.ReleaseHoldRequest | pb.SpendItem) -> Escrow:
     return Escrow(UUID(request.organization_id), UUID(request.campaign_id), request.currency_code)
+
+
+def _hold(hold: Hold) -> pb.Hold:
+    return pb.Hold(
+        organization_id=str(hold.escrow.organization_id),
+        campaign_id=str(hold.escrow.campaign_id),
+        currency_code=hold.escrow.currency_code,
+        held_micros=hold.held_micros,
+    )
 
 
 def _held(micros: int) -> pb.HoldBudgetResponse:

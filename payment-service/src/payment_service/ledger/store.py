@@ -1,6 +1,7 @@
 """Accounts and transfers in the database."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,33 +9,27 @@ from sqlalchemy import (
     ARRAY,
     BigInteger,
     ColumnElement,
-    FromClause,
+    DateTime,
+    Integer,
     Select,
     TableValuedAlias,
     Text,
     Uuid,
-    and_,
     any_,
     bindparam,
     case,
-    cast,
     func,
     insert,
-    literal,
     literal_column,
-    or_,
     select,
-    true,
-    union,
-    union_all,
 )
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.types import TypeEngine
 
 from adlib.db import Query, Session, Transaction
-from adlib.ids import NewId, made_at
-from payment_service.ledger.model import Account, Balance, Books, Kind, Line, PublisherBalance, Spend, Transfer
-from payment_service.tables import accounts, spends, transfers
+from adlib.ids import NewId
+from payment_service.ledger.model import Account, Kind, Outcome, Phase, Spend, Transfer
+from payment_service.tables import accounts, pendings, spends, transfers
 
 
 def _given(**types: TypeEngine[Any]) -> TableValuedAlias:
@@ -44,193 +39,174 @@ def _given(**types: TypeEngine[Any]) -> TableValuedAlias:
 
 
 _Types = dict[str, TypeEngine[Any]]
-_UUID, _TEXT, _MICROS = Uuid(), Text(), BigInteger()
+_UUID, _TEXT, _MICROS, _TIME = Uuid(), Text(), BigInteger(), DateTime(timezone=True)
 _OPENED: _Types = {"id": _UUID, "kind": _TEXT, "organization_id": _UUID, "subject": _TEXT, "currency_code": _TEXT}
 _OPEN = Query(
     upsert(accounts)
     .from_select(list(_OPENED), select(*_given(**_OPENED).c).order_by(literal_column("1")))
     .on_conflict_do_nothing()
+    .returning(accounts.c.id)
 )
-_LOCK = Query(
-    select(accounts.c.id, accounts.c.balance_micros)
-    .where(accounts.c.id == any_(bindparam("ids", type_=ARRAY(_UUID))))
-    .order_by(accounts.c.id)
-    .with_for_update(key_share=True)
+# What can be taken: what is set aside is not, and a debt is what it is.
+_TAKEABLE = case(
+    (accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros),
+    else_=accounts.c.balance_micros - accounts.c.debits_pending_micros,
+).label("takeable")
+_READ: Select[Any] = select(accounts.c.id, _TAKEABLE).where(
+    accounts.c.id == any_(bindparam("ids", type_=ARRAY(_UUID)))
 )
+_LOCK = Query(_READ.order_by(accounts.c.id).with_for_update(key_share=True))
+_TAKEABLES = Query(_READ)
 _POSTED: _Types = {
     "id": _UUID, "debit_account_id": _UUID, "credit_account_id": _UUID, "amount_micros": _MICROS,
-    "currency_code": _TEXT, "kind": _TEXT, "reference": _UUID, "idempotency_key": _TEXT,
+    "currency_code": _TEXT, "kind": _TEXT, "reference": _UUID, "idempotency_key": _TEXT, "phase": _TEXT,
+    "expires_at": _TIME,
 }  # fmt: skip
-_POST = Query(insert(transfers).from_select(list(_POSTED), select(*_given(**_POSTED).c)))
-_ASKED = _given(escrow_id=_UUID, idempotency_key=_TEXT)
-_SEEN = Query(
-    select(spends.c.escrow_id, spends.c.idempotency_key, spends.c.asked_micros, spends.c.posted_micros).where(
-        spends.c.escrow_id == _ASKED.c.escrow_id, spends.c.idempotency_key == _ASKED.c.idempotency_key
+_MADE = _given(**_POSTED, pending_key=_TEXT)
+_ENDED = transfers.alias("ended")
+_PENDING_ID: ColumnElement[UUID] = case(
+    (
+        _MADE.c.pending_key != "",
+        select(_ENDED.c.id).where(_ENDED.c.idempotency_key == _MADE.c.pending_key).scalar_subquery(),
     )
+)
+_POST = Query(
+    insert(transfers).from_select(
+        [*_POSTED, "pending_id"], select(*(_MADE.c[name] for name in _POSTED), _PENDING_ID)
+    )
+)
+_CHAINS: _Types = {
+    "lasts": Integer(), "id": _UUID, "debit_account_id": _UUID, "credit_account_id": _UUID, "amount_micros": _MICROS,
+    "currency_code": _TEXT, "kind": _TEXT, "reference": _UUID, "idempotency_key": _TEXT, "phase": _TEXT,
+    "pending_key": _TEXT, "expires_at": _TIME, "answers": _TEXT,
+}  # fmt: skip
+_FAILED = func.post_chains(*(bindparam(name, type_=ARRAY(kind)) for name, kind in _CHAINS.items())).table_valued(
+    "chain", "outcome"
+)
+_POST_CHAINS = Query(select(_FAILED.c.chain, _FAILED.c.outcome))
+_OUTCOMES = {"accounts_floor": Outcome.INSUFFICIENT_FUNDS} | {outcome.value: outcome for outcome in Outcome}
+_MISSING = "ACCOUNT_MISSING"
+
+_ASKED = _given(escrow_id=_UUID, item_key=_TEXT, transfer_key=_TEXT)
+_SEEN = Query(
+    select(
+        _ASKED.c.escrow_id, _ASKED.c.item_key, func.coalesce(spends.c.posted_micros, transfers.c.amount_micros)
+    )
+    .select_from(
+        _ASKED.outerjoin(
+            spends, (spends.c.escrow_id == _ASKED.c.escrow_id) & (spends.c.idempotency_key == _ASKED.c.item_key)
+        ).outerjoin(transfers, transfers.c.idempotency_key == _ASKED.c.transfer_key)
+    )
+    .where(func.coalesce(spends.c.posted_micros, transfers.c.amount_micros).is_not(None))
 )
 _SPENDS: _Types = {"escrow_id": _UUID, "idempotency_key": _TEXT, "asked_micros": _MICROS, "posted_micros": _MICROS}
 _ADD_SPENDS = Query(insert(spends).from_select(list(_SPENDS), select(*_given(**_SPENDS).c)))
-
-
-def _total(column: ColumnElement[int], kind: Kind) -> ColumnElement[int]:
-    return cast(func.coalesce(func.sum(case((accounts.c.kind == kind.value, column), else_=0)), 0), BigInteger)
-
-
-_BALANCE = Query(
-    select(
-        _total(accounts.c.balance_micros, Kind.AVAILABLE).label("available"),
-        _total(accounts.c.balance_micros, Kind.ESCROW).label("held"),
-        _total(accounts.c.credits_micros, Kind.SPENT).label("spent"),
-    ).where(
-        accounts.c.organization_id == bindparam("organization_id"),
-        accounts.c.currency_code == bindparam("currency_code"),
-    )
-)
-_OWNER = bindparam("organization_id", type_=_UUID)
-# Every transfer of an escrow is with one of these two on the other side, so they find the escrows' transfers as well.
-_OWN = (
-    select(accounts.c.id, accounts.c.kind)
-    .where(
-        accounts.c.organization_id == _OWNER,
-        accounts.c.currency_code == bindparam("currency_code"),
-        or_(accounts.c.kind == Kind.AVAILABLE.value, accounts.c.kind == Kind.SPENT.value),
-    )
-    .cte("own")
-)
-
-
-def _newest(side: ColumnElement[UUID], *only: ColumnElement[bool]) -> Select[Any]:
-    """The newest transfers that have one of these accounts on that side, as many as a page may need."""
-    found = (
-        select(transfers)
-        .where(side == _OWN.c.id, transfers.c.id < bindparam("before"), transfers.c.id >= bindparam("since"))
-        .order_by(transfers.c.id.desc())
-        .limit(bindparam("most"))
-        .lateral()
-    )
-    return select(found).select_from(_OWN.join(found, true())).where(*only)
-
-
-# What leaves SPENT again goes to publishers and the platform: it stays spent.
-_LINES = union(
-    _newest(transfers.c.credit_account_id),
-    _newest(transfers.c.debit_account_id, _OWN.c.kind == Kind.AVAILABLE.value),
-).subquery("lines")
-_DEBIT, _CREDIT = accounts.alias("debit"), accounts.alias("credit")
-
-
-def _is(side: FromClause, kind: Kind) -> ColumnElement[int]:
-    """1 where this side of a transfer is the organization's account of that kind, and 0 elsewhere."""
-    return case((and_(side.c.organization_id == _OWNER, side.c.kind == kind.value), 1), else_=0)
-
-
-_STATEMENT = Query(
-    select(
-        _LINES.c.id,
-        _LINES.c.kind,
-        _LINES.c.reference,
-        (_LINES.c.amount_micros * (_is(_CREDIT, Kind.AVAILABLE) - _is(_DEBIT, Kind.AVAILABLE))).label("available"),
-        (_LINES.c.amount_micros * (_is(_CREDIT, Kind.ESCROW) - _is(_DEBIT, Kind.ESCROW))).label("held"),
-        (_LINES.c.amount_micros * _is(_CREDIT, Kind.SPENT)).label("spent"),
-    )
-    .join_from(_LINES, _DEBIT, _DEBIT.c.id == _LINES.c.debit_account_id)
-    .join(_CREDIT, _CREDIT.c.id == _LINES.c.credit_account_id)
-    .order_by(_LINES.c.id.desc())
+_EXPIRED_OF_ANYONE = Query(
+    select(pendings.c.transfer_id)
+    .where(pendings.c.expires_at <= bindparam("at", type_=_TIME))
+    .order_by(pendings.c.expires_at)
     .limit(bindparam("most"))
 )
-_PUBLISHERS = (Kind.PUBLISHER_PENDING, Kind.PUBLISHER_PAYABLE, Kind.PUBLISHER_PAID)
-# For a service, which names publishers of many organizations: 200 of them at most.
-_OF_PUBLISHERS = Query(
+_DEBIT, _CREDIT = accounts.alias("debit"), accounts.alias("credit")
+_SIDE_FIELDS = ("kind", "currency_code", "organization_id", "subject")
+_GET_OF_ANYONE = Query(
     select(
-        accounts.c.subject,
-        accounts.c.currency_code,
-        _total(accounts.c.balance_micros, Kind.PUBLISHER_PENDING).label("pending"),
-        _total(accounts.c.balance_micros, Kind.PUBLISHER_PAYABLE).label("available"),
-        _total(accounts.c.balance_micros, Kind.PUBLISHER_PAID).label("paid"),
+        transfers.c.kind, transfers.c.amount_micros, transfers.c.reference, transfers.c.idempotency_key,
+        *(side.c[name].label(f"{side.name}_{name}") for side in (_DEBIT, _CREDIT) for name in _SIDE_FIELDS),
     )
-    .where(
-        accounts.c.subject == any_(bindparam("publishers", type_=ARRAY(Text))),
-        or_(*(accounts.c.kind == kind.value for kind in _PUBLISHERS)),
-    )
-    .group_by(accounts.c.subject, accounts.c.currency_code)
-    .order_by(accounts.c.subject, accounts.c.currency_code)
+    .join_from(transfers, _DEBIT, _DEBIT.c.id == transfers.c.debit_account_id)
+    .join(_CREDIT, _CREDIT.c.id == transfers.c.credit_account_id)
+    .where(transfers.c.id == bindparam("transfer"))
 )  # fmt: skip
-
-_AMOUNT = transfers.c.amount_micros
-_SIDES = union_all(
-    select(transfers.c.debit_account_id.label("account_id"), _AMOUNT.label("debit"), literal(0).label("credit")),
-    select(transfers.c.credit_account_id, literal(0), _AMOUNT),
-).subquery("sides")
-_DERIVED = (
-    select(
-        _SIDES.c.account_id,
-        func.sum(_SIDES.c.debit).label("debits"),
-        func.sum(_SIDES.c.credit).label("credits"),
-    )
-    .group_by(_SIDES.c.account_id)
-    .subquery("derived")
-)
-_COUNTED = (
-    select(transfers.c.currency_code, func.count().label("number")).group_by(transfers.c.currency_code).subquery()
-)
-_VERIFY = Query(
-    select(
-        accounts.c.currency_code,
-        cast(func.sum(accounts.c.balance_micros), BigInteger).label("sum"),
-        cast(
-            func.sum(
-                func.abs(accounts.c.debits_micros - func.coalesce(_DERIVED.c.debits, 0))
-                + func.abs(accounts.c.credits_micros - func.coalesce(_DERIVED.c.credits, 0))
-            ),
-            BigInteger,
-        ).label("difference"),
-        func.count().label("accounts"),
-        func.coalesce(func.max(_COUNTED.c.number), 0).label("transfers"),
-    )
-    .select_from(
-        accounts.outerjoin(_DERIVED, _DERIVED.c.account_id == accounts.c.id).outerjoin(
-            _COUNTED, _COUNTED.c.currency_code == accounts.c.currency_code
-        )
-    )
-    .group_by(accounts.c.currency_code)
-    .order_by(accounts.c.currency_code)
-)
+_IS_OPEN = Query(select(pendings.c.transfer_id).where(pendings.c.transfer_id == bindparam("transfer")))
 
 
-def lock(tx: Transaction, touched: Collection[Account]) -> Mapping[Account, int]:
-    """The accounts' balances, which stay as they are until this transaction ends; opens those that are not there."""
+def open_accounts(session: Session, touched: Collection[Account]) -> None:
+    """Opens those of the accounts that are not there, which changes nothing for anybody."""
     ordered = sorted({account.id: account for account in touched}.items())
-    ids = [id for id, _ in ordered]
-    tx.execute(
+    session.all(
         _OPEN,
-        id=ids,
+        id=[id for id, _ in ordered],
         kind=[account.kind.value for _, account in ordered],
         organization_id=[account.organization_id for _, account in ordered],
         subject=[account.subject for _, account in ordered],
         currency_code=[account.currency_code for _, account in ordered],
     )
-    balances = {row.id: row.balance_micros for row in tx.all(_LOCK, ids=ids)}
-    return {account: balances[id] for id, account in ordered}
+
+
+def lock(tx: Transaction, touched: Collection[Account]) -> Mapping[Account, int]:
+    """What can be taken from each, which stays as it is until this transaction ends; a DEBT's balance, 0 or below.
+
+    Opens those that are not there.
+    """
+    open_accounts(tx, touched)
+    return _takeable(tx, _LOCK, touched)
+
+
+def takeable(session: Session, touched: Collection[Account]) -> Mapping[Account, int]:
+    """The same as it is now; 0 for those that are not there."""
+    return _takeable(session, _TAKEABLES, touched)
+
+
+def _takeable(session: Session, query: Query, touched: Collection[Account]) -> Mapping[Account, int]:
+    by_id = {account.id: account for account in touched}
+    found = {row.id: row.takeable for row in session.all(query, ids=list(by_id))}
+    return {account: found.get(id, 0) for id, account in by_id.items()}
 
 
 def post(tx: Transaction, posted: Sequence[Transfer], ids: NewId) -> None:
     """Makes the transfers, all or none, between accounts that `lock` has opened.
 
-    The database refuses, by CheckViolated, what would overdraw an account, and by UniqueViolated a key's second use.
+    The database refuses, by CheckViolated, what would overdraw an account or leave a debt unpaid (accounts_...), or
+    ends what is not pending or has expired (transfers_pending, transfers_expired); and by UniqueViolated a key's second
+    use (transfers_once), or a second end (transfers_ended).
     """
-    if not posted:
-        return
-    tx.execute(
-        _POST,
-        id=[ids() for _ in posted],
-        debit_account_id=[transfer.debit.id for transfer in posted],
-        credit_account_id=[transfer.credit.id for transfer in posted],
-        amount_micros=[transfer.amount_micros for transfer in posted],
-        currency_code=[transfer.debit.currency_code for transfer in posted],
-        kind=[transfer.kind for transfer in posted],
-        reference=[transfer.reference for transfer in posted],
-        idempotency_key=[transfer.key for transfer in posted],
-    )
+    if posted:
+        tx.execute(_POST, **_arrays(posted, ids))
+
+
+def post_chains(
+    session: Session, chains: Sequence[Sequence[Transfer]], ids: NewId, answers: Sequence[str] = ()
+) -> list[Outcome]:
+    """Posts each chain whole or not at all, whatever becomes of the others; one statement for all of them.
+
+    It opens accounts that are not there, and locks all of them in the order of ids. `answers`: what each chain is
+    called where `add_spends` may have answered it before. A call whose connection died may be made again: keys make
+    that harmless.
+    """
+    flat = [transfer for chain in chains for transfer in chain]
+    lasts, last = [], 0
+    for chain in chains:
+        lasts.append(last := last + len(chain))
+    called: list[str | None] | None = None
+    if answers:
+        called = [name if not place else None for chain, name in zip(chains, answers, strict=True)
+                  for place in range(len(chain))]  # fmt: skip
+    arrays = _arrays(flat, ids)
+    failed = session.all(_POST_CHAINS, lasts=lasts, answers=called, **arrays)
+    if failed and failed[0].outcome == _MISSING:
+        open_accounts(session, {account for one in flat for account in (one.debit, one.credit)})
+        failed = session.all(_POST_CHAINS, lasts=lasts, answers=called, **arrays)
+    outcomes = [Outcome.POSTED] * len(chains)
+    for row in failed:
+        outcomes[row.chain - 1] = _OUTCOMES.get(row.outcome, Outcome.REFUSED)
+    return outcomes
+
+
+def _arrays(posted: Sequence[Transfer], ids: NewId) -> dict[str, Any]:
+    return {
+        "id": [ids() for _ in posted],
+        "debit_account_id": [one.debit.id for one in posted],
+        "credit_account_id": [one.credit.id for one in posted],
+        "amount_micros": [one.amount_micros for one in posted],
+        "currency_code": [one.debit.currency_code for one in posted],
+        "kind": [one.kind for one in posted],
+        "reference": [one.reference for one in posted],
+        "idempotency_key": [one.key for one in posted],
+        "phase": [one.phase.value for one in posted],
+        "pending_key": [one.pending_key for one in posted],
+        "expires_at": [one.expires_at for one in posted],
+    }
 
 
 def posted_before(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, str], int]:
@@ -238,13 +214,14 @@ def posted_before(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, s
     rows = tx.all(
         _SEEN,
         escrow_id=[item.escrow.account.id for item in items],
-        idempotency_key=[item.key for item in items],
+        item_key=[item.key for item in items],
+        transfer_key=[item.transfer_key for item in items],
     )
-    return {(row.escrow_id, row.idempotency_key): row.posted_micros for row in rows}
+    return {(escrow_id, key): posted for escrow_id, key, posted in rows}
 
 
 def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
-    """Remembers what was posted for each item."""
+    """Remembers what was posted for items that were not posted in whole: transfers tell of the others."""
     if results:
         tx.execute(
             _ADD_SPENDS,
@@ -255,37 +232,22 @@ def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
         )
 
 
-def balance(db: Session, organization_id: UUID, currency_code: str) -> Balance:
-    """The organization's money; zeros where it has none."""
-    row = db.one(_BALANCE, organization_id=organization_id, currency_code=currency_code)
-    if row is None:
-        raise LookupError("an aggregate without GROUP BY has a row")
-    return Balance(currency_code, row.available, row.held, row.spent)
+def expired_of_anyone(session: Session, at: datetime, limit: int) -> Sequence[UUID]:
+    """PENDING transfers that could be completed until then at the latest, and have not ended; oldest first."""
+    return [row.transfer_id for row in session.all(_EXPIRED_OF_ANYONE, at=at, most=limit)]
 
 
-def statement(
-    db: Session, organization_id: UUID, currency_code: str, since: UUID, before: UUID, limit: int
-) -> Sequence[Line]:
-    """What changed the organization's balance, newest first, by transfers with ids from `since` to below `before`."""
-    rows = db.all(
-        _STATEMENT,
-        organization_id=organization_id,
-        currency_code=currency_code,
-        since=since,
-        before=before,
-        most=limit,
+def pending_of_anyone(session: Session, transfer_id: UUID) -> Transfer | None:
+    """The PENDING transfer with this id, as it was made; None once it has ended."""
+    row = session.one(_GET_OF_ANYONE, transfer=transfer_id)
+    if row is None or session.one(_IS_OPEN, transfer=transfer_id) is None:
+        return None
+    return Transfer(
+        row.kind,
+        Account(Kind(row.debit_kind), row.debit_currency_code, row.debit_organization_id, row.debit_subject),
+        Account(Kind(row.credit_kind), row.credit_currency_code, row.credit_organization_id, row.credit_subject),
+        row.amount_micros,
+        row.reference,
+        row.idempotency_key,
+        Phase.PENDING,
     )
-    return [Line(row.id, made_at(row.id), row.kind, row.reference, row.available, row.held, row.spent) for row in rows]
-
-
-def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
-    """What these publishers have, in each currency they ever had any in."""
-    return [
-        PublisherBalance(UUID(row.subject), row.currency_code, row.pending, row.available, row.paid)
-        for row in db.all(_OF_PUBLISHERS, publishers=[str(id) for id in publisher_ids])
-    ]
-
-
-def verify(db: Session) -> Sequence[Books]:
-    """Every balance derived anew from the transfers, summed up by currency, in one snapshot."""
-    return [Books(row.currency_code, row.sum, row.difference, row.accounts, row.transfers) for row in db.all(_VERIFY)]
