@@ -1,0 +1,349 @@
+"""Work that is remembered in a transaction is done once it has taken effect, whatever dies on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from yoyo import get_backend, read_migrations
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.db import Database, migrate
+from adlib.errors import FailedPrecondition, Unavailable
+from adlib.testing import eventually
+from payment_service.__main__ import MIGRATIONS
+from payment_service.work.store import WorkQueue
+from payment_service.work.worker import Pace, Worker
+
+QUICK = Pace(poll_s=0.05, heartbeat_s=0.2, grace_s=0.5)
+queue = WorkQueue()
+
+
+def add(db: Database, task: str, subject: UUID, at: datetime | None = None) -> None:
+    with db.transaction() as tx:
+        queue.add(tx, task, subject, at=at)
+
+
+@pytest.fixture
+def task() -> str:
+    """A name that no other test's worker looks for."""
+    return f"task-{uuid4().hex[:16]}"
+
+
+@contextmanager
+def working(url: str, tasks: dict[str, Callable[[UUID], None]], **how: object) -> Iterator[None]:
+    stop = threading.Event()
+    worker = Worker(url, tasks, **{"pace": QUICK, "pause_s": lambda _: 0.0, **how})
+    thread = threading.Thread(target=worker.run, args=[stop])
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def jobs(sql: psycopg.Connection, task: str) -> list[tuple[str, str]]:
+    rows = sql.execute(
+        "SELECT status::text, args->>'subject' FROM procrastinate_jobs WHERE task_name = %s ORDER BY id", [task]
+    )
+    return rows.fetchall()
+
+
+def test_is_done_once_when_the_transaction_is_committed_and_never_when_not(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    done: list[UUID] = []
+    undone, subject = uuid4(), uuid4()
+    with working(database_url, {task: done.append}):
+        with suppress(ZeroDivisionError), db.transaction() as tx:
+            queue.add(tx, task, undone)
+            raise ZeroDivisionError
+        add(db, task, subject)
+        eventually(lambda: done and not jobs(sql, task))
+    assert done == [subject]
+
+
+def test_is_not_done_before_its_time(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+    done: list[UUID] = []
+    later, now, past = uuid4(), uuid4(), uuid4()
+    add(db, task, later, datetime.now(UTC) + timedelta(hours=1))
+    add(db, task, past, datetime.now(UTC) - timedelta(hours=1))
+    add(db, task, now)
+    with working(database_url, {task: done.append}):
+        eventually(lambda: len(jobs(sql, task)) == 1)
+    assert set(done) == {now, past}
+    assert jobs(sql, task) == [("todo", str(later))]
+
+
+def test_the_same_waits_once(db: Database, sql: psycopg.Connection, task: str) -> None:
+    first, second = uuid4(), uuid4()
+    with db.transaction() as tx:
+        queue.add(tx, task, first)
+        queue.add(tx, task, first)
+        queue.add(tx, task, second)
+        queue.add(tx, task + "-other", first)
+    add(db, task, first)
+    assert jobs(sql, task) == [("todo", str(first)), ("todo", str(second))]
+    assert jobs(sql, task + "-other") == [("todo", str(first))]
+
+
+def test_is_left_to_a_release_that_knows_it(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    done: list[UUID] = []
+    unknown, known = uuid4(), uuid4()
+    add(db, task + "-of-tomorrow", unknown)
+    add(db, task, known)
+    with working(database_url, {task: done.append}):
+        eventually(lambda: done)
+    assert jobs(sql, task + "-of-tomorrow") == [("todo", str(unknown))]
+
+
+@pytest.mark.parametrize("error", [Unavailable("not now"), RuntimeError("a fault")], ids=["refused", "unexpected"])
+def test_is_tried_again_until_it_is_done(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str, error: Exception
+) -> None:
+    failures: list[int] = []
+    tries: list[UUID] = []
+
+    def pause(attempts: int) -> float:
+        failures.append(attempts)
+        return 0.0
+
+    def attempt(subject: UUID) -> None:
+        tries.append(subject)
+        if len(tries) < 4:
+            raise error
+
+    subject = uuid4()
+    add(db, task, subject)
+    with working(database_url, {task: attempt}, pause_s=pause):
+        eventually(lambda: not jobs(sql, task))
+    assert tries == [subject] * 4
+    assert failures == [0, 1, 2]
+
+
+def test_is_not_tried_again_before_its_pause_is_over(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    def fail(_: UUID) -> None:
+        raise Unavailable("not now")
+
+    add(db, task, uuid4())
+    query = (
+        "SELECT attempts, scheduled_at > now() + interval '59 min' FROM procrastinate_jobs"
+        " WHERE task_name = %s AND attempts > 0"
+    )
+    with working(database_url, {task: fail}, pause_s=lambda _: 3600.0):
+        eventually(lambda: sql.execute(query, [task]).fetchone())
+    assert sql.execute(query, [task]).fetchall() == [(1, True)]
+
+
+def test_what_is_refused_for_good_is_kept_as_failed(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    tries: list[UUID] = []
+
+    def refuse(subject: UUID) -> None:
+        tries.append(subject)
+        raise FailedPrecondition("never")
+
+    subject = uuid4()
+    add(db, task, subject)
+    with working(database_url, {task: refuse}):
+        eventually(lambda: jobs(sql, task) == [("failed", str(subject))])
+        sql.execute("UPDATE procrastinate_events SET at = at - interval '29 days'")
+    assert tries == [subject]
+    sql.execute(
+        "UPDATE procrastinate_events SET at = at - interval '2 days' WHERE job_id IN"
+        " (SELECT id FROM procrastinate_jobs WHERE task_name = %s)",
+        [task],
+    )
+    with working(database_url, {task: refuse}):
+        eventually(lambda: not jobs(sql, task))
+
+
+def test_what_fails_while_the_same_was_added_anew_is_done_by_that(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    tries: list[UUID] = []
+
+    def attempt(subject: UUID) -> None:
+        tries.append(subject)
+        if len(tries) == 1:
+            add(db, task, subject)
+            raise Unavailable("not now")
+
+    add(db, task, uuid4())
+    with working(database_url, {task: attempt}):
+        eventually(lambda: not jobs(sql, task))
+    assert len(tries) == 2
+
+
+def test_of_one_subject_one_runs_at_a_time(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+    running, most = 0, 0
+    lock = threading.Lock()
+    again = threading.Event()
+
+    def attempt(subject: UUID) -> None:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        if not again.is_set():
+            again.set()
+            add(db, task, subject)
+            add(db, task, bystander)
+            eventually(lambda: jobs(sql, task) == [("doing", str(subject)), ("todo", str(subject))])
+        with lock:
+            running -= subject != bystander
+
+    bystander = uuid4()
+    add(db, task, uuid4())
+    with working(database_url, {task: attempt}):
+        eventually(lambda: not jobs(sql, task))
+    assert most == 2  # the bystander beside the first
+
+
+def test_two_workers_share(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+    both = threading.Barrier(2, timeout=10)
+    add(db, task, uuid4())
+    add(db, task, uuid4())
+    how = {"threads": 1}
+    with (
+        working(database_url, {task: lambda _: both.wait() and None}, **how),
+        working(database_url, {task: lambda _: both.wait() and None}, **how),
+    ):
+        eventually(lambda: not jobs(sql, task))
+    assert not both.broken
+
+
+_VICTIM = """
+import sys, threading
+from payment_service.work.worker import Pace, Worker
+url, task = sys.argv[1:]
+def hang(subject):
+    print(subject, flush=True)
+    threading.Event().wait()
+Worker(url, {task: hang}, pace=Pace(heartbeat_s=0.2)).run(threading.Event())
+"""
+
+
+def test_what_a_killed_process_was_doing_is_done_by_another(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    done: list[UUID] = []
+    subject = uuid4()
+    add(db, task, subject)
+    command = [sys.executable, "-c", _VICTIM, database_url, task]
+    victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
+    try:
+        assert victim.stdout is not None
+        assert victim.stdout.readline().strip() == str(subject)
+        with working(database_url, {task: done.append}):
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+            eventually(lambda: not jobs(sql, task))
+    finally:
+        victim.kill()
+        victim.communicate()
+    assert done == [subject]
+
+
+def test_goes_on_after_its_connections_were_cut(own_database_url: str, task: str) -> None:
+    done: list[UUID] = []
+    db = Database(own_database_url)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
+    with (
+        psycopg.connect(own_database_url, autocommit=True) as sql,
+        working(own_database_url, {task: done.append}),
+    ):
+        for number in range(1, 4):
+            add(db, task, uuid4())
+            eventually(lambda number=number: len(done) == number and not jobs(sql, task))
+            sql.execute(cut, [sql.info.backend_pid])
+    db.close()
+
+
+def test_what_ended_while_the_database_was_away_is_done_again(
+    own_database_url: str, postgres_server_url: str, task: str
+) -> None:
+    tries: list[UUID] = []
+    started, may_end = threading.Event(), threading.Event()
+
+    def attempt(subject: UUID) -> None:
+        tries.append(subject)
+        started.set()
+        assert may_end.wait(10)
+
+    db = Database(own_database_url)
+    subject = uuid4()
+    add(db, task, subject)
+    db.close()
+    name = own_database_url.rsplit("/", 1)[1]
+    with (
+        psycopg.connect(postgres_server_url, autocommit=True) as server,
+        working(own_database_url, {task: attempt}),
+    ):
+        assert started.wait(10)
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false'.encode())
+        server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        may_end.set()
+        # Nothing outside shows that the worker has tried to write; it does so as soon as the task has ended.
+        eventually(lambda: not any(thread.name == f"work {subject}" for thread in threading.enumerate()))
+        server.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true'.encode())
+        with psycopg.connect(own_database_url, autocommit=True) as sql:
+            eventually(lambda: not jobs(sql, task), within_s=20)
+
+
+def test_stops_in_time_and_gives_back_what_hangs(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    started, end = threading.Event(), threading.Event()
+
+    def hang(_: UUID) -> None:
+        started.set()
+        end.wait()
+
+    subject = uuid4()
+    add(db, task, subject)
+    with working(database_url, {task: hang}):
+        assert started.wait(10)
+    assert jobs(sql, task) == [("todo", str(subject))]
+    end.set()
+
+
+def shape(url: str) -> list[tuple[str, str]]:
+    """Every column and function of procrastinate."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(
+            "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
+            " WHERE table_name LIKE 'procrastinate%' UNION ALL"
+            " SELECT oid::regprocedure::text, md5(prosrc) FROM pg_proc WHERE proname LIKE 'procrastinate%' UNION ALL"
+            " SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'procrastinate%' UNION ALL"
+            " SELECT typname, typcategory::text FROM pg_type WHERE typname LIKE '%procrastinate%' ORDER BY 1"
+        ).fetchall()
+
+
+def test_has_the_tables_of_the_installed_release_and_takes_them_back(fresh_database: FreshDatabase) -> None:
+    ours, theirs = fresh_database("ours"), fresh_database("theirs")
+    migrate(ours, *MIGRATIONS)
+    with psycopg.connect(theirs) as connection:
+        connection.execute((files("procrastinate.sql") / "schema.sql").read_bytes())
+    assert shape(ours) == shape(theirs)
+    backend = get_backend(ours.replace("postgresql://", "postgresql+psycopg://", 1))
+    every = read_migrations(str(files("payment_service") / "migrations"))
+    backend.rollback_migrations(backend.to_rollback(every.filter(lambda one: one.id == "payment-0008-work")))
+    backend.connection.close()
+    assert shape(ours) == []
+    assert migrate(ours, *MIGRATIONS) == ["payment-0008-work"]
