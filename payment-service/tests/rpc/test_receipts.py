@@ -1,0 +1,81 @@
+"""GetReceipt through the stub, of payments that went through Stripe."""
+
+import re
+from uuid import uuid4
+
+import grpc
+import pytest
+from adplatform.payment.v1 import payment_pb2, receipts_pb2_grpc
+from adplatform.payment.v1 import receipts_pb2 as pb
+from google.api.httpbody_pb2 import HttpBody
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adlib.testing import eventually
+
+
+@pytest.fixture
+def receipts(channel: grpc.Channel):
+    stub = receipts_pb2_grpc.ReceiptServiceStub(channel)
+
+    def get(customer, payment_id: str, format: pb.GetReceiptRequest.Format = pb.GetReceiptRequest.HTML) -> HttpBody:
+        request = pb.GetReceiptRequest(payment_id=payment_id, format=format)
+        return stub.GetReceipt(request, metadata=customer.headers)
+
+    return get
+
+
+def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    found = ErrorInfo()
+    assert any(detail.Unpack(found) for detail in rpc_status.from_call(error.value).details)
+    return found.reason
+
+
+def paid(customer, sandboxes) -> str:
+    payment_id = customer.create(1_234_560_000).payment.id
+    sandboxes.pay(payment_id)
+    eventually(lambda: customer.get(payment_id).state == payment_pb2.Payment.SUCCEEDED)
+    return payment_id
+
+
+def test_paid_payment_has_a_numbered_receipt(customer, sandboxes, gateway, receipts) -> None:
+    numbers = []
+    for payment_id in (paid(customer, sandboxes), paid(customer, sandboxes)):
+        answer = receipts(customer, payment_id)
+        assert answer.content_type == "text/html; charset=utf-8"
+        html = answer.data.decode()
+        numbers += re.findall(r"<h1>Receipt (R-\d+)</h1>", html)
+        assert payment_id in html
+        assert str(customer.organization_id) in html
+        assert "<dt>Paid</dt><dd>USD 1,234.56</dd>" in html
+    assert numbers == ["R-000001", "R-000002"]
+
+
+def test_it_can_be_had_as_pdf_and_is_the_same_each_time(customer, sandboxes, gateway, receipts) -> None:
+    payment_id = paid(customer, sandboxes)
+    answer = receipts(customer, payment_id, pb.GetReceiptRequest.PDF)
+    assert answer.content_type == "application/pdf"
+    assert answer.data.startswith(b"%PDF-1.")
+    assert answer.data.rstrip().endswith(b"%%EOF")
+    assert receipts(customer, payment_id, pb.GetReceiptRequest.PDF) == answer
+
+
+def test_html_is_what_is_had_unless_something_else_is_asked_for(customer, sandboxes, gateway, receipts) -> None:
+    payment_id = paid(customer, sandboxes)
+    assert receipts(customer, payment_id, pb.GetReceiptRequest.FORMAT_UNSPECIFIED) == receipts(customer, payment_id)
+
+
+def test_unpaid_payment_has_no_receipt(customer, gateway, receipts) -> None:
+    payment_id = customer.create().payment.id
+    with pytest.raises(grpc.RpcError) as refused:
+        receipts(customer, payment_id)
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert reason(refused) == "PAYMENT_STATE_INVALID"
+
+
+def test_nobody_elses_payment_has_a_receipt(customer, new_customer, sandboxes, gateway, receipts) -> None:
+    for stranger, payment_id in ((new_customer(), paid(customer, sandboxes)), (customer, str(uuid4()))):
+        with pytest.raises(grpc.RpcError) as refused:
+            receipts(stranger, payment_id)
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+        assert reason(refused) == "PAYMENT_NOT_FOUND"
