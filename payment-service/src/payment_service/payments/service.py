@@ -1,7 +1,7 @@
 """Opening deposits and booking what providers say of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -195,8 +195,8 @@ class PaymentService:
         """Stores the locked payment as it is now, and tells of it where that can be seen."""
         if after != before:
             store.save(tx, after)
-            if (message := to_pb(after)) != to_pb(before):
-                self._outbox.append(tx, after.organization_id, PaymentChanged(payment=message))
+            if to_pb(after) != to_pb(replace(before, updated_at=after.updated_at)):
+                self._outbox.append(tx, after.organization_id, PaymentChanged(payment=to_pb(after)))
         return after
 
     def _opened(self, payment: Payment) -> Payment:

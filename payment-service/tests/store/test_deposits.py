@@ -1,0 +1,241 @@
+"""What arrives is credited once, what turns out not to have is taken back, and what was spent meanwhile is owed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from adlib.clock import SystemClock
+from adlib.db import Database
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from adlib.rpc import Runnable
+from payment_service.deposits import store as deposits_store
+from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound
+from payment_service.deposits.service import Deposits
+from payment_service.ledger import store as ledger
+from payment_service.ledger.model import Account, Escrow, Kind
+from payment_service.ledger.service import LedgerService
+from payment_service.ledger.wallet import Wallet
+from payment_service.payments.model import Arrival, CurrencyMismatch, Outcome, Payment, PaymentNotFound, Report, State
+from payment_service.payments.service import NewPayment, PaymentService
+from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+from payment_service.work.store import WorkQueue
+
+ASKED = 100_000_000
+
+
+class Chainlike:
+    """A provider that is told by the test what arrives."""
+
+    is_watched = True
+
+    def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
+        return choice
+
+    def open(self, payment: Payment) -> Report:
+        return Report(f"address-{payment.id}", State.PENDING)
+
+    def look_up(self, payment: Payment) -> Report:
+        return Report(payment.external_id or "", State.PENDING)
+
+    def close(self, payment: Payment) -> Report:
+        return Report(payment.external_id or "", State.EXPIRED)
+
+    def refund(self, _payment: Payment, _outgoing: Outgoing) -> RefundReport:
+        raise NotImplementedError
+
+    def event(self, _body: bytes, _header: Header) -> Event:
+        raise NotImplementedError
+
+    def background(self, _bookings: Bookings) -> Sequence[Runnable]:
+        return ()
+
+    def missed(self, _since: datetime) -> Sequence[Event]:
+        return ()
+
+
+@dataclass
+class Desk:
+    """The use cases on the real database, for one organization."""
+
+    db: Database
+    payments: PaymentService
+    ledger: LedgerService
+    organization_id: UUID
+
+    def open(self) -> Payment:
+        return self.payments.create(NewPayment(self.organization_id, "CRYPTO", ASKED, "USD", ""))
+
+    def arrives(self, payment: Payment, *arrivals: Arrival) -> Payment:
+        report = Report(payment.external_id or "", State.PROCESSING, arrivals)
+        return self.payments.settle(payment.id, "CRYPTO", report) or payment
+
+    def is_forgotten(self, key: str) -> None:
+        with self.db.transaction() as tx:
+            self.payments.reverse_in(tx, "CRYPTO", key)
+
+    def is_nobodys(self, arrival: Arrival) -> Deposit:
+        with self.db.transaction() as tx:
+            self.payments.suspend_in(tx, "CRYPTO", arrival)
+        deposit = deposits_store.get_of_anyone(self.db, "CRYPTO", arrival.key)
+        assert deposit
+        return deposit
+
+    def spends(self, amount_micros: int) -> None:
+        wallet = Wallet(self.organization_id, "USD")
+        escrow = Escrow(self.organization_id, uuid4(), "USD")
+        with self.db.transaction() as tx:
+            ledger.lock(tx, [wallet.available, escrow.account])
+            ledger.post(tx, [escrow.hold(amount_micros, new_id().hex)], new_id)
+
+    def figures(self) -> tuple[int, int, int]:
+        balance = self.ledger.balance(self.organization_id, "USD")
+        return balance.available_micros, balance.held_micros, balance.debt_micros
+
+    def of(self, payment: Payment) -> list[tuple[str, int]]:
+        _, found = self.payments.details(self.organization_id, payment.id)
+        return [(one.state.value, one.amount_micros) for one in found]
+
+    def suspense(self, provider: str = "CRYPTO") -> int:
+        account = Account(Kind.SUSPENSE, "USD", None, provider)
+        with self.db.transaction() as tx:
+            return ledger.lock(tx, [account])[account]
+
+    def is_sound(self) -> bool:
+        books = self.ledger.verify()
+        return bool(books) and not any(one.sum_micros or one.difference_micros for one in books)
+
+
+@pytest.fixture
+def desk(own_database_url: str) -> Iterator[Desk]:
+    db, clock = Database(own_database_url, max_connections=16), SystemClock()
+    payments = PaymentService(
+        db, Outbox("payment", clock), {"CRYPTO": Chainlike()}, Deposits(clock, new_id), WorkQueue(), clock, new_id
+    )
+    yield Desk(db, payments, LedgerService(db, new_id), uuid4())
+    db.close()
+
+
+def arrival(key: str = "a", amount_micros: int = ASKED, **changes: Any) -> Arrival:
+    return replace(Arrival(key, amount_micros, "USD"), **changes)
+
+
+def test_what_is_seen_is_shown_and_credited_once_it_is_final(desk: Desk) -> None:
+    payment = desk.open()
+    for confirmations in (1, 2):
+        seen = arrival(is_final=False, detail={"chain": {"confirmations": confirmations}})
+        assert desk.arrives(payment, seen).state is State.PROCESSING
+    assert (desk.of(payment), desk.figures()) == ([("SEEN", ASKED)], (0, 0, 0))
+    for _ in range(2):
+        assert desk.arrives(payment, arrival()).state is State.SUCCEEDED
+    assert (desk.of(payment), desk.figures()) == ([("CREDITED", ASKED)], (ASKED, 0, 0))
+    assert desk.is_sound()
+
+
+def test_the_same_arrival_many_times_at_once_is_credited_once(desk: Desk) -> None:
+    payment = desk.open()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: desk.arrives(payment, arrival(), arrival("b", 7)), range(16)))
+    assert desk.figures() == (ASKED + 7, 0, 0)
+    assert desk.payments.get(desk.organization_id, payment.id).outcome is Outcome.REPEATED
+
+
+def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
+    payment = desk.open()
+    desk.arrives(payment, arrival())
+    for _ in range(2):
+        desk.is_forgotten("a")
+    assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
+    assert desk.payments.get(desk.organization_id, payment.id).state is State.PENDING
+    # The chain has come back to that very block, and forgets it again.
+    desk.arrives(payment, arrival(is_final=False))
+    assert desk.of(payment) == [("SEEN", ASKED)]
+    desk.arrives(payment, arrival())
+    assert desk.figures() == (ASKED, 0, 0)
+    desk.is_forgotten("a")
+    assert desk.figures() == (0, 0, 0)
+    assert desk.is_sound()
+
+
+def test_what_was_only_seen_is_forgotten_without_a_trace_in_the_books(desk: Desk) -> None:
+    payment = desk.open()
+    desk.arrives(payment, arrival(is_final=False))
+    desk.is_forgotten("a")
+    desk.is_forgotten("never seen")
+    assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
+
+
+def test_what_was_spent_before_it_was_taken_back_is_owed_and_paid_by_the_next_deposit(desk: Desk) -> None:
+    payment = desk.open()
+    desk.arrives(payment, arrival())
+    desk.spends(60_000_000)
+    desk.is_forgotten("a")
+    assert desk.figures() == (0, 60_000_000, 60_000_000)
+    desk.arrives(desk.open(), arrival("b", 50_000_000))
+    assert desk.figures() == (0, 60_000_000, 10_000_000)
+    desk.arrives(desk.open(), arrival("c", 50_000_000))
+    assert desk.figures() == (40_000_000, 60_000_000, 0)
+    assert desk.is_sound()
+
+
+def test_what_is_nobodys_is_kept_once_until_it_is_assigned(desk: Desk) -> None:
+    for _ in range(2):
+        unmatched = desk.is_nobodys(arrival("x", 5_000_000))
+    assert (desk.figures(), desk.suspense()) == ((0, 0, 0), 5_000_000)
+    payment = desk.open()
+    for _ in range(2):
+        assigned = desk.payments.assign(unmatched.id, payment.id)
+        assert (assigned.state.value, assigned.payment_id) == ("CREDITED", payment.id)
+    assert (desk.figures(), desk.suspense()) == ((5_000_000, 0, 0), 0)
+    assert desk.payments.get(desk.organization_id, payment.id).outcome is Outcome.UNDERPAID
+    with pytest.raises(DepositAssigned):
+        desk.payments.assign(unmatched.id, desk.open().id)
+    assert desk.is_sound()
+
+
+def test_only_what_is_there_is_assigned_and_in_its_own_currency(desk: Desk) -> None:
+    euros = desk.is_nobodys(arrival("x", currency_code="EUR"))
+    payment = desk.open()
+    refused: list[tuple[type[Exception], Callable[[], Deposit]]] = [
+        (CurrencyMismatch, lambda: desk.payments.assign(euros.id, payment.id)),
+        (DepositNotFound, lambda: desk.payments.assign(uuid4(), payment.id)),
+        (PaymentNotFound, lambda: desk.payments.assign(euros.id, uuid4())),
+    ]
+    for error, work in refused:
+        with pytest.raises(error):
+            work()
+    assert desk.figures() == (0, 0, 0)
+
+
+def test_two_who_assign_the_same_at_once_credit_it_once(desk: Desk) -> None:
+    unmatched = desk.is_nobodys(arrival("x", 5_000_000))
+    payments = [desk.open() for _ in range(6)]
+
+    def assign(payment: Payment) -> bool:
+        try:
+            desk.payments.assign(unmatched.id, payment.id)
+        except DepositAssigned:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(assign, payments)).count(True) == 1
+    assert (desk.figures(), desk.suspense()) == ((5_000_000, 0, 0), 0)
+
+
+def test_what_was_nobodys_and_is_recalled_leaves_the_suspense_account(desk: Desk) -> None:
+    desk.is_nobodys(arrival("x", 5_000_000))
+    for _ in range(2):
+        desk.is_forgotten("x")
+    assert desk.suspense() == 0
+    assert desk.is_sound()
+
+
+def test_another_currency_is_nobodys(desk: Desk) -> None:
+    payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR"))
+    assert (payment.state, desk.figures(), desk.of(payment)) == (State.PROCESSING, (0, 0, 0), [])
