@@ -14,8 +14,12 @@ _NOISE = re.compile(r"[^A-Za-z0-9]")
 
 
 def new() -> str:
-    """A random one, without dashes; its last character is the check character."""
-    body = "".join(secrets.choice(ALPHABET) for _ in range(_LENGTH))
+    """A random one, without dashes."""
+    return checked("".join(secrets.choice(ALPHABET) for _ in range(_LENGTH)))
+
+
+def checked(body: str) -> str:
+    """The reference with these eight characters: the prefix goes before them, and the check character after."""
     return f"{_PREFIX}{body}{_check(body)}"
 
 
@@ -31,9 +35,8 @@ def found(text: str) -> Iterator[str]:
     One with a wrong character, or with two that have changed places, is none.
     """
     for match in _FORM.finditer(_NOISE.sub("", text).upper()):
-        body, check = match[1][:-1], match[1][-1]
-        if _check(body) == check:
-            yield f"{_PREFIX}{body}{check}"
+        if checked(match[1][:-1]) == _PREFIX + match[1]:
+            yield _PREFIX + match[1]
 
 
 def _check(body: str) -> str:

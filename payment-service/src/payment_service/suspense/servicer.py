@@ -1,0 +1,30 @@
+"""SuspenseService of the contract."""
+
+from uuid import UUID
+
+from adplatform.payment.v1 import payment_pb2, suspense_pb2
+
+from adlib.rpc import NO_ORGANIZATION, Call
+from payment_service.payments.messages import deposit_pb
+from payment_service.suspense.service import SuspenseService
+
+
+class SuspenseServicer:
+    """Parses, calls, renders."""
+
+    def __init__(self, suspense: SuspenseService) -> None:
+        self._suspense = suspense
+
+    def ListUnmatchedDeposits(
+        self, request: suspense_pb2.ListUnmatchedDepositsRequest, call: Call
+    ) -> suspense_pb2.ListUnmatchedDepositsResponse:
+        found = self._suspense.list_page(call.caller, call.page(request))
+        return suspense_pb2.ListUnmatchedDepositsResponse(
+            deposits=[deposit_pb(deposit) for deposit in found.rows], next_page_token=found.next_page_token
+        )
+
+    def AssignDeposit(self, request: suspense_pb2.AssignDepositRequest, call: Call) -> payment_pb2.Deposit:
+        deposit = self._suspense.assign(call.caller, UUID(request.deposit_id), UUID(request.payment_id))
+        # Their money was moved, so it stands in their audit log.
+        call.acted(call.caller.user_id, deposit.organization_id or NO_ORGANIZATION)
+        return deposit_pb(deposit)
