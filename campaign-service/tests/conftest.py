@@ -36,6 +36,7 @@ ALL = (
     Permission.CAMPAIGNS_UPDATE,
     Permission.CAMPAIGNS_START,
     Permission.CAMPAIGNS_PAUSE,
+    Permission.CAMPAIGNS_DELETE,
 )
 Metadata = list[tuple[str, str]]
 
@@ -110,12 +111,20 @@ class Client:
     def pause(self, campaign_id: str) -> pb.Campaign:
         return self.stub.PauseCampaign(pb.PauseCampaignRequest(campaign_id=campaign_id), metadata=self.headers)
 
+    def delete(self, campaign_id: str) -> None:
+        self.stub.DeleteCampaign(pb.DeleteCampaignRequest(campaign_id=campaign_id), metadata=self.headers)
+
     def stats(self, campaign_id: str) -> pb.CampaignStats:
         return self.stub.GetCampaignStats(pb.GetCampaignStatsRequest(campaign_id=campaign_id), metadata=self.headers)
 
     def sync(self) -> JobResult:
         jobs = campaign_pb2_grpc.CampaignJobsServiceStub(self.channel)
         return jobs.SyncStats(pb.SyncStatsRequest(), metadata=self.outside.identities.service_headers("scheduler"))
+
+    def sweep(self) -> JobResult:
+        jobs = campaign_pb2_grpc.CampaignJobsServiceStub(self.channel)
+        headers = self.outside.identities.service_headers("scheduler")
+        return jobs.SweepHolds(pb.SweepHoldsRequest(), metadata=headers)
 
     def external_id(self, campaign_id: str) -> str:
         """The network's id of the campaign, which it knows exactly once."""

@@ -20,6 +20,8 @@ from adlib.outbox import Outbox, Relay
 from adlib.rpc import Remote, Worker
 from campaign_service import config
 from campaign_service.campaigns.lifecycle import Lifecycle
+from campaign_service.campaigns.moves import Moves
+from campaign_service.campaigns.outside import Places
 from campaign_service.campaigns.service import Announcer, CampaignService
 from campaign_service.campaigns.servicer import CampaignDirectoryServicer, CampaignServicer
 from campaign_service.clients.payment import Payments, RemotePayments
@@ -27,6 +29,7 @@ from campaign_service.clients.publisher import Publishers, RemotePublishers
 from campaign_service.config import Config
 from campaign_service.delivery.network import Network
 from campaign_service.delivery.traffic_engine import TrafficEngine
+from campaign_service.holds.sweep import HoldsSweep
 from campaign_service.projection.projector import GROUP, TOPIC, CampaignProjector
 from campaign_service.stats.service import StatsService
 from campaign_service.stats.servicer import CampaignJobsServicer
@@ -87,17 +90,20 @@ def assemble(world: World) -> Worker:
     db, clock = world.db, world.clock
     outbox = Outbox(TOPIC, clock)
     networks = {network.code: network for network in world.networks}
-    campaigns = CampaignService(db, Announcer(outbox, clock), networks, clock, new_id)
-    lifecycle = Lifecycle(db, outbox, world.payments, networks, clock)
+    announcer, places = Announcer(outbox, clock), Places(db, networks)
+    campaigns = CampaignService(db, announcer, networks, clock, new_id)
+    moves = Moves(db, announcer, world.payments, places, clock)
+    lifecycle = Lifecycle(db, announcer, world.payments, places, moves, clock)
+    sweep = HoldsSweep(db, world.payments, lifecycle, moves, clock)
     sync = StatsSync(db, outbox, lifecycle, networks, world.payments, world.publishers, clock, new_id)
     reader = f"{socket.gethostname()}-{os.getpid()}"
     projector = CampaignProjector(world.documents)
     services = pb.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
-            services["CampaignService"]: CampaignServicer(campaigns, lifecycle, StatsService(db), clock),
+            services["CampaignService"]: CampaignServicer(campaigns, moves, lifecycle, StatsService(db), clock),
             services["CampaignDirectoryService"]: CampaignDirectoryServicer(campaigns),
-            services["CampaignJobsService"]: CampaignJobsServicer(sync),
+            services["CampaignJobsService"]: CampaignJobsServicer(sync, sweep),
         },
         verifier=world.verifier,
         access=world.access,

@@ -14,6 +14,8 @@ campaigns = Table(
     Column("countries", _texts), Column("devices", _texts), Column("bid_model", Text),
     Column("price_micros", BigInteger), Column("networks", _texts), Column("version", BigInteger),
     Column("hold_key", Text), Column("hold_returning", Boolean), Column("stopped_at", _time),
+    Column("move_key", Text), Column("moving_micros", BigInteger), Column("wanted_budget_micros", BigInteger),
+    Column("moves_back", Boolean),
     Column("created_at", _time), Column("updated_at", _time), Column("deleted_at", _time),
 )  # fmt: skip
 campaign_networks = Table(

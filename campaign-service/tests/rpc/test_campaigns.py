@@ -145,10 +145,9 @@ def test_rules_between_fields_hold_for_the_merged_campaign(client: Client, refus
     assert "endTime" in refusal.message
 
 
-def test_a_started_campaign_keeps_what_holds_money(client: Client, refused: Refused) -> None:
+def test_a_started_campaign_keeps_what_a_network_knows(client: Client, refused: Refused) -> None:
     campaign = client.start(client.create(end_time=Timestamp(seconds=4 * 10**9)).id)
     for field, changes in {
-        "budgetMicros": {"budget_micros": 1},
         "dailyBudgetMicros": {"daily_budget_micros": 1},
         "startTime": {"start_time": Timestamp(seconds=5)},
         "endTime": {"end_time": Timestamp(seconds=5)},

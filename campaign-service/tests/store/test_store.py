@@ -111,10 +111,10 @@ def test_figures_only_grow_and_sums_do_not_multiply(db: Database) -> None:
         whole, part, _ = store.unposted(tx, campaign.organization_id, campaign.id, 10)
         assert store.settle(tx, whole, 10**15, 0)
         assert not store.settle(tx, whole, 1, 0), "it is settled once"
-    assert store.spent(db, campaign.organization_id, campaign.id) == Spent(10**15, False)
+    assert store.spent(db, campaign.organization_id, campaign.id) == Spent(10**15, 10**15 + 8)
     with db.transaction() as tx:
         assert store.settle(tx, part, 3, 2)
-    assert store.spent(db, campaign.organization_id, campaign.id) == Spent(10**15 + 3, True)
+    assert store.spent(db, campaign.organization_id, campaign.id) == Spent(10**15 + 3, 10**15 + 4)
     assert store.deliveries(db, campaign.organization_id, campaign.id) == [Delivery(NETWORK, 6, 10, 4, 10**15 + 3, NOW)]
 
 
@@ -128,10 +128,12 @@ def test_the_ledger_cannot_have_taken_more_than_it_was_asked_for(db: Database) -
 
 def test_the_sync_reads_what_plays_played_lately_or_is_unposted(db: Database) -> None:
     active = draft().active(NOW)
+    deleted = draft().active(NOW).paused(Reason.USER, NOW).deleted(NOW)
+    resuming = draft().active(NOW).paused(Reason.USER, NOW - timedelta(days=4)).resuming(NOW)
     paused = draft().active(NOW).paused(Reason.USER, NOW)
     done = draft().active(NOW).completed(Reason.ENDED, NOW - timedelta(days=4))
     owing = draft().active(NOW).completed(Reason.ENDED, NOW - timedelta(days=4))
-    everyone = [kept(db, one) for one in (active, paused, done, owing, draft())]
+    everyone = [kept(db, one) for one in (active, paused, done, owing, draft(), deleted, resuming)]
     kept(db, draft().active(NOW), placed=False)
     owe(db, owing, 5)
 
@@ -139,22 +141,28 @@ def test_the_sync_reads_what_plays_played_lately_or_is_unposted(db: Database) ->
         dues = store.due_of_all(db, NETWORK, NOW, NOW - timedelta(days=3), after, most)
         return [one.campaign_id for one in dues]
 
-    expected = sorted(one.id for one in everyone if one.id in (active.id, paused.id, owing.id))
+    due_ids = {one.id for one in (active, paused, owing, deleted, resuming)}
+    expected = sorted(one.id for one in everyone if one.id in due_ids)
     assert found(UUID(int=0), 10) == expected
-    assert found(UUID(int=0), 2) + found(expected[1], 2) == expected
+    assert found(UUID(int=0), 3) + found(expected[2], 3) == expected
     assert store.due_of_all(db, "REVIVE", NOW, NOW, UUID(int=0), 10) == []
 
 
 def test_the_job_finds_what_was_left_half_done(db: Database) -> None:
     starting = draft().starting(NOW)
     ended = draft().starting(NOW).active(NOW).completed(Reason.ENDED, NOW)
+    deleted = replace(ended, id=new_id()).deleted(NOW)
+    resuming = draft().starting(NOW).active(NOW).paused(Reason.USER, NOW).resuming(NOW)
+    raising = draft().starting(NOW).active(NOW).moving(5, NOW, wanted_budget_micros=10**15 + 5)
+    half_done = (starting, ended, deleted, resuming, raising)
     returned = ended.without_hold(NOW)
-    for campaign in (starting, ended, replace(returned, id=new_id()), draft(), draft().starting(NOW).active(NOW)):
+    paused = draft().starting(NOW).active(NOW).paused(Reason.USER, NOW)
+    for campaign in (*half_done, replace(returned, id=new_id()), draft(), draft().starting(NOW).active(NOW), paused):
         kept(db, campaign)
     soon, later = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
     assert campaigns.half_done_of_all(db, later, later) == []
     found = campaigns.half_done_of_all(db, soon, soon)
-    assert {id for _, id in found} == {starting.id, ended.id}
+    assert {id for _, id in found} == {one.id for one in half_done}
 
 
 @pytest.fixture
@@ -172,7 +180,9 @@ def test_the_migration_can_be_taken_back_with_rows_in_the_tables(rows: Campaign,
     with as_file(files("campaign_service") / "migrations") as folder:
         backend.rollback_migrations(backend.to_rollback(read_migrations(str(folder))))
     backend.connection.close()
-    assert migrate(database_url, *MIGRATIONS) == ["campaign-0001-campaigns", "campaign-0002-search"]
+    assert migrate(database_url, *MIGRATIONS) == [
+        "campaign-0001-campaigns", "campaign-0002-search", "campaign-0003-holds",
+    ]  # fmt: skip
     again = Database(database_url)
     assert again.one(Query(text("SELECT count(*) FROM campaigns"))).count == 0
     again.close()

@@ -10,6 +10,7 @@ from adlib.errors import InvalidField
 from campaign_service.campaigns.model import (
     Campaign,
     CampaignEnded,
+    CampaignNotFound,
     CampaignStateInvalid,
     EtagMismatch,
     FieldLocked,
@@ -84,19 +85,101 @@ def test_a_campaign_stopped_when_it_first_ceased_to_be_active() -> None:
     assert paused.active(NOW).stopped_at is None
 
 
+ACTIVE = DRAFT.starting(NOW).active(NOW)
+
+
 @pytest.mark.parametrize(
     ("campaign", "published"),
     [
         (DRAFT.starting(NOW), False),
         (DRAFT, True),
-        (DRAFT.active(NOW), True),
-        (DRAFT.active(NOW).paused(Reason.USER, NOW), True),
+        (ACTIVE, True),
+        (ACTIVE.paused(Reason.USER, NOW), True),
+        (ACTIVE.completed(Reason.ENDED, NOW), True),
     ],
+    ids=["starting", "published", "active", "paused", "completed"],
 )
-def test_money_is_locked_from_the_first_attempt_at_starting(campaign: Campaign, published: bool) -> None:
+def test_what_a_network_knows_is_locked_from_the_first_attempt_at_starting(campaign: Campaign, published: bool) -> None:
     with pytest.raises(FieldLocked):
-        campaign.edited({"budget_micros": 200}, "", at=NOW, published=published)
-    assert campaign.edited({"budget_micros": 100, "name": "b"}, "", at=NOW, published=published).name == "b"
+        campaign.edited({"price_micros": 200}, "", at=NOW, published=published)
+    assert campaign.edited({"price_micros": 1, "name": "b"}, "", at=NOW, published=published).name == "b"
+
+
+@pytest.mark.parametrize(
+    ("campaign", "is_free"),
+    [
+        (DRAFT.starting(NOW), False),
+        (DRAFT, True),
+        (ACTIVE, True),
+        (ACTIVE.paused(Reason.USER, NOW), True),
+        (ACTIVE.completed(Reason.ENDED, NOW), False),
+    ],
+    ids=["starting", "published", "active", "paused", "completed"],
+)
+def test_the_budget_may_change_unless_a_start_is_half_done_or_all_is_over(campaign: Campaign, is_free: bool) -> None:
+    changes = {"budget_micros": 200}
+    assert campaign.moves_money(changes, published=True)
+    if is_free:
+        assert campaign.edited(changes, "", at=NOW, published=True).budget_micros == 200
+    else:
+        with pytest.raises(FieldLocked):
+            campaign.edited(changes, "", at=NOW, published=True)
+
+
+def test_a_budget_that_is_sent_as_it_is_moves_no_money_unless_it_is_on_its_way() -> None:
+    assert not ACTIVE.moves_money({"budget_micros": 100, "name": "b"}, published=True)
+    assert not DRAFT.moves_money({"budget_micros": 200}, published=False)
+    raising = ACTIVE.moving(50, NOW, wanted_budget_micros=150)
+    assert raising.moves_money({"budget_micros": 100}, published=True)
+    assert not raising.moves_money({"name": "b"}, published=True)
+
+
+@pytest.mark.parametrize(
+    ("daily", "asked", "least"), [(None, 60, 60), (70, 60, 70), (70, 70, 70), (None, 0, 0)], ids=str
+)
+def test_a_budget_covers_what_was_spent_and_a_days(daily: int | None, asked: int, least: int) -> None:
+    campaign = replace(DRAFT, daily_budget_micros=daily)
+    replace(campaign, budget_micros=least).check_budget_covers(asked)
+    if least:
+        with pytest.raises(InvalidField, match=f"budgetMicros must be at least {least}: 0.0000.* USD"):
+            replace(campaign, budget_micros=least - 1).check_budget_covers(asked)
+
+
+def test_no_two_moves_have_the_same_key_and_a_move_ends_with_its_budget_or_without() -> None:
+    raising = ACTIVE.moving(50, NOW, wanted_budget_micros=150)
+    again = raising.unmoved(NOW).moving(50, NOW, wanted_budget_micros=150)
+    assert raising.move_key != again.move_key
+    assert (raising.moved(NOW).budget_micros, raising.unmoved(NOW).budget_micros) == (150, 100)
+    repaired = ACTIVE.moving(7, NOW).moved(NOW)
+    assert (repaired.budget_micros, repaired.move_key, repaired.moving_micros) == (100, None, 0)
+    assert raising.moving_back(NOW).unmoved(NOW).moves_back is False
+    assert raising.without_hold(NOW).move_key is None
+
+
+def test_a_budget_that_is_being_lowered_leaves_room_for_no_more_than_the_lower() -> None:
+    lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
+    assert (lowering.room_micros(50), lowering.room_micros(70)) == (10, 0)
+    assert ACTIVE.room_micros(99) is None
+    assert ACTIVE.moving(50, NOW, wanted_budget_micros=150).room_micros(99) is None
+
+
+def test_what_is_active_cannot_be_deleted_and_what_was_is_over() -> None:
+    with pytest.raises(CampaignStateInvalid, match="a campaign that is ACTIVE cannot be deleted"):
+        ACTIVE.check_deletable()
+    paused = ACTIVE.paused(Reason.USER, NOW)
+    deleted = paused.deleted(NOW + timedelta(days=1))
+    assert (deleted.state, deleted.stopped_at, deleted.hold_key) == (State.COMPLETED, NOW, paused.hold_key)
+    assert DRAFT.deleted(NOW).state is State.DRAFT
+    with pytest.raises(CampaignNotFound):
+        deleted.edited({"name": "b"}, "", at=NOW, published=True)
+
+
+def test_what_is_about_to_be_played_again_can_be_paused() -> None:
+    paused = ACTIVE.paused(Reason.USER, NOW)
+    with pytest.raises(CampaignStateInvalid):
+        paused.check_pausable()
+    paused.resuming(NOW).check_pausable()
+    assert not paused.resuming(NOW).paused(Reason.USER, NOW).is_resuming
 
 
 def test_a_draft_is_edited_whole_and_held_to_the_rules_between_fields() -> None:

@@ -20,6 +20,7 @@ from adlib.identity import ServiceIdentity, SignedIdentity, private_key
 SCHEDULES = {
     "/jobs/sync-stats": "*/7 * * * *",
     "/jobs/settle-payments": "*/5 * * * *",
+    "/jobs/sweep-holds": "23 * * * *",
     "/jobs/sync-publisher-balances": "0 1 * * *",
     "/jobs/purge-expired": "30 2 * * *",
 }

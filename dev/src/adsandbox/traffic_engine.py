@@ -115,6 +115,7 @@ class TrafficEngine:
             route("/v5/adv/campaigns/play", "PUT", self._play),
             route("/v5/adv/campaigns/stop", "PUT", self._stop),
             route("/v5/adv/campaigns/{id:int}", "GET", self._get),
+            route("/v5/adv/campaigns/{id:int}", "PATCH", self._change),
             route("/v5/adv/statistics", "POST", self._statistics),
             Route("/sandbox/traffic", self._traffic, methods=["POST"]),
             Route("/sandbox/campaigns/{id:int}", self._get, methods=["GET"]),
@@ -155,6 +156,18 @@ class TrafficEngine:
         if row is None:
             raise EngineError(404, "not_found", f"campaign {request.path_params['id']} does not exist")
         return JSONResponse({"result": _campaign(row)})
+
+    async def _change(self, request: Request) -> Response:
+        """Changes the fields that are sent; what comes of it must be a campaign that could be made."""
+        found = self._database.row("SELECT body FROM campaigns WHERE id = ?", (request.path_params["id"],))
+        if found is None:
+            raise EngineError(404, "not_found", f"campaign {request.path_params['id']} does not exist")
+        body, price_micros = _checked(json.loads(found["body"], parse_float=Decimal) | await read_object(request))
+        self._database.execute(
+            "UPDATE campaigns SET name = ?, price_micros = ?, body = ? WHERE id = ?",
+            (body["name"], price_micros, json.dumps(body, default=float), request.path_params["id"]),
+        )
+        return await self._get(request)
 
     async def _play(self, request: Request) -> Response:
         return self._set_status(await read_object(request), WORKING)

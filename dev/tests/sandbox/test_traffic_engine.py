@@ -56,6 +56,17 @@ def test_created_campaign_is_stopped_and_found_by_its_exact_name(sandboxes):
     ]
 
 
+def test_fields_of_a_campaign_are_changed_and_checked_again(sandboxes):
+    engine = sandboxes.traffic_engine
+    campaign_id = _created(engine)
+    changed = engine.patch(f"/v5/adv/campaigns/{campaign_id}", json={"total_amount": 250.000001})
+    assert changed.json()["result"]["total_amount"] == 250.000001
+    assert engine.get(f"/v5/adv/campaigns/{campaign_id}").json() == changed.json()
+    assert engine.patch(f"/v5/adv/campaigns/{campaign_id}", json={"total_amount": 0}).status_code == 400
+    assert engine.get(f"/v5/adv/campaigns/{campaign_id}").json() == changed.json()
+    assert engine.patch("/v5/adv/campaigns/999999", json={"total_amount": 1}).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

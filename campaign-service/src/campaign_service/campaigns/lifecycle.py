@@ -1,27 +1,26 @@
-"""Starting, pausing and completing campaigns: sagas over the ledger and the ad networks.
+"""Starting, pausing, completing and deleting campaigns: sagas over the ledger and the ad networks.
 
 What is about to be asked of the outside is stored before it is asked, so that whatever a crash leaves half done is
 carried on with by the next start, or by the job. One call a campaign at a time talks to the outside.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.errors import Aborted
-from adlib.outbox import Outbox
 from adlib.telemetry import logger
 from campaign_service.campaigns import store
-from campaign_service.campaigns.model import Campaign, CampaignEnded, NetworkNotAvailable, Reason, State
+from campaign_service.campaigns.model import Campaign, CampaignEnded, Reason, State
+from campaign_service.campaigns.moves import Moves
+from campaign_service.campaigns.outside import Places, alone
 from campaign_service.campaigns.service import Announcer
 from campaign_service.clients.payment import InsufficientFunds, Payments
-from campaign_service.deadlines import within
-from campaign_service.delivery.network import Network, NetworkRejected, name_at_network
+from campaign_service.delivery.network import NetworkRejected, name_at_network
 
-# For everything that one verb asks of the outside; a client behind a gateway waits no longer than 10 s.
-_VERB_S = 8.0
+# How long a network may refuse to stop what it refused to play before its word is taken for it.
+_STOP_TRIED = timedelta(days=1)
 
 _log = logger(__name__)
 
@@ -30,12 +29,13 @@ class Lifecycle:
     """The verbs of a campaign."""
 
     def __init__(
-        self, db: Database, outbox: Outbox, payments: Payments, networks: Mapping[str, Network], clock: Clock
+        self, db: Database, announcer: Announcer, payments: Payments, places: Places, moves: Moves, clock: Clock
     ) -> None:
         self._db = db
-        self._announcer = Announcer(outbox, clock)
+        self._announcer = announcer
         self._payments = payments
-        self._networks = networks
+        self._places = places
+        self._moves = moves
         self._clock = clock
 
     def start(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
@@ -44,67 +44,97 @@ class Lifecycle:
         INSUFFICIENT_FUNDS, CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED, NETWORK_REJECTED; after UNAVAILABLE a repeat carries
         on where it stopped.
         """
-        with self._alone(organization_id, campaign_id) as campaign:
+        with alone(self._db, organization_id, campaign_id) as campaign:
             if campaign.state is State.ACTIVE:
                 return campaign
             try:
                 campaign.check_startable(self._clock.now())
             except CampaignEnded:
                 if campaign.state is State.DRAFT and campaign.hold_key:
-                    self._take_back(campaign, self._find(campaign))
+                    self._take_back(campaign)
                 raise
+            campaign = self._moves.settle(campaign)
             if campaign.state is State.DRAFT:
-                campaign = self._held(campaign)
-            return self._played(campaign)
+                return self._played(self._held(campaign))
+            return self._played(self._put(campaign, lambda one: one.resuming(self._clock.now())))
 
-    def pause(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
+    def pause(self, organization_id: UUID, campaign_id: UUID, reason: Reason = Reason.USER) -> Campaign:
         """Stops delivery on every network; CAMPAIGN_STATE_INVALID."""
-        with self._alone(organization_id, campaign_id) as campaign:
-            if campaign.state is State.PAUSED:
+        with alone(self._db, organization_id, campaign_id) as campaign:
+            if campaign.state is State.PAUSED and not campaign.is_resuming:
                 return campaign
             campaign.check_pausable()
-            placed = self._stopped(self._find(campaign))
-            with self._db.transaction() as tx:
-                store.set_placements(tx, campaign, placed, "STOPPED")
-                paused = store.lock(tx, organization_id, campaign_id).paused(Reason.USER, self._clock.now())
-                return self._announcer.put(tx, paused)
+            return self.stopped(campaign, lambda one: one.paused(reason, self._clock.now()))
 
-    def complete(self, organization_id: UUID, campaign_id: UUID, reason: Reason) -> None:
-        """Stops delivery on every network for good, unless that is done."""
-        with self._alone(organization_id, campaign_id) as campaign:
-            if campaign.state not in (State.ACTIVE, State.PAUSED):
-                return
-            placed = self._stopped(self._find(campaign))
+    def complete(self, organization_id: UUID, campaign_id: UUID, why: Callable[[Campaign], Reason | None]) -> None:
+        """Stops delivery on every network for good, where there is a reason to."""
+        with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:
+            if reason := why(campaign):
+                self.stopped(campaign, lambda one: one.completed(reason, self._clock.now()))
+
+    def delete(self, organization_id: UUID, campaign_id: UUID) -> None:
+        """Deletes it; what is held for it goes back when no more spend can come. CAMPAIGN_STATE_INVALID."""
+        with alone(self._db, organization_id, campaign_id) as campaign:
+            campaign.check_deletable()
+            if campaign.is_resuming:
+                campaign = self.stopped(campaign, lambda one: one.paused(Reason.USER, self._clock.now()))
+            if campaign.state is State.DRAFT and campaign.hold_key:
+                try:
+                    self._take_back(campaign)
+                except NetworkRejected as refused:
+                    self._give_up(campaign, refused)
             with self._db.transaction() as tx:
-                store.set_placements(tx, campaign, placed, "STOPPED")
-                completed = store.lock(tx, organization_id, campaign_id).completed(reason, self._clock.now())
-                self._announcer.put(tx, completed)
+                deleted = store.lock(tx, organization_id, campaign_id).deleted(self._clock.now())
+                self._announcer.put(tx, deleted)
 
     def carry_on(self, organization_id: UUID, campaign_id: UUID) -> None:
-        """Ends what was left half done: the start of a DRAFT campaign, or the hold of a COMPLETED one."""
-        campaign = store.get(self._db, organization_id, campaign_id)
-        if campaign.state is State.DRAFT and campaign.hold_key:
-            try:
+        """Ends what was left half done: a start, a change of the budget, or the hold of a COMPLETED campaign."""
+        campaign = store.kept(self._db, organization_id, campaign_id)
+        try:
+            if campaign.state is State.COMPLETED or campaign.hold_returning:
+                self._end(organization_id, campaign_id)
+            elif (campaign.state is State.DRAFT and campaign.hold_key) or campaign.is_resuming:
                 self.start(organization_id, campaign_id)
-            except (InsufficientFunds, NetworkRejected, CampaignEnded) as refused:
-                _log.info("start_given_up", campaign=str(campaign_id), why=refused.message)
-        elif campaign.state is State.COMPLETED and campaign.hold_key:
-            with self._alone(organization_id, campaign_id) as campaign:
-                self._hold_returned(campaign)
+            elif campaign.move_key:
+                with alone(self._db, organization_id, campaign_id) as campaign:
+                    self._moves.settle(campaign)
+        except (InsufficientFunds, NetworkRejected, CampaignEnded) as refused:
+            _log.info("carried_on_in_vain", campaign=str(campaign_id), why=refused.message)
 
-    @contextmanager
-    def _alone(self, organization_id: UUID, campaign_id: UUID) -> Iterator[Campaign]:
-        """The campaign as it is, while no other call talks to the outside about it; CAMPAIGN_NOT_FOUND, CONFLICT."""
-        store.get(self._db, organization_id, campaign_id)
-        with within(_VERB_S), self._db.exclusive(f"campaign:{campaign_id}") as alone:
-            if not alone:
-                raise Aborted("another call is starting or pausing this campaign; try again", campaignId=campaign_id)
-            yield store.get(self._db, organization_id, campaign_id)
+    def stopped(self, campaign: Campaign, change: Callable[[Campaign], Campaign]) -> Campaign:
+        """The campaign, stopped at every network and then changed; for who is alone with it."""
+        placed = self._places.stop(self._places.find(campaign))
+        with self._db.transaction() as tx:
+            store.set_placements(tx, campaign, placed, "STOPPED")
+            return self._announcer.put(tx, change(store.lock(tx, campaign.organization_id, campaign.id)))
+
+    def hold_returned(self, campaign: Campaign) -> Campaign:
+        """The campaign with nothing held for it; for who is alone with it."""
+        try:
+            campaign = self._moves.settle(campaign)
+        except InsufficientFunds:
+            _log.info("hold_not_put_right", campaign=str(campaign.id))
+        self._payments.release(
+            campaign.organization_id, campaign.id, campaign.currency_code, f"release:{campaign.hold_key}"
+        )
+        return self._put(campaign, lambda one: one.without_hold(self._clock.now()))
+
+    def _end(self, organization_id: UUID, campaign_id: UUID) -> None:
+        with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:
+            if campaign.state is State.COMPLETED and campaign.hold_key:
+                self.hold_returned(campaign)
+            elif campaign.state is State.DRAFT and campaign.hold_returning:
+                try:
+                    self._take_back(campaign)
+                except NetworkRejected as refused:
+                    if campaign.updated_at < self._clock.now() - _STOP_TRIED:
+                        self._give_up(campaign, refused)
+                    raise
 
     def _held(self, campaign: Campaign) -> Campaign:
         """The campaign with its budget held."""
         if campaign.hold_returning:
-            campaign = self._hold_returned(campaign)
+            campaign = self._take_back(campaign)
         if campaign.hold_key is None:
             with self._db.transaction() as tx:
                 campaign = store.lock(tx, campaign.organization_id, campaign.id).starting(self._clock.now())
@@ -119,7 +149,7 @@ class Lifecycle:
                 campaign.hold_key or "",
             )
         except InsufficientFunds:
-            self._forget_hold(campaign)
+            self._put(campaign, lambda one: one.without_hold(self._clock.now()))
             raise
         return campaign
 
@@ -128,61 +158,46 @@ class Lifecycle:
         placed: dict[str, str] = {}
         try:
             for placement in store.placements(self._db, campaign):
-                network = self._network(placement.network)
+                network = self._places.network(placement.network)
                 placed[network.code] = (
                     placement.external_id
                     or network.find(placement.external_name)
                     or network.create(placement.external_name, campaign)
                 )
             for code, external_id in placed.items():
-                self._network(code).play(external_id)
+                self._places.network(code).play(external_id)
         except NetworkRejected:
             if campaign.state is State.DRAFT:
                 self._take_back(campaign, placed)
             else:
-                self._stopped(placed)
+                reasons = campaign.state_reasons or (Reason.NETWORK_REJECTED,)
+                self.stopped(campaign, lambda one: one.paused(reasons[0], self._clock.now()))
             raise
         with self._db.transaction() as tx:
             store.set_placements(tx, campaign, placed, "PLAYING")
             active = store.lock(tx, campaign.organization_id, campaign.id).active(self._clock.now())
             return self._announcer.put(tx, active)
 
-    def _take_back(self, campaign: Campaign, placed: Mapping[str, str]) -> None:
+    def _take_back(self, campaign: Campaign, placed: Mapping[str, str] | None = None) -> Campaign:
         """Ends a start that cannot succeed: nothing plays, nothing is held."""
-        self._stopped(placed)
+        if not campaign.hold_returning:
+            campaign = self._put(campaign, lambda one: one.returning_hold(self._clock.now()))
+        placed = self._places.stop(self._places.find(campaign) if placed is None else placed)
         with self._db.transaction() as tx:
             store.set_placements(tx, campaign, placed, "STOPPED")
-            campaign = store.lock(tx, campaign.organization_id, campaign.id).returning_hold(self._clock.now())
-            store.put(tx, campaign)
-        self._hold_returned(campaign)
+        return self.hold_returned(campaign)
 
-    def _hold_returned(self, campaign: Campaign) -> Campaign:
-        self._payments.release(
-            campaign.organization_id, campaign.id, campaign.currency_code, f"release:{campaign.hold_key}"
-        )
-        return self._forget_hold(campaign)
-
-    def _forget_hold(self, campaign: Campaign) -> Campaign:
+    def _give_up(self, campaign: Campaign, refused: NetworkRejected) -> None:
+        """Ends a start that the network neither plays nor stops: what it may report yet is taken from the hold."""
+        _log.error("network_does_not_stop", campaign=str(campaign.id), why=refused.message)
+        placed = self._places.find(campaign)
         with self._db.transaction() as tx:
-            free = store.lock(tx, campaign.organization_id, campaign.id).without_hold(self._clock.now())
-            store.put(tx, free)
-            return free
+            store.set_placements(tx, campaign, placed, "PENDING")
+            campaign = store.lock(tx, campaign.organization_id, campaign.id)
+            self._announcer.put(tx, campaign.completed(Reason.NETWORK_REJECTED, self._clock.now()))
 
-    def _find(self, campaign: Campaign) -> dict[str, str]:
-        """The campaign's ids at the networks that know it."""
-        found = {}
-        for placement in store.placements(self._db, campaign):
-            network = self._network(placement.network)
-            if external_id := placement.external_id or network.find(placement.external_name):
-                found[network.code] = external_id
-        return found
-
-    def _stopped(self, placed: Mapping[str, str]) -> Mapping[str, str]:
-        for code, external_id in placed.items():
-            self._network(code).stop(external_id)
-        return placed
-
-    def _network(self, code: str) -> Network:
-        if network := self._networks.get(code):
-            return network
-        raise NetworkNotAvailable(code)
+    def _put(self, campaign: Campaign, change: Callable[[Campaign], Campaign]) -> Campaign:
+        with self._db.transaction() as tx:
+            changed = change(store.lock(tx, campaign.organization_id, campaign.id))
+            store.put(tx, changed)
+            return changed

@@ -37,6 +37,8 @@ def to_pb(campaign: Campaign, at: datetime) -> pb.Campaign:
         message.start_time.CopyFrom(timestamp(campaign.start_time))
     if campaign.end_time:
         message.end_time.CopyFrom(timestamp(campaign.end_time))
+    if campaign.deleted_at:
+        message.delete_time.CopyFrom(timestamp(campaign.deleted_at))
     return message
 
 

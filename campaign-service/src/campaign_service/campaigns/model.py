@@ -10,6 +10,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import Aborted, FailedPrecondition, InvalidArgument, InvalidField, NotFound
+from adlib.money import to_decimal
 
 # The field as it is spelled in JSON; name and target_url are left out because they may change at any time.
 _LOCKED = {
@@ -23,6 +24,8 @@ _LOCKED = {
     "price_micros": "bid",
 }
 _TICK = timedelta(microseconds=1)
+# Networks correct a day's figures for two days more, so three days after a campaign stopped no more spend can come.
+STILL_READ = timedelta(days=3)
 
 
 class State(StrEnum):
@@ -41,6 +44,8 @@ class Reason(StrEnum):
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     NOT_STARTED_YET = "NOT_STARTED_YET"
     ENDED = "ENDED"
+    NETWORK_REJECTED = "NETWORK_REJECTED"
+    INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
 
 
 class CampaignNotFound(NotFound):
@@ -123,6 +128,11 @@ class Campaign:
     hold_key: str | None = None
     hold_returning: bool = False
     stopped_at: datetime | None = None
+    move_key: str | None = None
+    moving_micros: int = 0
+    wanted_budget_micros: int | None = None
+    moves_back: bool = False
+    deleted_at: datetime | None = None
 
     @property
     def etag(self) -> str:
@@ -148,17 +158,41 @@ class Campaign:
         return self
 
     def edited(self, changes: Mapping[str, Any], etag: str, *, at: datetime, published: bool) -> Self:
-        """With these fields changed; ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED.
+        """With these fields changed; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED.
 
-        `published`: a network knows it, so that what it was told can no longer change.
+        `published`: a network knows it, so that what it was told can no longer change, but for the budget.
         """
+        if self.deleted_at:
+            raise CampaignNotFound(self.id)
         if etag and etag != self.etag:
             raise EtagMismatch
         if self.state is not State.DRAFT or self.hold_key or published:
             for name, value in changes.items():
-                if name in _LOCKED and value != getattr(self, name):
+                free = name == "budget_micros" and self._budget_may_change
+                if name in _LOCKED and value != getattr(self, name) and not free:
                     raise FieldLocked(_LOCKED[name])
         return self._changed(at, **changes).checked()
+
+    @property
+    def _budget_may_change(self) -> bool:
+        """Not while a start is half done, nor when it is over."""
+        return self.state in (State.ACTIVE, State.PAUSED) or (self.state is State.DRAFT and not self.hold_key)
+
+    def moves_money(self, changes: Mapping[str, Any], *, published: bool) -> bool:
+        """Whether the ledger or a network must be asked before these fields can change."""
+        wanted_micros = changes.get("budget_micros", self.budget_micros)
+        is_known = self.state is not State.DRAFT or bool(self.hold_key) or published
+        return is_known and (
+            wanted_micros != self.budget_micros or ("budget_micros" in changes and bool(self.move_key))
+        )
+
+    def check_budget_covers(self, asked_micros: int) -> None:
+        """INVALID_FIELD where this budget is less than a day's, or than what was spent and will be taken."""
+        daily_micros = self.daily_budget_micros or 0
+        why = "has been spent" if asked_micros >= daily_micros else "is the daily budget"
+        if self.budget_micros < (least_micros := max(asked_micros, daily_micros)):
+            least = f"{to_decimal(least_micros):f} {self.currency_code}"
+            raise InvalidField("budgetMicros", f"must be at least {least_micros}: {least} {why}")
 
     def check_startable(self, at: datetime) -> None:
         """CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED."""
@@ -177,15 +211,52 @@ class Campaign:
 
     def without_hold(self, at: datetime) -> Self:
         """Nothing is held for it."""
-        return self._changed(at, hold_key=None, hold_returning=False)
+        return self.unmoved(at)._changed(at, hold_key=None, hold_returning=False)
+
+    def moving(self, amount_micros: int, at: datetime, *, wanted_budget_micros: int | None = None) -> Self:
+        """About to hold so much more, or to give so much back, by a key of its own; and then to have this budget."""
+        return self._changed(
+            at,
+            move_key=f"move:{self.id}:{self.version}",
+            moving_micros=amount_micros,
+            wanted_budget_micros=wanted_budget_micros,
+            moves_back=False,
+        )
+
+    def moving_back(self, at: datetime) -> Self:
+        """About to undo what it moved."""
+        return self._changed(at, moves_back=True)
+
+    def moved(self, at: datetime) -> Self:
+        """With the budget that it was to have."""
+        return self.unmoved(at)._changed(at, budget_micros=self.wanted_budget_micros or self.budget_micros)
+
+    def unmoved(self, at: datetime) -> Self:
+        """With nothing on its way."""
+        return self._changed(at, move_key=None, moving_micros=0, wanted_budget_micros=None, moves_back=False)
+
+    def room_micros(self, asked_micros: int) -> int | None:
+        """What may still be asked of its hold while a part of it is about to be given back; None: any amount."""
+        if self.moving_micros >= 0 or self.wanted_budget_micros is None:
+            return None
+        return max(self.wanted_budget_micros - asked_micros, 0)
 
     def active(self, at: datetime) -> Self:
         """Its networks play it."""
         return self._changed(at, state=State.ACTIVE, state_reasons=(), stopped_at=None)
 
+    def resuming(self, at: datetime) -> Self:
+        """About to be played again: from now on it may deliver."""
+        return self._changed(at, stopped_at=None)
+
+    @property
+    def is_resuming(self) -> bool:
+        """Whether it was about to be played again, and its networks may or may not play it."""
+        return self.state is State.PAUSED and self.stopped_at is None
+
     def check_pausable(self) -> None:
         """CAMPAIGN_STATE_INVALID."""
-        if self.state is not State.ACTIVE:
+        if self.state is not State.ACTIVE and not self.is_resuming:
             raise CampaignStateInvalid("paused", self.state)
 
     def paused(self, reason: Reason, at: datetime) -> Self:
@@ -195,6 +266,16 @@ class Campaign:
     def completed(self, reason: Reason, at: datetime) -> Self:
         """Its networks have stopped for good."""
         return self._changed(at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=self.stopped_at or at)
+
+    def check_deletable(self) -> None:
+        """CAMPAIGN_STATE_INVALID."""
+        if self.state is State.ACTIVE:
+            raise CampaignStateInvalid("deleted; pause it first", self.state)
+
+    def deleted(self, at: datetime) -> Self:
+        """Gone for its organization; what was started is over."""
+        over = self.completed(Reason.USER, at) if self.state is State.PAUSED else self
+        return over._changed(at, deleted_at=at)
 
     def touched(self, at: datetime) -> Self:
         """With new figures, and so with a later update time."""

@@ -1,9 +1,9 @@
-"""Making, reading and editing campaigns. Starting and pausing them is in `lifecycle`."""
+"""Making and reading campaigns. Editing them is in `moves`, starting, pausing and deleting in `lifecycle`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from google.protobuf.message import Message
@@ -127,11 +127,3 @@ class CampaignService:
     def newest(self, organization_id: UUID, page: Page, state: State | None, words: str) -> Slice[Campaign]:
         """The organization's campaigns, newest first: all, or those in this state, or with a name like these words."""
         return cut(store.newest(self._db, organization_id, page, state, words), page, lambda campaign: campaign.id)
-
-    def edit(self, organization_id: UUID, campaign_id: UUID, changes: Mapping[str, Any], etag: str) -> Campaign:
-        """Changes these fields; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED, INVALID_FIELD."""
-        with self._db.transaction() as tx:
-            campaign = store.lock(tx, organization_id, campaign_id)
-            published = any(placement.external_id for placement in store.placements(tx, campaign))
-            edited = campaign.edited(changes, etag, at=self._clock.now(), published=published)
-            return self._announcer.put(tx, edited)

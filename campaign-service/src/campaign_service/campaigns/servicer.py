@@ -13,6 +13,7 @@ from adlib.rpc import Call
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.messages import figures_pb, to_pb
 from campaign_service.campaigns.model import Campaign, State
+from campaign_service.campaigns.moves import Moves
 from campaign_service.campaigns.service import CampaignService, NewCampaign
 from campaign_service.stats.model import Delivery
 from campaign_service.stats.service import StatsService
@@ -21,8 +22,11 @@ from campaign_service.stats.service import StatsService
 class CampaignServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, campaigns: CampaignService, lifecycle: Lifecycle, stats: StatsService, clock: Clock) -> None:
+    def __init__(
+        self, campaigns: CampaignService, moves: Moves, lifecycle: Lifecycle, stats: StatsService, clock: Clock
+    ) -> None:
         self._campaigns = campaigns
+        self._moves = moves
         self._lifecycle = lifecycle
         self._stats = stats
         self._clock = clock
@@ -56,7 +60,11 @@ class CampaignServicer:
 
     def UpdateCampaign(self, request: pb.UpdateCampaignRequest, call: Call) -> pb.Campaign:
         campaign_id, changes = UUID(request.campaign_id), _changes(request)
-        return self._to_pb(self._campaigns.edit(call.caller.organization_id, campaign_id, changes, request.etag))
+        return self._to_pb(self._moves.edit(call.caller.organization_id, campaign_id, changes, request.etag))
+
+    def DeleteCampaign(self, request: pb.DeleteCampaignRequest, call: Call) -> pb.DeleteCampaignResponse:
+        self._lifecycle.delete(call.caller.organization_id, UUID(request.campaign_id))
+        return pb.DeleteCampaignResponse()
 
     def StartCampaign(self, request: pb.StartCampaignRequest, call: Call) -> pb.Campaign:
         return self._to_pb(self._lifecycle.start(call.caller.organization_id, UUID(request.campaign_id)))

@@ -22,10 +22,10 @@ _COLUMNS = [campaigns.c[name] for name in _FIELDS]
 _IS_IT = and_(
     campaigns.c.organization_id == bindparam("of_organization"),
     campaigns.c.id == bindparam("of_campaign"),
-    campaigns.c.deleted_at.is_(None),
 )
 _ADD = Query(insert(campaigns).values({name: bindparam(name) for name in _FIELDS}))
-_GET = Query(select(*_COLUMNS).where(_IS_IT))
+_GET = Query(select(*_COLUMNS).where(_IS_IT, campaigns.c.deleted_at.is_(None)))
+_KEPT = Query(select(*_COLUMNS).where(_IS_IT))
 _LOCK = Query(select(*_COLUMNS).where(_IS_IT).with_for_update())
 _PUT = Query(update(campaigns).where(_IS_IT).values({name: bindparam(f"new_{name}") for name in _FIELDS}))
 _PAGE = (
@@ -78,12 +78,19 @@ _unposted = exists(
 _HALF_DONE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id)
     .where(
-        campaigns.c.hold_key.is_not(None),
-        campaigns.c.deleted_at.is_(None),
         or_(
-            and_(campaigns.c.state == State.DRAFT, campaigns.c.updated_at < bindparam("started_before")),
+            and_(
+                campaigns.c.updated_at < bindparam("started_before"),
+                or_(
+                    and_(campaigns.c.state == State.DRAFT, campaigns.c.hold_key.is_not(None)),
+                    # About to be played again.
+                    and_(campaigns.c.state == State.PAUSED, campaigns.c.stopped_at.is_(None)),
+                    and_(campaigns.c.state != State.COMPLETED, campaigns.c.move_key.is_not(None)),
+                ),
+            ),
             and_(
                 campaigns.c.state == State.COMPLETED,
+                campaigns.c.hold_key.is_not(None),
                 campaigns.c.stopped_at < bindparam("stopped_before"),
                 not_(_unposted),
             ),
@@ -113,8 +120,13 @@ def get(db: Session, organization_id: UUID, campaign_id: UUID) -> Campaign:
     return _found(db.one(_GET, of_organization=organization_id, of_campaign=campaign_id), campaign_id)
 
 
+def kept(db: Session, organization_id: UUID, campaign_id: UUID) -> Campaign:
+    """The campaign, also a deleted one; CAMPAIGN_NOT_FOUND."""
+    return _found(db.one(_KEPT, of_organization=organization_id, of_campaign=campaign_id), campaign_id)
+
+
 def lock(tx: Transaction, organization_id: UUID, campaign_id: UUID) -> Campaign:
-    """The campaign, nobody else's to change until the transaction ends; CAMPAIGN_NOT_FOUND."""
+    """The campaign, also a deleted one, nobody else's to change until the transaction ends; CAMPAIGN_NOT_FOUND."""
     return _found(tx.one(_LOCK, of_organization=organization_id, of_campaign=campaign_id), campaign_id)
 
 
@@ -161,7 +173,7 @@ def set_placements(tx: Transaction, campaign: Campaign, external_ids: Mapping[st
 
 
 def half_done_of_all(db: Session, started_before: datetime, stopped_before: datetime) -> Sequence[tuple[UUID, UUID]]:
-    """Organization and id of every tenant's campaigns whose start was left half done or whose rest is to be given back.
+    """Organization and id of every tenant's campaigns that were left half done or whose rest is to be given back.
 
     For jobs alone.
     """

@@ -1,6 +1,6 @@
 """payment-service's ledger, as campaigns use it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -14,6 +14,7 @@ from adlib.errors import Remote as RemoteError
 from adlib.rpc import Remote
 
 MOST_ITEMS = 500
+_PAGE_SIZE = 1000
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -44,6 +45,16 @@ class Spend:
     share: Share | None
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What the ledger holds for a campaign."""
+
+    organization_id: UUID
+    campaign_id: UUID
+    currency_code: str
+    held_micros: int
+
+
 class Payments(Protocol):
     """The ledger. Every call may be repeated: its key makes the repeat change nothing."""
 
@@ -51,8 +62,14 @@ class Payments(Protocol):
         """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
         ...
 
-    def release(self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str) -> None:
-        """Gives back what is left of what was set aside."""
+    def release(
+        self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str, amount_micros: int | None = None
+    ) -> None:
+        """Gives back what is left of what was set aside, or at most this much of it."""
+        ...
+
+    def holds(self) -> Iterator[Sequence[Hold]]:
+        """What is set aside for every organization's campaigns, in pages of up to a thousand. For jobs alone."""
         ...
 
     def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
@@ -85,15 +102,30 @@ class RemotePayments:
             refused.metadata = error.metadata
             raise refused from error
 
-    def release(self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str) -> None:
-        """Gives back what is left of what was set aside."""
+    def release(
+        self, organization_id: UUID, campaign_id: UUID, currency_code: str, key: str, amount_micros: int | None = None
+    ) -> None:
+        """Gives back what is left of what was set aside, or at most this much of it."""
         request = pb.ReleaseHoldRequest(
             organization_id=str(organization_id),
             campaign_id=str(campaign_id),
             currency_code=currency_code,
             idempotency_key=key,
+            amount_micros=amount_micros,
         )
         self._remote.call(self._stub.ReleaseHold, request)
+
+    def holds(self) -> Iterator[Sequence[Hold]]:
+        """What is set aside for every organization's campaigns, in pages of up to a thousand. For jobs alone."""
+        token = ""
+        while True:
+            page = self._remote.call(self._stub.ListHolds, pb.ListHoldsRequest(page_size=_PAGE_SIZE, page_token=token))
+            yield [
+                Hold(UUID(one.organization_id), UUID(one.campaign_id), one.currency_code, one.held_micros)
+                for one in page.holds
+            ]
+            if not (token := page.next_page_token):
+                return
 
     def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
         """Takes up to 500 amounts from what is set aside; by key, how much of each could be taken."""
@@ -131,14 +163,13 @@ class FakePayments:
     def __init__(self, available_micros: int = 0) -> None:
         self.available_micros = available_micros
         self.held_micros: dict[UUID, int] = {}
+        self.holders: dict[UUID, tuple[UUID, str]] = {}
         self.spends: list[Spend] = []
         self.is_down = False
         self.loses_answers = False
         self._answers: dict[str, int] = {}
 
-    def hold(
-        self, _organization_id: UUID, campaign_id: UUID, amount_micros: int, _currency_code: str, key: str
-    ) -> None:
+    def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
         """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
         self._check()
         if key not in self._answers:
@@ -148,16 +179,30 @@ class FakePayments:
                 )
             self.available_micros -= amount_micros
             self.held_micros[campaign_id] = self.held_micros.get(campaign_id, 0) + amount_micros
+            self.holders[campaign_id] = (organization_id, currency_code)
             self._answers[key] = amount_micros
         self._answer()
 
-    def release(self, _organization_id: UUID, campaign_id: UUID, _currency_code: str, key: str) -> None:
-        """Gives back what is left of what was set aside."""
+    def release(
+        self, _organization_id: UUID, campaign_id: UUID, _currency_code: str, key: str, amount_micros: int | None = None
+    ) -> None:
+        """Gives back what is left of what was set aside, or at most this much of it."""
         self._check()
         if key not in self._answers:
-            self._answers[key] = self.held_micros.pop(campaign_id, 0)
+            held = self.held_micros.pop(campaign_id, 0)
+            self._answers[key] = held if amount_micros is None else min(held, amount_micros)
+            self.held_micros[campaign_id] = held - self._answers[key]
             self.available_micros += self._answers[key]
         self._answer()
+
+    def holds(self) -> Iterator[Sequence[Hold]]:
+        """What is set aside for campaigns, in pages of two."""
+        self._answer()
+        self._check()
+        held = [Hold(holder[0], id, holder[1], self.held_micros[id]) for id, holder in self.holders.items()]
+        held = [one for one in held if one.held_micros]
+        for start in range(0, len(held), 2):
+            yield held[start : start + 2]
 
     def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
         """Takes the amounts from what is set aside; by key, how much of each could be taken."""

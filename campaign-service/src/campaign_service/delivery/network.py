@@ -57,6 +57,10 @@ class Network(Protocol):
         """Ends its delivery until it is played again. May be repeated."""
         ...
 
+    def set_budget(self, external_id: str, budget_micros: int) -> None:
+        """Makes this all that it may ever spend. May be repeated."""
+        ...
+
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day (UTC) and zone; at most 100 campaigns a call."""
         ...
@@ -74,6 +78,7 @@ class FakeCampaign:
     name: str
     campaign: Campaign
     plays: bool = False
+    budget_micros: int = 0
     figures: dict[Slot, Figures] = field(default_factory=dict)
 
 
@@ -107,17 +112,24 @@ class FakeNetwork:
         """Makes a campaign that does not play yet; its id."""
         self._check()
         external_id = str(len(self.campaigns) + 1)
-        self.campaigns[external_id] = FakeCampaign(name, campaign)
+        self.campaigns[external_id] = FakeCampaign(name, campaign, budget_micros=campaign.budget_micros)
         self._answer()
         return external_id
 
     def play(self, external_id: str) -> None:
         """Lets it deliver."""
-        self._set(external_id, plays=True)
+        self._known(external_id).plays = True
+        self._answer()
 
     def stop(self, external_id: str) -> None:
         """Ends its delivery."""
-        self._set(external_id, plays=False)
+        self._known(external_id).plays = False
+        self._answer()
+
+    def set_budget(self, external_id: str, budget_micros: int) -> None:
+        """Makes this all that it may ever spend."""
+        self._known(external_id).budget_micros = budget_micros
+        self._answer()
 
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day and zone."""
@@ -128,12 +140,11 @@ class FakeNetwork:
             if id in self.campaigns
         }
 
-    def _set(self, external_id: str, *, plays: bool) -> None:
+    def _known(self, external_id: str) -> FakeCampaign:
         self._check()
         if external_id not in self.campaigns:
             raise NetworkRejected(self.code, "it does not know the campaign")
-        self.campaigns[external_id].plays = plays
-        self._answer()
+        return self.campaigns[external_id]
 
     def _check(self) -> None:
         if self.is_down:

@@ -64,6 +64,10 @@ class TrafficEngine:
         """Ends its delivery."""
         self._set("/campaigns/stop", external_id)
 
+    def set_budget(self, external_id: str, budget_micros: int) -> None:
+        """Makes this all that it may ever spend."""
+        self._call("PATCH", f"/campaigns/{int(external_id)}", json={"total_amount": _number(budget_micros)})
+
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day (UTC) and zone."""
         question = {

@@ -1,6 +1,7 @@
 """Keeps a live document of each campaign from the events about it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from adplatform.campaign.v1.campaign_pb2 import Campaign
 from adplatform.events.v1.events_pb2 import CampaignChanged, Event
@@ -10,6 +11,8 @@ from adlib.documents import Document, Documents
 TOPIC = "campaign"
 GROUP = "campaign-projection"
 COLLECTION = "realtime_campaigns"
+# A deleted campaign's document says so for as long as an earlier event may still come.
+_DELETED_KEPT = timedelta(days=30)
 
 
 class CampaignProjector:
@@ -26,12 +29,19 @@ class CampaignProjector:
                 changed = event.campaign_changed
                 # A campaign's update time strictly increases from event to event.
                 version = changed.campaign.update_time.ToMicroseconds()
-                self._documents.put(COLLECTION, changed.campaign.id, _document(changed), version)
+                document, expires_at = _document(changed), _expires_at(changed.campaign)
+                self._documents.put(COLLECTION, changed.campaign.id, document, version, expires_at=expires_at)
+
+
+def _expires_at(campaign: Campaign) -> datetime | None:
+    return campaign.delete_time.ToDatetime(UTC) + _DELETED_KEPT if campaign.HasField("delete_time") else None
 
 
 def _document(changed: CampaignChanged) -> Document:
     campaign, figures = changed.campaign, changed.figures
+    deleted = {"deletedAt": campaign.delete_time.ToJsonString()} if campaign.HasField("delete_time") else {}
     return {
+        **deleted,
         "id": campaign.id,
         "organizationId": campaign.organization_id,
         "name": campaign.name,

@@ -48,6 +48,18 @@ def growth(known: Mapping[Slot, Figures], asked_micros: Mapping[Slot, int], read
     return grown
 
 
+def within(owed_micros: Mapping[Slot, int], room_micros: int | None) -> Mapping[Slot, int]:
+    """As much of these amounts as there is room for; None: any amount."""
+    if room_micros is None:
+        return owed_micros
+    kept: dict[Slot, int] = {}
+    for slot, owed in owed_micros.items():
+        if (taken := min(owed, room_micros)) > 0:
+            kept[slot] = taken
+            room_micros -= taken
+    return kept
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A campaign's figures at one network; `spent_micros` is what the ledger took."""
@@ -62,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What the ledger took of what it was asked for; `is_short` where that was less."""
+    """What the ledger took; `asked_micros`: with what it was asked for or will be, and has not answered."""
 
     posted_micros: int
-    is_short: bool
+    asked_micros: int

@@ -4,14 +4,19 @@ from adplatform.campaign.v1 import campaign_pb2 as pb
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 
 from adlib.rpc import Call
+from campaign_service.holds.sweep import HoldsSweep
 from campaign_service.stats.sync import StatsSync
 
 
 class CampaignJobsServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, sync: StatsSync) -> None:
+    def __init__(self, sync: StatsSync, sweep: HoldsSweep) -> None:
         self._sync = sync
+        self._sweep = sweep
 
     def SyncStats(self, _request: pb.SyncStatsRequest, _call: Call) -> JobResult:
         return self._sync.run()
+
+    def SweepHolds(self, _request: pb.SweepHoldsRequest, _call: Call) -> JobResult:
+        return self._sweep.run()

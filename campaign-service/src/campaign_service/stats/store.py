@@ -78,7 +78,9 @@ _DELIVERIES = Query(
 _SPENT = Query(
     select(
         _sum(postings.c.posted_micros).label("posted_micros"),
-        func.coalesce(func.bool_or(postings.c.posted_micros < postings.c.amount_micros), False).label("is_short"),
+        cast(
+            func.coalesce(func.sum(func.coalesce(postings.c.posted_micros, postings.c.amount_micros)), 0), BigInteger
+        ).label("asked_micros"),
     ).where(postings.c.organization_id == _organization, postings.c.campaign_id == _campaign)
 )
 _unposted = and_(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
@@ -86,7 +88,7 @@ _DUE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id, placements.c.network, placements.c.external_id)
     .select_from(campaigns.join(placements, placements.c.campaign_id == campaigns.c.id))
     .where(
-        campaigns.c.deleted_at.is_(None),
+        # A deleted one, too: what it delivered before it stopped is spent.
         campaigns.c.id > bindparam("after"),
         placements.c.network == _network,
         placements.c.external_id.is_not(None),
@@ -94,7 +96,10 @@ _DUE_OF_ALL = Query(
             campaigns.c.state == "ACTIVE",
             campaigns.c.stopped_at > bindparam("stopped_after"),
             # Nothing else would end it, and what is held for it would stay held.
-            and_(campaigns.c.state == "PAUSED", campaigns.c.end_time <= bindparam("now")),
+            and_(
+                campaigns.c.state == "PAUSED",
+                or_(campaigns.c.end_time <= bindparam("now"), campaigns.c.stopped_at.is_(None)),
+            ),
             exists(select(postings.c.id).where(_unposted)),
         ),
     )
@@ -214,9 +219,9 @@ def deliveries(db: Session, organization_id: UUID, campaign_id: UUID) -> Sequenc
 
 
 def spent(db: Session, organization_id: UUID, campaign_id: UUID) -> Spent:
-    """What the ledger took for the campaign."""
+    """What the ledger took for the campaign, and what it is asked for."""
     row = db.one(_SPENT, of_organization=organization_id, of_campaign=campaign_id)
-    return Spent(row.posted_micros, row.is_short) if row else Spent(0, False)
+    return Spent(row.posted_micros, row.asked_micros) if row else Spent(0, 0)
 
 
 def due_of_all(

@@ -19,20 +19,19 @@ from adlib.money import share
 from adlib.outbox import Outbox
 from campaign_service.campaigns import store as campaigns
 from campaign_service.campaigns.lifecycle import Lifecycle
-from campaign_service.campaigns.model import Campaign, Reason, State
+from campaign_service.campaigns.model import STILL_READ, Campaign, Reason, State
 from campaign_service.campaigns.service import Announcer
 from campaign_service.clients.payment import MOST_ITEMS, Payments, Share, Spend, share_pb
 from campaign_service.clients.publisher import Owner, Publishers
 from campaign_service.deadlines import within
 from campaign_service.delivery.network import Network
-from campaign_service.stats import store
+from campaign_service.stats import model, store
 from campaign_service.stats.model import Figures, Slot, Spent, growth
 from campaign_service.stats.store import Due, Earner, Posting
 
 _MOST_CAMPAIGNS = 100
 # Networks correct a day's figures for two days more.
 _WINDOW = timedelta(days=2)
-_STILL_READ = timedelta(days=3)
 # A start that is older was left by a crash, or by a network that was down.
 _HALF_DONE = timedelta(minutes=1)
 # The job as a whole may outlast the patience of who called it.
@@ -113,11 +112,11 @@ class StatsSync:
 
     def _items(self) -> Iterator[HalfDone | Reading]:
         now = self._clock.now()
-        for organization_id, campaign_id in campaigns.half_done_of_all(self._db, now - _HALF_DONE, now - _STILL_READ):
+        for organization_id, campaign_id in campaigns.half_done_of_all(self._db, now - _HALF_DONE, now - STILL_READ):
             yield HalfDone(organization_id, campaign_id)
         for network in self._networks.values():
             after = _ZERO
-            while dues := store.due_of_all(self._db, network.code, now, now - _STILL_READ, after, _MOST_CAMPAIGNS):
+            while dues := store.due_of_all(self._db, network.code, now, now - STILL_READ, after, _MOST_CAMPAIGNS):
                 batch = Batch(network, dues, now)
                 yield from (Reading(due, batch) for due in dues)
                 after = dues[-1].campaign_id
@@ -142,7 +141,10 @@ class StatsSync:
             campaign = campaigns.lock(tx, due.organization_id, due.campaign_id)
             grown = growth(store.known(tx, due, batch.first), store.asked_micros(tx, due, batch.first), read)
             store.put_figures(tx, due, grown.figures, now)
-            store.add_postings(tx, due, {self._ids(): owed for owed in grown.owed_micros.items()}, campaign, now)
+            # The rest of what a budget that is being lowered has no room for is asked for by the next run, in vain.
+            asked_micros = store.spent(tx, due.organization_id, due.campaign_id).asked_micros
+            owed_micros = model.within(grown.owed_micros, campaign.room_micros(asked_micros))
+            store.add_postings(tx, due, {self._ids(): owed for owed in owed_micros.items()}, campaign, now)
             if grown.figures:
                 self._announcer.put(tx, campaign.touched(now))
 
@@ -189,17 +191,21 @@ class StatsSync:
 
     def _complete(self, due: Due) -> None:
         """Ends a campaign that can deliver no more."""
-        campaign = campaigns.get(self._db, due.organization_id, due.campaign_id)
-        spent = store.spent(self._db, due.organization_id, due.campaign_id)
-        if reason := _over(campaign, spent, self._clock.now()):
-            self._lifecycle.complete(due.organization_id, due.campaign_id, reason)
+
+        def why(campaign: Campaign) -> Reason | None:
+            spent = store.spent(self._db, due.organization_id, due.campaign_id)
+            return _over(campaign, spent, self._clock.now())
+
+        if why(campaigns.kept(self._db, due.organization_id, due.campaign_id)):
+            # Asked again when no other call changes the campaign: its budget may have been raised in between.
+            self._lifecycle.complete(due.organization_id, due.campaign_id, why)
 
 
 def _over(campaign: Campaign, spent: Spent, at: datetime) -> Reason | None:
     """Why a campaign can deliver no more; None where it can, or is done already."""
     if campaign.state not in (State.ACTIVE, State.PAUSED):
         return None
-    if spent.is_short or spent.posted_micros >= campaign.budget_micros:
+    if spent.posted_micros >= campaign.budget_micros and campaign.move_key is None:
         return Reason.BUDGET_EXHAUSTED
     return Reason.ENDED if campaign.has_ended(at) else None
 
