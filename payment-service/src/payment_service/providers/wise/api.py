@@ -55,10 +55,11 @@ class WiseApi:
                 return _instructions(one.get("receiveOptions") or [])
         return {}
 
-    def lines(self, currency_code: str, since: datetime, until: datetime) -> Iterator[Line]:
+    def lines(
+        self, currency_code: str, since: datetime, until: datetime, balance_id: int | None = None
+    ) -> Iterator[Line]:
         """The currency's statement, oldest first; nothing where the profile has no such balance."""
-        balances = self._read_seldom(f"/v4/{self._profile}/balances", types="STANDARD")
-        balance_id = next((one.get("id") for one in balances if one.get("currency") == currency_code), None)
+        balance_id = balance_id or self._balance_id(currency_code)
         if balance_id is None:
             return
         path = f"/v1/{self._profile}/balance-statements/{balance_id}/statement.json"
@@ -78,8 +79,12 @@ class WiseApi:
         """Closes the connections."""
         self._client.close()
 
+    def _balance_id(self, currency_code: str) -> int | None:
+        balances = self._read_seldom(f"/v4/{self._profile}/balances", types="STANDARD")
+        return next((int(one["id"]) for one in balances if one.get("currency") == currency_code), None)
+
     def _read_seldom(self, path: str, **query: str) -> Sequence[Mapping[str, Any]]:
-        """A list that hardly ever changes, from memory for ten minutes; what is missing in it is asked for anew."""
+        """A list that hardly ever changes, from memory for ten minutes."""
         until, kept = self._kept.get(path, (0.0, []))
         if time.monotonic() < until:
             return list(kept)

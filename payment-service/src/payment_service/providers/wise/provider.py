@@ -8,6 +8,7 @@ or not at all. Money is known by the statement's reference number, whoever reads
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -47,6 +48,7 @@ from payment_service.webhooks.model import SignatureInvalid
 EXPIRES_AFTER = timedelta(days=14)
 # Clocks differ, and a line may be in the statement later than its own time says.
 _MARGIN = timedelta(hours=1)
+_ID = re.compile("[0-9]{1,18}")
 _BALANCE_EVENTS = ("balances#update", "balances#credit")
 
 
@@ -120,7 +122,7 @@ class WiseDeposits:
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """What staff have sent back by a transfer of their own, by its id; REFUND_NOT_SEEN."""
-        transfer = self._api.transfer(outgoing.sent_as) if outgoing.sent_as.isdecimal() else None
+        transfer = self._api.transfer(outgoing.sent_as) if _ID.fullmatch(outgoing.sent_as) else None
         if transfer is None or not _sends(transfer, payment.currency_code, outgoing.amount_micros):
             raise RefundNotSeen(
                 f"Wise has no transfer {outgoing.sent_as} that has sent {to_decimal(outgoing.amount_micros)} "
@@ -195,8 +197,13 @@ class WiseDeposits:
             raise InvalidArgument(f"the event cannot be read: {error!r}") from error
         is_credit = data.get("transaction_type", "credit") == "credit"
         number = _digits(str(data.get("transfer_reference") or ""))
+        balance_id = data.get("balance_id")
         # Up to now: what was received then may have been taken back since.
-        lines = list(self._api.lines(currency_code, at - _MARGIN, self._now()))
+        lines = list(
+            self._api.lines(
+                currency_code, at - _MARGIN, self._now(), balance_id if isinstance(balance_id, int) else None
+            )
+        )
         same = [line for line in lines if (line.is_credit, line.amount_micros) == (is_credit, amount_micros)]
         line = min(
             same,

@@ -1,0 +1,292 @@
+"""What Wise's sandbox tells of incoming transfers: by webhook, by statement, and of what was sent back by hand."""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from adlib.clock import SystemClock
+from adlib.errors import InvalidArgument, Unavailable
+from adlib.ids import new_id
+from adlib.testing import eventually
+from payment_service.payments.model import Payment, ProviderRejected, State
+from payment_service.payouts.model import State as PayoutState
+from payment_service.providers.protocol import (
+    Outgoing,
+    PaymentNews,
+    PayoutNews,
+    RefundNotSeen,
+    ReversalNews,
+    UnmatchedNews,
+)
+from payment_service.providers.wise.api import TIMEOUT
+from payment_service.providers.wise.provider import CurrencyNotReceived
+from payment_service.webhooks.model import SignatureInvalid
+
+
+@pytest.fixture
+def wise(config, db):
+    return config.bank.provider(db, SystemClock())
+
+
+def _payment(currency_code="USD", amount_micros=500_000_000):
+    now = datetime.now(UTC)
+    return Payment(
+        id=new_id(),
+        organization_id=uuid4(),
+        provider="WISE",
+        state=State.PENDING,
+        amount_micros=amount_micros,
+        currency_code=currency_code,
+        idempotency_key=None,
+        external_id=None,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+@pytest.fixture
+def opened(wise):
+    def make(**asked):
+        payment = _payment(**asked)
+        return replace(payment, external_id=wise.open(payment).external_id)
+
+    return make
+
+
+@pytest.fixture
+def transfer(sandboxes):
+    def send(text, amount=500, currency="USD"):
+        body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
+        return sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status().json()["referenceNumber"]
+
+    return send
+
+
+@pytest.fixture
+def recall(sandboxes):
+    return lambda number: sandboxes.wise.post(f"/sandbox/incoming/{number}/recall").raise_for_status()
+
+
+@pytest.fixture
+def webhooks(sandboxes, outer_gateway):
+    """The webhooks of a movement, with their headers, once so many of them have come."""
+
+    def of(number, count=1):
+        known = sandboxes.wise.get("/sandbox/webhooks").raise_for_status().json()["webhooks"]
+        bodies = [json.dumps(one["body"]).encode() for one in known if one["subject"] == number]
+        found = []
+
+        def have_come():
+            found[:] = [(body, headers) for _, body, headers in outer_gateway.kept if body in bodies]
+            return len(found) >= count
+
+        eventually(have_come)
+        return found
+
+    return of
+
+
+def _told(wise, webhook):
+    body, headers = webhook
+    return wise.event(body, lambda name: headers.get(name, ""))
+
+
+def test_payment_is_told_the_account_of_its_currency_and_one_reference_for_ever(wise):
+    payment = _payment("EUR")
+    report = wise.open(payment)
+    assert report.external_id.startswith("ADP-")
+    assert report.instructions == {
+        "account_holder_name": "Ad Platform Ltd",
+        "bank_name": "Wise",
+        "iban": "BE25967000000042",
+        "swift_code": "TRWIBEB1XXX",
+        "reference": report.external_id,
+    }
+    assert report.expires_at - payment.created_at == timedelta(days=14)
+    assert wise.open(payment) == report
+    assert wise.open(_payment("EUR")).external_id != report.external_id
+    american = wise.open(_payment("USD")).instructions
+    assert (american["routing_number"], american["account_number"]) == ("026008086", "8310456789")
+
+
+def test_currency_without_an_account_is_refused(wise, config, db):
+    assert wise.check({}, "GBP") == {}
+    with pytest.raises(CurrencyNotReceived, match="EUR, GBP, USD"):
+        wise.check({}, "JPY")
+    francs = replace(config.bank, currencies=("CHF",)).provider(db, SystemClock())
+    with pytest.raises(ProviderRejected, match="CHF"):
+        francs.open(_payment("CHF"))
+
+
+def test_webhook_has_its_payment_and_its_sender_read_from_the_statement(wise, opened, transfer, webhooks):
+    payment = opened()
+    number = transfer(f"invoice 7, {payment.external_id.lower()}", 12.34)
+    (webhook,) = webhooks(number)
+    event = _told(wise, webhook)
+    assert (event.kind, event.id) == ("balances#update", hashlib.sha256(webhook[0]).hexdigest())
+    (news,) = event.news
+    assert isinstance(news, PaymentNews)
+    assert (news.payment_id, news.report.external_id) == (payment.id, payment.external_id)
+    (arrival,) = news.report.arrivals
+    assert (arrival.key, arrival.amount_micros, arrival.currency_code, arrival.is_final) == (
+        number, 12_340_000, "USD", True,
+    )  # fmt: skip
+    assert arrival.detail["sender_name"] == "Ada Zone"
+    assert payment.external_id.lower() in arrival.detail["remittance_text"]
+
+
+@pytest.mark.parametrize("text", ["", "for ads", "ADP-2222-2222-2"])
+def test_money_without_a_known_reference_is_nobodys(wise, transfer, webhooks, text):
+    (news,) = _told(wise, webhooks(transfer(text))[0]).news
+    assert isinstance(news, UnmatchedNews)
+    assert news.arrival.detail["remittance_text"] == text
+
+
+def test_money_for_two_payments_at_once_is_nobodys(wise, opened, transfer, webhooks):
+    number = transfer(f"{opened().external_id} {opened().external_id}")
+    (news,) = _told(wise, webhooks(number)[0]).news
+    assert isinstance(news, UnmatchedNews)
+
+
+def test_of_transfers_that_look_alike_each_webhook_finds_its_own(wise, opened, transfer, webhooks):
+    payments = [opened() for _ in range(3)]
+    numbers = [transfer(payment.external_id, 77) for payment in payments]
+    told = [_told(wise, webhooks(number)[0]).news[0] for number in numbers]
+    assert [news.payment_id for news in told] == [payment.id for payment in payments]
+    assert [news.report.arrivals[0].key for news in told] == numbers
+
+
+def test_money_taken_back_is_reversed_whichever_webhook_comes_first(wise, opened, transfer, recall, webhooks):
+    number = transfer(opened().external_id)
+    recall(number)
+    credit, debit = sorted(webhooks(number, 2), key=lambda one: json.loads(one[0])["data"]["step_id"])
+    assert _told(wise, debit).news == [ReversalNews(number)]
+    assert _told(wise, credit).news == []
+
+
+def test_forged_or_changed_webhook_is_refused(sandboxes, wise, transfer, webhooks):
+    ((body, headers),) = webhooks(transfer("a"))
+    for other in (body + b" ", body.replace(b"credit", b"debit")):
+        with pytest.raises(SignatureInvalid):
+            _told(wise, (other, headers))
+    for signature in ("", "=", "AAAA", "é"):
+        with pytest.raises(SignatureInvalid):
+            _told(wise, (body, {"x-signature-sha256": signature}))
+    sandboxes.behave(sandboxes.wise, forge_webhooks=True)
+    with pytest.raises(SignatureInvalid):
+        _told(wise, webhooks(transfer("b"))[0])
+
+
+def test_webhook_of_another_profile_says_nothing_though_wise_signed_it(wise, transfer, webhooks):
+    body = json.loads(webhooks(transfer("a"))[0][0])
+    body["data"]["resource"]["profile_id"] += 1
+    assert not wise.read(json.dumps(body).encode()).news
+
+
+def test_webhook_that_cannot_be_read_is_refused(wise):
+    profile = {"resource": {"profile_id": 4_000_001}}
+    with pytest.raises(InvalidArgument):
+        wise.read(b"{")
+    with pytest.raises(InvalidArgument):
+        wise.read(b"[]")
+    for data in ({}, {"amount": "x", "currency": "USD"}, {"amount": 1, "currency": "USD", "occurred_at": "soon"}):
+        with pytest.raises(InvalidArgument):
+            wise.read(json.dumps({"event_type": "balances#update", "data": {**profile, **data}}).encode())
+    assert not wise.read(b'{"event_type": "cards#transaction-state-change"}').news
+
+
+def test_webhook_is_left_to_be_sent_again_while_the_statement_cannot_be_read(sandboxes, wise, transfer, webhooks):
+    (webhook,) = webhooks(transfer("a"))
+    sandboxes.behave(sandboxes.wise, fail_next=1)
+    with pytest.raises(Unavailable):
+        _told(wise, webhook)
+    assert _told(wise, webhook).news
+    assert (TIMEOUT.connect or 9) + (TIMEOUT.read or 9) < 5, "Wise waits 5 s for the answer to a webhook"
+
+
+def test_transfer_of_a_payout_tells_how_the_payout_stands(wise):
+    data = {"resource": {"id": 16_500_000, "profile_id": 4_000_001}, "current_state": "outgoing_payment_sent"}
+    event = wise.read(json.dumps({"event_type": "transfers#state-change", "data": data}).encode())
+    assert event.news == [PayoutNews("16500000", PayoutState.PAID, "")]
+
+
+def test_what_webhooks_missed_is_in_the_statements_of_all_currencies(sandboxes, wise, opened, transfer, recall):
+    sandboxes.behave(sandboxes.wise, drop_webhooks=True)
+    begun = datetime.now(UTC)
+    payments = [opened(currency_code=code) for code in ("EUR", "GBP", "USD")]
+    numbers = [transfer(payment.external_id, 5, payment.currency_code) for payment in payments]
+    back = transfer(opened().external_id)
+    recall(back)
+    events = {event.id: event for event in wise.missed(begun)}
+    for payment, number in zip(payments, numbers, strict=True):
+        event = events[f"{number}/credit"]
+        assert event.news[0].payment_id == payment.id
+        assert begun <= event.at + timedelta(milliseconds=1)
+        assert wise.read(event.body).news == event.news
+    assert f"{back}/credit" not in events
+    assert wise.read(events[f"{back}/debit"].body).news == events[f"{back}/debit"].news == [ReversalNews(back)]
+    assert list(wise.missed(datetime.now(UTC) + timedelta(days=1))) == []
+
+
+def test_looking_up_a_payment_finds_all_that_has_its_reference(wise, opened, transfer, recall):
+    payment = opened()
+    assert wise.look_up(payment).arrivals == []
+    numbers = [transfer(payment.external_id, amount) for amount in (1, 2)]
+    recall(transfer(payment.external_id, 3))
+    transfer(opened().external_id, 4)
+    report = wise.look_up(payment)
+    assert (report.external_id, report.state) == (payment.external_id, State.PENDING)
+    assert [arrival.key for arrival in report.arrivals] == numbers
+    closed = wise.close(payment)
+    assert (closed.state, closed.arrivals) == (State.EXPIRED, report.arrivals)
+
+
+def _sent(sandboxes, amount=70.25, fund=True):
+    """A transfer that staff make by hand, once it is with the recipient."""
+    wise = sandboxes.wise
+    quote = wise.post(
+        "/v3/profiles/4000001/quotes",
+        json={"sourceCurrency": "USD", "targetCurrency": "USD", "targetAmount": amount, "payOut": "BANK_TRANSFER"},
+    ).raise_for_status()  # fmt: skip
+    details = {"abartn": "021000021", "accountNumber": "12345678"}
+    holder = {"profile": 4_000_001, "accountHolderName": "Ada Zone", "currency": "USD", "type": "aba"}
+    account = wise.post("/v1/accounts", json={**holder, "details": details}).raise_for_status().json()
+    body = {"targetAccount": account["id"], "quoteUuid": quote.json()["id"], "customerTransactionId": str(uuid4())}
+    transfer_id = wise.post("/v1/transfers", json=body).raise_for_status().json()["id"]
+    if fund:
+        path = f"/v3/profiles/4000001/transfers/{transfer_id}/payments"
+        wise.post(path, json={"type": "BALANCE"}).raise_for_status()
+        eventually(lambda: wise.get(f"/v1/transfers/{transfer_id}").json()["status"] == "outgoing_payment_sent")
+    return str(transfer_id)
+
+
+def test_refund_is_what_staff_have_really_sent(sandboxes, wise):
+    payment, refund_id = _payment(), UUID(int=7)
+    sent = _sent(sandboxes)
+    report = wise.refund(payment, Outgoing(refund_id, 70_250_000, sent))
+    assert (report.external_id, report.refund_id, report.payment_id) == (sent, refund_id, payment.id)
+    assert (report.amount_micros, report.state) == (70_250_000, "SUCCEEDED")
+    unfunded = _sent(sandboxes, fund=False)
+    for amount_micros, sent_as in ((70_250_001, sent), (1, unfunded), (1, "1"), (1, ""), (1, "../1"), (1, "٣")):
+        with pytest.raises(RefundNotSeen):
+            wise.refund(payment, Outgoing(refund_id, amount_micros, sent_as))
+    with pytest.raises(RefundNotSeen):
+        wise.refund(_payment("EUR"), Outgoing(refund_id, 70_250_000, sent))
+
+
+def test_transfer_of_a_payout_is_no_refund(sandboxes, wise, sql):
+    sent = _sent(sandboxes)
+    sql.execute(
+        """
+        INSERT INTO payouts (id, organization_id, publisher_id, amount_micros, currency_code, state, destination,
+          transfer_id, attempts, next_attempt_at, created_at, updated_at)
+        VALUES (%s, %s, %s, 70250000, 'USD', 'PAID', '{}', %s, 1, now(), now(), now())
+        """,
+        (new_id(), uuid4(), uuid4(), sent),
+    )
+    with pytest.raises(RefundNotSeen, match="payout"):
+        wise.refund(_payment(), Outgoing(uuid4(), 70_250_000, sent))
