@@ -111,12 +111,12 @@ class Worker:
                     self._fetch_and_run(app), self._rescue(manager), _tidy(manager), manager.lost.wait(), _until(stop),
                 )
             ]  # fmt: skip
-            done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
             for one in working:
                 one.cancel()
-            await asyncio.wait(working)
-            for one in done:
-                one.result()
+            ends = await asyncio.gather(*working, return_exceptions=True)
+        if errors := [end for end in ends if isinstance(end, Exception)]:
+            raise errors[0]
 
     async def _fetch_and_run(self, app: App) -> None:
         await app.run_worker_async(
