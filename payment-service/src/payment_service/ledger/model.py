@@ -15,7 +15,7 @@ _IDS = UUID("5f0e6f3c-9a57-4d0b-8f4e-3f6c1f3f5d21")
 
 
 class Kind(StrEnum):
-    """What an account is for. All but DEBT, FEES and PROVIDER_CLEARING never fall below zero; DEBT never rises above."""
+    """What an account is for. All but DEBT, FEES and PROVIDER_CLEARING stay at zero or above; DEBT at or below."""
 
     # An organization's wallet, what it holds for a campaign, and what passed through on its way from there.
     AVAILABLE = "AVAILABLE"
@@ -230,17 +230,6 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What an escrow holds."""
-
-    account_id: UUID
-    organization_id: UUID
-    campaign_id: UUID
-    currency_code: str
-    held_micros: int
-
-
-@dataclass(frozen=True, slots=True)
 class Earner:
     """The publisher in whose zone it was spent, and its part in hundredths of a percent."""
 
@@ -259,6 +248,15 @@ class Spend:
     earner: Earner | None
 
     @property
+    def transfer_key(self) -> str:
+        """The key of the transfer that takes it from the escrow."""
+        return f"spend:{self._key}"
+
+    @property
+    def _key(self) -> str:
+        return f"{self.escrow.organization_id}:{self.escrow.campaign_id}:{self.escrow.currency_code}:{self.key}"
+
+    @property
     def accounts(self) -> tuple[Account, ...]:
         """Every account that it may touch: escrow, spent, revenue and the publisher's."""
         escrow = self.escrow
@@ -274,12 +272,11 @@ class Spend:
         escrow, spent, revenue, *publisher = self.accounts
         campaign_id = self.escrow.campaign_id
         shared = share(posted_micros, self.earner.share_basis_points) if self.earner else 0
-        key = f"{self.escrow.organization_id}:{campaign_id}:{self.escrow.currency_code}:{self.key}"
         parts = [("SPEND", escrow, spent, posted_micros), ("PLATFORM_SHARE", spent, revenue, posted_micros - shared)]
         parts += [("PUBLISHER_SHARE", spent, payable, shared) for payable in publisher]
         for kind, debit, credit, amount_micros in parts:
             if amount_micros:
-                yield Transfer(kind, debit, credit, amount_micros, campaign_id, f"{kind.lower()}:{key}")
+                yield Transfer(kind, debit, credit, amount_micros, campaign_id, f"{kind.lower()}:{self._key}")
 
 
 def payable(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Account:

@@ -7,12 +7,14 @@ from uuid import UUID
 
 from adplatform.payment.v1 import payment_pb2 as pb
 
-from adlib.db import Database
-from adlib.idempotency import Once
+from adlib.clock import Clock, SystemClock
+from adlib.db import Database, Transaction
+from adlib.idempotency import KeyReused, Once
 from adlib.ids import NewId, first_at
 from adlib.money import currency
 from adlib.paging import Page, Slice, cut
 from payment_service.ledger import store
+from payment_service.ledger.books import store as books
 from payment_service.ledger.model import (
     Balance,
     Books,
@@ -20,10 +22,12 @@ from payment_service.ledger.model import (
     Hold,
     InsufficientFunds,
     Line,
+    Outcome,
     PublisherBalance,
     Spend,
     Transfer,
 )
+from payment_service.ledger.wallet import Wallet
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,66 +42,116 @@ class SpendResult:
 class LedgerService:
     """The use cases of the ledger."""
 
-    def __init__(self, db: Database, ids: NewId) -> None:
+    def __init__(self, db: Database, ids: NewId, clock: Clock | None = None) -> None:
         self._db = db
         self._ids = ids
+        self._clock = clock or SystemClock()
 
-    def hold(self, escrow: Escrow, amount_micros: int, key: str, once: Once[int, pb.HoldBudgetResponse]) -> int:
+    def hold(self, escrow: Escrow, amount_micros: int, key: str) -> int:
         """Moves the amount from the wallet into the escrow; what the escrow holds then. A repeat moves nothing.
 
-        INSUFFICIENT_FUNDS.
+        INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
         currency(escrow.currency_code)
         with self._db.transaction() as tx:
-            repeated = once.replay(tx) is not None
-            balances = store.lock(tx, [escrow.wallet, escrow.account])
-            held_micros = balances[escrow.account]
-            if repeated:
-                return held_micros
-            if balances[escrow.wallet] < amount_micros:
-                raise InsufficientFunds(balances[escrow.wallet], amount_micros, escrow.currency_code)
-            store.post(tx, [escrow.hold(amount_micros, key)], self._ids)
-            once.record(tx, held_micros + amount_micros)
-            return held_micros + amount_micros
+            (outcome,) = store.post_chains(tx, [[escrow.hold(amount_micros, key)]], self._ids)
+            there = store.takeable(tx, [escrow.wallet, escrow.account])
+            if outcome in (Outcome.POSTED, Outcome.REPEATED):
+                return there[escrow.account]
+        if outcome is Outcome.KEY_REUSED:
+            raise KeyReused
+        raise InsufficientFunds(there[escrow.wallet], amount_micros, escrow.currency_code)
 
-    def release(self, escrow: Escrow, key: str, once: Once[int, pb.ReleaseHoldResponse]) -> pb.ReleaseHoldResponse:
-        """Moves what the escrow holds back into the wallet; how much that was. A repeat moves nothing."""
+    def release(
+        self,
+        escrow: Escrow,
+        key: str,
+        once: Once[int, pb.ReleaseHoldResponse],
+        most_micros: int | None = None,
+    ) -> pb.ReleaseHoldResponse:
+        """Moves what the escrow holds, or at most so much, back into the wallet; how much that was.
+
+        What comes back pays a debt first. A repeat moves nothing.
+        """
         currency(escrow.currency_code)
+        wallet = Wallet(escrow.organization_id, escrow.currency_code)
         with self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen
-            held_micros = store.lock(tx, [escrow.wallet, escrow.account])[escrow.account]
-            if held_micros:
-                store.post(tx, [escrow.release(held_micros, key)], self._ids)
-            return once.record(tx, held_micros)
+            there = store.lock(tx, [wallet.available, wallet.debt, escrow.account])
+            released_micros = there[escrow.account]
+            if most_micros is not None:
+                released_micros = min(released_micros, most_micros)
+            if released_micros:
+                store.post(tx, wallet.put(escrow.release(released_micros, key), there), self._ids)
+            return once.record(tx, released_micros)
 
     def spend(self, items: Sequence[Spend]) -> Sequence[SpendResult]:
         """Takes each item, or as much of it as its escrow holds. A repeated key posts nothing and says what was."""
         for code in {item.escrow.currency_code for item in items}:
             currency(code)
         with self._db.transaction() as tx:
-            held = dict(store.lock(tx, {account for item in items for account in item.accounts}))
-            posted = store.posted_before(tx, items)
-            transfers: list[Transfer] = []
-            fresh: list[tuple[Spend, int]] = []
-            for item in items:
-                escrow = item.escrow.account
-                if (escrow.id, item.key) in posted:
-                    continue
-                amount_micros = min(item.amount_micros, held[escrow])
-                held[escrow] -= amount_micros
-                posted[escrow.id, item.key] = amount_micros
-                transfers += item.transfers(amount_micros)
-                fresh.append((item, amount_micros))
-            store.post(tx, transfers, self._ids)
-            store.add_spends(tx, fresh)
+            chains = [list(item.transfers(item.amount_micros)) for item in items]
+            outcomes = store.post_chains(tx, chains, self._ids, answers=[item.key for item in items])
+            posted = [item.amount_micros for item in items]
+            others = [place for place, outcome in enumerate(outcomes) if outcome is not Outcome.POSTED]
+            if others:
+                for place, micros in zip(others, self._spend_rest(tx, [items[one] for one in others]), strict=True):
+                    posted[place] = micros
+            held = store.takeable(tx, {item.escrow.account for item in items})
         return [
-            SpendResult(item.key, posted[item.escrow.account.id, item.key], held[item.escrow.account]) for item in items
+            SpendResult(item.key, micros, held[item.escrow.account]) for item, micros in zip(items, posted, strict=True)
         ]
 
-    def balance(self, organization_id: UUID, currency_code: str) -> Balance:
-        """What the organization has in a currency, USD unless given; CURRENCY_UNSUPPORTED."""
-        return store.balance(self._db, organization_id, currency(currency_code))
+    def _spend_rest(self, tx: Transaction, items: Sequence[Spend]) -> Sequence[int]:
+        """What could be taken of those that were not taken whole: repeats, and what is beyond an escrow."""
+        held = dict(store.lock(tx, {account for item in items for account in item.accounts}))
+        posted = store.posted_before(tx, items)
+        transfers: list[Transfer] = []
+        parts: list[tuple[Spend, int]] = []
+        for item in items:
+            escrow = item.escrow.account
+            if (escrow.id, item.key) in posted:
+                continue
+            amount_micros = min(item.amount_micros, held[escrow])
+            held[escrow] -= amount_micros
+            posted[escrow.id, item.key] = amount_micros
+            transfers += item.transfers(amount_micros)
+            parts.append((item, amount_micros))
+        store.post(tx, transfers, self._ids)
+        store.add_spends(tx, parts)
+        return [posted[item.escrow.account.id, item.key] for item in items]
+
+    def void_expired(self, limit: int) -> Sequence[UUID]:
+        """Frees what was set aside until a time that has passed, and pays debts with it; which transfers that were."""
+        voided = []
+        for transfer_id in store.expired_of_anyone(self._db, self._clock.now(), limit):
+            with self._db.transaction() as tx:
+                if self._void(tx, transfer_id):
+                    voided.append(transfer_id)
+        return voided
+
+    def _void(self, tx: Transaction, transfer_id: UUID) -> bool:
+        """Whether it had not ended meanwhile."""
+        pending = store.pending_of_anyone(tx, transfer_id)
+        if pending is None:
+            return False
+        owner = pending.debit.organization_id
+        wallet = Wallet(owner, pending.debit.currency_code) if owner else None
+        own = [wallet.available, wallet.debt] if wallet else []
+        there = store.lock(tx, {pending.debit, pending.credit, *own})
+        if store.pending_of_anyone(tx, transfer_id) is None:
+            return False
+        posted = [pending.voided()]
+        if wallet and pending.debit == wallet.available:
+            posted += wallet.freed(pending.amount_micros, there, pending.reference, posted[0].key)
+        store.post(tx, posted, self._ids)
+        return True
+
+    def balance(self, organization_id: UUID, currency_code: str, at: datetime | None = None) -> Balance:
+        """What the organization has in a currency, USD unless given, or had before a time; CURRENCY_UNSUPPORTED."""
+        before = first_at(at) if at else None
+        return books.balance(self._db, organization_id, currency(currency_code), before)
 
     def statement(
         self, organization_id: UUID, currency_code: str, part: Page, start: datetime | None, end: datetime | None
@@ -105,17 +159,17 @@ class LedgerService:
         """What changed the organization's balance from `start` to before `end`, newest first; CURRENCY_UNSUPPORTED."""
         since = first_at(start) if start else UUID(int=0)
         before = min(part.before, first_at(end)) if end else part.before
-        rows = store.statement(self._db, organization_id, currency(currency_code), since, before, part.limit)
+        rows = books.statement(self._db, organization_id, currency(currency_code), since, before, part.limit)
         return cut(rows, part, lambda line: line.id)
-
-    def publisher_balances(self, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
-        """What these publishers have, a row a currency."""
-        return store.of_publishers(self._db, publisher_ids)
 
     def holds(self, part: Page) -> Slice[Hold]:
         """The escrows that hold something, of all organizations."""
-        return cut(store.holds_of_anyone(self._db, part), part, lambda hold: hold.id)
+        return cut(books.holds_of_anyone(self._db, part.before, part.limit), part, lambda hold: hold.id)
+
+    def publisher_balances(self, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
+        """What these publishers have, a row a currency."""
+        return books.of_publishers(self._db, publisher_ids)
 
     def verify(self) -> Sequence[Books]:
         """What the books add up to when every balance is derived anew."""
-        return store.verify(self._db)
+        return books.verify(self._db)

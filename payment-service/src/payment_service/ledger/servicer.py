@@ -21,12 +21,15 @@ class BillingServicer:
         self._ledger = ledger
 
     def GetBalance(self, request: pb.GetBalanceRequest, call: Call) -> pb.Balance:
-        balance = self._ledger.balance(call.caller.organization_id, request.currency_code)
+        at = instant(request.at_time) if request.HasField("at_time") else None
+        balance = self._ledger.balance(call.caller.organization_id, request.currency_code, at)
         return pb.Balance(
             currency_code=balance.currency_code,
             available_micros=balance.available_micros,
             held_micros=balance.held_micros,
             spent_micros=balance.spent_micros,
+            reserved_micros=balance.reserved_micros,
+            debt_micros=balance.debt_micros,
         )
 
     def GetStatement(self, request: pb.GetStatementRequest, call: Call) -> pb.GetStatementResponse:
@@ -49,17 +52,18 @@ class LedgerServicer:
         self._ledger = ledger
         self._payouts = payouts
 
-    def HoldBudget(self, request: pb.HoldBudgetRequest, call: Call) -> pb.HoldBudgetResponse:
-        escrow = _escrow(request)
-        once = Once(escrow.organization_id, call.method, request.idempotency_key, request, _held, pb.HoldBudgetResponse)
-        return _held(self._ledger.hold(escrow, request.amount_micros, request.idempotency_key, once))
+    def HoldBudget(self, request: pb.HoldBudgetRequest, _call: Call) -> pb.HoldBudgetResponse:
+        return pb.HoldBudgetResponse(
+            held_micros=self._ledger.hold(_escrow(request), request.amount_micros, request.idempotency_key)
+        )
 
     def ReleaseHold(self, request: pb.ReleaseHoldRequest, call: Call) -> pb.ReleaseHoldResponse:
         escrow = _escrow(request)
         once = Once(
             escrow.organization_id, call.method, request.idempotency_key, request, _released, pb.ReleaseHoldResponse
         )
-        return self._ledger.release(escrow, request.idempotency_key, once)
+        most_micros = request.amount_micros if request.HasField("amount_micros") else None
+        return self._ledger.release(escrow, request.idempotency_key, once, most_micros)
 
     def ListHolds(self, request: pb.ListHoldsRequest, call: Call) -> pb.ListHoldsResponse:
         found = self._ledger.holds(page(request, call.method, NO_ORGANIZATION))
@@ -125,6 +129,8 @@ class LedgerServicer:
                     currency_code=books.currency_code,
                     sum_micros=books.sum_micros,
                     difference_micros=books.difference_micros,
+                    overdrawn=books.overdrawn,
+                    payments_differing=books.payments_differing,
                     accounts=books.accounts,
                     transfers=books.transfers,
                 )
@@ -134,17 +140,19 @@ class LedgerServicer:
 
 
 def _line(line: Line) -> pb.StatementLine:
-    kind = pb.StatementLine.Kind.Value(line.kind)
-    is_payment = kind == pb.StatementLine.DEPOSIT
+    reference = str(line.reference or "")
     return pb.StatementLine(
         id=str(line.id),
         time=timestamp(line.time),
-        kind=kind,
-        payment_id=str(line.reference) if is_payment else "",
-        campaign_id="" if is_payment else str(line.reference),
+        kind=pb.StatementLine.Kind.Value(line.kind),
+        phase=pb.StatementLine.Phase.Value(line.phase),
+        payment_id="" if line.is_about_campaign else reference,
+        campaign_id=reference if line.is_about_campaign else "",
         available_delta_micros=line.available_delta_micros,
         held_delta_micros=line.held_delta_micros,
         spent_delta_micros=line.spent_delta_micros,
+        reserved_delta_micros=line.reserved_delta_micros,
+        debt_delta_micros=line.debt_delta_micros,
     )
 
 
@@ -159,10 +167,6 @@ def _hold(hold: Hold) -> pb.Hold:
         currency_code=hold.escrow.currency_code,
         held_micros=hold.held_micros,
     )
-
-
-def _held(micros: int) -> pb.HoldBudgetResponse:
-    return pb.HoldBudgetResponse(held_micros=micros)
 
 
 def _released(micros: int) -> pb.ReleaseHoldResponse:

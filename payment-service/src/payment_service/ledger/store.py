@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -52,9 +53,7 @@ _TAKEABLE = case(
     (accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros),
     else_=accounts.c.balance_micros - accounts.c.debits_pending_micros,
 ).label("takeable")
-_READ: Select[Any] = select(accounts.c.id, _TAKEABLE).where(
-    accounts.c.id == any_(bindparam("ids", type_=ARRAY(_UUID)))
-)
+_READ: Select[Any] = select(accounts.c.id, _TAKEABLE).where(accounts.c.id == any_(bindparam("ids", type_=ARRAY(_UUID))))
 _LOCK = Query(_READ.order_by(accounts.c.id).with_for_update(key_share=True))
 _TAKEABLES = Query(_READ)
 _POSTED: _Types = {
@@ -71,9 +70,7 @@ _PENDING_ID: ColumnElement[UUID] = case(
     )
 )
 _POST = Query(
-    insert(transfers).from_select(
-        [*_POSTED, "pending_id"], select(*(_MADE.c[name] for name in _POSTED), _PENDING_ID)
-    )
+    insert(transfers).from_select([*_POSTED, "pending_id"], select(*(_MADE.c[name] for name in _POSTED), _PENDING_ID))
 )
 _CHAINS: _Types = {
     "lasts": Integer(), "id": _UUID, "debit_account_id": _UUID, "credit_account_id": _UUID, "amount_micros": _MICROS,
@@ -89,9 +86,7 @@ _MISSING = "ACCOUNT_MISSING"
 
 _ASKED = _given(escrow_id=_UUID, item_key=_TEXT, transfer_key=_TEXT)
 _SEEN = Query(
-    select(
-        _ASKED.c.escrow_id, _ASKED.c.item_key, func.coalesce(spends.c.posted_micros, transfers.c.amount_micros)
-    )
+    select(_ASKED.c.escrow_id, _ASKED.c.item_key, func.coalesce(spends.c.posted_micros, transfers.c.amount_micros))
     .select_from(
         _ASKED.outerjoin(
             spends, (spends.c.escrow_id == _ASKED.c.escrow_id) & (spends.c.idempotency_key == _ASKED.c.item_key)
@@ -175,9 +170,7 @@ def post_chains(
     that harmless.
     """
     flat = [transfer for chain in chains for transfer in chain]
-    lasts, last = [], 0
-    for chain in chains:
-        lasts.append(last := last + len(chain))
+    lasts = list(accumulate(map(len, chains)))
     called: list[str | None] | None = None
     if answers:
         called = [name if not place else None for chain, name in zip(chains, answers, strict=True)
