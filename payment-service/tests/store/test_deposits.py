@@ -147,19 +147,27 @@ def test_the_same_arrival_many_times_at_once_is_credited_once(desk: Desk) -> Non
 
 def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
     payment = desk.open()
-    desk.arrives(payment, arrival())
+    desk.arrives(payment, arrival(asset="USDC"))
     for _ in range(2):
         desk.is_forgotten("a")
     assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
     assert desk.payments.get(desk.organization_id, payment.id).state is State.PENDING
     # The chain has come back to that very block, and forgets it again.
-    desk.arrives(payment, arrival(is_final=False))
+    desk.arrives(payment, arrival(asset="USDC", is_final=False))
     assert desk.of(payment) == [("SEEN", ASKED)]
-    desk.arrives(payment, arrival())
+    desk.arrives(payment, arrival(asset="USDC"))
     assert desk.figures() == (ASKED, 0, 0)
     desk.is_forgotten("a")
     assert desk.figures() == (0, 0, 0)
     assert desk.is_sound()
+
+
+def test_what_a_bank_took_back_does_not_come_again_by_older_news(desk: Desk) -> None:
+    payment = desk.open()
+    desk.arrives(payment, arrival())
+    desk.is_forgotten("a")
+    desk.arrives(payment, arrival())
+    assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
 
 
 def test_what_was_only_seen_is_forgotten_without_a_trace_in_the_books(desk: Desk) -> None:

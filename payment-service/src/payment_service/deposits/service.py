@@ -43,6 +43,9 @@ class Deposits:
         deposit = store.lock_of_anyone(tx, payment.provider, arrival.key)
         if deposit.payment_id != payment.id or deposit.state is State.CREDITED:
             return payment
+        # What a bank took back does not come again under its key: this news is older than that.
+        if deposit.state is State.REVERSED and not arrival.asset:
+            return payment
         # One that was reversed: its chain has come back to the block that it had forgotten.
         seen = deposit.seen(arrival.detail, now)
         if not arrival.is_final:

@@ -164,11 +164,10 @@ class WiseDeposits:
 
     def missed(self, since: datetime) -> Iterable[Event]:
         """Every line of every currency's statement since then, each as if a webhook told of it."""
-        for currency_code in self._currencies:
-            lines = list(self._api.lines(currency_code, since - _MARGIN, self._now()))
-            for line in lines:
-                if news := self._news(line, lines):
-                    yield self._as_event(line, news)
+        statements = [list(self._api.lines(code, since - _MARGIN, self._now())) for code in self._currencies]
+        told = ((line, self._news(line, lines)) for lines in statements for line in lines)
+        events = [self._as_event(line, news) for line, news in told if news]
+        return sorted(events, key=lambda event: event.at or since)
 
     def background(self, _bookings: Bookings) -> Sequence[Runnable]:
         """Nothing: it tells by webhooks, and its statement is read for what they missed."""
