@@ -243,16 +243,12 @@ def config(
         identity=identities.service("payment-service"),
         service_keys=identities.service_jwks(),
     )
-    return Config(
-        common=common,
-        database_url=database_url,
-        providers={
-            "STRIPE": StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, str(running_sandboxes.stripe.base_url).rstrip("/"))
-        },
-        bank=WiseSettings(
-            str(running_sandboxes.wise.base_url).rstrip("/"), WISE_TOKEN, WISE_PROFILE, wise_key.public_key()
-        ),
-    )  # fmt: skip
+    stripe_url, wise_url = (
+        str(client.base_url).rstrip("/") for client in (running_sandboxes.stripe, running_sandboxes.wise)
+    )
+    bank = WiseSettings(wise_url, WISE_TOKEN, WISE_PROFILE, wise_key.public_key())
+    providers = {"STRIPE": StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, stripe_url), "WISE": bank}
+    return Config(common=common, database_url=database_url, providers=providers, bank=bank)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def read(environment: Environment) -> Config:
 
 
 def _providers(environment: Environment) -> Mapping[str, Settings]:
-    names = [name.strip() for name in environment.text("PAYMENT_PROVIDERS", "STRIPE").split(",") if name.strip()]
+    names = [name.strip() for name in environment.text("PAYMENT_PROVIDERS", "STRIPE,WISE").split(",") if name.strip()]
     if unknown := [name for name in names if name not in KNOWN]:
         raise ConfigurationError(f"PAYMENT_PROVIDERS names {', '.join(unknown)}; there are {', '.join(KNOWN)}")
     return {name: KNOWN[name](environment) for name in names}
