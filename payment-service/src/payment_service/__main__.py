@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
-from adplatform.payment.v1 import receipts_pb2
+from adplatform.payment.v1 import receipts_pb2, suspense_pb2
 
 from adlib import service
 from adlib.access import AccessSource
@@ -33,6 +33,8 @@ from payment_service.payouts.wise import Wise
 from payment_service.providers.protocol import Provider
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
+from payment_service.suspense.service import SuspenseService
+from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
 from payment_service.work.store import WorkQueue
@@ -92,6 +94,9 @@ def assemble(config: Config, world: World) -> Worker:
             services["LedgerService"]: LedgerServicer(ledger, payouts),
             services["PaymentJobsService"]: PaymentJobsServicer(SettlementService(db, payments, payouts)),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
+            suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(
+                SuspenseService(db, payments)
+            ),
         },
         verifier=world.verifier,
         access=world.access,
