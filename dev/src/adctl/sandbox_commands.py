@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adctl import sandbox_wise
 from adctl.children import ChildError
 from adctl.state import State, find_home, load
 from adsandbox.mail import MOST_LISTED as MOST_MAILS
@@ -33,9 +34,8 @@ _MAIL_HEADS = ("received_at", "from", "to", "subject")
 
 app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, misbehave.", no_args_is_help=True)
 stripe_app = typer.Typer(help="Stripe's customer, their bank, and Stripe's dashboard.", no_args_is_help=True)
-wise_app = typer.Typer(help="The recipient's bank behind Wise.", no_args_is_help=True)
 app.add_typer(stripe_app, name="stripe")
-app.add_typer(wise_app, name="wise")
+app.add_typer(sandbox_wise.commands(lambda *call: _ask(_state(), Name.WISE, *call)), name="wise")
 console = Console()
 
 
@@ -127,13 +127,6 @@ def dispute(
     body = {"payment_id": str(payment_id), "outcome": outcome.value, "amount": amount}
     made = _ask(_state(), Name.STRIPE, "POST", "/sandbox/dispute", body)
     console.print(f"{made['id']} is {made['status']}; the webhooks are on their way", highlight=False)
-
-
-@wise_app.command()
-def bounce(payout_id: Annotated[UUID, typer.Argument(help="The id that POST /publishers/payout answered.")]) -> None:
-    """Let the recipient's bank send a payout back; the webhooks follow by themselves."""
-    transfer = _ask(_state(), Name.WISE, "POST", f"/sandbox/transfers/{payout_id}/bounce")
-    console.print(f"transfer {transfer['id']} bounces; the webhooks are on their way", highlight=False)
 
 
 @app.command()

@@ -68,6 +68,17 @@ def test_payout_is_found_by_its_own_id_and_bounces(run, sandboxes, receiver):
     receiver.about(f'"id": {transfer["id"]}', 8)
 
 
+def test_bank_transfer_arrives_and_is_taken_back(run, sandboxes):
+    said = run("wise", "deposit", "ADP-7KQ2-M9XR-4", "12.34", "--currency", "EUR").output
+    number = said.split()[0]
+    assert said == f"{number} has arrived; the webhook is on its way\n"
+    assert f"{number} was taken back" in run("wise", "recall", number).output
+    assert "taken back already" in str(run("wise", "recall", number).exception)
+    assert "not a supported currency" in str(run("wise", "deposit", "x", "1", "--currency", "XXX").exception)
+    for amount in ("much", "nan"):
+        assert run("wise", "deposit", "x", amount).exit_code == 2
+
+
 def test_behaviour_is_set_shown_and_reset(run):
     assert "fail_next=2\n" in run("behaviour", "traffic-engine", "fail_next=2", "status=429").output
     assert "status=429\n" in run("behaviour", "traffic-engine").output
