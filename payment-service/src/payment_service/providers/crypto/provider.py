@@ -1,0 +1,222 @@
+"""Stablecoins and native coins on EVM chains, each payment to an address of its own."""
+
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from adplatform.errors.v1.errors_pb2 import ErrorReason
+
+from adlib.clock import Clock
+from adlib.db import Database
+from adlib.errors import InvalidArgument, Unavailable
+from adlib.rpc import Runnable
+from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.providers.crypto import store
+from payment_service.providers.crypto.addresses import Addresses, checked
+from payment_service.providers.crypto.model import (
+    AddressInvalid,
+    Chain,
+    ChainNotAvailable,
+    Coin,
+    RefundNotSeen,
+    needed,
+    worth_micros,
+)
+from payment_service.providers.crypto.node import Node
+from payment_service.providers.crypto.rates import Rates
+from payment_service.providers.crypto.store import Address
+from payment_service.providers.crypto.watcher import Watcher
+from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+
+# What a caller is held at most; the gateway gives up after 10.
+_ANSWER_WITHIN_S = 7.0
+_TURN_S = 0.1
+_HASH = re.compile(r"0x[0-9a-f]{64}")
+
+
+class NoWebhooks(InvalidArgument):
+    """Nobody tells us of a chain: we read it."""
+
+    reason = ErrorReason.SIGNATURE_INVALID
+
+    def __init__(self) -> None:
+        super().__init__("there are no webhooks of chains")
+
+
+class Crypto:
+    """The chains that are configured. Opening a payment needs none of their nodes."""
+
+    is_watched = True
+
+    def __init__(self, db: Database, addresses: Addresses, chains: Sequence[Chain], rates: Rates, clock: Clock) -> None:
+        self._db = db
+        self._addresses = addresses
+        self._chains = {chain.chain_id: chain for chain in chains}
+        self._nodes = {chain.chain_id: Node(chain.rpc_url) for chain in chains}
+        self._rates = rates
+        self._clock = clock
+        self._watchers: Mapping[int, Watcher] = {}
+
+    def check(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
+        """The chain, the coin and the address for refunds; the first of each where none is chosen.
+
+        CHAIN_NOT_AVAILABLE, TOKEN_NOT_AVAILABLE, ADDRESS_INVALID, ADDRESS_CHECKSUM_INVALID, CURRENCY_UNSUPPORTED.
+        """
+        chain = self._chain(int(choice.get("chain_id", 0)))
+        coin = chain.coin(str(choice.get("token", "")))
+        self._rates.rate(coin, currency_code)
+        refund_address = str(choice.get("refund_address", ""))
+        if refund_address:
+            refund_address = checked(refund_address)
+            if refund_address.lower() in chain.contracts:
+                raise AddressInvalid("is a token's contract; what is sent there is lost")
+        return {"chain_id": chain.chain_id, "token": coin.symbol, "refund_address": refund_address}
+
+    def open(self, payment: Payment) -> Report:
+        """Gives the payment its address and its rate, once."""
+        chain, coin = self._choice(payment)
+        organization_id, now = payment.organization_id, self._clock.now()
+        address = store.get_address(self._db, organization_id, payment.id)
+        if address is None:
+            number = store.next_number(self._db)
+            new = Address(
+                payment_id=payment.id,
+                organization_id=organization_id,
+                number=number,
+                address=self._addresses.at(number).lower(),
+                chain_id=chain.chain_id,
+                coin=coin.symbol,
+                currency_code=payment.currency_code,
+                rate=self._rates.rate(coin, payment.currency_code),
+                expires_at=now + coin.valid_for,
+                created_at=now,
+            )
+            with self._db.transaction() as tx:
+                address = store.add_address(tx, new)
+        return self._report(address, State.PENDING, self._instructions(payment, address))
+
+    def look_up(self, payment: Payment) -> Report:
+        """Reads the payment's chain up to its head, unless somebody is at it, and how it stands then; UNAVAILABLE."""
+        address = self._address(payment)
+        end = time.monotonic() + _ANSWER_WITHIN_S
+        watcher = self._watchers.get(address.chain_id)
+        while watcher and not watcher.look(end - time.monotonic()) and time.monotonic() + _TURN_S < end:
+            watcher.pause(_TURN_S)
+        return self._report(address, self._state(payment, State.PENDING))
+
+    def close(self, payment: Payment) -> Report:
+        """Waits no longer, unless something was sent that lacks confirmations; later money is credited all the same."""
+        return self._report(self._address(payment), self._state(payment, State.EXPIRED))
+
+    def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
+        """Checks that staff sent the coins back, to the customer's address; REFUND_NOT_SEEN, PROVIDER_REJECTED."""
+        chain, coin = self._choice(payment)
+        address, to = self._address(payment), str(payment.choice.get("refund_address", ""))
+        if not to:
+            raise ProviderRejected("the customer has named no address for refunds")
+        hash = outgoing.sent_as.strip().lower()
+        if not _HASH.fullmatch(hash):
+            raise RefundNotSeen("must be the transaction's hash: 0x and 64 hexadecimal digits")
+        sent = self._sent_back(chain, coin, hash, to.lower(), payment.created_at)
+        if worth_micros(sent, coin, address.rate) < outgoing.amount_micros:
+            least = needed(outgoing.amount_micros, coin, address.rate)
+            raise RefundNotSeen(
+                f"moved {sent} of {coin.symbol}'s smallest unit to {to}; the refund is worth {least} of them"
+            )
+        with self._db.transaction() as tx:
+            if not store.claim(tx, chain.chain_id, hash, outgoing.refund_id):
+                raise RefundNotSeen("is a transaction that another refund was made with; each needs one of its own")
+        return RefundReport(
+            external_id=f"{chain.chain_id}:{hash}",
+            refund_id=outgoing.refund_id,
+            payment_id=payment.id,
+            amount_micros=outgoing.amount_micros,
+            state="SUCCEEDED",
+        )
+
+    def event(self, body: bytes, header: Header) -> Event:
+        """There are none; SIGNATURE_INVALID."""
+        raise NoWebhooks
+
+    def read(self, body: bytes) -> Event:
+        """There are none; SIGNATURE_INVALID."""
+        raise NoWebhooks
+
+    def background(self, bookings: Bookings) -> Sequence[Runnable]:
+        """A watcher a chain."""
+        self._watchers = {
+            chain.chain_id: Watcher(
+                chain, self._nodes[chain.chain_id], self._db, bookings, self._rates, self._clock
+            )
+            for chain in self._chains.values()
+        }  # fmt: skip
+        return list(self._watchers.values())
+
+    def missed(self, since: datetime) -> Iterable[Event]:
+        """Nothing: a watcher goes on where it was."""
+        return ()
+
+    def _chain(self, chain_id: int) -> Chain:
+        """The chain, or the first one for 0; CHAIN_NOT_AVAILABLE."""
+        if chain_id and chain_id not in self._chains:
+            known = ", ".join(f"{chain.chain_id} ({chain.name})" for chain in self._chains.values())
+            raise ChainNotAvailable(chain_id, known)
+        return self._chains[chain_id] if chain_id else next(iter(self._chains.values()))
+
+    def _choice(self, payment: Payment) -> tuple[Chain, Coin]:
+        chain = self._chain(int(payment.choice["chain_id"]))
+        return chain, chain.coin(payment.choice["token"])
+
+    def _address(self, payment: Payment) -> Address:
+        address = store.get_address(self._db, payment.organization_id, payment.id)
+        if address is None:
+            raise ProviderRejected("the payment has no address")
+        return address
+
+    def _state(self, payment: Payment, otherwise: State) -> State:
+        waits = store.has_unconfirmed(self._db, payment.organization_id, payment.id)
+        return State.PROCESSING if waits else otherwise
+
+    def _report(self, address: Address, state: State, instructions: Mapping[str, Any] | None = None) -> Report:
+        return Report(address.address, state, instructions=instructions or {}, expires_at=address.expires_at)
+
+    def _instructions(self, payment: Payment, address: Address) -> Mapping[str, Any]:
+        chain, coin = self._choice(payment)
+        return {
+            "chain_id": chain.chain_id,
+            "token": coin.symbol,
+            "token_contract": coin.contract,
+            "address": checked(address.address),
+            "amount": str(needed(payment.amount_micros, coin, address.rate)),
+            "decimals": coin.decimals,
+            "rate": f"{address.rate:f}",
+            "expires_time": address.expires_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
+            "required_confirmations": chain.confirmations,
+        }
+
+    def _sent_back(self, chain: Chain, coin: Coin, hash: str, to: str, since: datetime) -> int:
+        """How much of the coin the transaction moved to the address, for good; REFUND_NOT_SEEN."""
+        node = self._nodes[chain.chain_id].within(_ANSWER_WITHIN_S)
+        (receipt,) = node.receipts([hash])
+        if receipt is None:
+            raise RefundNotSeen(f"is no transaction on {chain.name}, or in no block yet")
+        head, block = node.head_and(receipt.block_number)
+        if block is None or block.hash != receipt.block_hash:
+            raise Unavailable("the chain changed while the transaction was looked for; try again")
+        if not receipt.is_successful:
+            raise RefundNotSeen("is a transaction that failed; nothing was sent by it")
+        if datetime.fromtimestamp(block.timestamp, UTC) < since:
+            raise RefundNotSeen("is a transaction from before the payment")
+        if (confirmations := head - receipt.block_number + 1) < chain.confirmations:
+            raise RefundNotSeen(
+                f"has {confirmations} of {chain.confirmations} confirmations; try again when it has them"
+            )
+        if coin.contract:
+            moved = [
+                log.amount for log in receipt.transfers if (log.contract, log.receiver) == (coin.contract.lower(), to)
+            ]
+            return sum(moved)
+        transaction = node.transaction(hash)
+        return transaction.amount if transaction and transaction.receiver == to else 0
