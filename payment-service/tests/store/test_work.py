@@ -314,7 +314,7 @@ def shape(url: str) -> list[tuple[str, str]]:
             "SELECT table_name || '.' || column_name, data_type FROM information_schema.columns"
             " WHERE table_name LIKE 'procrastinate%' UNION ALL"
             " SELECT oid::regprocedure::text, md5(prosrc) FROM pg_proc WHERE proname LIKE 'procrastinate%' UNION ALL"
-            " SELECT indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'procrastinate%' UNION ALL"
+            " SELECT indexname, indexdef FROM pg_indexes WHERE indexname LIKE '%procrastinate%' UNION ALL"
             " SELECT typname, typcategory::text FROM pg_type WHERE typname LIKE '%procrastinate%' ORDER BY 1"
         ).fetchall()
 

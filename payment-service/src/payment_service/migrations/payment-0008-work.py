@@ -12,6 +12,12 @@ from yoyo import step
 # One transaction of our own: in yoyo's savepoints PostgreSQL refuses values that were just added to an enumeration.
 __transactional__ = False
 _LAST = "03.04.00"
+# A queue is empty most of the time, and so the planner believes of a full one: it would read and sort all that waits to
+# find the next (30 ms at 1,000 waiting, 0.4 ms like this).
+_FAST = """
+CREATE INDEX work_by_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
+ALTER FUNCTION procrastinate_fetch_job_v2 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off;
+"""
 _DROP = """
 DO $$
 DECLARE
@@ -39,6 +45,7 @@ def _apply(connection: Any) -> None:
         for file in sorted(folder.iterdir(), key=lambda one: one.name):
             if file.name.endswith(".sql") and file.name[: len(_LAST)] <= _LAST:
                 connection.execute(file.read_text(encoding="utf-8"))
+        connection.execute(_FAST)
 
 
 step(_apply, _DROP)
