@@ -184,7 +184,7 @@ _ADD_TRANSFER = Query(
     _add_transfer.on_conflict_do_update(
         index_elements=["key"],
         set_={"state": Stage.NEW.value},
-        where=_transfers.c.state.in_([Stage.ORPHANED.value, Stage.FORGOTTEN.value]),
+        where=text("crypto_transfers.state IN ('ORPHANED', 'FORGOTTEN')"),
     )
 )
 _ORPHAN = Query(
@@ -192,7 +192,7 @@ _ORPHAN = Query(
     .where(
         _transfers.c.chain_id == bindparam("chain"),
         _transfers.c.block_number > bindparam("after"),
-        _transfers.c.state.in_([Stage.NEW.value, Stage.SEEN.value, Stage.CREDITED.value]),
+        text("state IN ('NEW', 'SEEN', 'CREDITED')"),
     )
     .values(state=Stage.ORPHANED.value)
 )
@@ -200,7 +200,7 @@ _OPEN_OF_ANYONE = Query(
     select(_transfers)
     .where(
         _transfers.c.chain_id == bindparam("chain"),
-        _transfers.c.state.in_([Stage.NEW.value, Stage.SEEN.value, Stage.ORPHANED.value]),
+        text("state IN ('NEW', 'SEEN', 'ORPHANED')"),  # as the index says it, so that it is used
         _transfers.c.key > bindparam("after"),
     )
     .order_by(_transfers.c.key)
@@ -218,7 +218,7 @@ _UNCONFIRMED = Query(
     .where(
         _addresses.c.organization_id == bindparam("organization"),
         _transfers.c.payment_id == bindparam("payment"),
-        _transfers.c.state.in_([Stage.NEW.value, Stage.SEEN.value]),
+        text("state IN ('NEW', 'SEEN')"),
     )
 )
 _CLAIM = Query(
