@@ -199,7 +199,7 @@ class FakePayments:
         """What is set aside for campaigns, in pages of two."""
         self._answer()
         self._check()
-        held = [Hold(holder[0], id, holder[1], self.held_micros[id]) for id, holder in self.holders.items()]
+        held = [Hold(holder[0], id, holder[1], self.held_micros.get(id, 0)) for id, holder in self.holders.items()]
         held = [one for one in held if one.held_micros]
         for start in range(0, len(held), 2):
             yield held[start : start + 2]

@@ -1,0 +1,188 @@
+"""A crash at each step of each verb: after the job has carried on, the hold is what the campaign's state says."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+from typing import Any
+from uuid import UUID
+
+import grpc
+import pytest
+from structlog.testing import capture_logs
+
+from adlib.db import Database
+from campaign_service.campaigns import store
+from campaign_service.campaigns.model import State
+from campaign_service.stats.model import Figures
+
+Client = Any  # conftest's, which cannot be imported
+BUDGET = 100_000_000
+SPENT = 30_000_000
+WALLET = 1_000_000_000
+# What changes something outside; a crash before and after each is a crash between any two transactions of ours.
+STEPS = {
+    "payments": ("hold", "release", "post"),
+    "network": ("create", "play", "stop", "set_budget"),
+}
+
+
+class Crash(RuntimeError):
+    """The process is gone."""
+
+
+class Steps:
+    """Counts the steps before and after each call to the outside, and crashes at one of them."""
+
+    def __init__(self, outside: Any) -> None:
+        self.left: int | None = None
+        for system, names in STEPS.items():
+            for name in names:
+                setattr(getattr(outside, system), name, self._counted(getattr(getattr(outside, system), name)))
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **named: Any) -> Any:
+            self._step()
+            answer = call(*arguments, **named)
+            self._step()
+            return answer
+
+        return counted
+
+    def _step(self) -> None:
+        if self.left is not None:
+            if self.left <= 0:
+                # A process that is gone makes no further calls, whatever is still to be unwound.
+                raise Crash
+            self.left -= 1
+
+    @contextmanager
+    def crashing(self, after: int) -> Iterator[None]:
+        self.left = after
+        yield
+        self.crashed, self.left = self.left == 0, None
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with capture_logs():
+        yield
+
+
+def draft(client: Client) -> str:
+    return str(client.create(budget_micros=BUDGET).id)
+
+
+def active(client: Client) -> str:
+    """Started, and with some of its budget spent."""
+    campaign_id = client.start(draft(client)).id
+    figures = Figures(impressions=1000, spend_micros=SPENT)
+    client.outside.network.report(client.external_id(campaign_id), date(2030, 1, 15), "", figures)
+    assert client.sync().success
+    return str(campaign_id)
+
+
+def paused(client: Client) -> str:
+    return str(client.pause(active(client)).id)
+
+
+def half_started(client: Client) -> str:
+    campaign_id = draft(client)
+    client.outside.network.loses_answers = True
+    with suppress(grpc.RpcError):
+        client.start(campaign_id)
+    client.outside.network.loses_answers = False
+    return campaign_id
+
+
+def exhausted(client: Client) -> str:
+    campaign_id = active(client)
+    figures = Figures(impressions=1000, spend_micros=BUDGET)
+    client.outside.network.report(client.external_id(campaign_id), date(2030, 1, 15), "", figures)
+    return campaign_id
+
+
+def robbed(client: Client) -> str:
+    """ACTIVE, with less held than it should be."""
+    campaign_id = active(client)
+    lost = min(client.outside.payments.held_micros[UUID(campaign_id)], 10_000_000)
+    client.outside.payments.held_micros[UUID(campaign_id)] -= lost
+    client.outside.payments.available_micros += lost
+    client.outside.clock.at += timedelta(minutes=5)
+    return campaign_id
+
+
+VERBS: dict[str, tuple[Callable[[Client], str], Callable[[Client, str], Any]]] = {
+    "start": (draft, lambda client, id: client.start(id)),
+    "resume": (paused, lambda client, id: client.start(id)),
+    "pause": (active, lambda client, id: client.pause(id)),
+    "raise while active": (active, lambda client, id: client.update(id, budget_micros=150_000_000)),
+    "raise while paused": (paused, lambda client, id: client.update(id, budget_micros=150_000_000)),
+    "lower while active": (active, lambda client, id: client.update(id, budget_micros=60_000_000)),
+    "lower to what is spent": (paused, lambda client, id: client.update(id, budget_micros=SPENT)),
+    "delete what is paused": (paused, lambda client, id: client.delete(id)),
+    "delete a half-done start": (half_started, lambda client, id: client.delete(id)),
+    "exhaust": (exhausted, lambda client, id: client.sync()),
+    "sweep": (robbed, lambda client, id: client.sweep()),
+}
+
+
+def check(client: Client, db: Database, campaign_id: str, *, over: bool = False) -> None:
+    """The hold, the network and the wallet are what the campaign's state says."""
+    payments, network = client.outside.payments, client.outside.network
+    campaign = store.kept(db, client.organization_id, UUID(campaign_id))
+    spent = sum(one.amount_micros for one in payments.spends if one.campaign_id == campaign.id)
+    held = payments.held_micros.get(campaign.id, 0)
+    holds = campaign.state in (State.ACTIVE, State.PAUSED) or (campaign.state is State.COMPLETED and not over)
+    assert held == (campaign.budget_micros - spent if holds else 0), campaign
+    assert payments.available_micros == WALLET - held - spent
+    assert campaign.move_key is None
+    assert not campaign.is_resuming
+    for there in (one for one in network.campaigns.values() if campaign_id in one.name):
+        assert there.plays == (campaign.state is State.ACTIVE)
+        assert there.budget_micros == campaign.budget_micros or campaign.state is State.DRAFT
+    assert sum(campaign_id in one.name for one in network.campaigns.values()) <= 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Client, db: Database, verb: str) -> None:
+    make, act = VERBS[verb]
+    steps = Steps(client.outside)
+    after = 0
+    while True:
+        client.outside.payments.available_micros = WALLET
+        client.outside.clock.at = client.outside.clock.at.replace(day=15, hour=12, minute=0)
+        campaign_id = make(client)
+        with steps.crashing(after), suppress(grpc.RpcError):
+            act(client, campaign_id)
+        client.outside.clock.at += timedelta(minutes=5)
+        for _ in range(2):
+            client.sync()
+        if verb == "sweep":
+            client.sweep()
+        if verb == "pause":
+            # Nothing but a person pauses; until it is asked for again the campaign is ACTIVE, and stands still.
+            act(client, campaign_id)
+        check(client, db, campaign_id)
+        client.outside.clock.at += timedelta(days=3, minutes=1)
+        client.sync()
+        client.sweep()
+        check(client, db, campaign_id, over=True)
+        if not steps.crashed:
+            break
+        leave(client, db, campaign_id)
+        after += 1
+    assert after >= (0 if verb == "delete what is paused" else 2), "there was no step to crash at"
+
+
+def leave(client: Client, db: Database, campaign_id: str) -> None:
+    """Takes the campaign out of what the next rounds look at."""
+    campaign = store.kept(db, client.organization_id, UUID(campaign_id))
+    client.outside.payments.held_micros.pop(campaign.id, None)
+    if campaign.deleted_at is None:
+        if campaign.state is State.ACTIVE:
+            client.pause(campaign_id)
+        client.delete(campaign_id)
+    for id in [id for id, one in client.outside.network.campaigns.items() if campaign_id in one.name]:
+        client.outside.network.campaigns[id].figures.clear()
+    client.outside.clock.at += timedelta(days=3, minutes=1)
+    client.sync()
