@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
-from adplatform.payment.v1 import receipts_pb2, suspense_pb2
+from adplatform.payment.v1 import receipts_pb2, refunds_pb2, suspense_pb2
 
 from adlib import service
 from adlib.access import AccessSource
@@ -20,6 +20,7 @@ from adlib.rpc import Worker
 from payment_service import config
 from payment_service.config import Config
 from payment_service.deposits.service import Deposits
+from payment_service.disputes.service import DisputeService
 from payment_service.jobs.service import SettlementService
 from payment_service.jobs.servicer import PaymentJobsServicer
 from payment_service.ledger.service import LedgerService
@@ -33,6 +34,8 @@ from payment_service.payouts.wise import Wise
 from payment_service.providers.protocol import Provider
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
+from payment_service.refunds.service import SEND_REFUND, RefundService
+from payment_service.refunds.servicer import RefundServicer
 from payment_service.suspense.service import SuspenseService
 from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.webhooks.service import WebhookService
@@ -81,10 +84,14 @@ def assemble(config: Config, world: World) -> Worker:
     deposits = Deposits(clock, new_id)
     payments = PaymentService(db, outbox, world.providers, deposits, queue, clock, new_id)
     payouts = PayoutService(db, outbox, world.bank, clock, new_id)
-    secret = config.providers["STRIPE"].webhook_secret
-    webhooks = WebhookService(db, payments, payouts, secret, config.bank.webhook_key, clock)
+    refunds = RefundService(db, world.providers, payments, queue, clock, new_id)
+    disputes = DisputeService(payments, clock, new_id)
+    # The bank tells of payouts also where nobody can pay by it.
+    sources = {"WISE": config.bank.provider(db, clock), **world.providers}
+    webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
+    settlement = SettlementService(db, payments, refunds, payouts, webhooks)
     receipts = ReceiptService(db)
-    tasks = {OPEN_PAYMENT: payments.open}
+    tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
     services = pb.DESCRIPTOR.services_by_name
     return Worker(
         servicers={
@@ -92,7 +99,8 @@ def assemble(config: Config, world: World) -> Worker:
             services["BillingService"]: BillingServicer(ledger),
             services["WebhookService"]: WebhookServicer(webhooks),
             services["LedgerService"]: LedgerServicer(ledger, payouts),
-            services["PaymentJobsService"]: PaymentJobsServicer(SettlementService(db, payments, payouts)),
+            services["PaymentJobsService"]: PaymentJobsServicer(settlement),
+            refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
             suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(
                 SuspenseService(db, payments)

@@ -74,8 +74,9 @@ bank_references = Table(
 webhook_events = Table(
     "webhook_events", metadata,
     Column("provider", Text), Column("event_id", Text), Column("kind", Text), Column("payload", LargeBinary),
-    Column("received_at", _time),
+    Column("received_at", _time), Column("booked_at", _time), Column("tried_at", _time),
 )  # fmt: skip
+webhook_cursors = Table("webhook_cursors", metadata, Column("provider", Text), Column("read_until", _time))
 payouts = Table(
     "payouts", metadata,
     Column("id", Uuid), Column("organization_id", Uuid), Column("publisher_id", Uuid),

@@ -18,6 +18,8 @@ from grpc_status import rpc_status
 from adlib.testing import Identities, eventually
 from payment_service.providers.stripe.provider import TIMEOUT_S
 
+# Stripe and Wise are asked for what webhooks missed at every run of the job.
+SOURCES = 2
 SECRET = "whsec_payment"
 PAID = 500_000_000
 
@@ -208,10 +210,10 @@ def test_a_missed_webhook_is_made_up_for_by_confirming_or_by_the_job(customer, s
     assert customer.confirm(first).state == pb.Payment.SUCCEEDED
     assert customer.confirm(first).state == pb.Payment.SUCCEEDED
     result = settle()
-    assert (result.success, result.stats.total) == (True, 1)
+    assert (result.success, result.stats.total) == (True, 1 + SOURCES)
     assert customer.get(second).state == pb.Payment.SUCCEEDED
     assert customer.figures() == (2 * PAID, 0, 0)
-    assert settle().stats.total == 0
+    assert settle().stats.total == SOURCES
 
 
 def test_what_nobody_pays_for_a_day_expires_and_cannot_be_paid_any_more(
@@ -246,6 +248,7 @@ def test_the_same_key_at_the_same_time_is_one_payment(customer, sandboxes, gatew
 def test_a_provider_that_does_not_answer_is_asked_again_until_it_does(
     customer, sandboxes, gateway, lose_answers: bool
 ) -> None:
+    gateway.open = False
     sandboxes.behave(sandboxes.stripe, fail_next=2, lose_answers=lose_answers)
     waiting = customer.create(key="k")
     assert (waiting.payment.state, waiting.HasField("stripe")) == (pb.Payment.PENDING, False)

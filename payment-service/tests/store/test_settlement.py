@@ -28,6 +28,14 @@ class Work:
     def unsent(self, _limit: int) -> list[Waiting]:
         return []
 
+    def unbooked(self, _limit: int) -> list[tuple[str, str]]:
+        return []
+
+    def purge(self, _limit: int) -> None:
+        return
+
+    sources = ()
+
     def check(self, _one: Waiting) -> None:
         self.checked += 1
 
@@ -45,6 +53,6 @@ class Clock:
 def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payment_service.jobs.service.time", Clock())
     payments, payouts = Work(), Work()
-    SettlementService(db, payments, payouts).settle()
+    SettlementService(db, payments, Work(), payouts, Work()).settle()
     assert payments.checked + payouts.checked == 10
     assert payments.checked == payouts.checked

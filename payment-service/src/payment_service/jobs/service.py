@@ -12,10 +12,13 @@ from adlib import jobs
 from adlib.db import Database
 from payment_service.payments.service import PaymentService
 from payment_service.payouts.service import PayoutService
+from payment_service.refunds.service import RefundService
+from payment_service.webhooks.service import WebhookService
 
 _LIMIT = 200
 # A run ends before its caller stops waiting; the next one goes on with those that wait longest.
 _BUDGET_S = 10.0
+_MOST_PURGED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +33,22 @@ class _Item:
 class SettlementService:
     """The job that asks providers."""
 
-    def __init__(self, db: Database, payments: PaymentService, payouts: PayoutService) -> None:
+    def __init__(
+        self,
+        db: Database,
+        payments: PaymentService,
+        refunds: RefundService,
+        payouts: PayoutService,
+        webhooks: WebhookService,
+    ) -> None:
         self._db = db
         self._payments = payments
+        self._refunds = refunds
         self._payouts = payouts
+        self._webhooks = webhooks
 
     def settle(self) -> JobResult:
-        """Asks about open payments and payouts, and sends payouts that are due."""
+        """Asks for what webhooks have missed and about open payments and payouts, and does again what was not done."""
         return jobs.run(self._db, "settle-payments", self._items, lambda item: item.work())
 
     def _items(self) -> Iterator[_Item]:
@@ -49,12 +61,19 @@ class SettlementService:
     def _all(self) -> Iterator[_Item]:
         """One of each kind in turn, so that many of one do not keep the others from theirs."""
         kinds = (
+            (_Item(f"missed by {one}", partial(self._webhooks.catch_up, one)) for one in self._webhooks.sources),
             (
                 _Item(f"payment {one.id}", partial(self._payments.check, one))
                 for one in self._payments.unsettled(_LIMIT)
             ),
             (_Item(f"payout {id}", partial(self._payouts.check, id)) for id in self._payouts.unsettled(_LIMIT)),
+            (_Item(f"send refund {id}", partial(self._refunds.send, id)) for id in self._refunds.unsent(_LIMIT)),
+            (
+                _Item(f"book {provider} {event_id}", partial(self._webhooks.book, provider, event_id))
+                for provider, event_id in self._webhooks.unbooked(_LIMIT)
+            ),
             (_Item(f"send payout {id}", partial(self._payouts.attempt, id)) for id in self._payouts.unsent(_LIMIT)),
         )
+        self._webhooks.purge(_MOST_PURGED)
         for turn in zip_longest(*kinds):
             yield from (item for item in turn if item)

@@ -79,6 +79,11 @@ class Refund:
         return self.state is State.FAILED and self.external_id is None
 
     @property
+    def going_micros(self) -> int:
+        """What of the payment has gone back by it, or is going."""
+        return 0 if self.state is State.FAILED else self.amount_micros
+
+    @property
     def accounts(self) -> Sequence[Account]:
         """Every account that it may touch."""
         wallet = self._wallet
@@ -91,7 +96,10 @@ class Refund:
     def told(self, external_id: str | None, state: State, failure_message: str, at: datetime) -> Self:
         """As its provider says, unless more is known already."""
         known = replace(self, external_id=self.external_id or external_id)
-        if _RANK[state] > _RANK[self.state]:
+        if self.is_refused and external_id and state is not State.FAILED:
+            # It was made nevertheless.
+            known = replace(known, state=State.SUCCEEDED, failure_message="")
+        elif _RANK[state] > _RANK[self.state]:
             known = replace(known, state=state, pending_reason="", failure_message=failure_message)
         elif self.state is State.PENDING:
             known = replace(known, pending_reason=_UNDER_WAY)
@@ -117,6 +125,8 @@ class Refund:
             case State.SUCCEEDED, State.FAILED:
                 back = replace(out, debit=out.credit, credit=out.debit, key=f"{out.key}:back")
                 return wallet.put(back, balances)
+            case State.FAILED, State.SUCCEEDED:
+                return wallet.take(replace(out, key=f"{out.key}:after-all"), balances)
         return []
 
     @property

@@ -1,25 +1,53 @@
 """What providers tell us: stored and booked in one transaction, once, in whatever order it comes."""
 
-import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
-from uuid import UUID
-
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol, assert_never
 
 from adlib.clock import Clock
-from adlib.db import Database
-from adlib.errors import InvalidArgument, InvalidField
+from adlib.db import Database, Transaction
 from adlib.telemetry import logger
+from payment_service.disputes.service import DisputeService
+from payment_service.payments.model import ProviderNotAvailable
 from payment_service.payments.service import PaymentService
-from payment_service.payouts import wise
 from payment_service.payouts.service import PayoutService
-from payment_service.providers.stripe import provider as stripe
+from payment_service.providers.protocol import (
+    DisputeReport,
+    Event,
+    Header,
+    News,
+    PaymentNews,
+    PayoutNews,
+    RefundReport,
+    ReversalNews,
+    UnmatchedNews,
+)
+from payment_service.refunds.service import RefundService
 from payment_service.webhooks import store
-from payment_service.webhooks.signatures import verify_stripe, verify_wise
 
+# An event may be seen later than its own time says.
+_OVERLAP = timedelta(minutes=10)
+_FIRST_LOOK = timedelta(days=1)
+_BUDGET_S = 5.0
+_KEEP = timedelta(days=90)
 _log = logger(__name__)
+
+
+class Source(Protocol):
+    """What tells of events; see Provider."""
+
+    def event(self, body: bytes, header: Header) -> Event:
+        """What a webhook says; SIGNATURE_INVALID."""
+        ...
+
+    def read(self, body: bytes) -> Event:
+        """What a body says whose signature was right when it came."""
+        ...
+
+    def missed(self, since: datetime) -> Iterable[Event]:
+        """What happened since then, oldest first."""
+        ...
 
 
 class WebhookService:
@@ -28,77 +56,112 @@ class WebhookService:
     def __init__(
         self,
         db: Database,
+        sources: Mapping[str, Source],
         payments: PaymentService,
+        refunds: RefundService,
+        disputes: DisputeService,
         payouts: PayoutService,
-        stripe_secret: str,
-        wise_key: RSAPublicKey,
         clock: Clock,
     ) -> None:
         self._db = db
+        self._sources = sources
         self._payments = payments
+        self._refunds = refunds
+        self._disputes = disputes
         self._payouts = payouts
-        self._stripe_secret = stripe_secret
-        self._wise_key = wise_key
         self._clock = clock
 
-    def receive_stripe(self, body: bytes, signature: str) -> None:
-        """An event about a payment intent settles its payment by the state that the intent has; SIGNATURE_INVALID."""
-        verify_stripe(body, signature, self._stripe_secret)
-        event = _object(body)
-        event_id, kind = _text(event, "id"), _text(event, "type")
+    def receive(self, provider: str, body: bytes, header: Header) -> None:
+        """Stores the event and books what it says, once; SIGNATURE_INVALID, UNAVAILABLE."""
+        source = self._sources.get(provider)
+        if source is None:
+            raise ProviderNotAvailable(provider, ", ".join(sorted(self._sources)))
+        self._take(provider, source.event(body, header), body)
+
+    @property
+    def sources(self) -> Sequence[str]:
+        """Whom `catch_up` can ask."""
+        return sorted(self._sources)
+
+    def catch_up(self, provider: str) -> None:
+        """Takes what webhooks may have missed since the last time, as if they came now; UNAVAILABLE.
+
+        What there is no time for is for the next time.
+        """
+        began, end = self._clock.now(), time.monotonic() + _BUDGET_S
+        reached = store.cursor(self._db, provider) or began - _FIRST_LOOK
+        try:
+            for event in self._sources[provider].missed(reached - _OVERLAP):
+                self._take(provider, event, event.body)
+                reached = max(reached, event.at or reached)
+                if time.monotonic() > end:
+                    break
+            else:
+                reached = began
+        finally:
+            with self._db.transaction() as tx:
+                store.reached(tx, provider, reached)
+
+    def unbooked(self, limit: int) -> Sequence[tuple[str, str]]:
+        """Provider and id of events that were stored, and could not be booked."""
+        return store.unbooked(self._db, self._sources, limit)
+
+    def book(self, provider: str, event_id: str) -> None:
+        """Books a stored event, unless that is done; whatever it fails by."""
+        # First, so that one that always fails does not keep the others from their turn.
         with self._db.transaction() as tx:
-            if not store.first_time(tx, stripe.NAME, event_id, kind, body, self._clock.now()):
-                return
-            if not kind.startswith("payment_intent."):
-                return
-            intent = _inner(_inner(event, "data"), "object")
-            payment_id = _uuid(_inner(intent, "metadata").get("payment_id"))
-            settled = payment_id and self._payments.settle_in(tx, payment_id, stripe.NAME, stripe.report(intent))
-            if not settled:
-                _log.warning("webhook_of_unknown_payment", event_id=event_id, kind=kind, intent=intent.get("id"))
-
-    def receive_wise(self, body: bytes, signature: str, delivery_id: str) -> None:
-        """A transfer's change of state moves its payout on; SIGNATURE_INVALID."""
-        verify_wise(body, signature, self._wise_key)
-        event = _object(body)
-        kind = _text(event, "event_type")
-        # The delivery's id is not signed and may be missing; the state of the payout guards against repeats as well.
-        event_id = delivery_id or hashlib.sha256(body).hexdigest()
+            body = store.tried(tx, provider, event_id, self._clock.now())
+        if body is None:
+            return
+        event = self._sources[provider].read(body)
         with self._db.transaction() as tx:
-            if not store.first_time(tx, wise.NAME, event_id, kind, body, self._clock.now()):
-                return
-            if kind != "transfers#state-change":
-                return
-            data = _inner(event, "data")
-            transfer_id, state = str(_inner(data, "resource").get("id")), str(data.get("current_state"))
-            if not self._payouts.settle_in(tx, transfer_id, wise.outcome(state), wise.reason(state)):
-                _log.warning("webhook_of_unknown_transfer", event_id=event_id, transfer=transfer_id, state=state)
+            if store.lock_unbooked(tx, provider, event_id):
+                self._book_all(tx, provider, event)
+                store.booked(tx, provider, event_id, self._clock.now())
 
+    def purge(self, limit: int) -> int:
+        """Forgets what was booked 90 days ago, up to the limit; how many events."""
+        with self._db.transaction() as tx:
+            return store.purge(tx, self._clock.now() - _KEEP, limit)
 
-def _object(body: bytes) -> Mapping[str, Any]:
-    try:
-        found = json.loads(body)
-    except ValueError as error:
-        raise InvalidArgument("the body is no JSON") from error
-    if not isinstance(found, dict):
-        raise InvalidArgument("the body is no JSON object")
-    return found
+    def _take(self, provider: str, event: Event, body: bytes) -> None:
+        now = self._clock.now()
+        with self._db.transaction() as tx:
+            if store.first_time(tx, provider, event.id, event.kind, body, now) and self._is_booked(tx, provider, event):
+                store.booked(tx, provider, event.id, now)
 
+    def _is_booked(self, tx: Transaction, provider: str, event: Event) -> bool:
+        """Books the event, or leaves everything as it is: then it stays stored, for `book`."""
+        called_after = len(tx.after_commit)
+        try:
+            with tx.savepoint():
+                self._book_all(tx, provider, event)
+        except Exception:  # noqa: BLE001 - whatever it is, the event must not be lost; where it is the database that is gone, the commit fails and the provider sends it again
+            del tx.after_commit[called_after:]
+            _log.error("webhook_unbooked", provider=provider, event_id=event.id, kind=event.kind, exc_info=True)
+            return False
+        return True
 
-def _inner(outer: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = outer.get(name)
-    return found if isinstance(found, dict) else {}
+    def _book_all(self, tx: Transaction, provider: str, event: Event) -> None:
+        for news in event.news:
+            if not self._book(tx, provider, news):
+                _log.warning("webhook_of_unknown", provider=provider, event_id=event.id, kind=event.kind)
 
-
-def _text(event: Mapping[str, Any], name: str) -> str:
-    value = event.get(name)
-    if not isinstance(value, str) or not value:
-        raise InvalidField(name, "must be a text")
-    return value
-
-
-def _uuid(text: object) -> UUID | None:
-    try:
-        return UUID(str(text))
-    except ValueError:
-        return None
+    def _book(self, tx: Transaction, provider: str, news: News) -> bool:
+        """Whether it is about something of ours."""
+        match news:
+            case PaymentNews():
+                return self._payments.settle_in(tx, news.payment_id, provider, news.report) is not None
+            case RefundReport():
+                return self._refunds.settle_in(tx, provider, news)
+            case DisputeReport():
+                return self._disputes.settle_in(tx, provider, news)
+            case PayoutNews():
+                return self._payouts.settle_in(tx, news.transfer_id, news.state, news.reason)
+            case UnmatchedNews():
+                self._payments.suspend_in(tx, provider, news.arrival)
+            case ReversalNews():
+                self._payments.reverse_in(tx, provider, news.key)
+            case _:
+                assert_never(news)
+        return True

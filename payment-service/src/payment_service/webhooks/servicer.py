@@ -13,10 +13,9 @@ class WebhookServicer:
         self._webhooks = webhooks
 
     def ReceiveStripeEvent(self, request: pb.ReceiveStripeEventRequest, call: Call) -> pb.ReceiveStripeEventResponse:
-        self._webhooks.receive_stripe(request.body.data, call.header("stripe-signature"))
+        self._webhooks.receive("STRIPE", request.body.data, call.header)
         return pb.ReceiveStripeEventResponse()
 
     def ReceiveWiseEvent(self, request: pb.ReceiveWiseEventRequest, call: Call) -> pb.ReceiveWiseEventResponse:
-        body, signature = request.body.data, call.header("x-signature-sha256")
-        self._webhooks.receive_wise(body, signature, call.header("x-delivery-id"))
+        self._webhooks.receive("WISE", request.body.data, call.header)
         return pb.ReceiveWiseEventResponse()

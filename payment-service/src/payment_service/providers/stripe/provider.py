@@ -1,32 +1,49 @@
 """Cards, by Stripe's payment intents."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import stripe
 
 from adlib.clock import Clock
-from adlib.errors import Unavailable
-from adlib.money import CurrencyUnsupported, from_minor, to_minor
+from adlib.errors import InvalidArgument, Unavailable
+from adlib.ids import made_at
+from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from payment_service.payments.model import Arrival, Payment, ProviderRejected, Report, State
-from payment_service.providers.protocol import Bookings
+from payment_service.payments.model import Payment, ProviderRejected, Report
+from payment_service.providers.protocol import Bookings, Event, Header, News, Outgoing, PaymentNews, RefundReport
+from payment_service.providers.stripe.objects import (
+    Json,
+    dispute_report,
+    ids,
+    inner,
+    payment_report,
+    refund_report,
+)
+from payment_service.webhooks.signatures import verify_stripe
 
 NAME = "STRIPE"
+# What this module reads; webhook endpoints are made with the same.
+API_VERSION = "2026-10-28.endive"
 
 # To connect, and to answer: 8 seconds together.
 TIMEOUT_S = (2.0, 6.0)
-_STATES = {
-    "requires_payment_method": State.PENDING,
-    "requires_confirmation": State.PENDING,
-    "requires_action": State.PENDING,
-    "requires_capture": State.PROCESSING,
-    "processing": State.PROCESSING,
-    "succeeded": State.SUCCEEDED,
-    "canceled": State.EXPIRED,
+# Stripe knows an idempotency key for 24 hours at least.
+_KEYS_LAST = timedelta(hours=20)
+_PAGE = 100
+_NOT_FOUND = 404
+_EVENTS = {
+    "payment_intent": ("succeeded", "payment_failed", "processing", "requires_action", "canceled"),
+    "refund": ("created", "updated", "failed"),
+    "charge.dispute": ("created", "updated", "closed", "funds_withdrawn", "funds_reinstated"),
 }
+_TYPES = [*(f"{about}.{what}" for about, all_of_it in _EVENTS.items() for what in all_of_it), "charge.refund.updated"]
 _log = logger(__name__)
 
 
@@ -47,6 +64,7 @@ class Stripe:
         self._clock = clock
         self._client = stripe.StripeClient(
             api_key,
+            stripe_version=API_VERSION,
             base_addresses={"api": api_base},
             max_network_retries=0,
             http_client=stripe.RequestsClient(timeout=timeout_s),
@@ -81,44 +99,131 @@ class Stripe:
         except ProviderRejected:
             return self.look_up(payment)
 
+    def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
+        """Refunds the intent's charge, once for the refund's id; PROVIDER_REJECTED, UNAVAILABLE, INVALID_FIELD."""
+        amount_minor = to_minor(outgoing.amount_micros, payment.currency_code)
+        made = None
+        if self._clock.now() - made_at(outgoing.refund_id) > _KEYS_LAST:
+            made = self._made(payment, outgoing)
+        if made is None:
+            with _translated():
+                made = self._client.v1.refunds.create(
+                    {
+                        "payment_intent": payment.external_id or "",
+                        "amount": amount_minor,
+                        "metadata": {"refund_id": str(outgoing.refund_id), "payment_id": str(payment.id)},
+                    },
+                    {"idempotency_key": str(outgoing.refund_id)},
+                ).to_dict()
+        report = refund_report(made, payment.id, outgoing.refund_id)
+        if report is None:
+            raise Unavailable("Stripe's answer does not say how the refund stands")
+        return report
+
+    def event(self, body: bytes, header: Header) -> Event:
+        """What an event says, signed within the last 300 seconds; SIGNATURE_INVALID, UNAVAILABLE."""
+        verify_stripe(body, header("stripe-signature"), self._webhook_secret)
+        return self.read(body)
+
+    def read(self, body: bytes) -> Event:
+        """The same, of a body that is known to be Stripe's; UNAVAILABLE where Stripe has to be asked for more."""
+        found = _object(body)
+        event_id, kind = found.get("id"), found.get("type")
+        if not isinstance(event_id, str) or not isinstance(kind, str) or not (event_id and kind):
+            raise InvalidArgument("the body is no event: it has no id or no type")
+        about = inner(inner(found, "data"), "object")
+        created = found.get("created")
+        at = datetime.fromtimestamp(created, UTC) if isinstance(created, int) else None
+        return Event(event_id, kind, self._news(kind, about), at, body)
+
     def background(self, _bookings: Bookings) -> Sequence[Runnable]:
         """Nothing: it tells by webhooks, and is asked for what they missed."""
         return ()
 
+    def missed(self, since: datetime) -> Iterable[Event]:
+        """The events since then, oldest first, asked for as they are read; UNAVAILABLE."""
+        with _translated():
+            for event in self._events_since(int(since.timestamp())):
+                yield self.read(json.dumps(event.to_dict()).encode())
+
+    def _events_since(self, since_s: int) -> Iterator[stripe.Event]:
+        """From the newest that is older, upwards. Where there is none, all that there are: the oldest is at the end."""
+        events = self._client.v1.events
+        older = events.list({"types": _TYPES, "created": {"lt": since_s}, "limit": 1}).data
+        if not older:
+            all_of_them = events.list({"types": _TYPES, "limit": _PAGE}).auto_paging_iter()
+            older = list(deque(all_of_them, maxlen=_PAGE))
+            yield from reversed(older)
+        if older:
+            newer = events.list({"types": _TYPES, "limit": _PAGE, "ending_before": older[0].id})
+            yield from newer.auto_paging_iter()
+
+    def _news(self, kind: str, about: Json) -> Sequence[News]:
+        """By the state that the object has, whatever the event is called: they come in any order."""
+        what = about.get("object")
+        if what == "payment_intent" and kind.startswith("payment_intent."):
+            (payment_id,) = ids(about, "payment_id")
+            if payment_id is None:
+                _log.warning("stripe_intent_of_others", intent=about.get("id"), kind=kind)
+                return ()
+            return (PaymentNews(payment_id, payment_report(about)),)
+        if what == "refund" and kind.startswith(("refund.", "charge.refund.")):
+            return self._refund_news(about)
+        if what == "dispute" and kind.startswith("charge.dispute."):
+            return self._with_payment(about, lambda payment_id: dispute_report(about, payment_id))
+        return ()
+
+    def _refund_news(self, refund: Json) -> Sequence[News]:
+        refund_id, payment_id = ids(refund, "refund_id", "payment_id")
+        if refund_id is None or payment_id is None:
+            return self._with_payment(refund, lambda payment_id: refund_report(refund, payment_id, None))
+        report = refund_report(refund, payment_id, refund_id)
+        return (report,) if report else ()
+
+    def _with_payment(self, about: Json, read: Callable[[UUID], News | None]) -> Sequence[News]:
+        """What an object that names only Stripe's intent says, after how that intent's payment stands.
+
+        Stripe is asked for the intent: this may be the first that we hear of its being paid.
+        """
+        intent = self._intent(about.get("payment_intent"))
+        (payment_id,) = ids(intent, "payment_id")
+        if payment_id is None:
+            _log.warning("stripe_object_of_others", id=about.get("id"), intent=about.get("payment_intent"))
+            return ()
+        news = read(payment_id)
+        return (PaymentNews(payment_id, payment_report(intent)), news) if news else ()
+
+    def _intent(self, intent_id: object) -> Json:
+        if not isinstance(intent_id, str) or not intent_id:
+            return {}
+        with _translated():
+            try:
+                return self._client.v1.payment_intents.retrieve(intent_id).to_dict()
+            except stripe.InvalidRequestError as error:
+                if error.http_status != _NOT_FOUND:
+                    raise
+                return {}
+
+    def _made(self, payment: Payment, outgoing: Outgoing) -> Json | None:
+        """The refund, where Stripe has made it before and may have forgotten by which key."""
+        with _translated():
+            page = self._client.v1.refunds.list({"payment_intent": payment.external_id or "", "limit": _PAGE})
+        made = (one.to_dict() for one in page.data)
+        return next((one for one in made if ids(one, "refund_id") == (outgoing.refund_id,)), None)
+
     def _ask(self, call: Callable[[], stripe.PaymentIntent]) -> Report:
         with _translated():
-            return report(call().to_dict())
+            return payment_report(call().to_dict())
 
 
-def report(intent: Mapping[str, Any]) -> Report:
-    """What a payment intent, of an answer or of an event, says; what it leaves out says nothing."""
-    state = _STATES.get(str(intent.get("status")), State.PENDING)
-    message = ""
-    if state is State.PENDING and (error := intent.get("last_payment_error")):
-        state, message = State.FAILED, str(error.get("message") or "the payment was declined")
-    elif state is State.EXPIRED:
-        message = "cancelled"
-    arrivals = _arrivals(intent) if state is State.SUCCEEDED else ()
-    secret = intent.get("client_secret")
-    return Report(
-        external_id=str(intent.get("id")),
-        state=state,
-        arrivals=arrivals,
-        failure_message=message,
-        instructions={"client_secret": secret} if secret else {},
-    )
-
-
-def _arrivals(intent: Mapping[str, Any]) -> Sequence[Arrival]:
-    received_minor, currency_code = intent.get("amount_received"), str(intent.get("currency")).upper()
-    if not isinstance(received_minor, int) or received_minor <= 0:
-        return ()
+def _object(body: bytes) -> Json:
     try:
-        return (Arrival(str(intent.get("id")), from_minor(received_minor, currency_code), currency_code),)
-    except CurrencyUnsupported:
-        # Nothing of ours is in it.
-        _log.error("stripe_currency", intent=intent.get("id"), currency_code=currency_code)
-        return ()
+        found = json.loads(body)
+    except ValueError as error:
+        raise InvalidArgument("the body is no JSON") from error
+    if not isinstance(found, dict):
+        raise InvalidArgument("the body is no JSON object")
+    return found
 
 
 @contextmanager

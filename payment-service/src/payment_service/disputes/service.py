@@ -1,0 +1,70 @@
+"""Booking what customers' banks ask back. The payment is locked before accounts are."""
+
+from adlib.clock import Clock
+from adlib.db import Transaction
+from adlib.ids import NewId
+from adlib.telemetry import logger
+from payment_service.disputes import store
+from payment_service.disputes.model import Dispute, State
+from payment_service.ledger import store as ledger
+from payment_service.payments import store as payments
+from payment_service.payments.model import Payment
+from payment_service.payments.service import PaymentService
+from payment_service.providers.protocol import DisputeReport
+
+_log = logger(__name__)
+
+
+class DisputeService:
+    """The use case of disputes: providers tell of them."""
+
+    def __init__(self, booking: PaymentService, clock: Clock, ids: NewId) -> None:
+        self._payments = booking
+        self._clock = clock
+        self._ids = ids
+
+    def settle_in(self, tx: Transaction, provider: str, report: DisputeReport) -> bool:
+        """Books how a dispute stands, in the caller's transaction; False where it is of no payment of ours.
+
+        A repeat or older news changes nothing.
+        """
+        payment = payments.lock_of_anyone(tx, report.payment_id, provider)
+        if payment is None:
+            return False
+        now = self._clock.now()
+        before = store.known_of_anyone(tx, provider, report.external_id)
+        state = State(report.state)
+        if before is None:
+            after = self._new(payment, report)
+        else:
+            after = before.told(state, report.reason, report.fee_micros, now)
+        if after == before:
+            return True
+        balances = ledger.lock(tx, after.accounts)
+        if before is None:
+            after = after.frozen(balances) if state is State.OPEN else after
+            store.add(tx, after)
+        else:
+            store.save(tx, after)
+        ledger.post(tx, after.moved_from(before, balances), self._ids)
+        if delta_micros := after.held_micros - (before.held_micros if before else 0):
+            self._payments.change_in(tx, payment, payment.disputing(delta_micros, now))
+        _log.warning("dispute", dispute=str(after.id), payment=str(payment.id), state=after.state, reason=after.reason)
+        return True
+
+    def _new(self, payment: Payment, report: DisputeReport) -> Dispute:
+        now = self._clock.now()
+        return Dispute(
+            id=self._ids(),
+            provider=payment.provider,
+            external_id=report.external_id,
+            payment_id=payment.id,
+            organization_id=payment.organization_id,
+            amount_micros=report.amount_micros,
+            currency_code=payment.currency_code,
+            state=State(report.state),
+            reason=report.reason,
+            fee_micros=report.fee_micros,
+            created_at=now,
+            updated_at=now,
+        )

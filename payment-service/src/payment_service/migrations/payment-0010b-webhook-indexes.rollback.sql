@@ -1,0 +1,2 @@
+DROP INDEX webhook_events_booked;
+DROP INDEX webhook_events_unbooked;

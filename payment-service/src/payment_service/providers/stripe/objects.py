@@ -1,0 +1,130 @@
+"""What Stripe's objects say, of an answer or of an event; what they leave out says nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from adlib.money import CurrencyUnsupported, from_minor
+from adlib.telemetry import logger
+from payment_service.payments.model import Arrival, Report, State
+from payment_service.providers.protocol import DisputeReport, RefundReport
+
+Json = Mapping[str, Any]
+
+_PAYMENTS = {
+    "requires_payment_method": State.PENDING,
+    "requires_confirmation": State.PENDING,
+    "requires_action": State.PENDING,
+    "requires_capture": State.PROCESSING,
+    "processing": State.PROCESSING,
+    "succeeded": State.SUCCEEDED,
+    "canceled": State.EXPIRED,
+}
+_REFUNDS = {
+    "requires_action": "PENDING",
+    "pending": "PENDING",
+    "succeeded": "SUCCEEDED",
+    "failed": "FAILED",
+    "canceled": "FAILED",
+}
+# Those that are not here move no money: inquiries, and what was settled before it became a dispute. One that was lost
+# stays so while it is appealed.
+_DISPUTES = {
+    "needs_response": "OPEN",
+    "under_review": "OPEN",
+    "appeal_needs_response": "LOST",
+    "appeal_under_review": "LOST",
+    "lost": "LOST",
+    "won": "WON",
+}
+_log = logger(__name__)
+
+
+def payment_report(intent: Json) -> Report:
+    """How the payment of an intent stands."""
+    state = _PAYMENTS.get(str(intent.get("status")), State.PENDING)
+    message = ""
+    if state is State.PENDING and (error := intent.get("last_payment_error")):
+        state, message = State.FAILED, str(error.get("message") or "the payment was declined")
+    elif state is State.EXPIRED:
+        message = "cancelled"
+    secret = intent.get("client_secret")
+    return Report(
+        external_id=str(intent.get("id")),
+        state=state,
+        arrivals=_arrivals(intent) if state is State.SUCCEEDED else (),
+        failure_message=message,
+        instructions={"client_secret": secret} if secret else {},
+    )
+
+
+def refund_report(refund: Json, payment_id: UUID, refund_id: UUID | None) -> RefundReport | None:
+    """How a refund stands; None where its state is one that is not known."""
+    state, amount_micros = _REFUNDS.get(str(refund.get("status"))), _micros(refund, "amount")
+    if state is None or not amount_micros:
+        return None
+    message = str(refund.get("failure_reason") or state.lower()).replace("_", " ") if state == "FAILED" else ""
+    return RefundReport(str(refund.get("id")), refund_id, payment_id, amount_micros, state, message)
+
+
+def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
+    """How a dispute stands; None where it moves no money."""
+    state, amount_micros = _DISPUTES.get(str(dispute.get("status"))), _micros(dispute, "amount")
+    if state is None or not amount_micros:
+        return None
+    return DisputeReport(
+        external_id=str(dispute.get("id")),
+        payment_id=payment_id,
+        amount_micros=amount_micros,
+        state=state,
+        reason=str(dispute.get("reason") or ""),
+        fee_micros=_fee_micros(dispute),
+    )
+
+
+def ids(found: Json, *names: str) -> tuple[UUID | None, ...]:
+    """Ids of ours in an object's metadata."""
+    metadata = inner(found, "metadata")
+    return tuple(_uuid(metadata.get(name)) for name in names)
+
+
+def inner(outer: Json, name: str) -> Json:
+    """The object in an object; an empty one where there is none."""
+    found = outer.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _arrivals(intent: Json) -> Sequence[Arrival]:
+    received_micros = _micros(intent, "amount_received")
+    if received_micros <= 0:
+        return ()
+    return (Arrival(str(intent.get("id")), received_micros, str(intent.get("currency")).upper()),)
+
+
+def _fee_micros(dispute: Json) -> int:
+    """What Stripe took for it, when it took the money; what it may give back of that is not the customer's."""
+    withdrawn = [
+        one
+        for one in dispute.get("balance_transactions") or ()
+        if isinstance(one, Mapping) and one.get("currency") == dispute.get("currency")
+    ]
+    return max((_micros(one, "fee") for one in withdrawn), default=0)
+
+
+def _micros(found: Json, name: str) -> int:
+    """An amount of the object's; 0 where it is none of ours: we take no other currencies."""
+    amount_minor, currency_code = found.get(name), str(found.get("currency")).upper()
+    if not isinstance(amount_minor, int):
+        return 0
+    try:
+        return from_minor(amount_minor, currency_code)
+    except CurrencyUnsupported:
+        _log.error("stripe_currency", id=found.get("id"), currency_code=currency_code)
+        return 0
+
+
+def _uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,101 @@
+"""Refunds in the database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import bindparam, insert, select, text, update
+
+from adlib.db import Query, Session, Transaction
+from adlib.db.database import Row
+from adlib.paging import Page
+from payment_service.refunds.model import Refund, State
+from payment_service.tables import refunds
+
+_FIELDS = [
+    refunds.c[name]
+    for name in (
+        "id", "payment_id", "organization_id", "provider", "amount_micros", "currency_code", "state", "external_id",
+        "reason", "sent_as", "asked_by", "pending_reason", "failure_message", "created_at", "updated_at",
+    )
+]  # fmt: skip
+_ADD = Query(insert(refunds).values(**{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS}))
+_LIST = Query(
+    select(*_FIELDS)
+    .where(
+        refunds.c.organization_id == bindparam("organization"),
+        refunds.c.payment_id == bindparam("payment"),
+        refunds.c.id < bindparam("before"),
+    )
+    .order_by(refunds.c.id.desc())
+    .limit(bindparam("most"))
+)
+# Staff refund anyone's payments, and providers know nothing of organizations: these are for them and for the job.
+_GET_OF_ANYONE = Query(select(*_FIELDS).where(refunds.c.id == bindparam("refund")))
+# Whoever changes a refund has locked its payment.
+_KNOWN_OF_ANYONE = Query(
+    select(*_FIELDS).where(refunds.c.provider == bindparam("of_provider"), refunds.c.external_id == bindparam("known"))
+)
+_UNSENT_OF_ANYONE = Query(
+    select(refunds.c.id)
+    .where(
+        # As the index says it, so that it is used.
+        text("state = 'PENDING'"),
+        refunds.c.external_id.is_(None),
+        refunds.c.updated_at < bindparam("before"),
+    )
+    .order_by(refunds.c.updated_at)
+    .limit(bindparam("most"))
+)
+_UPDATE = Query(
+    update(refunds)
+    .where(refunds.c.organization_id == bindparam("organization"), refunds.c.id == bindparam("refund"))
+    .values(
+        state=bindparam("to_state"), external_id=bindparam("known"), pending_reason=bindparam("because"),
+        failure_message=bindparam("message"), updated_at=bindparam("at"),
+    )
+)  # fmt: skip
+
+
+def add(tx: Transaction, refund: Refund) -> None:
+    """Stores a new refund."""
+    tx.execute(_ADD, **{field.key: getattr(refund, field.key) for field in _FIELDS})
+
+
+def page(db: Session, organization_id: UUID, payment_id: UUID, part: Page) -> Sequence[Refund]:
+    """The refunds of the organization's payment, newest first."""
+    rows = db.all(_LIST, organization=organization_id, payment=payment_id, before=part.before, most=part.limit)
+    return [found for row in rows if (found := _refund(row))]
+
+
+def get_of_anyone(db: Session, refund_id: UUID) -> Refund | None:
+    """Whoever's refund."""
+    return _refund(db.one(_GET_OF_ANYONE, refund=refund_id))
+
+
+def known_of_anyone(db: Session, provider: str, external_id: str) -> Refund | None:
+    """The refund with the provider's id."""
+    return _refund(db.one(_KNOWN_OF_ANYONE, of_provider=provider, known=external_id))
+
+
+def unsent_of_anyone(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
+    """Refunds that their providers have still to be asked for, unchanged since then; those first that wait longest."""
+    return [row.id for row in db.all(_UNSENT_OF_ANYONE, before=before, most=limit)]
+
+
+def save(tx: Transaction, refund: Refund) -> None:
+    """Stores what can change of a refund."""
+    tx.execute(
+        _UPDATE,
+        organization=refund.organization_id,
+        refund=refund.id,
+        to_state=refund.state.value,
+        known=refund.external_id,
+        because=refund.pending_reason,
+        message=refund.failure_message,
+        at=refund.updated_at,
+    )
+
+
+def _refund(row: Row | None) -> Refund | None:
+    return Refund(**{**row._asdict(), "state": State(row.state)}) if row else None
