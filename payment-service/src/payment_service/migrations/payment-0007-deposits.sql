@@ -119,3 +119,11 @@ CREATE TABLE receipts (
 );
 
 CREATE TABLE receipt_counters (organization_id uuid PRIMARY KEY, last_number bigint NOT NULL);
+
+INSERT INTO receipts (organization_id, number, payment_id, issued_at)
+SELECT organization_id, row_number() OVER (PARTITION BY organization_id ORDER BY updated_at, id), id, updated_at
+FROM payments
+WHERE state = 'SUCCEEDED';
+
+INSERT INTO receipt_counters (organization_id, last_number)
+SELECT organization_id, max(number) FROM receipts GROUP BY organization_id;
