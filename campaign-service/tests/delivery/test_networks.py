@@ -176,6 +176,8 @@ def test_an_unknown_campaign_is_refused(steered: Steered) -> None:
         steered.network.play("999999")
     with pytest.raises(NetworkRejected):
         steered.network.stop("999999")
+    with pytest.raises(NetworkRejected):
+        steered.network.set_budget("999999", 1)
 
 
 def test_statistics_are_by_day_and_zone_and_to_the_micro(steered: Steered) -> None:
@@ -220,6 +222,7 @@ def changes(network: Network, external_id: str) -> list[Callable[[], object]]:
         lambda: network.create("new", campaign()),
         lambda: network.play(external_id),
         lambda: network.stop(external_id),
+        lambda: network.set_budget(external_id, 1),
     ]
 
 
@@ -233,6 +236,21 @@ def test_what_was_done_though_the_answer_was_lost_is_found(steered: Steered) -> 
     else:
         steered.trouble("none")
     assert steered.network.find(name)
+
+
+def test_a_budget_is_changed_to_the_micro_and_nothing_else(sandbox: SteeredSandbox) -> None:
+    _, external_id = made(sandbox)
+
+    def order() -> Any:
+        return sandbox.http.get(f"/v5/adv/campaigns/{external_id}").json()["result"]
+
+    before = order()
+    for _ in range(2):
+        sandbox.network.set_budget(external_id, 999_999_999_999_999)
+        assert order() == before | {"total_amount": 999_999_999.999999}
+    sandbox.network.play(external_id)
+    sandbox.network.set_budget(external_id, 1)
+    assert (order()["total_amount"], order()["status"]) == (0.000001, 6)
 
 
 def test_the_whole_order_reaches_traffic_engine(sandbox: SteeredSandbox) -> None:

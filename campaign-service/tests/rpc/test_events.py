@@ -26,5 +26,7 @@ def test_the_live_document_follows_the_campaign(client: Client, worker: Worker, 
         client.sync()
         client.pause(campaign.id)
         kept = eventually(lambda: document() if document()["state"] == "PAUSED" else None)
+        client.delete(campaign.id)
+        assert eventually(lambda: document() if "deletedAt" in document() else None)["state"] == "COMPLETED"
     assert (kept["impressions"], kept["clicks"], kept["conversions"], kept["spentMicros"]) == (10, 2, 1, 500)
     assert (kept["organizationId"], kept["stateReasons"]) == (str(client.organization_id), ["USER"])
