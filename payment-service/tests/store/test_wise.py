@@ -113,6 +113,14 @@ def test_payment_is_told_the_account_of_its_currency_and_one_reference_for_ever(
     assert (american["routing_number"], american["account_number"]) == ("026008086", "8310456789")
 
 
+def test_payment_is_opened_as_soon_as_wise_answers(wise, sandboxes):
+    payment = _payment()
+    sandboxes.behave(sandboxes.wise, fail_next=1)
+    with pytest.raises(Unavailable):
+        wise.open(payment)
+    assert wise.open(payment).instructions["reference"]
+
+
 def test_currency_without_an_account_is_refused(wise, config, db):
     assert wise.check({}, "GBP") == {}
     with pytest.raises(CurrencyNotReceived, match="EUR, GBP, USD"):

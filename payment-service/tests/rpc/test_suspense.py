@@ -1,0 +1,196 @@
+"""Money that nobody could tell the owner of, until staff do."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import uuid4
+
+import grpc
+import pytest
+import redis
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.events.v1.events_pb2 import Event
+from adplatform.options.v1.options_pb2 import Permission
+from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import suspense_pb2, suspense_pb2_grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adlib.testing import eventually
+
+ASKED = 500_000_000
+
+
+def reason(error):
+    found = ErrorInfo()
+    assert any(detail.Unpack(found) for detail in rpc_status.from_call(error.value).details)
+    return found.reason
+
+
+@dataclass
+class Desk:
+    """Somebody with the permission to approve, and what the service lets them do."""
+
+    headers: list
+    stub: suspense_pb2_grpc.SuspenseServiceStub
+
+    def page(self, token="", size=0):
+        request = suspense_pb2.ListUnmatchedDepositsRequest(page_token=token, page_size=size)
+        return self.stub.ListUnmatchedDeposits(request, metadata=self.headers)
+
+    def named(self, text):
+        return [one for one in self.page(size=200).deposits if one.remittance_text == text]
+
+    def assign(self, deposit_id, payment_id):
+        request = suspense_pb2.AssignDepositRequest(deposit_id=deposit_id, payment_id=payment_id)
+        return self.stub.AssignDeposit(request, metadata=self.headers)
+
+
+@pytest.fixture
+def desk(channel, identities, access):
+    def of(kind):
+        person, organization_id = identities.person(), uuid4()
+        access.grant(person, organization_id, kind, Permission.PAYMENTS_APPROVE)
+        return Desk(identities.headers(person, organization_id), suspense_pb2_grpc.SuspenseServiceStub(channel))
+
+    return of
+
+
+@pytest.fixture
+def staff(desk):
+    return desk(Organization.PLATFORM)
+
+
+@pytest.fixture
+def arrive(sandboxes, gateway, staff):
+    """Lets a bank transfer arrive that names no payment; the deposit as staff see it, and Wise's number for it."""
+
+    def send(amount=500, currency="USD"):
+        text = f"for ads {uuid4()}"
+        body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
+        number = sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status().json()["referenceNumber"]
+        eventually(lambda: staff.named(text))
+        (deposit,) = staff.named(text)
+        return deposit, number
+
+    return send
+
+
+def test_unmatched_money_is_listed_for_staff_newest_first(staff, arrive, sound):
+    older, _ = arrive()
+    newer, _ = arrive(1.5, "EUR")
+    assert (newer.state, newer.amount_micros, newer.currency_code) == (pb.Deposit.UNMATCHED, 1_500_000, "EUR")
+    assert (newer.sender_name, newer.payment_id) == ("Ada Zone", "")
+    first = staff.page(size=1)
+    second = staff.page(first.next_page_token, size=1)
+    assert [first.deposits[0].id, second.deposits[0].id] == [newer.id, older.id]
+    assert sound()
+
+
+def test_assigned_money_is_in_the_wallet_as_if_it_had_been_matched(staff, customer, arrive, sound):
+    payment_id = customer.create(provider=pb.WISE).payment.id
+    deposit, _ = arrive()
+    for _ in range(2):
+        assigned = staff.assign(deposit.id, payment_id)
+        assert (assigned.id, assigned.state, assigned.payment_id) == (deposit.id, pb.Deposit.CREDITED, payment_id)
+    paid = customer.get(payment_id)
+    assert (paid.state, paid.outcome, paid.paid_micros) == (pb.Payment.SUCCEEDED, pb.Payment.EXACT, ASKED)
+    assert [one.id for one in paid.deposits] == [deposit.id]
+    assert customer.figures() == (ASKED, 0, 0)
+    assert sum(line.available_delta_micros for line in customer.statement()) == ASKED
+    assert not staff.named(deposit.remittance_text)
+    assert sound()
+
+
+def test_assigned_money_pays_debts_first(staff, customer, arrive, sandboxes, ledger, identities, sound):
+    first = customer.create(provider=pb.WISE)
+    deposit, number = arrive()
+    staff.assign(deposit.id, first.payment.id)
+    campaign = {"organization_id": str(customer.organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
+    hold = pb.HoldBudgetRequest(**campaign, amount_micros=ASKED, idempotency_key=str(uuid4()))
+    ledger.HoldBudget(hold, metadata=identities.service_headers("campaign-service"))
+    sandboxes.wise.post(f"/sandbox/incoming/{number}/recall").raise_for_status()
+    eventually(lambda: customer.balance().debt_micros == ASKED)
+    deposit, _ = arrive(501)
+    staff.assign(deposit.id, customer.create(provider=pb.WISE).payment.id)
+    balance = customer.balance()
+    assert (balance.available_micros, balance.debt_micros) == (1_000_000, 0)
+    assert sound()
+
+
+def test_two_members_of_staff_at_once_credit_one_payment(desk, customer, new_customer, arrive, sound):
+    deposit, _ = arrive()
+    customers = [customer, new_customer()]
+    payments = [who.create(provider=pb.WISE).payment.id for who in customers]
+    desks = [desk(Organization.PLATFORM) for _ in payments]
+
+    def assign(which):
+        try:
+            return desks[which].assign(deposit.id, payments[which]).payment_id
+        except grpc.RpcError as error:
+            return error
+
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(assign, range(2)))
+    (refused,) = [one for one in answers if isinstance(one, grpc.RpcError)]
+    assert refused.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert sum(who.figures()[0] for who in customers) == ASKED
+    assert sound()
+
+
+def test_what_cannot_be_assigned_is_refused_with_a_reason(staff, customer, arrive):
+    payment_id = customer.create(provider=pb.WISE).payment.id
+    euros, _ = arrive(currency="EUR")
+    dollars, _ = arrive()
+    refusals = {
+        (euros.id, payment_id): "CURRENCY_MISMATCH",
+        (str(uuid4()), payment_id): "DEPOSIT_NOT_FOUND",
+        (dollars.id, str(uuid4())): "PAYMENT_NOT_FOUND",
+    }
+    for asked, expected in refusals.items():
+        with pytest.raises(grpc.RpcError) as refused:
+            staff.assign(*asked)
+        assert reason(refused) == expected
+    staff.assign(dollars.id, payment_id)
+    with pytest.raises(grpc.RpcError) as refused:
+        staff.assign(dollars.id, customer.create(provider=pb.WISE).payment.id)
+    assert reason(refused) == "DEPOSIT_ASSIGNED"
+    assert customer.figures() == (ASKED, 0, 0)
+
+
+def test_money_that_was_taken_back_can_be_assigned_to_nobody(staff, customer, arrive, sandboxes, sound):
+    payment_id = customer.create(provider=pb.WISE).payment.id
+    deposit, number = arrive()
+    sandboxes.wise.post(f"/sandbox/incoming/{number}/recall").raise_for_status()
+    eventually(lambda: not staff.named(deposit.remittance_text))
+    with pytest.raises(grpc.RpcError) as refused:
+        staff.assign(deposit.id, payment_id)
+    assert reason(refused) == "DEPOSIT_ASSIGNED"
+    assert sound()
+
+
+@pytest.mark.parametrize("kind", [Organization.ADVERTISER, Organization.PUBLISHER], ids=["advertiser", "publisher"])
+def test_nobody_but_staff_sees_or_assigns_unmatched_money(desk, customer, arrive, kind):
+    deposit, _ = arrive()
+    payment_id = customer.create(provider=pb.WISE).payment.id
+    stranger = desk(kind)
+    assert list(stranger.page().deposits) == []
+    with pytest.raises(grpc.RpcError) as refused:
+        stranger.assign(deposit.id, payment_id)
+    assert reason(refused) == "DEPOSIT_NOT_FOUND"
+    with pytest.raises(grpc.RpcError) as refused:
+        customer_desk = Desk(customer.headers, stranger.stub)
+        customer_desk.page()
+    assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_audit_trail_names_the_organization_whose_money_was_moved(staff, customer, arrive, service_redis_url):
+    deposit, _ = arrive()
+    staff.assign(deposit.id, customer.create(provider=pb.WISE).payment.id)
+    with redis.Redis.from_url(service_redis_url) as client:
+
+        def recorded():
+            events = [Event.FromString(fields[b"m"]) for _, fields in client.xrange("bus:audit")]
+            mine = [one for one in events if deposit.id in one.audit_recorded.resource]
+            return [(one.organization_id, one.audit_recorded.outcome) for one in mine]
+
+        assert eventually(recorded) == [(str(customer.organization_id), "OK")]
