@@ -2,6 +2,7 @@
 
 import os
 import signal
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -80,7 +81,7 @@ def test_blocks_are_linked_by_their_hashes(chain):
     chain.ask("mine", blocks=3)
     blocks = [chain.eth.get_block(number) for number in range(chain.eth.block_number + 1)]
     assert [one.parentHash for one in blocks[1:]] == [one.hash for one in blocks[:-1]]
-    assert all(child.timestamp > parent.timestamp for parent, child in zip(blocks, blocks[1:], strict=False))
+    assert all(child.timestamp > parent.timestamp for parent, child in pairwise(blocks))
 
 
 def test_a_reorganization_puts_the_transactions_into_other_blocks(chain):

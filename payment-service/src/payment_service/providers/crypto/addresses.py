@@ -1,6 +1,6 @@
 """Deposit addresses from an extended public key (BIP-32): the server has no private key that could be taken."""
 
-from bip_utils import Bip32KeyError, Bip32Slip10Secp256k1, EthAddrEncoder
+from bip_utils import Base58ChecksumError, Bip32KeyError, Bip32Slip10Secp256k1, EthAddrEncoder
 from bip_utils.utils.crypto import Kekkak256
 
 from adlib.config import ConfigurationError
@@ -20,7 +20,7 @@ class Addresses:
             )
         try:
             account = Bip32Slip10Secp256k1.FromExtendedKey(xpub)
-        except (Bip32KeyError, ValueError) as error:
+        except (Base58ChecksumError, Bip32KeyError, ValueError) as error:
             raise ConfigurationError("CRYPTO_XPUB is no extended public key (BIP-32, xpub…)") from error
         if account.Depth().ToInt() != _ACCOUNT_DEPTH:
             raise ConfigurationError("CRYPTO_XPUB is not the key of an account: it must be m/44'/60'/n' (BIP-44)")

@@ -112,7 +112,7 @@ class Watcher:
     def _begin(self, node: Node) -> Position:
         head, _ = node.head_and(0)
         start = self._chain.start_block
-        number = max(0, head - BEGIN_BEFORE) if start is None else max(0, min(start, head) - 1)
+        number = max(0, head - BEGIN_BEFORE if start is None else min(start - 1, head))
         (block,) = node.blocks([number])
         with self._db.transaction() as tx:
             store.begin(tx, self._chain.chain_id, number, self._clock.now())

@@ -1,0 +1,239 @@
+"""A real chain, and the watcher of it with the real use cases on a database of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from bip_utils import Bip44, Bip44Coins
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from adlib.clock import SystemClock
+from adlib.db import Database
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from adlib.testing import eventually
+from adsandbox.chain_coins import CHAIN_ID, NATIVE, TOKENS
+from payment_service.deposits.model import Deposit
+from payment_service.deposits.service import Deposits
+from payment_service.ledger.service import LedgerService
+from payment_service.payments.model import Payment
+from payment_service.payments.service import NewPayment, PaymentService
+from payment_service.providers.crypto.addresses import Addresses
+from payment_service.providers.crypto.model import Chain, Coin
+from payment_service.providers.crypto.node import Node
+from payment_service.providers.crypto.provider import Crypto
+from payment_service.providers.crypto.rates import ConfiguredRates
+from payment_service.providers.crypto.watcher import Watcher
+from payment_service.work.store import WorkQueue
+
+CONFIRMATIONS = 4
+USD = 1_000_000
+ETH_RATE = Decimal("2500.50")
+
+
+@dataclass
+class ChainSandbox:
+    """The chain, and what happens on it."""
+
+    url: str
+
+    def ask(self, name: str, **body: object) -> dict[str, Any]:
+        answer = httpx.post(f"{self.url}/sandbox/chain/{name}", json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def pay(self, to: str, amount: object = "", coin: str = "USDC", **more: object) -> str:
+        """In no block yet; its hash."""
+        body = {"amount": str(amount)} if amount else {}
+        return str(self.ask("pay", to=to, coin=coin, **body, **more)["transaction_hash"])
+
+    def mine(self, blocks: int = 1) -> int:
+        return int(self.ask("mine", blocks=blocks)["head"])
+
+    def reorg(self, depth: int, *, keep: bool) -> None:
+        self.ask("reorg", depth=depth, keep_transactions=keep)
+
+    @property
+    def head(self) -> int:
+        return int(httpx.get(f"{self.url}/sandbox/chain", timeout=10).json()["head"])
+
+    def behave(self, **how: object) -> None:
+        httpx.put(f"{self.url}/sandbox/behaviour", json=how).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def running_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainSandbox]:
+    folder = tmp_path_factory.mktemp("chain")
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    (folder / "wise.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    names = ("STRIPE", "TRAFFIC_ENGINE", "WISE", "MAIL", "CHAIN")
+    environment = {
+        **{f"{name}_SANDBOX_PORT": "0" for name in names},
+        "MAIL_SANDBOX_SMTP_PORT": "0",
+        "CHAIN_SANDBOX_BLOCK_S": "0",
+        "SANDBOX_STATE_DIR": str(folder / "state"),
+        "GATEWAY_URL": "http://127.0.0.1:9",
+        "STRIPE_API_KEY": "unused",
+        "STRIPE_WEBHOOK_SECRET": "unused",
+        "TRAFFIC_ENGINE_TOKEN": "unused",
+        "WISE_API_TOKEN": "unused",
+        "WISE_PROFILE_ID": "1",
+        "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(folder / "wise.pem"),
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-m", "adsandbox"], env={**os.environ, **environment}, stderr=log)
+        try:
+            port = _port(folder / "log", process)
+            yield ChainSandbox(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _port(log: Path, process: subprocess.Popen[bytes]) -> int:
+    def listening() -> str:
+        assert process.poll() is None, log.read_text()
+        return next((line for line in log.read_text().splitlines() if "listening" in line), "")
+
+    ports = json.loads(json.loads(eventually(listening))["message"].removeprefix("listening "))
+    return int(ports["chain-sandbox"])
+
+
+@pytest.fixture
+def chain(running_chain: ChainSandbox) -> Iterator[ChainSandbox]:
+    """Behaving well, before and after."""
+    yield running_chain
+    httpx.delete(f"{running_chain.url}/sandbox/behaviour").raise_for_status()
+
+
+@pytest.fixture
+def xpub() -> str:
+    """Another one for each test: they share the chain."""
+    account = Bip44.FromSeed(os.urandom(32), Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
+    return str(account.PublicKey().ToExtended())
+
+
+@dataclass
+class Shop:
+    """An organization that pays by chain, and the platform that watches for it."""
+
+    db: Database
+    chain: ChainSandbox
+    settings: Chain
+    provider: Crypto
+    payments: PaymentService
+    watcher: Watcher
+    ledger: LedgerService
+    organization_id: UUID = field(default_factory=uuid4)
+
+    def open(self, micros: int = 100 * USD, token: str = "USDC", **choice: object) -> Payment:
+        wanted = {"chain_id": CHAIN_ID, "token": token, **choice}
+        return self.payments.create(NewPayment(self.organization_id, "CRYPTO", micros, "USD", "", wanted))
+
+    def get(self, payment: Payment) -> Payment:
+        return self.payments.get(self.organization_id, payment.id)
+
+    def deposits(self, payment: Payment) -> list[Deposit]:
+        return list(self.payments.details(self.organization_id, payment.id)[1])
+
+    def states(self, payment: Payment) -> list[str]:
+        return [one.state.value for one in self.deposits(payment)]
+
+    def look(self) -> None:
+        assert self.watcher.look(30)
+
+    def paid(self, payment: Payment) -> int:
+        """What is in the wallet for it, as the payment has it."""
+        return self.get(payment).paid_micros
+
+    def balance(self) -> tuple[int, int]:
+        """What is available, and what is owed."""
+        found = self.ledger.balance(self.organization_id, "USD")
+        return found.available_micros, found.debt_micros
+
+    def another_watcher(self, **changes: Any) -> Watcher:
+        """As after a restart, or in another process."""
+        return _watcher(replace(self.settings, **changes), self.db, self.payments)
+
+    def use(self, **changes: Any) -> None:
+        """From now on with other settings of the chain."""
+        self.watcher = self.another_watcher(**changes)
+
+
+def _watcher(settings: Chain, db: Database, payments: PaymentService) -> Watcher:
+    return Watcher(settings, Node(settings.rpc_url), db, payments, ConfiguredRates(), SystemClock())
+
+
+def _coins() -> list[Coin]:
+    tokens = [
+        Coin(coin.symbol, coin.decimals, {"USD": Decimal(1)}, coin.contract) for coin in TOKENS if coin.symbol != "FAKE"
+    ]
+    return [*tokens, Coin(NATIVE.symbol, NATIVE.decimals, {"USD": ETH_RATE})]
+
+
+@pytest.fixture
+def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[Callable[..., Shop]]:
+    db = Database(own_database_url, max_connections=8)
+
+    def make(**changes: Any) -> Shop:
+        settings = Chain(CHAIN_ID, "Sandbox", chain.url, CONFIRMATIONS, _coins(), start_block=chain.head + 1)
+        settings, clock = replace(settings, **changes), SystemClock()
+        provider = Crypto(db, Addresses(xpub), [settings], ConfiguredRates(), clock)
+        payments = PaymentService(
+            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), WorkQueue(), clock, new_id
+        )
+        provider.background(payments)
+        watcher = _watcher(settings, db, payments)
+        ledger = LedgerService(db, new_id)
+        return Shop(db, chain, settings, provider, payments, watcher, ledger)
+
+    yield make
+    db.close()
+
+
+@pytest.fixture
+def shop(new_shop: Callable[..., Shop]) -> Shop:
+    """One that has begun to watch."""
+    made = new_shop()
+    made.look()
+    return made
+
+
+@pytest.fixture
+def serving() -> Iterator[Callable[[bytes], str]]:
+    """Servers that answer the same to everything."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(body: bytes) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                return
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()

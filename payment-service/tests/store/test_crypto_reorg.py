@@ -1,0 +1,184 @@
+"""A chain that changes its mind: what was seen on blocks that are gone is taken back, whatever has become of it."""
+
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from adlib.errors import Unavailable
+from adlib.ids import new_id
+from payment_service.ledger import store as ledger
+from payment_service.ledger.model import Escrow
+from payment_service.ledger.wallet import Wallet
+from payment_service.payments.model import Payment, State
+
+CONFIRMATIONS, USD = 4, 1_000_000
+
+
+def address(payment: Payment) -> str:
+    return str(payment.instructions["address"])
+
+
+def spend(shop, micros: int) -> None:
+    wallet, escrow = Wallet(shop.organization_id, "USD"), Escrow(shop.organization_id, uuid4(), "USD")
+    with shop.db.transaction() as tx:
+        ledger.lock(tx, [wallet.available, escrow.account])
+        ledger.post(tx, [escrow.hold(micros, new_id().hex)], new_id)
+
+
+def is_sound(shop) -> bool:
+    return not any(one.sum_micros or one.difference_micros for one in shop.ledger.verify())
+
+
+def test_what_was_seen_and_dropped_is_forgotten(shop) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(2)
+    shop.look()
+    assert shop.states(payment) == ["SEEN"]
+    shop.chain.reorg(2, keep=False)
+    shop.look()
+    assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert shop.balance() == (0, 0)
+
+
+def test_what_is_put_into_another_block_is_credited_once(shop) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(2)
+    shop.look()
+    shop.chain.reorg(2, keep=True)
+    shop.look()
+    assert sorted(shop.states(payment)) == ["REVERSED", "SEEN"]
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert sorted(shop.states(payment)) == ["CREDITED", "REVERSED"]
+    assert (shop.paid(payment), shop.balance()) == (100 * USD, (100 * USD, 0))
+    assert is_sound(shop)
+
+
+@pytest.mark.parametrize("keep", [True, False], ids=["kept", "dropped"])
+def test_what_was_credited_is_taken_back_and_what_was_spent_is_owed(shop, keep: bool) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    spend(shop, 70 * USD)
+    assert shop.balance() == (30 * USD, 0)
+    shop.chain.reorg(CONFIRMATIONS + 1, keep=keep)
+    shop.look()
+    if keep:  # it has its confirmations in the new blocks at once: they are as many
+        assert sorted(shop.states(payment)) == ["CREDITED", "REVERSED"]
+        assert (shop.get(payment).state, shop.balance()) == (State.SUCCEEDED, (30 * USD, 0))
+    else:
+        assert shop.states(payment) == ["REVERSED"]
+        assert (shop.paid(payment), shop.balance()) == (0, (0, 70 * USD))
+        shop.chain.pay(address(payment), 100)
+        shop.chain.mine(CONFIRMATIONS)
+        shop.look()
+        assert shop.balance() == (30 * USD, 0)
+    assert is_sound(shop)
+
+
+def test_a_reorganization_that_no_watcher_saw_is_found_by_the_hashes(shop) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    shop.chain.reorg(CONFIRMATIONS, keep=False)
+    shop.chain.mine(50)
+    assert shop.another_watcher().look(30)
+    assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
+
+
+def test_many_reorganizations_credit_what_is_there_in_the_end(shop) -> None:
+    payments = [shop.open(10 * USD) for _ in range(3)]
+    shop.chain.mine(8)
+    shop.look()
+    for depth, keep in ((1, True), (3, True), (2, True), (6, True), (1, True)):
+        shop.chain.pay(address(payments[depth % 3]), 10)
+        shop.chain.mine(2)
+        shop.look()
+        shop.chain.reorg(depth, keep=keep)
+        shop.look()
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert shop.balance() == (50 * USD, 0)
+    assert sum(shop.paid(payment) for payment in payments) == 50 * USD
+    assert is_sound(shop)
+
+
+class ReorganizingNode:
+    """A node whose chain changes between two calls."""
+
+    def __init__(self, node, chain, after: str) -> None:
+        self._node, self._chain, self._after = node, chain, after
+        self.fired = 0
+
+    def within(self, seconds: float) -> "ReorganizingNode":
+        self._node = self._node.within(seconds)
+        return self
+
+    def __getattr__(self, name: str):
+        found = getattr(self._node, name)
+        if name != self._after:
+            return found
+
+        def call(*arguments, **named):
+            answer = found(*arguments, **named)
+            if not self.fired:
+                self.fired += 1
+                self._chain.reorg(2, keep=False)
+            return answer
+
+        return call
+
+
+@pytest.mark.parametrize("after", ["head_and", "logs", "receipts"])
+def test_a_chain_that_changes_between_two_calls_is_read_anew(shop, after: str) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.look()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.pay(address(payment), "0.01", "ETH")
+    shop.chain.mine(1)
+    shop.watcher._node = node = ReorganizingNode(shop.watcher._node, shop.chain, after)
+    try:
+        shop.look()
+    except Unavailable:
+        shop.look()
+    shop.look()
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert node.fired == 1
+    assert (shop.balance(), shop.paid(payment)) == ((0, 0), 0)
+    assert set(shop.states(payment)) <= {"REVERSED"}
+
+
+def test_a_reorganization_deeper_than_what_is_remembered_stops_the_chain(shop, own_database_url) -> None:
+    payment = shop.open()
+    shop.chain.mine(3)
+    shop.look()
+    with psycopg.connect(own_database_url, autocommit=True) as sql:
+        sql.execute("DELETE FROM crypto_blocks WHERE number < (SELECT max(number) - 1 FROM crypto_blocks)")
+        shop.chain.reorg(5, keep=False)
+        shop.chain.pay(address(payment), 100)
+        shop.chain.mine(CONFIRMATIONS)
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="looked into by staff"):
+                shop.look()
+        assert shop.deposits(payment) == []
+        # Staff have looked: on from here, a block before the payment.
+        sql.execute("DELETE FROM crypto_blocks")
+        sql.execute(
+            "UPDATE crypto_chains SET halted_reason = '', read_number = %(number)s, confirmed_number = %(number)s",
+            {"number": shop.chain.head - CONFIRMATIONS},
+        )
+    shop.look()
+    assert shop.paid(payment) == 100 * USD

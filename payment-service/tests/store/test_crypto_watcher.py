@@ -1,0 +1,334 @@
+"""What is sent to a payment's address on a real chain is shown at once, and credited once it has its confirmations."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from adlib.errors import Unavailable
+from adlib.testing import eventually
+from payment_service.payments.model import Outcome, Payment, State
+from payment_service.providers.crypto.model import needed
+from payment_service.providers.crypto.node import Node
+
+CONFIRMATIONS, USD = 4, 1_000_000
+
+
+def address(payment: Payment) -> str:
+    return str(payment.instructions["address"])
+
+
+def test_a_deposit_is_shown_at_once_and_credited_with_its_confirmations_and_not_before(shop) -> None:
+    payment = shop.open(100 * USD)
+    assert payment.instructions["amount"] == "100000000"
+    shop.chain.pay(address(payment), 100)
+    shop.look()
+    assert shop.deposits(payment) == []
+    for confirmations in range(1, CONFIRMATIONS):
+        shop.chain.mine()
+        shop.look()
+        (deposit,) = shop.deposits(payment)
+        assert (deposit.state.value, deposit.detail["chain"]["confirmations"]) == ("SEEN", confirmations)
+        assert (shop.get(payment).state, shop.balance()) == (State.PROCESSING, (0, 0))
+    shop.chain.mine()
+    for _ in range(2):
+        shop.look()
+        (deposit,) = shop.deposits(payment)
+        assert (deposit.state.value, deposit.asset, deposit.asset_amount) == ("CREDITED", "USDC", 100_000_000)
+        assert deposit.detail["chain"]["required_confirmations"] == CONFIRMATIONS
+        paid = shop.get(payment)
+        assert (paid.state, paid.outcome, shop.balance()) == (State.SUCCEEDED, Outcome.EXACT, (100 * USD, 0))
+
+
+def test_less_more_and_again_are_credited_and_said(shop) -> None:
+    under, over, again = shop.open(), shop.open(), shop.open()
+    shop.chain.pay(address(under), "60")
+    shop.chain.pay(address(over), "100.000001")
+    shop.chain.pay(address(again), "100")
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert [shop.get(one).outcome for one in (under, over)] == [Outcome.UNDERPAID, Outcome.OVERPAID]
+    assert shop.get(under).state is not State.SUCCEEDED
+    shop.chain.pay(address(under), "40")
+    shop.chain.pay(address(again), "100")
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert [shop.get(one).outcome for one in (under, again)] == [Outcome.EXACT, Outcome.REPEATED]
+    assert shop.get(under).state is State.SUCCEEDED
+    assert shop.balance() == (100 * USD + 100_000_001 + 200 * USD, 0)
+
+
+def test_another_coin_than_the_chosen_one_is_credited_too(shop) -> None:
+    payment = shop.open(100 * USD, "USDC")
+    shop.chain.pay(address(payment), "30", "DAI")
+    shop.chain.pay(address(payment), "20", "USDT")
+    shop.chain.pay(address(payment), "0.02", "ETH")
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert sorted((one.asset, one.amount_micros) for one in shop.deposits(payment)) == [
+        ("DAI", 30 * USD), ("ETH", 50_010_000), ("USDT", 20 * USD),
+    ]  # fmt: skip
+    assert shop.paid(payment) == 100_010_000
+
+
+def test_the_native_coin_is_counted_at_the_rate_that_was_told(shop) -> None:
+    payment = shop.open(100 * USD, "ETH")
+    coin = shop.settings.coin("ETH")
+    amount = int(payment.instructions["amount"])
+    assert amount == needed(100 * USD, coin, coin.rates["USD"]) == 39_992_001_599_680_064
+    shop.chain.pay(address(payment), coin="ETH", smallest=str(amount))
+    shop.chain.mine(CONFIRMATIONS)
+    dearer = replace(coin, rates={"USD": coin.rates["USD"] * 2})
+    shop.use(coins=[*(one for one in shop.settings.coins if one.contract), dearer])
+    shop.look()
+    (deposit,) = shop.deposits(payment)
+    assert (deposit.asset_amount, deposit.rate, deposit.amount_micros) == (amount, coin.rates["USD"], 100 * USD)
+    assert shop.get(payment).outcome is Outcome.EXACT
+
+
+def test_late_money_is_credited_at_the_rate_of_the_day(new_shop, own_database_url) -> None:
+    shop = new_shop()
+    shop.look()
+    payment = shop.open(100 * USD, "ETH")
+    with psycopg.connect(own_database_url) as sql:
+        sql.execute("UPDATE crypto_addresses SET expires_at = created_at - interval '1 hour', rate = 1")
+    shop.payments.settle(payment.id, "CRYPTO", shop.provider.close(payment))
+    assert shop.get(payment).state is State.EXPIRED
+    shop.chain.pay(address(payment), "0.1", "ETH")
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert (shop.get(payment).outcome, shop.balance()) == (Outcome.LATE, (250_050_000, 0))
+
+
+def test_a_payment_that_is_on_its_way_does_not_expire(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine()
+    shop.look()
+    assert shop.provider.close(payment).state is State.PROCESSING
+    assert shop.provider.close(shop.open()).state is State.EXPIRED
+
+
+def test_what_is_no_money_is_not_booked(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), "1000", "FAKE")
+    shop.chain.pay(address(payment), smallest="0")
+    shop.chain.pay(address(payment), coin="ETH", smallest="0")
+    shop.chain.pay(address(payment), "0.009999")
+    shop.chain.pay(address(payment), coin="ETH", smallest="1")
+    failed = shop.chain.pay(address(payment), coin="USDC", smallest=str(2**255))
+    (receipt,) = Node(shop.settings.rpc_url).receipts([failed]) if shop.chain.mine(CONFIRMATIONS) else [None]
+    assert receipt
+    assert not receipt.is_successful
+    shop.look()
+    assert (shop.deposits(payment), shop.balance()) == ([], (0, 0))
+
+
+def test_the_case_of_an_address_does_not_matter(shop) -> None:
+    payment = shop.open(20 * USD)
+    shop.chain.pay(address(payment).lower(), "10")
+    shop.chain.pay("0x" + address(payment)[2:].upper(), "10")
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert shop.paid(payment) == 20 * USD
+
+
+def test_several_transfers_of_one_block_stand_for_themselves(shop) -> None:
+    first, second = shop.open(), shop.open()
+    for _ in range(3):
+        shop.chain.pay(address(first), 1)
+        shop.chain.pay(address(second), 2)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    assert (shop.paid(first), shop.paid(second)) == (3 * USD, 6 * USD)
+
+
+def test_a_new_watcher_goes_on_where_the_old_one_was(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 40)
+    shop.chain.mine(2)
+    shop.look()
+    shop.chain.pay(address(payment), 60)
+    shop.chain.mine(2)
+    assert shop.another_watcher().look(30)
+    assert (shop.states(payment), shop.paid(payment)) == (["CREDITED", "SEEN"], 40 * USD)
+    shop.chain.mine(2)
+    assert shop.another_watcher().look(30)
+    assert shop.paid(payment) == 100 * USD
+
+
+class Crash(Exception):
+    pass
+
+
+def test_what_was_read_before_a_crash_is_booked_after_it(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    crashing = shop.another_watcher()
+
+    class Bookings:
+        def settle_in(self, *_: object) -> None:
+            raise Crash
+
+    crashing._bookings = Bookings()  # what was read is stored, and nothing is booked
+    assert crashing.look(30)
+    assert shop.deposits(payment) == []
+    shop.chain.behave(fail_rate=1)
+    with pytest.raises(Unavailable):
+        shop.another_watcher().look(30)
+    assert (shop.paid(payment), shop.states(payment)) == (100 * USD, ["CREDITED"])
+
+
+def test_watchers_at_once_credit_once(shop) -> None:
+    payments = [shop.open(10 * USD) for _ in range(5)]
+    for payment in payments:
+        shop.chain.pay(address(payment), 10)
+    shop.chain.mine(CONFIRMATIONS)
+    watchers = [shop.another_watcher() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        looked = list(pool.map(lambda one: one.look(30), watchers * 3))
+    assert any(looked)
+    assert [shop.paid(payment) for payment in payments] == [10 * USD] * 5
+    assert shop.balance() == (50 * USD, 0)
+
+
+def test_watchers_that_lost_their_turn_credit_once(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    watchers = [shop.another_watcher() for _ in range(4)]
+
+    def look(watcher) -> str:
+        try:
+            watcher._look(watcher._node.within(30))  # without the lock
+        except Exception as error:  # noqa: BLE001 - whatever happened, it is counted
+            return type(error).__name__
+        return ""
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(look, watchers)) <= {"", "Aborted"}
+    shop.look()
+    assert (shop.paid(payment), shop.balance()) == (100 * USD, (100 * USD, 0))
+
+
+def test_a_node_that_is_behind_takes_nothing_back(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(2)
+    shop.look()
+    shop.chain.behave(behind_blocks=2)
+    shop.look()
+    assert shop.states(payment) == ["SEEN"]
+    shop.chain.behave(behind_blocks=0)
+    shop.chain.mine(2)
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+
+
+def test_a_refused_range_is_halved_until_it_is_not(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(60)
+    shop.chain.behave(log_range_limit=7)
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+    assert shop.watcher._range <= 14
+
+
+def test_logs_that_a_node_served_late_are_found_with_the_confirmations(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS - 1)
+    shop.chain.behave(hide_logs=True)
+    shop.look()
+    assert shop.deposits(payment) == []
+    shop.chain.behave(hide_logs=False)
+    shop.chain.mine()
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+
+
+def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
+    shop.chain.behave(fail_rate=1, status=500)
+    payment = shop.open()
+    assert payment.instructions["address"]
+    with pytest.raises(Unavailable):
+        shop.look()
+    assert "does not answer" in shop.payments.confirm(shop.organization_id, payment.id).pending_reason
+    stop = threading.Event()
+    shop.use(poll_s=0.01)
+    thread = threading.Thread(target=shop.watcher.run, args=[stop])
+    thread.start()
+    shop.chain.behave(fail_rate=0)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    eventually(lambda: shop.paid(payment) == 100 * USD)
+    stop.set()
+    thread.join()
+    assert shop.get(payment).pending_reason == ""
+
+
+def test_a_slow_node_does_not_hold_a_caller(shop) -> None:
+    payment = shop.open()
+    shop.chain.behave(delay_ms=600_000)
+    with pytest.raises(Unavailable, match="does not answer"):
+        shop.another_watcher().look(0.2)
+    with pytest.raises(Unavailable, match="does not answer"):
+        Node(shop.settings.rpc_url).within(0.05).head_and(0)
+    assert shop.open().external_id != payment.external_id
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"jsonrpc": "2.0", "id": 0}', b"[1, 2]", b"<html>"])
+def test_nonsense_of_a_node_is_no_answer(shop, serving: Callable[[bytes], str], body: bytes) -> None:
+    shop.use(rpc_url=serving(body))
+    with pytest.raises(Unavailable):
+        shop.look()
+
+
+def test_confirming_reads_the_chain(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    assert shop.payments.confirm(shop.organization_id, payment.id).state is State.SUCCEEDED
+
+
+def test_a_gap_of_ten_thousand_blocks_is_read_in_bounded_ranges(new_shop) -> None:
+    shop = new_shop(block_range=1_000)
+    shop.look()
+    payment = shop.open()
+    shop.chain.pay(address(payment), 60)
+    shop.chain.mine(10_000)
+    shop.chain.pay(address(payment), 40)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.chain.behave(log_range_limit=1_000)
+    tokens_only = [one for one in shop.settings.coins if one.contract]
+    shop.use(coins=tokens_only)
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+
+
+def test_each_payment_has_an_address_of_its_own_and_keeps_it(shop) -> None:
+    payments = [shop.open() for _ in range(5)]
+    assert len({one.external_id for one in payments}) == 5
+    for one in payments:
+        again = shop.provider.open(one)
+        assert (again.external_id, again.instructions) == (one.external_id, one.instructions)
+    with ThreadPoolExecutor(4) as pool:
+        opened = set(pool.map(lambda one: shop.provider.open(one).external_id, payments[:1] * 8))
+    assert opened == {payments[0].external_id}
+    new = replace(payments[0], id=uuid4())
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(lambda one: shop.provider.open(one).external_id, [new] * 8))) == 1
+
+
+def test_the_time_to_pay_is_the_coins(shop) -> None:
+    token, native = shop.open(token="USDC"), shop.open(token="ETH")
+    assert token.expires_at
+    assert native.expires_at
+    assert abs(token.expires_at - token.created_at - timedelta(hours=24)) < timedelta(minutes=1)
