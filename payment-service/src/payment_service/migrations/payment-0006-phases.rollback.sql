@@ -35,7 +35,6 @@ ALTER TABLE accounts
 DROP CONSTRAINT accounts_pending,
 DROP CONSTRAINT accounts_ceiling,
 DROP CONSTRAINT accounts_floor,
-DROP CONSTRAINT accounts_owner,
 DROP CONSTRAINT accounts_kind,
 DROP COLUMN debits_pending_micros,
 DROP COLUMN credits_pending_micros,
@@ -96,3 +95,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
+
+DROP FUNCTION is_account(text, boolean);
+DROP FUNCTION is_transfer(text);

@@ -3,7 +3,6 @@
 -- The first line keeps yoyo from opening a transaction, which squawk does not know.
 CREATE UNIQUE INDEX CONCURRENTLY transfers_ended ON transfers (pending_id) WHERE pending_id IS NOT NULL;
 ALTER TABLE accounts VALIDATE CONSTRAINT accounts_kind;
-ALTER TABLE accounts VALIDATE CONSTRAINT accounts_owner;
 ALTER TABLE accounts VALIDATE CONSTRAINT accounts_floor;
 ALTER TABLE accounts VALIDATE CONSTRAINT accounts_ceiling;
 ALTER TABLE accounts VALIDATE CONSTRAINT accounts_pending;
