@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -16,8 +16,6 @@ from adlib.telemetry import logger
 
 # To connect, and to answer. Wise waits 5 s for the answer to a webhook.
 TIMEOUT = httpx.Timeout(3.0, connect=1.0)
-# Wise gives at most 469 days of a statement at once; this much keeps each answer small.
-_MOST_DAYS = timedelta(days=30)
 _KEPT_S = 600.0
 _log = logger(__name__)
 
@@ -57,18 +55,15 @@ class WiseApi:
 
     def lines(
         self, currency_code: str, since: datetime, until: datetime, balance_id: int | None = None
-    ) -> Iterator[Line]:
+    ) -> Sequence[Line]:
         """The currency's statement, oldest first; nothing where the profile has no such balance."""
         balance_id = balance_id or self._balance_id(currency_code)
-        if balance_id is None:
-            return
+        if balance_id is None or since >= until:
+            return []
         path = f"/v1/{self._profile}/balance-statements/{balance_id}/statement.json"
-        while since < until:
-            end = min(since + _MOST_DAYS, until)
-            interval = {"intervalStart": _time(since), "intervalEnd": _time(end)}
-            answer = self._read(path, currency=currency_code, type="COMPACT", **interval)
-            yield from sorted(map(_line, _transactions(answer)), key=lambda line: line.at)
-            since = end
+        interval = {"intervalStart": _time(since), "intervalEnd": _time(until)}
+        answer = self._read(path, currency=currency_code, type="COMPACT", **interval)
+        return sorted(map(_line, _transactions(answer)), key=lambda line: line.at)
 
     def transfer(self, transfer_id: str) -> Mapping[str, Any] | None:
         """One of the profile's own transfers; None where there is none with this id."""

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -48,6 +48,8 @@ from payment_service.webhooks.model import SignatureInvalid
 EXPIRES_AFTER = timedelta(days=14)
 # Clocks differ, and a line may be in the statement later than its own time says.
 _MARGIN = timedelta(hours=1)
+# Wise gives at most 469 days of a statement at once; less keeps the answers small.
+_MOST_AT_ONCE = timedelta(days=60)
 _ID = re.compile("[0-9]{1,18}")
 _BALANCE_EVENTS = ("balances#update", "balances#credit")
 
@@ -105,15 +107,18 @@ class WiseDeposits:
 
     def look_up(self, payment: Payment) -> Report:
         """What of the statement has the payment's reference."""
-        lines = list(self._api.lines(payment.currency_code, payment.created_at - _MARGIN, self._now()))
-        told = (news for line in lines if (news := self._news(line, lines)))
+        since = payment.created_at - _MARGIN
+        lines = self._api.lines(payment.currency_code, since, min(self._now(), since + _MOST_AT_ONCE))
+        back, shown = _taken_back(lines), payment.external_id or ""
+        own = (line for line in lines if shown in map(reference.shown, reference.found(line.text)))
+        told = (self._news(line, back) for line in own)
         arrivals = [
             arrival
             for news in told
             if isinstance(news, PaymentNews) and news.payment_id == payment.id
             for arrival in news.report.arrivals
         ]
-        return Report(payment.external_id or "", State.PENDING, arrivals)
+        return Report(shown, State.PENDING, arrivals)
 
     def close(self, payment: Payment) -> Report:
         """Nobody can keep a bank from transferring late: it is credited then."""
@@ -164,8 +169,11 @@ class WiseDeposits:
 
     def missed(self, since: datetime) -> Iterable[Event]:
         """Every line of every currency's statement since then, each as if a webhook told of it."""
-        statements = [list(self._api.lines(code, since - _MARGIN, self._now())) for code in self._currencies]
-        told = ((line, self._news(line, lines)) for lines in statements for line in lines)
+        told: list[tuple[Line, News | None]] = []
+        for currency_code in self._currencies:
+            lines = [line for interval in self._intervals(since) for line in self._api.lines(currency_code, *interval)]
+            back = _taken_back(lines)
+            told += [(line, self._news(line, back)) for line in lines]
         events = [self._as_event(line, news) for line, news in told if news]
         return sorted(events, key=lambda event: event.at or since)
 
@@ -197,12 +205,10 @@ class WiseDeposits:
         is_credit = data.get("transaction_type", "credit") == "credit"
         number = _digits(str(data.get("transfer_reference") or ""))
         balance_id = data.get("balance_id")
+        now = self._now()
         # Up to now: what was received then may have been taken back since.
-        lines = list(
-            self._api.lines(
-                currency_code, at - _MARGIN, self._now(), balance_id if isinstance(balance_id, int) else None
-            )
-        )
+        since = max(at - _MARGIN, now - _MOST_AT_ONCE)
+        lines = self._api.lines(currency_code, since, now, balance_id if isinstance(balance_id, int) else None)
         same = [line for line in lines if (line.is_credit, line.amount_micros) == (is_credit, amount_micros)]
         line = min(
             same,
@@ -211,14 +217,13 @@ class WiseDeposits:
                 _digits(one.reference_number) != number, one.running_micros != balance_micros, abs(one.at - at)
             ),
         )  # fmt: skip
-        return self._news(line, lines) if line else None
+        return self._news(line, _taken_back(lines)) if line else None
 
-    def _news(self, line: Line, lines: Sequence[Line]) -> News | None:
-        """What a line of a statement means for us, given those that came after it."""
+    def _news(self, line: Line, back: Collection[str]) -> News | None:
+        """What a line of a statement means for us; `back` are the numbers of what was taken back."""
         if not line.is_credit:
             return ReversalNews(line.reference_number)
-        is_back = any(one.reference_number == line.reference_number and not one.is_credit for one in lines)
-        if line.kind != "DEPOSIT" or is_back:
+        if line.kind != "DEPOSIT" or line.reference_number in back:
             return None
         arrival = Arrival(
             line.reference_number,
@@ -251,8 +256,19 @@ class WiseDeposits:
         body = json.dumps({"event_type": kind, "data": data}).encode()
         return Event(f"{line.reference_number}/{direction}", kind, [news], line.at, body)
 
+    def _intervals(self, since: datetime) -> Iterator[tuple[datetime, datetime]]:
+        begin, now = since - _MARGIN, self._now()
+        while begin < now:
+            end = min(begin + _MOST_AT_ONCE, now)
+            yield begin, end
+            begin = end
+
     def _now(self) -> datetime:
         return self._clock.now()
+
+
+def _taken_back(lines: Sequence[Line]) -> Collection[str]:
+    return {line.reference_number for line in lines if not line.is_credit}
 
 
 def _sends(transfer: Mapping[str, Any], currency_code: str, amount_micros: int) -> bool:
