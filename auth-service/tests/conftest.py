@@ -40,7 +40,8 @@ def shared_database_url(fresh_session_database: FreshDatabase) -> str:
 @pytest.fixture
 def identities() -> Identities:
     made = Identities("auth-service")
-    made.service("campaign-service")
+    for name in ("campaign-service", "payment-service"):
+        made.service(name)
     return made
 
 

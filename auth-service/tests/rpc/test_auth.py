@@ -157,3 +157,19 @@ def test_access_is_for_services_and_says_what_a_member_may(
     assert Permission.CAMPAIGNS_CREATE in answer.permissions
     request.organization_id = str(UUID(int=7))
     assert not access.GetAccess(request, metadata=service).member
+
+
+def test_an_organizations_name_is_for_payment_service(
+    auth: auth_pb2_grpc.AuthServiceStub, channel: grpc.Channel, identities: Identities
+) -> None:
+    access = auth_pb2_grpc.AccessServiceStub(channel)
+    signed = sign_up(auth)
+    request = pb.GetOrganizationNameRequest(organization_id=signed.organization.id)
+    for headers in (bearer(signed.access_token), identities.service_headers("campaign-service")):
+        with pytest.raises(grpc.RpcError) as refused:
+            access.GetOrganizationName(request, metadata=headers)
+        assert reason(refused) == "SERVICE_NOT_ALLOWED"
+    service = identities.service_headers("payment-service")
+    assert access.GetOrganizationName(request, metadata=service).name == signed.organization.name != ""
+    request.organization_id = str(UUID(int=7))
+    assert access.GetOrganizationName(request, metadata=service).name == ""

@@ -41,3 +41,7 @@ class AccessService:
             with self._db.transaction() as tx:
                 store.key_used(tx, key, now, before=now - _USE_IS_NOTED_EVERY)
         return key
+
+    def organization_name(self, organization_id: UUID) -> str | None:
+        """What the organization calls itself; None where there is no such organization."""
+        return store.organization_name(self._db, organization_id)

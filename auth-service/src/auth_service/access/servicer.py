@@ -33,3 +33,9 @@ class AccessServicer:
     def FindApiKey(self, request: pb.FindApiKeyRequest, _call: Call) -> pb.FindApiKeyResponse:
         key = self._access.api_key(request.hash)
         return pb.FindApiKeyResponse(api_key=known_api_key(key) if key else None)
+
+    def GetOrganizationName(
+        self, request: pb.GetOrganizationNameRequest, _call: Call
+    ) -> pb.GetOrganizationNameResponse:
+        name = self._access.organization_name(UUID(request.organization_id))
+        return pb.GetOrganizationNameResponse(name=name or "")

@@ -46,6 +46,7 @@ _OF_SESSION = Query(
     )
     .group_by(organizations.c.kind)
 )
+_NAME = Query(select(organizations.c.name).where(organizations.c.id == bindparam("organization")))
 _KEY = Query(
     select(api_keys).where(
         api_keys.c.hash == bindparam("hash"),
@@ -86,6 +87,12 @@ def _access(kind: str | None, codes: Sequence[int | None]) -> Access:
         return NOBODY
     granted = held(kind, [code for code in codes if code is not None])
     return Access(True, Organization.Kind.Value(kind), bits.mask(granted))
+
+
+def organization_name(db: Session, organization_id: UUID) -> str | None:
+    """What the organization calls itself; None where there is no such organization."""
+    row = db.one(_NAME, organization=organization_id)
+    return row.name if row else None
 
 
 def api_key(db: Session, hash: bytes, at: datetime) -> ApiKey | None:
