@@ -71,6 +71,7 @@ bank_references = Table(
     "bank_references", metadata,
     Column("reference", Text), Column("payment_id", Uuid), Column("organization_id", Uuid), Column("created_at", _time),
 )  # fmt: skip
+bank_refunds = Table("bank_refunds", metadata, Column("transfer_id", Text), Column("refund_id", Uuid))
 webhook_events = Table(
     "webhook_events", metadata,
     Column("provider", Text), Column("event_id", Text), Column("kind", Text), Column("payload", LargeBinary),

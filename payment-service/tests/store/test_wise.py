@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 
@@ -18,12 +18,12 @@ from payment_service.providers.protocol import (
     Outgoing,
     PaymentNews,
     PayoutNews,
-    RefundNotSeen,
     ReversalNews,
     UnmatchedNews,
 )
 from payment_service.providers.wise.api import TIMEOUT
 from payment_service.providers.wise.provider import CurrencyNotReceived
+from payment_service.refunds.model import RefundNotSeen
 from payment_service.webhooks.model import SignatureInvalid
 
 
@@ -275,11 +275,14 @@ def _sent(sandboxes, amount=70.25, fund=True):
 
 
 def test_refund_is_what_staff_have_really_sent(sandboxes, wise):
-    payment, refund_id = _payment(), UUID(int=7)
+    payment, refund_id = _payment(), uuid4()
     sent = _sent(sandboxes)
     report = wise.refund(payment, Outgoing(refund_id, 70_250_000, sent))
     assert (report.external_id, report.refund_id, report.payment_id) == (sent, refund_id, payment.id)
     assert (report.amount_micros, report.state) == (70_250_000, "SUCCEEDED")
+    assert wise.refund(payment, Outgoing(refund_id, 70_250_000, sent)) == report
+    with pytest.raises(RefundNotSeen, match="another refund's"):
+        wise.refund(payment, Outgoing(uuid4(), 70_250_000, sent))
     unfunded = _sent(sandboxes, fund=False)
     for amount_micros, sent_as in ((70_250_001, sent), (1, unfunded), (1, "1"), (1, ""), (1, "../1"), (1, "٣")):
         with pytest.raises(RefundNotSeen):

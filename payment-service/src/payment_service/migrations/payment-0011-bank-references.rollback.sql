@@ -1,1 +1,2 @@
+DROP TABLE bank_refunds;
 DROP TABLE bank_references;

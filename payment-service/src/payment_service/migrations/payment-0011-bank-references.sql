@@ -6,3 +6,6 @@ CREATE TABLE bank_references (
     organization_id uuid NOT NULL,
     created_at timestamptz NOT NULL
 );
+
+-- The transfers by which staff have sent refunds: each serves one.
+CREATE TABLE bank_refunds (transfer_id text PRIMARY KEY, refund_id uuid NOT NULL);

@@ -6,23 +6,14 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from adplatform.errors.v1.errors_pb2 import ErrorReason
-
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.errors import FailedPrecondition
 from adlib.rpc import Runnable
 from payment_service.payments.model import Arrival, Payment, Report
 from payment_service.payouts.model import State as PayoutState
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
 Header = Callable[[str], str]
-
-
-class RefundNotSeen(FailedPrecondition):
-    """The provider knows of nothing that was sent back so."""
-
-    reason = ErrorReason.REFUND_NOT_SEEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,13 @@ from payment_service.providers.protocol import (
     Outgoing,
     PaymentNews,
     PayoutNews,
-    RefundNotSeen,
     RefundReport,
     ReversalNews,
     UnmatchedNews,
 )
 from payment_service.providers.wise import reference, store
 from payment_service.providers.wise.api import Line, WiseApi, micros
+from payment_service.refunds.model import RefundNotSeen
 from payment_service.webhooks.model import SignatureInvalid
 
 # A bank transfer may take some days, and customers may take some.
@@ -133,8 +133,9 @@ class WiseDeposits:
                 f"Wise has no transfer {outgoing.sent_as} that has sent {to_decimal(outgoing.amount_micros)} "
                 f"{payment.currency_code}"
             )
-        if store.is_payout_of_anyone(self._db, outgoing.sent_as):
-            raise RefundNotSeen(f"the transfer {outgoing.sent_as} is a payout's")
+        with self._db.transaction() as tx:
+            if not store.claim_of_anyone(tx, outgoing.sent_as, outgoing.refund_id):
+                raise RefundNotSeen(f"the transfer {outgoing.sent_as} is another refund's, or a payout's")
         return RefundReport(
             outgoing.sent_as, outgoing.refund_id, payment.id, outgoing.amount_micros, "SUCCEEDED"
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""References of bank transfers in the database."""
+"""References of bank transfers, and the transfers of refunds, in the database."""
 
 from datetime import datetime
 from uuid import UUID
@@ -7,7 +7,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Session, Transaction
-from payment_service.tables import bank_references, payouts
+from payment_service.tables import bank_references, bank_refunds, payouts
 
 _ADD = Query(
     insert(bank_references)
@@ -28,6 +28,12 @@ _PAYMENT_OF_ANYONE = Query(
     select(bank_references.c.payment_id).where(bank_references.c.reference == bindparam("of_reference"))
 )
 _PAYOUT_OF_ANYONE = Query(select(payouts.c.id).where(payouts.c.transfer_id == bindparam("transfer")).limit(1))
+_CLAIM_OF_ANYONE = Query(
+    insert(bank_refunds)
+    .values(transfer_id=bindparam("transfer"), refund_id=bindparam("refund"))
+    .on_conflict_do_nothing()
+)
+_REFUND_OF_ANYONE = Query(select(bank_refunds.c.refund_id).where(bank_refunds.c.transfer_id == bindparam("transfer")))
 
 
 def add(tx: Transaction, reference: str, payment_id: UUID, organization_id: UUID, at: datetime) -> None:
@@ -47,6 +53,10 @@ def payment_of_anyone(db: Session, reference: str) -> UUID | None:
     return row.payment_id if row else None
 
 
-def is_payout_of_anyone(db: Session, transfer_id: str) -> bool:
-    """Whether the transfer is a payout's."""
-    return db.one(_PAYOUT_OF_ANYONE, transfer=transfer_id) is not None
+def claim_of_anyone(tx: Transaction, transfer_id: str, refund_id: UUID) -> bool:
+    """Makes the transfer the refund's; False where it is another refund's, or a payout's."""
+    if tx.one(_PAYOUT_OF_ANYONE, transfer=transfer_id):
+        return False
+    tx.execute(_CLAIM_OF_ANYONE, transfer=transfer_id, refund=refund_id)
+    row = tx.one(_REFUND_OF_ANYONE, transfer=transfer_id)
+    return row is not None and row.refund_id == refund_id
