@@ -231,6 +231,36 @@ def test_only_well_formed_headers_are_carried_on(world: World) -> None:
         assert UUID(carried("nonsense", "not one")[1])
 
 
+class Told:
+    """Says what is to be known of an answer, and then may have none."""
+
+    def LookUpCampaign(
+        self, request: campaign_pb2.LookUpCampaignRequest, call: Call
+    ) -> campaign_pb2.LookUpCampaignResponse:
+        call.answer_headers["cache-control"] = "no-store"
+        if UUID(request.campaign_id).int == 0:
+            raise PixelNotFound("there is no such campaign")
+        return campaign_pb2.LookUpCampaignResponse(name="told")
+
+
+def test_headers_go_before_an_answer_and_not_before_an_error(world: World) -> None:
+    worker = Worker({DIRECTORY: Told()}, world.worker.verifier, world.access)
+    metadata = world.identities.service_headers("pixel-service")
+    with running(worker) as server, stub_channel(server) as channel:
+        look_up = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel).LookUpCampaign
+
+        def told(campaign_id: UUID) -> tuple[str, dict[str, str]]:
+            request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(campaign_id))
+            _, call = look_up.with_call(request, metadata=metadata)
+            return call.code().name, dict(call.initial_metadata())
+
+        assert told(uuid4()) == ("OK", {"cache-control": "no-store"})
+        with pytest.raises(grpc.RpcError) as refused:
+            told(UUID(int=0))
+        assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+        assert not refused.value.initial_metadata()
+
+
 def test_however_much_is_wrong_the_answer_says_that_it_is_the_request(
     world: World, pixels: pixel_pb2_grpc.PixelServiceStub
 ) -> None:

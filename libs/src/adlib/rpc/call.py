@@ -46,14 +46,18 @@ class Caller:
 
 
 class Call:
-    """The caller and the headers of one call."""
+    """The caller and the headers of one call.
 
-    __slots__ = ("_caller", "is_braked", "metadata", "method", "request_id", "service")
+    `answer_headers`, by lower-case names, go before the answer, and not before an error.
+    """
+
+    __slots__ = ("_caller", "answer_headers", "is_braked", "metadata", "method", "request_id", "service")
 
     def __init__(self, method: str, metadata: Mapping[str, str | bytes], request_id: str) -> None:
         self.method = method
         self.metadata = metadata
         self.request_id = request_id
+        self.answer_headers: dict[str, str] = {}
         self.service = ""
         # Whether strangers can make only so many such calls: those that fail are recorded too then.
         self.is_braked = False

@@ -196,7 +196,10 @@ def _entry(method: str, handle: stages.Handler) -> Callable[[Message, grpc.Servi
         try:
             if allowed <= 0:
                 raise DeadlineExceeded("the call came too late to be answered in time")
-            return handle(request, call)
+            answer = handle(request, call)
+            if call.answer_headers:
+                context.send_initial_metadata(tuple(call.answer_headers.items()))
+            return answer
         except AppError as error:
             context.abort_with_status(rpc_status.to_status(error.status()))
             raise
