@@ -42,6 +42,16 @@ class Keys:
         """What payment-service checks Wise's webhooks with."""
         return self._folder / "wise-webhook.public.pem"
 
+    @property
+    def chain_seed(self) -> Path:
+        """What the keys of all deposit addresses on the sandbox's chain follow from; no service is told it."""
+        return self._folder / "chain-wallet.seed"
+
+    @property
+    def chain_xpub(self) -> Path:
+        """What payment-service derives deposit addresses from."""
+        return self._folder / "chain-wallet.xpub"
+
     def of(self, identity: str) -> Path:
         """Return the private key file of an identity."""
         return self._folder / f"{identity}.pem"

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import LiteralString
 
-from adctl import probes
+from adctl import probes, sandbox_chain
 from adctl.children import ChildError
 from adctl.embedded import envoy, postgres, valkey
 from adctl.keys import SCHEDULER, Keys
@@ -43,6 +43,7 @@ def processes(state: State) -> list[Process]:
     """Return all processes of the platform; makes the keys that are missing."""
     keys = Keys(state.paths.keys)
     keys.make()
+    sandbox_chain.make_xpub(keys.chain_seed, keys.chain_xpub)
     for folder in ("warehouse", "sandbox"):
         (state.paths.data / folder).mkdir(mode=0o700, exist_ok=True)
     services = [process for service in SERVICES for process in _service(state, keys, service)]
@@ -156,6 +157,9 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
             "WISE_API_TOKEN": state.secrets["wiseApiToken"],
             "WISE_PROFILE_ID": state.secrets["wiseProfileId"],
             "WISE_WEBHOOK_KEY_FILE": str(keys.wise_public),
+            "PAYMENT_PROVIDERS": "STRIPE,CRYPTO,WISE",
+            "CRYPTO_XPUB_FILE": str(keys.chain_xpub),
+            "CRYPTO_CHAINS": sandbox_chain.chains(state),
         },
         "analytics-service": {"WAREHOUSE_PATH": str(state.paths.data / "warehouse" / "warehouse.duckdb")},
         "pixel-service": {
@@ -177,6 +181,7 @@ def _sandboxes(state: State, keys: Keys) -> Process:
             "TRAFFIC_ENGINE_SANDBOX_PORT": str(state.ports["traffic-engine-sandbox"]),
             "WISE_SANDBOX_PORT": str(state.ports["wise-sandbox"]),
             "MAIL_SANDBOX_PORT": str(state.ports["mail-sandbox"]),
+            "CHAIN_SANDBOX_PORT": str(state.ports["chain-sandbox"]),
             "MAIL_SANDBOX_SMTP_PORT": str(state.ports["mail-sandbox-smtp"]),
             "SANDBOX_STATE_DIR": str(state.paths.data / "sandbox"),
             "GATEWAY_URL": state.gateway_url,

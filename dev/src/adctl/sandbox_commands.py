@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adctl import sandbox_wise
+from adctl import sandbox_chain, sandbox_wise
 from adctl.children import ChildError
 from adctl.state import State, find_home, load
 from adsandbox.mail import MOST_LISTED as MOST_MAILS
@@ -36,6 +36,10 @@ app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, m
 stripe_app = typer.Typer(help="Stripe's customer, their bank, and Stripe's dashboard.", no_args_is_help=True)
 app.add_typer(stripe_app, name="stripe")
 app.add_typer(sandbox_wise.commands(lambda *call: _ask(_state(), Name.WISE, *call)), name="wise")
+app.add_typer(
+    sandbox_chain.commands(lambda *call: _ask(_state(), Name.CHAIN, *call), lambda payment: _asked(payment)),
+    name="chain",
+)
 console = Console()
 
 
@@ -77,6 +81,7 @@ class Step(StrEnum):
 class Name(StrEnum):
     """The sandboxes."""
 
+    CHAIN = "chain"
     MAIL = "mail"
     STRIPE = "stripe"
     TRAFFIC_ENGINE = "traffic-engine"
@@ -331,6 +336,18 @@ def _find_campaign(state: State, campaign_id: UUID) -> tuple[int, UUID]:
             f'POST /pixels {{"campaignId": "{campaign_id}", "name": "site"}}'
         )
     return int(network[0]), pixel[0]
+
+
+def _asked(payment_id: UUID) -> dict[str, Any]:
+    """How a payment by chain is to be paid."""
+    found = _look_up(
+        _state().database_url("payment-service"),
+        "SELECT instructions FROM payments WHERE id = %s AND provider = 'CRYPTO'",
+        payment_id,
+    )
+    if not found or not found[0]:
+        raise SandboxError(f"there is no payment {payment_id} by chain")
+    return dict(found[0])
 
 
 def _look_up(url: str, statement: str, campaign_id: UUID) -> tuple[Any, ...] | None:

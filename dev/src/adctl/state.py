@@ -28,7 +28,7 @@ DATABASES = {
     "publisher-service": "publisher",
     "pixel-service": "pixel",
 }
-SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox", "mail-sandbox")
+SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox", "mail-sandbox", "chain-sandbox")
 PORTS = (
     "gateway-admin",
     "postgres",
@@ -186,6 +186,7 @@ class State:
             "stripe": {"webhookSecret": self.stripe_webhook_secret, "url": self.url("stripe-sandbox")},
             "trafficEngine": {"url": self.url("traffic-engine-sandbox")},
             "wise": {"url": self.url("wise-sandbox")},
+            "chain": {"url": self.url("chain-sandbox")},
             "mail": {"url": self.url("mail-sandbox"), "smtpUrl": self.smtp_url()},
             "databases": {service: self.database_url(service) for service in DATABASES},
             "redisUrl": self.redis_url(),

@@ -2,13 +2,20 @@
 
 import os
 import signal
+from dataclasses import replace
 from itertools import pairwise
+from uuid import uuid4
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
+from adctl.ports import free_port
+from adctl.sandbox_chain import make_xpub
+from adctl.sandbox_commands import app
+from adctl.state import prepare
 from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID, COINS
 
@@ -176,3 +183,44 @@ def test_blocks_come_by_themselves_while_a_payment_waits_and_then_no_more(start,
     mined = chain.eth.get_transaction_receipt(hash).blockNumber
     eventually(lambda: chain.eth.block_number >= mined + 40)
     assert chain.eth.block_number == mined + 40
+
+
+@pytest.fixture
+def typed(chain, tmp_path, monkeypatch):
+    """`adctl sandbox chain …` as it is typed."""
+    state = prepare(tmp_path, free_port())
+    replace(state, ports={**state.ports, **chain.process.ports}).save()
+    monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
+    return lambda *arguments: CliRunner().invoke(app, ["chain", *map(str, arguments)])
+
+
+def test_the_chain_is_paid_on_mined_and_reorganized_from_the_command_line(typed, chain):
+    paid = typed("pay", BOB, "12.5", "--coin", "DAI")
+    assert f"12.5 DAI sent to {BOB}" in paid.output
+    hash = paid.output.split()[-1]
+    assert f"block {chain.eth.block_number + 2}\n" in typed("mine", 2).output
+    before = chain.eth.get_transaction_receipt(hash).blockHash
+    assert "2 blocks replaced" in typed("reorg", 2).output
+    assert chain.eth.get_transaction_receipt(hash).blockHash != before
+    assert "3 blocks replaced" in typed("reorg", 3, "--drop").output
+    with pytest.raises(TransactionNotFound):
+        chain.eth.get_transaction_receipt(hash)
+
+
+def test_what_the_command_line_cannot_do_is_said(typed):
+    assert "the block that the tokens are in stays" in str(typed("reorg", 100_000).exception)
+    assert "give an amount" in typed("pay", BOB).output
+    assert "neither a payment's id nor" in typed("pay", "somebody").output
+    assert "is the platform up?" in str(typed("pay", uuid4()).exception)
+    assert typed("mine", 0).exit_code == 2
+    assert "behind_blocks=0" in CliRunner().invoke(app, ["behaviour", "chain"]).output
+
+
+def test_the_wallets_seed_and_its_public_key_are_made_once(tmp_path):
+    seed, xpub = tmp_path / "seed", tmp_path / "xpub"
+    make_xpub(seed, xpub)
+    first = xpub.read_text()
+    xpub.unlink()
+    make_xpub(seed, xpub)
+    assert (xpub.read_text(), first[:4], len(seed.read_text())) == (first, "xpub", 64)
+    assert xpub.stat().st_mode & 0o077 == 0
