@@ -4,7 +4,7 @@ ROOT := $(CURDIR)
 .DEFAULT_GOAL := help
 include make/venv.mk
 
-.PHONY: help up down demo test lint types bench protos lock
+.PHONY: help up down demo test lint types bench chaos-money protos lock
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
@@ -36,6 +36,9 @@ test: lint types ## everything CI checks
 
 bench: venv ## measure beside peers; prints tables, decides nothing
 	@$(PY) -m bench.permissions
+
+chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a minute; then every micro must be right
+	@$(PY) -m tests.chaos_money
 
 lock: venv ## resolve requirements/lock.txt anew (needs uv)
 	@$(PY) make/external_dependencies.py | uv pip compile --universal --generate-hashes --python-version 3.11 \
