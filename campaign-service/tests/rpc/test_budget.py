@@ -1,6 +1,7 @@
 """A budget that is raised or lowered after the start, and the hold that follows it."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
 from typing import Any
@@ -151,6 +152,33 @@ def test_spend_that_is_read_in_the_midst_of_a_change_is_not_lost(
     assert held(client, campaign_id) == budget_micros - spent
     is_spent = spent == budget_micros
     assert client.get(campaign_id).state == (pb.Campaign.COMPLETED if is_spent else pb.Campaign.ACTIVE)
+
+
+def test_many_changes_and_spend_at_once_agree(client: Client) -> None:
+    campaign_id = started(client)
+
+    def act(number: int) -> str:
+        try:
+            if number % 3 == 0:
+                report(client, campaign_id, number * 1_000_000)
+                client.sync()
+            elif number % 11 == 0:
+                client.outside.clock.at += timedelta(minutes=5)
+                client.sweep()
+            else:
+                client.update(campaign_id, budget_micros=(number * 37 % 200 + 20) * 1_000_000)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+        return "OK"
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = set(pool.map(act, range(32)))
+    assert answers <= {"OK", "ABORTED", "INVALID_ARGUMENT", "FAILED_PRECONDITION"}
+    client.outside.clock.at += timedelta(minutes=5)
+    client.sync()
+    spent = client.stats(campaign_id).total.spent_micros
+    assert held(client, campaign_id) == client.get(campaign_id).budget_micros - spent
+    assert client.outside.payments.available_micros == WALLET - held(client, campaign_id) - spent
 
 
 @pytest.mark.parametrize("budget_micros", [250_000_000, 40_000_000], ids=["raised", "lowered"])

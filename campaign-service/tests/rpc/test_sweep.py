@@ -185,7 +185,7 @@ def test_a_hold_for_a_campaign_that_nobody_knows_is_reported_and_left(client: Cl
     later(client)
     result = client.sweep()
     assert (result.success, result.stats.error_count) == (False, 2)
-    assert result.message.startswith("1 repaired: 1 held again; 2 unknown; ")
+    assert result.message.startswith("2 repaired: 2 held again; 2 unknown; ")
     assert client.outside.payments.held_micros[stranger] == 7
     loud = [log["campaign"] for log in logs if log["event"] == "hold_of_unknown_campaign"]
     assert sorted(loud) == sorted([str(stranger), campaign_id])

@@ -5,7 +5,7 @@ from datetime import date
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign_service.stats.model import Figures, Slot, growth, within
+from campaign_service.stats.model import Figures, Slot, growth, within_room
 
 DAY = date(2030, 1, 15)
 SLOTS: list[Slot] = [(DAY, ""), (DAY, "zone"), (date(2030, 1, 14), "")]
@@ -45,9 +45,8 @@ def test_what_was_stored_but_never_asked_for_is_asked_for() -> None:
     assert (grown.figures, grown.owed_micros) == ({}, {(DAY, ""): 6})
 
 
-@given(st.dictionaries(st.sampled_from(SLOTS), st.integers(1, 10**15)), st.integers(0, 10**16) | st.none())
-def test_what_is_asked_for_fills_the_room_there_is(owed: dict[Slot, int], room: int | None) -> None:
-    kept = within(owed, room)
-    whole = sum(owed.values())
-    assert sum(kept.values()) == (whole if room is None else min(whole, room))
+@given(st.dictionaries(st.sampled_from(SLOTS), st.integers(1, 10**15)), st.integers(-5, 10**16))
+def test_what_is_asked_for_fills_the_room_there_is(owed: dict[Slot, int], room: int) -> None:
+    kept = within_room(owed, room)
+    assert sum(kept.values()) == min(sum(owed.values()), max(room, 0))
     assert all(0 < micros <= owed[slot] for slot, micros in kept.items())

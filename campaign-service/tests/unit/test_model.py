@@ -158,9 +158,10 @@ def test_no_two_moves_have_the_same_key_and_a_move_ends_with_its_budget_or_witho
 
 def test_a_budget_that_is_being_lowered_leaves_room_for_no_more_than_the_lower() -> None:
     lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
-    assert (lowering.room_micros(50), lowering.room_micros(70)) == (10, 0)
-    assert ACTIVE.room_micros(99) is None
-    assert ACTIVE.moving(50, NOW, wanted_budget_micros=150).room_micros(99) is None
+    assert lowering.most_asked_micros == 60
+    assert ACTIVE.most_asked_micros is None
+    assert ACTIVE.moving(-5, NOW).most_asked_micros is None
+    assert ACTIVE.moving(50, NOW, wanted_budget_micros=150).most_asked_micros is None
 
 
 def test_what_is_active_cannot_be_deleted_and_what_was_is_over() -> None:

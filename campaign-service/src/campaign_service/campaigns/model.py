@@ -235,11 +235,10 @@ class Campaign:
         """With nothing on its way."""
         return self._changed(at, move_key=None, moving_micros=0, wanted_budget_micros=None, moves_back=False)
 
-    def room_micros(self, asked_micros: int) -> int | None:
-        """What may still be asked of its hold while a part of it is about to be given back; None: any amount."""
-        if self.moving_micros >= 0 or self.wanted_budget_micros is None:
-            return None
-        return max(self.wanted_budget_micros - asked_micros, 0)
+    @property
+    def most_asked_micros(self) -> int | None:
+        """What the ledger may be asked for in all while a part of the hold is given back; None: any amount."""
+        return self.wanted_budget_micros if self.moving_micros < 0 else None
 
     def active(self, at: datetime) -> Self:
         """Its networks play it."""
@@ -265,7 +264,10 @@ class Campaign:
 
     def completed(self, reason: Reason, at: datetime) -> Self:
         """Its networks have stopped for good."""
-        return self._changed(at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=self.stopped_at or at)
+        stopped_at = self.stopped_at or at
+        return self._changed(
+            at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=stopped_at, hold_returning=False
+        )
 
     def check_deletable(self) -> None:
         """CAMPAIGN_STATE_INVALID."""

@@ -1,7 +1,9 @@
 """payment-service's ledger, as campaigns use it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol
 from uuid import UUID
 
@@ -14,7 +16,7 @@ from adlib.errors import Remote as RemoteError
 from adlib.rpc import Remote
 
 MOST_ITEMS = 500
-_PAGE_SIZE = 1000
+_PAGE_SIZE = 200
 
 
 class InsufficientFunds(FailedPrecondition):
@@ -69,7 +71,7 @@ class Payments(Protocol):
         ...
 
     def holds(self) -> Iterator[Sequence[Hold]]:
-        """What is set aside for every organization's campaigns, in pages of up to a thousand. For jobs alone."""
+        """What is set aside for every organization's campaigns, in pages of up to 200. For jobs alone."""
         ...
 
     def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
@@ -116,7 +118,7 @@ class RemotePayments:
         self._remote.call(self._stub.ReleaseHold, request)
 
     def holds(self) -> Iterator[Sequence[Hold]]:
-        """What is set aside for every organization's campaigns, in pages of up to a thousand. For jobs alone."""
+        """What is set aside for every organization's campaigns, in pages of up to 200. For jobs alone."""
         token = ""
         while True:
             page = self._remote.call(self._stub.ListHolds, pb.ListHoldsRequest(page_size=_PAGE_SIZE, page_token=token))
@@ -168,19 +170,21 @@ class FakePayments:
         self.is_down = False
         self.loses_answers = False
         self._answers: dict[str, int] = {}
+        self._lock = Lock()
 
     def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
         """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
         self._check()
-        if key not in self._answers:
-            if amount_micros > self.available_micros:
-                raise InsufficientFunds(
-                    "the wallet is too small", availableMicros=self.available_micros, requiredMicros=amount_micros
-                )
-            self.available_micros -= amount_micros
-            self.held_micros[campaign_id] = self.held_micros.get(campaign_id, 0) + amount_micros
-            self.holders[campaign_id] = (organization_id, currency_code)
-            self._answers[key] = amount_micros
+        with self._once(key) as is_new:
+            if is_new:
+                if amount_micros > self.available_micros:
+                    raise InsufficientFunds(
+                        "the wallet is too small", availableMicros=self.available_micros, requiredMicros=amount_micros
+                    )
+                self.available_micros -= amount_micros
+                self.held_micros[campaign_id] = self.held_micros.get(campaign_id, 0) + amount_micros
+                self.holders[campaign_id] = (organization_id, currency_code)
+                self._answers[key] = amount_micros
         self._answer()
 
     def release(
@@ -188,11 +192,12 @@ class FakePayments:
     ) -> None:
         """Gives back what is left of what was set aside, or at most this much of it."""
         self._check()
-        if key not in self._answers:
-            held = self.held_micros.pop(campaign_id, 0)
-            self._answers[key] = held if amount_micros is None else min(held, amount_micros)
-            self.held_micros[campaign_id] = held - self._answers[key]
-            self.available_micros += self._answers[key]
+        with self._once(key) as is_new:
+            if is_new:
+                held = self.held_micros.pop(campaign_id, 0)
+                self._answers[key] = held if amount_micros is None else min(held, amount_micros)
+                self.held_micros[campaign_id] = held - self._answers[key]
+                self.available_micros += self._answers[key]
         self._answer()
 
     def holds(self) -> Iterator[Sequence[Hold]]:
@@ -208,13 +213,20 @@ class FakePayments:
         """Takes the amounts from what is set aside; by key, how much of each could be taken."""
         self._check()
         for spend in spends:
-            if spend.key not in self._answers:
-                held = self.held_micros.get(spend.campaign_id, 0)
-                self._answers[spend.key] = min(held, spend.amount_micros)
-                self.held_micros[spend.campaign_id] = held - self._answers[spend.key]
-                self.spends.append(spend)
+            with self._once(spend.key) as is_new:
+                if is_new:
+                    held = self.held_micros.get(spend.campaign_id, 0)
+                    self._answers[spend.key] = min(held, spend.amount_micros)
+                    self.held_micros[spend.campaign_id] = held - self._answers[spend.key]
+                    self.spends.append(spend)
         self._answer()
         return {spend.key: self._answers[spend.key] for spend in spends}
+
+    @contextmanager
+    def _once(self, key: str) -> Iterator[bool]:
+        """Whether the key is new; one call at a time."""
+        with self._lock:
+            yield key not in self._answers
 
     def _check(self) -> None:
         if self.is_down:

@@ -64,11 +64,11 @@ class HoldsSweep:
         for holds in self._pages():
             standings = store.of_anyone(self._db, [hold.campaign_id for hold in holds])
             for hold in holds:
-                seen.add(hold.campaign_id)
                 standing = standings.get(hold.campaign_id)
                 if standing is None or not _is_of(hold, standing):
                     yield Disagreement(hold.campaign_id, hold.held_micros, None)
                 else:
+                    seen.add(standing.id)
                     yield from _compared(standing, hold.held_micros, started, found)
         after = UUID(int=0)
         while spending := store.spending_of_all(self._db, after, _MOST_CAMPAIGNS):

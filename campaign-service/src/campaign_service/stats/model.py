@@ -48,10 +48,8 @@ def growth(known: Mapping[Slot, Figures], asked_micros: Mapping[Slot, int], read
     return grown
 
 
-def within(owed_micros: Mapping[Slot, int], room_micros: int | None) -> Mapping[Slot, int]:
-    """As much of these amounts as there is room for; None: any amount."""
-    if room_micros is None:
-        return owed_micros
+def within_room(owed_micros: Mapping[Slot, int], room_micros: int) -> Mapping[Slot, int]:
+    """As much of these amounts as there is room for."""
     kept: dict[Slot, int] = {}
     for slot, owed in owed_micros.items():
         if (taken := min(owed, room_micros)) > 0:

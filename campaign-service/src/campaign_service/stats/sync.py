@@ -25,8 +25,8 @@ from campaign_service.clients.payment import MOST_ITEMS, Payments, Share, Spend,
 from campaign_service.clients.publisher import Owner, Publishers
 from campaign_service.deadlines import within
 from campaign_service.delivery.network import Network
-from campaign_service.stats import model, store
-from campaign_service.stats.model import Figures, Slot, Spent, growth
+from campaign_service.stats import store
+from campaign_service.stats.model import Figures, Slot, Spent, growth, within_room
 from campaign_service.stats.store import Due, Earner, Posting
 
 _MOST_CAMPAIGNS = 100
@@ -141,9 +141,11 @@ class StatsSync:
             campaign = campaigns.lock(tx, due.organization_id, due.campaign_id)
             grown = growth(store.known(tx, due, batch.first), store.asked_micros(tx, due, batch.first), read)
             store.put_figures(tx, due, grown.figures, now)
-            # The rest of what a budget that is being lowered has no room for is asked for by the next run, in vain.
-            asked_micros = store.spent(tx, due.organization_id, due.campaign_id).asked_micros
-            owed_micros = model.within(grown.owed_micros, campaign.room_micros(asked_micros))
+            owed_micros: Mapping[Slot, int] = grown.owed_micros
+            if (most_micros := campaign.most_asked_micros) is not None:
+                # What a budget that is being lowered has no room for is asked for by the next run, in vain.
+                asked_micros = store.spent(tx, due.organization_id, due.campaign_id).asked_micros
+                owed_micros = within_room(owed_micros, most_micros - asked_micros)
             store.add_postings(tx, due, {self._ids(): owed for owed in owed_micros.items()}, campaign, now)
             if grown.figures:
                 self._announcer.put(tx, campaign.touched(now))
