@@ -31,6 +31,7 @@ from adlib.rpc import Settings
 from adlib.service import Common
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
+from payment_service.clients.organizations import FakeOrganizations
 from payment_service.config import Config
 from payment_service.payouts.wise import Wise
 from payment_service.providers.stripe.settings import StripeSettings
@@ -222,6 +223,11 @@ def access() -> FakeAccess:
 
 
 @pytest.fixture(scope="session")
+def organizations() -> FakeOrganizations:
+    return FakeOrganizations()
+
+
+@pytest.fixture(scope="session")
 def service_redis_url(server_addresses: Addresses, worker_name: str) -> str:
     """The one that `redis_url` empties before each test that asks for it."""
     number = 1 + int(worker_name[2:]) % (DATABASES - 1) if worker_name.startswith("gw") else 0
@@ -252,7 +258,9 @@ def config(
 
 
 @pytest.fixture(scope="session")
-def channel(config: Config, identities: Identities, access: FakeAccess) -> Iterator[grpc.Channel]:
+def channel(
+    config: Config, identities: Identities, access: FakeAccess, organizations: FakeOrganizations
+) -> Iterator[grpc.Channel]:
     bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
     world = World(
@@ -262,6 +270,7 @@ def channel(config: Config, identities: Identities, access: FakeAccess) -> Itera
         bank=bank,
         verifier=identities.verifier(),
         access=access,
+        organizations=organizations,
         clock=clock,
     )
     with running(assemble(config, world)) as server, stub_channel(server) as channel:

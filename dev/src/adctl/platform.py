@@ -157,6 +157,7 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
             "WISE_API_TOKEN": state.secrets["wiseApiToken"],
             "WISE_PROFILE_ID": state.secrets["wiseProfileId"],
             "WISE_WEBHOOK_KEY_FILE": str(keys.wise_public),
+            "RECEIPT_ISSUER": "Example Ad Platform Ltd|1 Example Street|EX1 0AD Example City|Tax number EX000000000",
             "PAYMENT_PROVIDERS": "STRIPE,CRYPTO,WISE",
             "CRYPTO_XPUB_FILE": str(keys.chain_xpub),
             "CRYPTO_CHAINS": sandbox_chain.chains(state),

@@ -18,6 +18,7 @@ from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.rpc import Worker
 from payment_service import config
+from payment_service.clients.organizations import Organizations, RemoteOrganizations
 from payment_service.config import Config
 from payment_service.deposits.service import Deposits
 from payment_service.disputes.service import DisputeService
@@ -32,6 +33,7 @@ from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
 from payment_service.providers.protocol import Provider
+from payment_service.receipts.names import Names
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
 from payment_service.refunds.service import SEND_REFUND, RefundService
@@ -61,6 +63,7 @@ class World:
     bank: Bank
     verifier: Verifier
     access: AccessSource
+    organizations: Organizations
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -71,7 +74,7 @@ def compose(config: Config) -> Worker:
     bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
     providers = {name: settings.provider(db, clock) for name, settings in config.providers.items()}
-    worker = assemble(config, World(db, shared, providers, bank, verifier, access, clock))
+    worker = assemble(config, World(db, shared, providers, bank, verifier, access, RemoteOrganizations(auth), clock))
     return replace(worker, closing=[*worker.closing, bank.close, auth.close])
 
 
@@ -90,7 +93,7 @@ def assemble(config: Config, world: World) -> Worker:
     sources = {"WISE": config.bank.provider(db, clock), **world.providers}
     webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
     settlement = SettlementService(db, payments, refunds, payouts, webhooks)
-    receipts = ReceiptService(db)
+    receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)
     tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
     services = pb.DESCRIPTOR.services_by_name
     return Worker(

@@ -9,6 +9,10 @@ from payment_service.providers import KNOWN
 from payment_service.providers.protocol import Settings
 from payment_service.providers.wise import settings as wise
 from payment_service.providers.wise.settings import WiseSettings
+from payment_service.receipts.model import LONGEST_TEXT, plain
+
+_ISSUER = "The ad platform"
+_MOST_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,8 @@ class Config:
     providers: Mapping[str, Settings]
     # The bank that pays payouts.
     bank: WiseSettings
+    # The lines that say who issues receipts.
+    receipt_issuer: tuple[str, ...] = (_ISSUER,)
 
 
 def read(environment: Environment) -> Config:
@@ -30,7 +36,19 @@ def read(environment: Environment) -> Config:
         database_url=environment.text("DATABASE_URL"),
         providers=_providers(environment),
         bank=wise.read(environment),
+        receipt_issuer=issuer(environment),
     )
+
+
+def issuer(environment: Environment) -> tuple[str, ...]:
+    """The lines that say who issues receipts; ConfigurationError."""
+    lines = [line.strip() for line in environment.text("RECEIPT_ISSUER", _ISSUER).split("|") if line.strip()]
+    if not 0 < len(lines) <= _MOST_LINES or any(len(line) > LONGEST_TEXT for line in lines):
+        raise ConfigurationError(
+            f"RECEIPT_ISSUER needs 1 to {_MOST_LINES} lines separated by |, each of at most {LONGEST_TEXT} characters: "
+            "a name, an address, a tax number"
+        )
+    return tuple(plain(line) for line in lines)
 
 
 def _providers(environment: Environment) -> Mapping[str, Settings]:

@@ -47,8 +47,39 @@ def test_paid_payment_has_a_numbered_receipt(customer, sandboxes, gateway, recei
         numbers += re.findall(r"<h1>Receipt (R-\d+)</h1>", html)
         assert payment_id in html
         assert str(customer.organization_id) in html
+        assert "<bdi>The ad platform</bdi>" in html
         assert "<dt>Paid</dt><dd>USD 1,234.56</dd>" in html
     assert numbers == ["R-000001", "R-000002"]
+
+
+def test_receipt_names_who_paid_and_is_given_where_nobody_tells_the_name(
+    customer, new_customer, organizations, sandboxes, gateway, receipts
+) -> None:
+    other = new_customer()
+    organizations.names |= {customer.organization_id: "Acme & Sons", other.organization_id: "Other"}
+    assert "<bdi>Acme &amp; Sons</bdi>" in receipts(customer, paid(customer, sandboxes)).data.decode()
+    organizations.is_down = True
+    try:
+        html = receipts(other, paid(other, sandboxes)).data.decode()
+    finally:
+        organizations.is_down = False
+    assert f"<dt>Paid by organization</dt><dd>{other.organization_id}</dd>" in html
+
+
+def test_browsers_are_told_its_file_name_and_to_ask_again(customer, sandboxes, gateway, channel) -> None:
+    payment_id = paid(customer, sandboxes)
+    get = receipts_pb2_grpc.ReceiptServiceStub(channel).GetReceipt
+
+    def headers(format: pb.GetReceiptRequest.Format) -> dict[str, str]:
+        request = pb.GetReceiptRequest(payment_id=payment_id, format=format)
+        _, call = get.with_call(request, metadata=customer.headers)
+        return dict(call.initial_metadata())
+
+    as_pdf, as_html = headers(pb.GetReceiptRequest.PDF), headers(pb.GetReceiptRequest.HTML)
+    assert as_pdf["content-disposition"] == 'inline; filename="R-000001.pdf"'
+    assert as_html["content-disposition"] == 'inline; filename="R-000001.html"'
+    assert as_pdf["cache-control"] == as_html["cache-control"] == "private, no-cache"
+    assert headers(pb.GetReceiptRequest.PDF)["etag"] == as_pdf["etag"] != as_html["etag"]
 
 
 def test_it_can_be_had_as_pdf_and_is_the_same_each_time(customer, sandboxes, gateway, receipts) -> None:

@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -121,6 +122,15 @@ def test_both_forms_say_the_same() -> None:
         assert "In dispute, or lost to one USD 2.50" in text
 
 
+def test_receipt_says_who_paid_and_who_issued_it() -> None:
+    issuer = ("Example Ads & Co", "1 Long Street", "Tax number 7")
+    for text in both(receipt(organization_name="Żółć <Ltd>", issuer=issuer)):
+        assert text.startswith("Example Ads & Co 1 Long Street Tax number 7 Receipt R-000042")
+        assert f"Paid by Żółć <Ltd> Organization {UUID(int=1)} Payment" in text
+    lines = pdf_text(pdf.render(receipt(issuer=issuer))).split("\n")
+    assert lines[:3] == list(issuer)
+
+
 def test_what_never_happened_is_not_mentioned() -> None:
     for text in both(receipt()):
         assert "efund" not in text
@@ -193,17 +203,18 @@ def test_same_state_gives_the_same_bytes() -> None:
     made = by_bank("Żółć 株", "text")
     assert pdf.render(made) == pdf.render(made)
     assert page.render(made) == page.render(made)
+    assert pdf.render(made) != pdf.render(replace(made, organization_name="Acme"))
     assert b"/CreationDate (D:20260301123000Z)" in pdf.render(made)
     assert pdf.render(made) != pdf.render(by_bank("Żółć 株", "other text"))
 
 
 def test_page_needs_nothing_from_elsewhere_and_is_well_formed() -> None:
-    document = page.render(receipt())
+    document = page.render(receipt(issuer=("One", "Two"), organization_name="Acme"))
     assert not re.findall(r"(?:src|href)=|url\(|@import|<script|https?:", document)
     assert '<html lang="en">' in document
     open_tags: list[str] = []
     parser = HTMLParser()
-    parser.handle_starttag = lambda tag, _: None if tag == "meta" else open_tags.append(tag)  # type: ignore[method-assign]  # as above
+    parser.handle_starttag = lambda tag, _: None if tag in ("meta", "br") else open_tags.append(tag)  # type: ignore[method-assign]  # as above
     parser.handle_endtag = lambda tag: None if open_tags.pop() == tag else pytest.fail(tag)  # type: ignore[method-assign]  # as above
     parser.feed(document)
     assert not open_tags

@@ -87,12 +87,12 @@ class Remote:
         """Closes the channel."""
         self.channel.close()
 
-    def call(self, method: Method[Req, Res], request: Req) -> Res:
+    def call(self, method: Method[Req, Res], request: Req, *, within_s: float = float("inf")) -> Res:
         """The method's answer, or what it refused as one of our own errors.
 
         UNAVAILABLE, DEADLINE_EXCEEDED; INTERNAL where it refused what we should not have asked.
         """
-        timeout = min(self._timeout_s, deadline.get() - time.monotonic() - _MARGIN_S)
+        timeout = min(self._timeout_s, within_s, deadline.get() - time.monotonic() - _MARGIN_S)
         if timeout <= 0:
             raise DeadlineExceeded("the time for the call ran out")
         try:

@@ -48,7 +48,8 @@ class Arrived:
 class Receipt:
     """A payment that was credited, under its number in the organization.
 
-    `arrived` is the newest of what came for it, `arrived_count` how many came in all.
+    `arrived` is the newest of what came for it, `arrived_count` how many came in all; `organization_name` is empty
+    where it is not known, and `issuer` the lines that say who issues it.
     """
 
     organization_id: UUID
@@ -61,6 +62,8 @@ class Receipt:
     refunded_micros: int = 0
     disputed_micros: int = 0
     instructions: Mapping[str, Any] = field(default_factory=dict)
+    organization_name: str = ""
+    issuer: Sequence[str] = ()
     arrived: Sequence[Arrived] = ()
     arrived_count: int = 0
 
@@ -68,6 +71,11 @@ class Receipt:
     def label(self) -> str:
         """The number as it is printed."""
         return f"R-{self.number:06}"
+
+    @property
+    def payer(self) -> str:
+        """What the organization calls itself; empty where that is not known."""
+        return plain(self.organization_name)
 
     @property
     def paid_by(self) -> str:

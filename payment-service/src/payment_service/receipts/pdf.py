@@ -44,7 +44,7 @@ class _Blocks(HTMLParser):
         self._is_in_table = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Opens a block, a row or a cell; a paragraph in a cell begins a new line of it."""
+        """Opens a block, a row or a cell; a paragraph in a cell, and a break, begin a new line."""
         if tag in ("dl", "table"):
             self.blocks.append(_Block(tag))
         elif tag in ("h1", "h2") or (tag == "p" and not self._is_in_table):
@@ -53,7 +53,7 @@ class _Blocks(HTMLParser):
             self.blocks[-1].rows.append([""] if tag == "dt" else [])
         elif tag in ("dd", "th", "td"):
             self.blocks[-1].rows[-1].append("")
-        elif tag == "p" and self.blocks[-1].rows[-1][-1].strip():
+        elif tag == "br" or (tag == "p" and self.blocks[-1].rows[-1][-1].strip()):
             self.blocks[-1].rows[-1][-1] += "\n"
         self._is_in_table = tag == "table" or self._is_in_table
 

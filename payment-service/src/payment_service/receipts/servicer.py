@@ -1,5 +1,6 @@
 """ReceiptService of the contract."""
 
+from hashlib import sha256
 from uuid import UUID
 
 from adplatform.payment.v1 import receipts_pb2 as pb
@@ -19,5 +20,14 @@ class ReceiptServicer:
     def GetReceipt(self, request: pb.GetReceiptRequest, call: Call) -> HttpBody:
         receipt = self._receipts.get(call.caller.organization_id, UUID(request.payment_id))
         if request.format == pb.GetReceiptRequest.PDF:
-            return HttpBody(content_type="application/pdf", data=pdf.render(receipt))
-        return HttpBody(content_type="text/html; charset=utf-8", data=page.render(receipt).encode())
+            return _document(call, f"{receipt.label}.pdf", "application/pdf", pdf.render(receipt))
+        return _document(call, f"{receipt.label}.html", "text/html; charset=utf-8", page.render(receipt).encode())
+
+
+def _document(call: Call, name: str, content_type: str, data: bytes) -> HttpBody:
+    call.answer_headers |= {
+        "content-disposition": f'inline; filename="{name}"',
+        "cache-control": "private, no-cache",
+        "etag": f'"{sha256(data).hexdigest()}"',
+    }
+    return HttpBody(content_type=content_type, data=data)
