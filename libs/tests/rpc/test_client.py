@@ -51,8 +51,9 @@ def target() -> Iterator[str]:
         yield f"127.0.0.1:{server.port}"
 
 
-def look_up(remote: Remote) -> pb.LookUpCampaignResponse:
-    return remote.call(campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel).LookUpCampaign, REQUEST)
+def look_up(remote: Remote, within_s: float = 60) -> pb.LookUpCampaignResponse:
+    stub = campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel)
+    return remote.call(stub.LookUpCampaign, REQUEST, within_s=within_s)
 
 
 def test_a_refusal_on_the_clients_account_is_passed_on(target: str, identity: ServiceIdentity) -> None:
@@ -110,4 +111,16 @@ def test_a_service_with_too_many_calls_does_not_answer(identity: ServiceIdentity
                 look_up(Remote("campaign-service", target, identity))
             slow.go_on.set()
             assert under_way.result() == b""
+        server.stop(0).wait()
+
+
+def test_a_call_can_be_given_less_time_than_others(identity: ServiceIdentity) -> None:
+    slow = Slow()
+    with ThreadPoolExecutor(1) as threads:
+        server = grpc.server(threads, [slow])
+        target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        with pytest.raises(DeadlineExceeded):
+            look_up(Remote("campaign-service", target, identity, timeout_s=60), within_s=0.2)
+        slow.go_on.set()
         server.stop(0).wait()
