@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from people import owner, staff
+from tests.people import owner, staff
 
 from adctl.client import Client, Refused
 from adctl.state import State
@@ -131,6 +131,45 @@ def test_a_lost_dispute_on_spent_money_is_owed_and_paid_first(advertiser: Client
     assert refused.value.reason == "INSUFFICIENT_FUNDS"
     paid_by_card(advertiser, outside)
     assert figures(advertiser) == (40_000_000, 60_000_000, 0, 0)
+
+
+def test_coins_are_credited_at_their_depth_and_taken_back_when_the_chain_forgets_them(
+    advertiser: Client, outside: Outside
+) -> None:
+    created = pay_by(advertiser, "CRYPTO", crypto={"token": "USDC"})
+    payment_id, told = created["payment"]["id"], created["crypto"]
+    assert told["amount"] == "100000000"
+    outside.does("chain-sandbox", "/sandbox/chain/pay", to=told["address"], coin="USDC", smallest=told["amount"])
+    paid = becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=ASKED)
+    (deposit,) = paid["deposits"]
+    assert deposit["chain"]["confirmations"] >= told["requiredConfirmations"]
+    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    hold_some(advertiser, 60_000_000)
+    outside.does(
+        "chain-sandbox", "/sandbox/chain/reorg", depth=told["requiredConfirmations"] + 3, keep_transactions=False
+    )
+    becomes(advertiser, payment_id, "PENDING", paidMicros=0)
+    assert figures(advertiser) == (0, 60_000_000, 0, 60_000_000)
+    outside.does("chain-sandbox", "/sandbox/chain/pay", to=told["address"], coin="USDC", smallest=told["amount"])
+    becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=ASKED)
+    assert figures(advertiser) == (40_000_000, 60_000_000, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ({"chainId": "56"}, "CHAIN_NOT_AVAILABLE"),
+        ({"token": "DOGE"}, "TOKEN_NOT_AVAILABLE"),
+        ({"refundAddress": "bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq"}, "ADDRESS_INVALID"),
+        ({"refundAddress": "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAeD"}, "ADDRESS_CHECKSUM_INVALID"),
+    ],
+    ids=["chain", "token", "address", "checksum"],
+)
+def test_a_wrong_choice_of_coins_says_what_is_wrong(advertiser: Client, choice: dict[str, str], reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        pay_by(advertiser, "CRYPTO", crypto=choice)
+    assert (refused.value.status, refused.value.reason) == (400, reason)
+    assert not advertiser.get("/payments")["payments"]
 
 
 def test_a_bank_transfer_is_matched_by_its_reference(advertiser: Client, outside: Outside) -> None:

@@ -31,6 +31,9 @@ class Work:
     def unbooked(self, _limit: int) -> list[tuple[str, str]]:
         return []
 
+    def expired(self, _limit: int) -> list[UUID]:
+        return []
+
     def purge(self, _limit: int) -> None:
         return
 
@@ -53,6 +56,6 @@ class Clock:
 def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payment_service.jobs.service.time", Clock())
     payments, payouts = Work(), Work()
-    SettlementService(db, payments, Work(), payouts, Work()).settle()
+    SettlementService(db, payments, Work(), payouts, Work(), Work()).settle()
     assert payments.checked + payouts.checked == 10
     assert payments.checked == payouts.checked

@@ -10,6 +10,7 @@ from adplatform.jobs.v1.jobs_pb2 import JobResult
 
 from adlib import jobs
 from adlib.db import Database
+from payment_service.ledger.service import LedgerService
 from payment_service.payments.service import PaymentService
 from payment_service.payouts.service import PayoutService
 from payment_service.refunds.service import RefundService
@@ -24,10 +25,13 @@ _MOST_PURGED = 5_000
 @dataclass(frozen=True, slots=True)
 class _Item:
     name: str
-    work: Callable[[], None]
+    work: Callable[[], object]
 
     def __str__(self) -> str:
         return self.name
+
+    def do(self) -> None:
+        self.work()
 
 
 class SettlementService:
@@ -40,16 +44,18 @@ class SettlementService:
         refunds: RefundService,
         payouts: PayoutService,
         webhooks: WebhookService,
+        ledger: LedgerService,
     ) -> None:
         self._db = db
         self._payments = payments
         self._refunds = refunds
         self._payouts = payouts
         self._webhooks = webhooks
+        self._ledger = ledger
 
     def settle(self) -> JobResult:
         """Asks for what webhooks have missed and about open payments and payouts, and does again what was not done."""
-        return jobs.run(self._db, "settle-payments", self._items, lambda item: item.work())
+        return jobs.run(self._db, "settle-payments", self._items, _Item.do)
 
     def _items(self) -> Iterator[_Item]:
         end = time.monotonic() + _BUDGET_S
@@ -72,6 +78,7 @@ class SettlementService:
                 _Item(f"book {provider} {event_id}", partial(self._webhooks.book, provider, event_id))
                 for provider, event_id in self._webhooks.unbooked(_LIMIT)
             ),
+            (_Item(f"free {id}", partial(self._ledger.void, id)) for id in self._ledger.expired(_LIMIT)),
             (_Item(f"send payout {id}", partial(self._payouts.attempt, id)) for id in self._payouts.unsent(_LIMIT)),
         )
         self._webhooks.purge(_MOST_PURGED)

@@ -123,30 +123,30 @@ class LedgerService:
         return [posted[item.escrow.account.id, item.key] for item in items]
 
     def void_expired(self, limit: int) -> Sequence[UUID]:
-        """Frees what was set aside until a time that has passed, and pays debts with it; which transfers that were."""
-        voided = []
-        for transfer_id in store.expired_of_anyone(self._db, self._clock.now(), limit):
-            with self._db.transaction() as tx:
-                if self._void(tx, transfer_id):
-                    voided.append(transfer_id)
-        return voided
+        """Frees what was set aside until a time that has passed; which transfers that were."""
+        return [transfer_id for transfer_id in self.expired(limit) if self.void(transfer_id)]
 
-    def _void(self, tx: Transaction, transfer_id: UUID) -> bool:
-        """Whether it had not ended meanwhile."""
-        pending = store.pending_of_anyone(tx, transfer_id)
-        if pending is None:
-            return False
-        owner = pending.debit.organization_id
-        wallet = Wallet(owner, pending.debit.currency_code) if owner else None
-        own = [wallet.available, wallet.debt] if wallet else []
-        there = store.lock(tx, {pending.debit, pending.credit, *own})
-        if store.pending_of_anyone(tx, transfer_id) is None:
-            return False
-        posted = [pending.voided()]
-        if wallet and pending.debit == wallet.available:
-            posted += wallet.freed(pending.amount_micros, there, pending.reference, posted[0].key)
-        store.post(tx, posted, self._ids)
-        return True
+    def expired(self, limit: int) -> Sequence[UUID]:
+        """The transfers that set something aside until a time that has passed."""
+        return store.expired_of_anyone(self._db, self._clock.now(), limit)
+
+    def void(self, transfer_id: UUID) -> bool:
+        """Frees what the transfer has set aside, and pays debts with it; False where it has ended meanwhile."""
+        with self._db.transaction() as tx:
+            pending = store.pending_of_anyone(tx, transfer_id)
+            if pending is None:
+                return False
+            owner = pending.debit.organization_id
+            wallet = Wallet(owner, pending.debit.currency_code) if owner else None
+            own = [wallet.available, wallet.debt] if wallet else []
+            there = store.lock(tx, {pending.debit, pending.credit, *own})
+            if store.pending_of_anyone(tx, transfer_id) is None:
+                return False
+            posted = [pending.voided()]
+            if wallet and pending.debit == wallet.available:
+                posted += wallet.freed(pending.amount_micros, there, pending.reference, posted[0].key)
+            store.post(tx, posted, self._ids)
+            return True
 
     def balance(self, organization_id: UUID, currency_code: str, at: datetime | None = None) -> Balance:
         """What the organization has in a currency, USD unless given, or had before a time; CURRENCY_UNSUPPORTED."""
