@@ -92,7 +92,7 @@ def assemble(config: Config, world: World) -> Worker:
     # The bank tells of payouts also where nobody can pay by it.
     sources = {"WISE": config.bank.provider(db, clock), **world.providers}
     webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
-    settlement = SettlementService(db, payments, refunds, payouts, webhooks)
+    settlement = SettlementService(db, payments, refunds, payouts, webhooks, ledger)
     receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)
     tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
     services = pb.DESCRIPTOR.services_by_name
