@@ -9,6 +9,7 @@ from adplatform.auth.v1 import auth_pb2
 from adplatform.campaign.v1 import campaign_pb2
 from adplatform.errors.v1 import errors_pb2
 from adplatform.payment.v1 import payment_pb2
+from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -223,6 +224,21 @@ def test_a_webhook_arrives_byte_for_byte(platform: Gateway, api: httpx.Client) -
         request = message_class(call.path).FromString(call.body)
         assert (request.body.data, request.body.content_type) == (raw, signed["content-type"])
         assert call.metadata[name] == signed[name]
+
+
+def test_a_document_is_passed_on_with_its_headers(platform: Gateway, api: httpx.Client) -> None:
+    told = {
+        "content-disposition": 'inline; filename="R-000042.pdf"', "cache-control": "private, no-cache", "etag": '"1"',
+    }  # fmt: skip
+
+    def answer(call: Call, context: grpc.ServicerContext) -> HttpBody:
+        context.send_initial_metadata(tuple(told.items()))
+        return HttpBody(content_type="application/pdf", data=b"%PDF-")
+
+    platform.services["payment-service"].answers["/adplatform.payment.v1.ReceiptService/GetReceipt"] = answer
+    got = api.get("/payments/x1/receipt?format=PDF", headers=platform.signed_in)
+    assert (got.status_code, got.content, got.headers["content-type"]) == (200, b"%PDF-", "application/pdf")
+    assert {name: got.headers[name] for name in told} == told
 
 
 def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: httpx.Client) -> None:
