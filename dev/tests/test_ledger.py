@@ -53,14 +53,8 @@ def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], R
     return run
 
 
-def books(currency_code: str, sum_micros: int = 0, difference_micros: int = 0) -> Books:
-    return Books(
-        currency_code=currency_code,
-        sum_micros=sum_micros,
-        difference_micros=difference_micros,
-        accounts=5,
-        transfers=12,
-    )
+def books(currency_code: str, **wrong: int) -> Books:
+    return Books(currency_code=currency_code, accounts=5, transfers=12, **wrong)
 
 
 def test_sound_books_are_told_as_the_operator(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
@@ -69,12 +63,22 @@ def test_sound_books_are_told_as_the_operator(served: tuple[Ledger, int], verify
     done = verify(port)
     assert done.exit_code == 0
     assert done.output.splitlines() == [
-        f"✓ {code}: 5 accounts, 12 transfers, sum 0, difference 0 micros" for code in ("EUR", "USD")
+        f"✓ {code}: 5 accounts, 12 transfers, sum 0, difference 0 micros, 0 overdrawn, 0 payments differing"
+        for code in ("EUR", "USD")
     ]
     assert [caller.startswith("Bearer ") for caller in ledger.callers] == [True]
 
 
-@pytest.mark.parametrize("wrong", [books("USD", sum_micros=-7), books("USD", difference_micros=14)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        books("USD", sum_micros=-7),
+        books("USD", difference_micros=14),
+        books("USD", overdrawn=1),
+        books("USD", payments_differing=2),
+    ],
+    ids=["sum", "difference", "overdrawn", "payments"],
+)
 def test_books_that_do_not_add_up_end_in_exit_code_1(
     served: tuple[Ledger, int], verify: Callable[[int], Result], wrong: Books
 ) -> None:
@@ -83,7 +87,8 @@ def test_books_that_do_not_add_up_end_in_exit_code_1(
     done = verify(port)
     assert done.exit_code == 1
     assert (
-        f"✗ USD: 5 accounts, 12 transfers, sum {wrong.sum_micros}, difference {wrong.difference_micros}" in done.output
+        f"✗ USD: 5 accounts, 12 transfers, sum {wrong.sum_micros}, difference {wrong.difference_micros} micros, "
+        f"{wrong.overdrawn} overdrawn, {wrong.payments_differing} payments differing" in done.output
     )
     assert "✓ EUR" in done.output
 

@@ -38,13 +38,15 @@ def verify(state: State) -> Sequence[Books]:
 
 
 def is_sound(books: Books) -> bool:
-    """Whether all accounts add up to 0, and each is what its transfers make it."""
-    return not books.sum_micros and not books.difference_micros
+    """Whether all accounts add up to 0, each is what its transfers make it, and none is beyond its limits, and every
+    payment has what the ledger has for it."""
+    return not (books.sum_micros or books.difference_micros or books.overdrawn or books.payments_differing)
 
 
 def described(books: Books) -> str:
     """One currency's books in a line."""
     return (
         f"{books.currency_code}: {books.accounts} accounts, {books.transfers} transfers, "
-        f"sum {books.sum_micros}, difference {books.difference_micros} micros"
+        f"sum {books.sum_micros}, difference {books.difference_micros} micros, "
+        f"{books.overdrawn} overdrawn, {books.payments_differing} payments differing"
     )

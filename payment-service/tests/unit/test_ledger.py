@@ -10,14 +10,15 @@ from adplatform.payment.v1.payment_pb2 import StatementLine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, deposit
+from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, Transfer, deposit
+from payment_service.ledger.wallet import Wallet
 from payment_service.payouts.model import Payout, State
 
 ESCROW = Escrow(UUID(int=1), UUID(int=2), "USD")
 EARNER = Earner(UUID(int=3), UUID(int=4), 7000)
-WALLET = {Kind.AVAILABLE, Kind.ESCROW}
+OWN = {Kind.AVAILABLE, Kind.ESCROW, Kind.DEBT}
 ENDS = (State.CANCELLED, State.PAID, State.FAILED)
-MIGRATION = files("payment_service") / "migrations" / "payment-0001-ledger.sql"
+MIGRATION = files("payment_service") / "migrations" / "payment-0006-phases.sql"
 most = st.integers(0, 2**53)
 
 
@@ -53,22 +54,42 @@ def test_an_account_is_the_same_wherever_it_is_asked() -> None:
     assert len({ESCROW.account.id, *(other.id for other in others)}) == 4
 
 
-def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_wallet_or_spent() -> None:
+def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement() -> None:
     """A new kind of transfer must be added here, and to the contract where it changes a figure of the balance."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     payout = Payout(
         UUID(int=5), UUID(int=3), UUID(int=4), 7, "USD", State.PAID, None, None, None, None, "", 0, at, at
     )  # fmt: skip
+    wallet, owed = Wallet(UUID(int=1), "USD"), {Account(Kind.AVAILABLE, "USD", UUID(int=1)): 3}
+    owed[wallet.debt] = -4
+    suspense, fees = Account(Kind.SUSPENSE, "USD", None, "WISE"), Account(Kind.FEES, "USD", None, "WISE")
+    outside = Account(Kind.PROVIDER_CLEARING, "USD", None, "WISE")
+    taken = [
+        Transfer(kind, wallet.available, wallet.clearing("STRIPE"), 7, UUID(int=5), kind)
+        for kind in ("REFUND", "DISPUTE", "REVERSAL", "CORRECTION")
+    ]
     made = [
-        deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD"),
+        *wallet.put(deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD"), owed),
+        *(part for one in taken for part in wallet.take(one, owed)),
         ESCROW.hold(7, "k"),
         ESCROW.release(7, "k"),
         *Spend(ESCROW, 7, "k", EARNER).transfers(7),
         payout.reserve_transfer(),
         *(replace(payout, state=state).transfer_from(State.PROCESSING) for state in ENDS),
+        Transfer("SUSPENSE", outside, suspense, 7, UUID(int=5), "s"),
+        Transfer("FEE", fees, outside, 7, UUID(int=5), "f"),
     ]
-    changing = [one for one in made if {one.debit.kind, one.credit.kind} & WALLET or one.credit.kind is Kind.SPENT]
+    changing = [one for one in made if {one.debit.kind, one.credit.kind} & OWN or one.credit.kind is Kind.SPENT]
     assert {one.kind for one in changing} == set(StatementLine.Kind.keys()) - {"KIND_UNSPECIFIED"}
-    assert all(Kind.AVAILABLE in (one.debit.kind, one.credit.kind) or one.credit.kind is Kind.SPENT for one in changing)
-    (allowed,) = re.findall(r"CONSTRAINT transfers_kind CHECK \(\s*kind IN \((.*?)\)", MIGRATION.read_text(), re.DOTALL)
+    assert all(
+        {one.debit.kind, one.credit.kind} & {Kind.AVAILABLE, Kind.DEBT} or one.credit.kind is Kind.SPENT
+        for one in changing
+    )
+    allowed = MIGRATION.read_text().split("is_transfer(kind text)")[1].split("END\n")[0]
     assert {one.kind for one in made} == set(re.findall(r"'(\w+)'", allowed))
+
+
+def test_the_wallet_and_its_clearing_are_what_every_part_of_the_service_calls_them() -> None:
+    wallet, made = Wallet(UUID(int=1), "USD"), deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD")
+    assert (made.debit, made.credit) == (wallet.clearing("STRIPE"), wallet.available)
+    assert wallet.available == ESCROW.wallet
