@@ -81,12 +81,13 @@ News = PaymentNews | RefundReport | DisputeReport | UnmatchedNews | ReversalNews
 class Event:
     """What a provider told at once, under the id by which it tells it again; no news: nothing that concerns us.
 
-    One that was missed says when it was, and has the body that it would have come with, for `read`.
+    One that was missed says when it was, and has the body that it would have come with, for `read`; `news` may be None
+    there, and is read then once it is known that it was missed.
     """
 
     id: str
     kind: str
-    news: Sequence[News] = ()
+    news: Sequence[News] | None = ()
     at: datetime | None = None
     body: bytes = b""
 

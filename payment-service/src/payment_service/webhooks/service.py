@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Protocol, assert_never
 
 from adlib.clock import Clock
@@ -27,9 +28,11 @@ from payment_service.refunds.service import RefundService
 from payment_service.webhooks import store
 
 # An event may be seen later than its own time says.
-_OVERLAP = timedelta(minutes=10)
+_OVERLAP = timedelta(minutes=5)
 _FIRST_LOOK = timedelta(days=1)
 _BUDGET_S = 5.0
+# Of what is asked for again, so many at once are found to be known.
+_BATCH = 100
 _KEEP = timedelta(days=90)
 _log = logger(__name__)
 
@@ -91,13 +94,17 @@ class WebhookService:
         began, end = self._clock.now(), time.monotonic() + _BUDGET_S
         reached = store.cursor(self._db, provider) or began - _FIRST_LOOK
         try:
-            for event in self._sources[provider].missed(reached - _OVERLAP):
-                self._take(provider, event, event.body)
-                reached = max(reached, event.at or reached)
-                if time.monotonic() > end:
+            missed = iter(self._sources[provider].missed(reached - _OVERLAP))
+            while time.monotonic() < end:
+                batch = list(islice(missed, _BATCH))
+                known = store.known(self._db, provider, [event.id for event in batch])
+                for event in batch:
+                    if event.id not in known:
+                        self._take(provider, self._read(provider, event), event.body)
+                    reached = max(reached, event.at or reached)
+                if len(batch) < _BATCH:
+                    reached = began
                     break
-            else:
-                reached = began
         finally:
             with self._db.transaction() as tx:
                 store.reached(tx, provider, reached)
@@ -124,6 +131,9 @@ class WebhookService:
         with self._db.transaction() as tx:
             return store.purge(tx, self._clock.now() - _KEEP, limit)
 
+    def _read(self, provider: str, event: Event) -> Event:
+        return self._sources[provider].read(event.body) if event.news is None else event
+
     def _take(self, provider: str, event: Event, body: bytes) -> None:
         now = self._clock.now()
         with self._db.transaction() as tx:
@@ -143,7 +153,7 @@ class WebhookService:
         return True
 
     def _book_all(self, tx: Transaction, provider: str, event: Event) -> None:
-        for news in event.news:
+        for news in event.news or ():
             if not self._book(tx, provider, news):
                 _log.warning("webhook_of_unknown", provider=provider, event_id=event.id, kind=event.kind)
 

@@ -17,6 +17,12 @@ _ADD = Query(
     )
     .on_conflict_do_nothing()
 )  # fmt: skip
+_KNOWN = Query(
+    select(webhook_events.c.event_id).where(
+        webhook_events.c.provider == bindparam("of_provider"),
+        webhook_events.c.event_id == any_(bindparam("events", type_=ARRAY(Text))),
+    )
+)
 _THIS = (
     webhook_events.c.provider == bindparam("of_provider"),
     webhook_events.c.event_id == bindparam("event"),
@@ -57,6 +63,11 @@ _REACHED = Query(
 def first_time(tx: Transaction, provider: str, event_id: str, kind: str, payload: bytes, at: datetime) -> bool:
     """Stores the event; False where it is stored already. A second transaction waits for the first to end."""
     return tx.execute(_ADD, provider=provider, event_id=event_id, kind=kind, payload=payload, at=at) == 1
+
+
+def known(db: Session, provider: str, event_ids: Collection[str]) -> Collection[str]:
+    """Those of the events that are stored."""
+    return {row.event_id for row in db.all(_KNOWN, of_provider=provider, events=list(event_ids))}
 
 
 def booked(tx: Transaction, provider: str, event_id: str, at: datetime) -> None:

@@ -1,7 +1,6 @@
 """Cards, by Stripe's payment intents."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -141,22 +140,35 @@ class Stripe:
         return ()
 
     def missed(self, since: datetime) -> Iterable[Event]:
-        """The events since then, oldest first, asked for as they are read; UNAVAILABLE."""
+        """The events since then, unread and oldest first, asked for as they are taken; UNAVAILABLE."""
         with _translated():
             for event in self._events_since(int(since.timestamp())):
-                yield self.read(json.dumps(event.to_dict()).encode())
+                at = datetime.fromtimestamp(event["created"], UTC)
+                yield Event(event["id"], event["type"], None, at, json.dumps(event).encode())
 
-    def _events_since(self, since_s: int) -> Iterator[stripe.Event]:
-        """From the newest that is older, upwards. Where there is none, all that there are: the oldest is at the end."""
-        events = self._client.v1.events
-        older = events.list({"types": _TYPES, "created": {"lt": since_s}, "limit": 1}).data
+    def _events_since(self, since_s: int) -> Iterator[Json]:
+        """From the newest that is older, upwards; where there is none, from the oldest that there is."""
+        older, _ = self._events(limit=1, created={"lt": since_s})
         if not older:
-            all_of_them = events.list({"types": _TYPES, "limit": _PAGE}).auto_paging_iter()
-            older = list(deque(all_of_them, maxlen=_PAGE))
+            older = self._oldest_events()
             yield from reversed(older)
-        if older:
-            newer = events.list({"types": _TYPES, "limit": _PAGE, "ending_before": older[0].id})
-            yield from newer.auto_paging_iter()
+        has_more = bool(older)
+        while has_more:
+            newer, has_more = self._events(limit=_PAGE, ending_before=older[0]["id"])
+            yield from reversed(newer)
+            older = newer or older
+
+    def _oldest_events(self) -> Sequence[Json]:
+        events, has_more = self._events(limit=_PAGE)
+        while has_more:
+            older, has_more = self._events(limit=_PAGE, starting_after=events[-1]["id"])
+            events = older or events
+        return events
+
+    def _events(self, **page: object) -> tuple[Sequence[Json], bool]:
+        """A page, newest first, and whether there is another. As it came: objects of 100 events take 0.1 s to make."""
+        answer = self._client.raw_request("get", "/v1/events", types=_TYPES, **page)
+        return answer.data["data"], answer.data["has_more"]
 
     def _news(self, kind: str, about: Json) -> Sequence[News]:
         """By the state that the object has, whatever the event is called: they come in any order."""

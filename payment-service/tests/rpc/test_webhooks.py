@@ -1,0 +1,368 @@
+"""Whatever order, however often, forged in between or not at all: events have one outcome."""
+
+import itertools
+import json
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+import stripe
+from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.options.v1.options_pb2 import Permission
+from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adlib.testing import eventually
+
+SECRET = "whsec_payment"
+UNIT = 1_000_000
+PAID, SPENT, REFUNDED, DISPUTED = 500 * UNIT, 300 * UNIT, 200 * UNIT, 100 * UNIT
+
+
+def signed(body: bytes, secret: str = SECRET, age_s: int = 0) -> dict[str, str]:
+    at = int(time.time()) - age_s
+    return {"stripe-signature": stripe.WebhookSignature.generate_signature_header(body.decode(), secret, at)}
+
+
+def reason(error: grpc.RpcError) -> str:
+    found = ErrorInfo()
+    assert any(detail.Unpack(found) for detail in rpc_status.from_call(error).details)
+    return found.reason
+
+
+@dataclass
+class Story:
+    """One payment, and what Stripe tells of it, in the order in which it happened."""
+
+    payment_id: str
+    events: list[bytes]
+
+    def named(self, *kinds: str) -> list[bytes]:
+        """The first event of each kind; `kind=status` is one whose object has that status."""
+        found = []
+        for kind in kinds:
+            name, _, status = kind.partition("=")
+            told = [(json.loads(body), body) for body in self.events]
+            found.append(
+                next(
+                    body
+                    for event, body in told
+                    if event["type"] == name and status in ("", event["data"]["object"]["status"])
+                )
+            )
+        return found
+
+
+@pytest.fixture
+def at_stripe(sandboxes):
+    """Does something at Stripe, whose own webhooks are lost."""
+    sandboxes.behave(sandboxes.stripe, drop_webhooks=True)
+
+    def ask(path: str, **body: object) -> dict[str, object]:
+        return sandboxes.stripe.post(path, json=body).raise_for_status().json()
+
+    return ask
+
+
+@pytest.fixture
+def told_of(sandboxes):
+    """What Stripe tells of a payment, oldest first."""
+
+    def read(payment_id: str) -> list[bytes]:
+        answer = sandboxes.stripe.get("/v1/events", params={"limit": 60}).raise_for_status().json()
+        intents = {
+            event["data"]["object"]["id"]
+            for event in answer["data"]
+            if event["data"]["object"].get("metadata", {}).get("payment_id") == payment_id
+            and event["data"]["object"]["object"] == "payment_intent"
+        }
+        found = [json.dumps(event).encode() for event in answer["data"]]
+        return [body for body in reversed(found) if any(str(intent).encode() in body for intent in intents)]
+
+    return read
+
+
+@pytest.fixture
+def story(customer, at_stripe, told_of) -> Callable[[str, str], Story]:
+    """Declined, being processed, paid, refunded in part at the dashboard, and disputed in part."""
+
+    def make(refund: str, dispute: str) -> Story:
+        payment_id = customer.create().payment.id
+        at_stripe("/sandbox/pay", payment_id=payment_id, outcome="decline")
+        at_stripe("/sandbox/pay", payment_id=payment_id, card="pm_card_pendingRefund")
+        made = at_stripe("/sandbox/refund", payment_id=payment_id, amount=REFUNDED // 10_000)
+        at_stripe(f"/sandbox/refunds/{made['id']}/{refund}")
+        at_stripe("/sandbox/dispute", payment_id=payment_id, amount=DISPUTED // 10_000)
+        at_stripe("/sandbox/dispute", payment_id=payment_id, outcome=dispute)
+        events = told_of(payment_id)
+        processing = json.loads(events[0])
+        processing |= {"id": f"evt_{uuid4().hex}", "type": "payment_intent.processing"}
+        processing["data"]["object"]["status"] = "processing"
+        return Story(payment_id, [*events, json.dumps(processing).encode()])
+
+    return make
+
+
+@pytest.fixture
+def spend(customer, ledger, identities):
+    def hold(amount_micros: int = SPENT) -> None:
+        request = pb.HoldBudgetRequest(
+            organization_id=str(customer.organization_id), campaign_id=str(uuid4()), amount_micros=amount_micros,
+            currency_code="USD", idempotency_key=str(uuid4()),
+        )  # fmt: skip
+        ledger.HoldBudget(request, metadata=identities.service_headers("campaign-service"))
+
+    return hold
+
+
+@pytest.fixture
+def tell(gateway, customer, spend):
+    """Delivers events in this order, each now and then once more, forged and stale copies before some of them.
+
+    The customer spends as soon as there is something.
+    """
+
+    def deliver(payment_id: str, bodies: Sequence[bytes], dice: random.Random, *, is_spent: bool = False) -> None:
+        for number, body in enumerate(bodies):
+            if dice.random() < 0.3:
+                wrong = dice.choice([signed(body, "whsec_other"), signed(body, age_s=301), {}, signed(body + b" ")])
+                with pytest.raises(grpc.RpcError) as refused:
+                    gateway.deliver("/webhooks/stripe", body, wrong)
+                assert reason(refused.value) == "SIGNATURE_INVALID"
+            gateway.deliver("/webhooks/stripe", body, signed(body))
+            if dice.random() < 0.3:
+                again = dice.choice(bodies[: number + 1])
+                gateway.deliver("/webhooks/stripe", again, signed(again))
+            if not is_spent and customer.get(payment_id).paid_micros:
+                spend()
+                is_spent = True
+
+    return deliver
+
+
+def outcome(customer, payment_id: str) -> tuple[int, ...]:
+    payment, balance = customer.get(payment_id), customer.balance()
+    assert balance.reserved_micros == 0
+    return (
+        payment.state, payment.paid_micros, payment.refunded_micros, payment.disputed_micros,
+        balance.available_micros, balance.debt_micros,
+    )  # fmt: skip
+
+
+# What refund and dispute come to: state, paid, refunded, disputed, available and debt.
+OUTCOMES = {
+    ("succeed", "lose"): (pb.Payment.DISPUTED, PAID, REFUNDED, DISPUTED, 0, 100 * UNIT),
+    ("succeed", "win"): (pb.Payment.SUCCEEDED, PAID, REFUNDED, 0, 0, 0),
+    ("fail", "lose"): (pb.Payment.DISPUTED, PAID, 0, DISPUTED, 100 * UNIT, 0),
+    ("fail", "win"): (pb.Payment.SUCCEEDED, PAID, 0, 0, 200 * UNIT, 0),
+}
+CORE = (
+    "payment_intent.succeeded",
+    "refund.created",
+    "refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.closed",
+)
+
+
+@pytest.mark.parametrize(
+    ("ends", "first"),
+    [(ends, first) for ends in OUTCOMES for first in CORE],
+    ids=lambda value: value if isinstance(value, str) else "+".join(value),
+)
+def test_every_order_of_a_payments_events_has_one_outcome(
+    new_customer, customer, story, tell, sound, sql, ends: tuple[str, str], first: str
+) -> None:
+    dice = random.Random(f"{ends}{first}")
+    orders = [order for order in itertools.permutations(CORE) if order[0] == first]
+    # All 24 with one of the outcomes, and some of them with each of the others.
+    for order in orders if ends == ("succeed", "lose") else dice.sample(orders, 4):
+        customer.__dict__.update(new_customer().__dict__)
+        told = story(*ends)
+        bodies = told.named(*order)
+        others = [body for body in told.events if body not in bodies]
+        for other in dice.sample(others, len(others)):
+            bodies.insert(dice.randrange(len(bodies) + 1), other)
+        tell(told.payment_id, bodies, dice)
+        assert outcome(customer, told.payment_id) == OUTCOMES[ends], order
+        fees = "SELECT sum(amount_micros), count(*) FROM transfers WHERE kind = 'FEE' AND reference = %s"
+        assert sql.execute(fees, [told.payment_id]).fetchone() == (15 * UNIT, 1), order
+    assert sound()
+
+
+@pytest.mark.parametrize(
+    "ends", [("succeed", "lose"), ("fail", "lose"), ("succeed", "win"), ("fail", "win")], ids="+".join
+)
+def test_events_of_a_refund_of_ours_and_a_dispute_have_one_outcome_in_any_order(
+    new_customer, customer, at_stripe, told_of, tell, spend, channel, identities, access, sound, ends: tuple[str, str]
+) -> None:
+    person, organization_id = identities.person(), uuid4()
+    access.grant(person, organization_id, Organization.PLATFORM, Permission.PAYMENTS_APPROVE)
+    refunds = refunds_pb2_grpc.RefundServiceStub(channel)
+    kinds = ("refund.created", f"refund.updated={'succeeded' if ends[0] == 'succeed' else 'failed'}", *CORE[3:])
+    dice = random.Random(str(ends))
+    for order in dice.sample(list(itertools.permutations(kinds)), 8):
+        customer.__dict__.update(new_customer().__dict__)
+        payment_id = customer.create().payment.id
+        at_stripe("/sandbox/pay", payment_id=payment_id, card="pm_card_pendingRefund")
+        assert customer.confirm(payment_id).state == pb.Payment.SUCCEEDED
+        request = refunds_pb2.RefundPaymentRequest(payment_id=payment_id, amount_micros=REFUNDED)
+        refunds.RefundPayment(request, metadata=identities.headers(person, organization_id))
+        spend()
+        (known,) = (
+            event["data"]["object"]["id"]
+            for body in told_of(payment_id)
+            if (event := json.loads(body))["type"] == "refund.created"
+        )
+        at_stripe(f"/sandbox/refunds/{known}/{ends[0]}")
+        at_stripe("/sandbox/dispute", payment_id=payment_id, amount=DISPUTED // 10_000)
+        at_stripe("/sandbox/dispute", payment_id=payment_id, outcome=ends[1])
+        told = Story(payment_id, told_of(payment_id))
+        tell(payment_id, told.named(*order), dice, is_spent=True)
+        assert outcome(customer, payment_id) == OUTCOMES[ends], order
+    assert sound()
+
+
+def test_the_job_finds_what_webhooks_missed(customer, story, settle, sound, sql) -> None:
+    told = story("succeed", "lose")
+    # So that it is not asked about by its own id.
+    sql.execute("UPDATE payments SET is_closed = TRUE WHERE id = %s", [told.payment_id])
+    result = settle()
+    assert result.success, result
+    assert customer.get(told.payment_id).state == pb.Payment.DISPUTED
+    assert customer.balance().available_micros == PAID - REFUNDED - DISPUTED
+    (before,) = sql.execute("SELECT count(*) FROM webhook_events").fetchone()
+    (until,) = sql.execute("SELECT read_until FROM webhook_cursors WHERE provider = 'STRIPE'").fetchone()
+    assert datetime.now(UTC) - until < timedelta(minutes=1)
+    settle()
+    assert sql.execute("SELECT count(*) FROM webhook_events").fetchone() == (before,)
+    assert sound()
+
+
+def test_an_event_that_the_job_has_found_changes_nothing_when_it_comes_late(customer, story, settle, gateway) -> None:
+    told = story("succeed", "win")
+    settle()
+    money = customer.balance().available_micros
+    assert money == PAID - REFUNDED
+    for body in told.events:
+        gateway.deliver("/webhooks/stripe", body, signed(body))
+    assert customer.balance().available_micros == money
+
+
+@pytest.mark.parametrize("is_first_look", [False, True])
+def test_missed_events_are_read_whole_and_oldest_first(sandboxes, config, db, is_first_look: bool) -> None:
+    client = sandboxes.stripe
+    sandboxes.behave(client, drop_webhooks=True)
+    began = datetime.now(UTC) - timedelta(days=20 if is_first_look else 0)
+    if not is_first_look:
+        # Stripe's times are whole seconds: what is older must be so by one.
+        eventually(lambda: datetime.now(UTC).timestamp() // 1 > began.timestamp() // 1 + 1)
+        began = datetime.now(UTC)
+    made = []
+    for _ in range(105):
+        intent = client.post("/v1/payment_intents", data={"amount": "100", "currency": "usd"}).json()
+        client.post(f"/v1/payment_intents/{intent['id']}/cancel").raise_for_status()
+        made.append(intent["id"])
+    provider = config.providers["STRIPE"].provider(db, None)
+    missed = list(provider.missed(began))
+    assert [json.loads(event.body)["data"]["object"]["id"] for event in missed][-105:] == made
+    assert all(event.at is not None for event in missed)
+    assert [event.at for event in missed] == sorted(event.at for event in missed)
+    if not is_first_look:
+        assert len(missed) == 105
+
+
+def test_an_event_that_cannot_be_booked_is_kept_and_booked_later(
+    customer, at_stripe, told_of, gateway, settle, sql
+) -> None:
+    payment_id = customer.create().payment.id
+    at_stripe("/sandbox/pay", payment_id=payment_id)
+    assert customer.confirm(payment_id).state == pb.Payment.SUCCEEDED
+    at_stripe("/sandbox/refund", payment_id=payment_id, amount=12_345)
+    (body,) = Story(payment_id, told_of(payment_id)).named("refund.created")
+    event_id = json.loads(body)["id"]
+
+    def is_booked() -> bool:
+        found = sql.execute("SELECT booked_at FROM webhook_events WHERE event_id = %s", [event_id]).fetchone()
+        return found[0] is not None
+
+    sql.execute("ALTER TABLE refunds ADD CONSTRAINT refunds_broken CHECK (amount_micros <> 123450000) NOT VALID")
+    try:
+        gateway.deliver("/webhooks/stripe", body, signed(body))
+        assert not is_booked()
+        # Whatever was done of it is undone, and what fails again keeps nothing else from its turn.
+        assert customer.balance().available_micros == PAID
+        assert not settle().success
+        assert not is_booked()
+    finally:
+        sql.execute("ALTER TABLE refunds DROP CONSTRAINT refunds_broken")
+    assert settle().success
+    assert is_booked()
+    assert customer.balance().available_micros == PAID - 123_450_000
+    settle()
+    assert customer.balance().available_micros == PAID - 123_450_000
+
+
+def test_an_event_that_stripe_has_to_be_asked_about_is_not_taken_while_it_is_down(
+    customer, at_stripe, told_of, gateway, sandboxes, sql
+) -> None:
+    payment_id = customer.create().payment.id
+    at_stripe("/sandbox/pay", payment_id=payment_id)
+    at_stripe("/sandbox/dispute", payment_id=payment_id)
+    (body,) = Story(payment_id, told_of(payment_id)).named("charge.dispute.created")
+    sandboxes.behave(sandboxes.stripe, fail_next=1)
+    with pytest.raises(grpc.RpcError) as refused:
+        gateway.deliver("/webhooks/stripe", body, signed(body))
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    stored = "SELECT count(*) FROM webhook_events WHERE event_id = %s"
+    assert sql.execute(stored, [json.loads(body)["id"]]).fetchone() == (0,)
+    gateway.deliver("/webhooks/stripe", body, signed(body))
+    assert customer.get(payment_id).state == pb.Payment.DISPUTED
+
+
+def test_what_is_not_of_a_payment_of_ours_is_stored_and_answered(customer, at_stripe, told_of, gateway, sql) -> None:
+    payment_id = customer.create().payment.id
+    at_stripe("/sandbox/pay", payment_id=payment_id)
+    at_stripe("/sandbox/refund", payment_id=payment_id, amount=100)
+    at_stripe("/sandbox/dispute", payment_id=payment_id)
+    events = Story(payment_id, told_of(payment_id)).named("refund.created", "charge.dispute.created")
+    for body in events:
+        for changes in ({"payment_intent": "pi_of_somebody_else"}, {"payment_intent": None}, {"status": "prevented"}):
+            event = json.loads(body)
+            event["id"] = f"evt_{uuid4().hex}"
+            event["data"]["object"] |= changes
+            changed = json.dumps(event).encode()
+            gateway.deliver("/webhooks/stripe", changed, signed(changed))
+            booked = "SELECT booked_at IS NOT NULL FROM webhook_events WHERE event_id = %s"
+            assert sql.execute(booked, [event["id"]]).fetchone() == (True,)
+    assert customer.get(payment_id).state == pb.Payment.PENDING
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"id": "evt_1"}', b'{"id": 1, "type": "x"}', b"\xff"])
+def test_what_is_no_event_is_refused_also_when_it_is_signed(gateway, body: bytes) -> None:
+    at = int(time.time())
+    signature = stripe.WebhookSignature._compute_signature(f"{at}.{body.decode('latin-1')}", SECRET)
+    with pytest.raises(grpc.RpcError) as refused:
+        gateway.deliver("/webhooks/stripe", body, {"stripe-signature": f"t={at},v1={signature}"})
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_events_are_forgotten_after_90_days_unless_they_could_not_be_booked(gateway, settle, sql) -> None:
+    kept, unbooked, old = (f"evt_{UUID(int=random.getrandbits(128)).hex}" for _ in range(3))
+    for event_id, days, booked in ((kept, 89, True), (unbooked, 91, False), (old, 91, True)):
+        sql.execute(
+            "INSERT INTO webhook_events (provider, event_id, kind, payload, received_at, booked_at) "
+            "VALUES ('GONE', %s, 'x', '', now() - make_interval(days => %s), CASE WHEN %s THEN now() END)",
+            [event_id, days, booked],
+        )
+    settle()
+    left = sql.execute("SELECT event_id FROM webhook_events WHERE provider = 'GONE'").fetchall()
+    assert {event_id for (event_id,) in left} == {kept, unbooked}
+    sql.execute("DELETE FROM webhook_events WHERE provider = 'GONE'")
