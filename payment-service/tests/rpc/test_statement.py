@@ -16,7 +16,8 @@ from adlib.db import Database
 from adlib.ids import NewId, first_at, new_id
 from adlib.testing import Identities
 from payment_service.ledger import store
-from payment_service.ledger.model import deposit
+from payment_service.ledger.model import Transfer, deposit
+from payment_service.ledger.wallet import Wallet
 
 Line = pb.StatementLine
 # What a line is about and by how much it changes available, held and spent.
@@ -127,6 +128,88 @@ def test_whatever_happened_the_lines_are_what_moved_and_add_up_to_the_balance(
         assert [told(line) for line in reversed(found)] == lines
         assert len({line.id for line in found}) == len(found)
         assert sums(found) == customer.figures()
+
+
+Figures = tuple[int, int, int, int, int]
+
+
+def all_figures(balance: pb.Balance) -> Figures:
+    return (
+        balance.available_micros, balance.held_micros, balance.spent_micros, balance.reserved_micros,
+        balance.debt_micros,
+    )  # fmt: skip
+
+
+def deltas(line: pb.StatementLine) -> Figures:
+    return (
+        line.available_delta_micros, line.held_delta_micros, line.spent_delta_micros, line.reserved_delta_micros,
+        line.debt_delta_micros,
+    )  # fmt: skip
+
+
+def test_what_goes_back_and_is_owed_has_lines_that_say_what_they_are_about(
+    customer: Any, money: Money, db: Database
+) -> None:
+    wallet, payment, campaign_id = Wallet(customer.organization_id, "USD"), uuid4(), str(uuid4())
+    clearing = wallet.clearing("STRIPE")
+
+    def post(make: Callable[[Any], list[Transfer]]) -> None:
+        with db.transaction() as tx:
+            store.post(tx, make(store.lock(tx, [wallet.available, wallet.debt, clearing])), new_id)
+
+    def out(kind: str, micros: int, key: str, reference: UUID = payment) -> Transfer:
+        return Transfer(kind, wallet.available, clearing, micros, reference, f"{payment}:{key}")
+
+    first = money.deposit(customer.organization_id, 100)
+    assert money.hold(customer.organization_id, campaign_id, 60, "h")
+    refund, other = out("REFUND", 30, "r").pending(), out("REFUND", 5, "o").pending()
+    post(lambda _: [refund])
+    post(lambda _: [refund.completed(20)])
+    post(lambda _: [other])
+    post(lambda _: [other.voided()])
+    post(lambda there: wallet.take(out("DISPUTE", 25, "d"), there))
+    assert money.release(customer.organization_id, campaign_id, "e") == 60
+    post(lambda _: [out("CORRECTION", 1, "c")])
+    post(lambda _: [out("CORRECTION", 2, "cc", UUID(campaign_id))])
+    lines = customer.statement(3)
+    kind, phase, about = Line.Kind.Name, Line.Phase.Name, str(payment)
+    assert [
+        (kind(one.kind), phase(one.phase), one.payment_id, one.campaign_id, deltas(one)) for one in reversed(lines)
+    ] == [
+        ("DEPOSIT", "POSTED", first, "", (100, 0, 0, 0, 0)),
+        ("HOLD", "POSTED", "", campaign_id, (-60, 60, 0, 0, 0)),
+        ("REFUND", "PENDING", about, "", (-30, 0, 0, 30, 0)),
+        ("REFUND", "COMPLETED", about, "", (10, 0, 0, -30, 0)),
+        ("REFUND", "PENDING", about, "", (-5, 0, 0, 5, 0)),
+        ("REFUND", "VOIDED", about, "", (5, 0, 0, -5, 0)),
+        ("DISPUTE", "POSTED", about, "", (-20, 0, 0, 0, 0)),
+        ("DISPUTE", "POSTED", about, "", (0, 0, 0, 0, 5)),
+        ("RELEASE", "POSTED", "", campaign_id, (60, -60, 0, 0, 0)),
+        ("DEBT_REPAYMENT", "POSTED", "", campaign_id, (-5, 0, 0, 0, -5)),
+        ("CORRECTION", "POSTED", "", "", (-1, 0, 0, 0, 0)),
+        ("CORRECTION", "POSTED", "", campaign_id, (-2, 0, 0, 0, 0)),
+    ]
+    assert tuple(map(sum, zip(*map(deltas, lines), strict=True))) == all_figures(customer.balance())
+    assert all_figures(customer.balance()) == (52, 0, 0, 0, 0)
+
+
+def test_a_balance_is_what_it_was_before_a_time(customer: Any, money: Money) -> None:
+    noon = datetime(2026, 2, 1, 12, tzinfo=UTC)
+    for number in range(3):
+        at = noon + timedelta(hours=number)
+        money.deposit(
+            customer.organization_id, 10**number, ids=lambda at=at: UUID(int=first_at(at).int | 7 << 76 | 2 << 62)
+        )
+
+    def available(at: datetime) -> int:
+        request = pb.GetBalanceRequest(at_time=timestamp(at))
+        return int(customer.billing.GetBalance(request, metadata=customer.headers).available_micros)
+
+    assert [available(noon + timedelta(hours=number)) for number in range(4)] == [0, 1, 11, 111]
+    assert available(noon + timedelta(microseconds=1)) == 1
+    assert available(datetime(1, 1, 1, tzinfo=UTC)) == 0
+    assert available(datetime(9999, 1, 1, tzinfo=UTC)) == 111
+    assert customer.balance().available_micros == 111
 
 
 def test_a_page_has_the_newest_lines_and_says_whether_there_are_more(customer: Any, money: Money) -> None:

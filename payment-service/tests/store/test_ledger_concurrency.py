@@ -1,0 +1,158 @@
+"""Many at once, on one account and on many: no update is lost, and nobody is told of a deadlock."""
+
+import random
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+
+from adlib.db import Database
+from adlib.ids import new_id
+from payment_service.ledger import store
+from payment_service.ledger.books import store as books
+from payment_service.ledger.model import Account, Earner, Escrow, InsufficientFunds, Kind, Outcome, Spend, Transfer
+from payment_service.ledger.service import LedgerService
+from payment_service.ledger.wallet import Wallet
+
+CLIENTS, ACCOUNTS = 64, 1_000
+FUNDS = 1_000
+
+
+@pytest.fixture
+def crowd(own_database_url: str) -> Iterator[Database]:
+    database = Database(own_database_url, max_connections=24, wait_s=30)
+    yield database
+    database.close()
+
+
+def funded(db: Database, number: int) -> list[Account]:
+    """So many escrows, each with funds."""
+    escrows = [Escrow(uuid4(), uuid4(), "USD") for _ in range(number)]
+    chains = [
+        [
+            Transfer(
+                "DEPOSIT", Wallet(one.organization_id, "USD").clearing("STRIPE"), one.account, FUNDS, uuid4(),
+                str(uuid4()),
+            )
+        ]
+        for one in escrows
+    ]  # fmt: skip
+    assert set(store.post_chains(db, chains, new_id)) == {Outcome.POSTED}
+    return [one.account for one in escrows]
+
+
+def moved(debit: Account, credit: Account, micros: int, key: str = "") -> Transfer:
+    return Transfer("CORRECTION", debit, credit, micros, uuid4(), key or str(uuid4()))
+
+
+def all_at_once(work: Callable[[int], object]) -> list[object]:
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return list(pool.map(work, range(CLIENTS)))
+
+
+def sound(db: Database) -> bool:
+    return all(one.are_sound for one in books.verify(db))
+
+
+def test_all_clients_on_one_account(crowd: Database) -> None:
+    hot, *own = funded(crowd, 1 + CLIENTS)
+
+    def work(client: int) -> None:
+        for _ in range(5):
+            chains = [[moved(own[client], hot, 3)], [moved(hot, own[client], 1)]]
+            assert store.post_chains(crowd, chains, new_id) == [Outcome.POSTED] * 2
+
+    all_at_once(work)
+    there = store.takeable(crowd, [hot, *own])
+    assert there[hot] == FUNDS + CLIENTS * 5 * 2
+    assert [there[one] for one in own] == [FUNDS - 10] * CLIENTS
+    assert sound(crowd)
+
+
+def test_all_clients_over_a_thousand_accounts_in_every_order(crowd: Database) -> None:
+    accounts = funded(crowd, ACCOUNTS)
+
+    def work(client: int) -> dict[Account, int]:
+        random_, changed = random.Random(client), dict.fromkeys(accounts, 0)
+        for _ in range(4):
+            pairs = [random_.sample(accounts, 2) for _ in range(20)]
+            made = [[moved(debit, credit, 1)] for debit, credit in pairs]
+            if random_.random() < 0.5:
+                assert set(store.post_chains(crowd, made, new_id)) == {Outcome.POSTED}
+            else:
+                with crowd.transaction() as tx:
+                    store.lock(tx, {account for pair in pairs for account in pair})
+                    store.post(tx, [one for chain in made for one in chain], new_id)
+            for debit, credit in pairs:
+                changed[debit] -= 1
+                changed[credit] += 1
+        return changed
+
+    changes = all_at_once(work)
+    there = store.takeable(crowd, accounts)
+    assert [there[one] for one in accounts] == [
+        FUNDS + sum(change[one] for change in changes)  # type: ignore[index]  # what `work` returns
+        for one in accounts
+    ]
+    assert sound(crowd)
+
+
+def test_the_same_batches_at_the_same_time_in_other_orders_are_posted_once(crowd: Database) -> None:
+    accounts = funded(crowd, 40)
+    made = [[moved(accounts[number], accounts[number + 20], 1, f"same:{number}")] for number in range(20)]
+
+    def work(client: int) -> list[Outcome]:
+        mine = made[:]
+        random.Random(client).shuffle(mine)
+        return store.post_chains(crowd, mine, new_id)
+
+    outcomes = [outcome for mine in all_at_once(work) for outcome in mine]  # type: ignore[attr-defined]  # a list
+    assert outcomes.count(Outcome.POSTED) == 20
+    assert outcomes.count(Outcome.REPEATED) == (CLIENTS - 1) * 20
+    assert sound(crowd)
+
+
+def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) -> None:
+    ledger = LedgerService(crowd, new_id)
+    wallets = [Wallet(uuid4(), "USD") for _ in range(4)]
+    escrows = [Escrow(wallet.organization_id, uuid4(), "USD") for wallet in wallets]
+    earner = Earner(uuid4(), uuid4(), 7000)
+    for wallet, escrow in zip(wallets, escrows, strict=True):
+        paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 100, uuid4(), str(uuid4()))
+        assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
+        ledger.hold(escrow, 100, "start")
+    # The last of each escrow's is cut short, whichever that is, and one of the escrows has nothing at all.
+    empty = Escrow(uuid4(), uuid4(), "USD")
+    items = [Spend(escrow, 40, f"day:{day}", earner) for escrow in [*escrows, empty] for day in range(3)]
+
+    def work(client: int) -> dict[tuple[UUID, str], int]:
+        mine = items[:]
+        random.Random(client % 8).shuffle(mine)
+        results = ledger.spend(mine)
+        return {
+            (item.escrow.campaign_id, item.key): result.posted_micros
+            for item, result in zip(mine, results, strict=True)
+        }
+
+    answers = all_at_once(work)
+    assert all(answer == answers[0] for answer in answers)
+    assert sum(answers[0].values()) == 400  # type: ignore[attr-defined]  # a dictionary
+    assert sound(crowd)
+
+
+def test_more_than_there_is_goes_to_as_many_as_there_is_for(crowd: Database) -> None:
+    ledger, wallet = LedgerService(crowd, new_id), Wallet(uuid4(), "USD")
+    paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 200, uuid4(), str(uuid4()))
+    assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
+
+    def work(client: int) -> bool:
+        try:
+            ledger.hold(Escrow(wallet.organization_id, uuid4(), "USD"), 10, f"k{client}")
+        except InsufficientFunds:
+            return False
+        return True
+
+    assert sum(map(bool, all_at_once(work))) == 20
+    assert store.takeable(crowd, [wallet.available]) == {Account(Kind.AVAILABLE, "USD", wallet.organization_id): 0}
+    assert sound(crowd)
