@@ -50,14 +50,14 @@ class Incoming:
         return JSONResponse([_account(code, number) for code, number in IDS.items()])
 
     async def _receive(self, request: Request) -> Response:
-        """{currency, amount, reference, sender_name}: somebody's bank transfers so much, with that text."""
+        """{currency, amount, reference, sender_name, type}: so much arrives with that text, by transfer unless told."""
         body = await read_object(request)
         code, cents = wire.currency(body, "currency"), wire.cents(body, "amount")
         if cents is None:
             raise ControlError(400, "amount is missing")
         sender, text = _text(body, "sender_name", "Ada Zone"), _text(body, "reference", "")
         details = {
-            "type": "DEPOSIT",
+            "type": _text(body, "type", "DEPOSIT"),
             "description": f"Received money from {sender} with reference {text}",
             "senderName": sender,
             "senderAccount": "DE89 3704 0044 0532 0130 00",

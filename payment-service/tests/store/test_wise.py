@@ -59,8 +59,8 @@ def opened(wise):
 
 @pytest.fixture
 def transfer(sandboxes):
-    def send(text, amount=500, currency="USD"):
-        body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
+    def send(text, amount=500, currency="USD", **more):
+        body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone", **more}
         return sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status().json()["referenceNumber"]
 
     return send
@@ -152,6 +152,11 @@ def test_money_without_a_known_reference_is_nobodys(wise, transfer, webhooks, te
     (news,) = _told(wise, webhooks(transfer(text))[0]).news
     assert isinstance(news, UnmatchedNews)
     assert news.arrival.detail["remittance_text"] == text
+
+
+def test_credit_that_is_no_bank_transfer_says_nothing(wise, opened, transfer, webhooks):
+    number = transfer(opened().external_id, type="BALANCE_INTEREST")
+    assert not _told(wise, webhooks(number)[0]).news
 
 
 def test_money_for_two_payments_at_once_is_nobodys(wise, opened, transfer, webhooks):
@@ -255,7 +260,7 @@ def test_looking_up_a_payment_finds_all_that_has_its_reference(wise, opened, tra
     assert (closed.state, closed.arrivals) == (State.EXPIRED, report.arrivals)
 
 
-def _sent(sandboxes, amount=70.25, fund=True):
+def _sent(sandboxes, amount=70.25, fund=True, text="refund"):
     """A transfer that staff make by hand, once it is with the recipient."""
     wise = sandboxes.wise
     quote = wise.post(
@@ -266,6 +271,7 @@ def _sent(sandboxes, amount=70.25, fund=True):
     holder = {"profile": 4_000_001, "accountHolderName": "Ada Zone", "currency": "USD", "type": "aba"}
     account = wise.post("/v1/accounts", json={**holder, "details": details}).raise_for_status().json()
     body = {"targetAccount": account["id"], "quoteUuid": quote.json()["id"], "customerTransactionId": str(uuid4())}
+    body["details"] = {"reference": text}
     transfer_id = wise.post("/v1/transfers", json=body).raise_for_status().json()["id"]
     if fund:
         path = f"/v3/profiles/4000001/transfers/{transfer_id}/payments"
@@ -289,6 +295,16 @@ def test_refund_is_what_staff_have_really_sent(sandboxes, wise):
             wise.refund(payment, Outgoing(refund_id, amount_micros, sent_as))
     with pytest.raises(RefundNotSeen):
         wise.refund(_payment("EUR"), Outgoing(refund_id, 70_250_000, sent))
+
+
+def test_money_of_ours_that_comes_back_is_no_deposit_whatever_we_wrote(sandboxes, wise, opened):
+    begun, payment = datetime.now(UTC), opened()
+    sent = _sent(sandboxes, text=payment.external_id)
+    sandboxes.wise.post(f"/sandbox/transfers/{sent}/bounce").raise_for_status()
+    eventually(lambda: sandboxes.wise.get(f"/v1/transfers/{sent}").json()["status"] == "funds_refunded")
+    news = [one for event in wise.missed(begun) for one in event.news if event.id.startswith(f"TRANSFER-{sent}/")]
+    assert news == [ReversalNews(f"TRANSFER-{sent}")]
+    assert wise.look_up(payment).arrivals == []
 
 
 def test_transfer_of_a_payout_is_no_refund(sandboxes, wise, sql):
