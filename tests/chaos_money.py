@@ -53,7 +53,7 @@ def _kill(world: Any, seconds: float, chance: random.Random) -> None:
         for name in names:
             with suppress(httpx.HTTPError):
                 world.misbehave(chance)
-            pause.wait(chance.uniform(0.3, 2))
+            pause.wait(chance.uniform(0.3, 3))
             together = [name, *(other for other in names if other != name and chance.random() < 0.15)]
             for victim in together:
                 world.victims[victim].kill()

@@ -75,10 +75,10 @@ class Shopper:
         if self._chance.random() < 0.3:
             request = pb.ConfirmPaymentRequest(payment_id=payment_id)
             self._insist(lambda: self._payments.ConfirmPayment(request, metadata=self._headers(), timeout=CALL_S))
-        if self._paid and self._chance.random() < 0.4:
-            self._refund(self._chance.choice(self._paid))
-        if self._paid and self._chance.random() < 0.2:
-            self._dispute(self._chance.choice(self._paid))
+        if len(self._paid) > 1 and self._chance.random() < 0.6:
+            self._refund(self._chance.choice(self._paid[:-1]))
+        if len(self._paid) > 1 and self._chance.random() < 0.15:
+            self._dispute(self._chance.choice(self._paid[:-1]))
 
     def _create(self, key: str, amount_micros: int) -> str | None:
         request = pb.CreatePaymentRequest(amount_micros=amount_micros, currency_code="USD", provider=pb.STRIPE)
