@@ -219,6 +219,7 @@ def test_a_receipt_is_numbered_and_is_html_and_pdf(platform: State, advertiser: 
         assert "<html" in page
         assert number in page
         assert payment_id in page
+        assert "Acme" in page
     assert advertiser.get(f"/payments/{first}/receipt", format="PDF").startswith("%PDF-")
     with pytest.raises(Refused) as refused:
         owner(platform).get(f"/payments/{first}/receipt")

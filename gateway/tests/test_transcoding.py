@@ -22,7 +22,8 @@ CREATE = "/adplatform.campaign.v1.CampaignService/CreateCampaign"
 
 def test_zero_values_and_enums_are_printed(platform: Gateway, api: httpx.Client) -> None:
     balance = api.get("/billing/balance", headers=platform.signed_in)
-    assert balance.json() == {"currencyCode": "", "availableMicros": "0", "heldMicros": "0", "spentMicros": "0"}
+    figures = ("available", "held", "spent", "reserved", "debt")
+    assert balance.json() == {"currencyCode": "", **{f"{name}Micros": "0" for name in figures}}
     for worker in (platform.services["campaign-service"], platform.second_worker):
         worker.answers[CREATE] = campaign_pb2.Campaign(state=campaign_pb2.Campaign.ACTIVE, budget_micros=5)
     campaign = api.post("/campaigns", json={"name": "a"}, headers=platform.signed_in).json()
