@@ -60,7 +60,9 @@ class ChainSandbox:
         return str(self.ask("pay", to=to, coin=coin, **body, **more)["transaction_hash"])
 
     def mine(self, blocks: int = 1) -> int:
-        return int(self.ask("mine", blocks=blocks)["head"])
+        """In parts, so that no answer takes long."""
+        heads = [self.ask("mine", blocks=min(500, blocks - done))["head"] for done in range(0, blocks, 500)]
+        return int(heads[-1])
 
     def reorg(self, depth: int, *, keep: bool) -> None:
         self.ask("reorg", depth=depth, keep_transactions=keep)
@@ -173,7 +175,7 @@ class Shop:
 
 
 def _watcher(settings: Chain, db: Database, payments: PaymentService) -> Watcher:
-    return Watcher(settings, Node(settings.rpc_url), db, payments, ConfiguredRates(), SystemClock())
+    return Watcher(settings, Node(settings.rpc_url, settings.chain_id), db, payments, ConfiguredRates(), SystemClock())
 
 
 def _coins() -> list[Coin]:
@@ -237,3 +239,30 @@ def serving() -> Iterator[Callable[[bytes], str]]:
     for server in servers:
         server.shutdown()
         server.server_close()
+
+
+@pytest.fixture
+def trickling() -> Iterator[str]:
+    """A server that sends a byte now and then, and is never done."""
+    stop = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000000")
+            self.end_headers()
+            while not stop.wait(0.02):
+                try:
+                    self.wfile.write(b" ")
+                except OSError:
+                    return
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    stop.set()
+    server.shutdown()
+    server.server_close()

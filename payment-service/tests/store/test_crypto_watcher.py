@@ -1,6 +1,7 @@
 """What is sent to a payment's address on a real chain is shown at once, and credited once it has its confirmations."""
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from adlib.errors import Unavailable
 from adlib.testing import eventually
+from adsandbox.chain_coins import CHAIN_ID
 from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto.model import needed
 from payment_service.providers.crypto.node import Node
@@ -122,7 +124,7 @@ def test_what_is_no_money_is_not_booked(shop) -> None:
     shop.chain.pay(address(payment), "0.009999")
     shop.chain.pay(address(payment), coin="ETH", smallest="1")
     failed = shop.chain.pay(address(payment), coin="USDC", smallest=str(2**255))
-    (receipt,) = Node(shop.settings.rpc_url).receipts([failed]) if shop.chain.mine(CONFIRMATIONS) else [None]
+    (receipt,) = Node(shop.settings.rpc_url, CHAIN_ID).receipts([failed]) if shop.chain.mine(CONFIRMATIONS) else [None]
     assert receipt
     assert not receipt.is_successful
     shop.look()
@@ -280,7 +282,7 @@ def test_a_slow_node_does_not_hold_a_caller(shop) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         shop.another_watcher().look(0.2)
     with pytest.raises(Unavailable, match="does not answer"):
-        Node(shop.settings.rpc_url).within(0.05).head_and(0)
+        Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and(0)
     assert shop.open().external_id != payment.external_id
 
 
@@ -289,6 +291,31 @@ def test_nonsense_of_a_node_is_no_answer(shop, serving: Callable[[bytes], str], 
     shop.use(rpc_url=serving(body))
     with pytest.raises(Unavailable):
         shop.look()
+
+
+def test_a_node_of_another_chain_is_not_believed(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.watcher._node = Node(shop.settings.rpc_url, CHAIN_ID + 1)
+    with pytest.raises(Unavailable, match="another chain"):
+        shop.look()
+    assert shop.deposits(payment) == []
+
+
+def test_a_node_that_does_not_answer_is_asked_about_less(shop) -> None:
+    shop.chain.mine()
+    shop.chain.behave(fail_rate=1)
+    with pytest.raises(Unavailable):
+        shop.watcher._logs(shop.watcher._node, 1, 400)
+    assert shop.watcher._range == shop.settings.block_range // 2
+
+
+def test_an_answer_that_trickles_is_cut_off(trickling: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="ReadTimeout"):
+        Node(trickling, CHAIN_ID).within(0.3).head_and(0)
+    assert time.monotonic() - begun < 5
 
 
 def test_confirming_reads_the_chain(shop) -> None:
@@ -309,8 +336,7 @@ def test_a_gap_of_ten_thousand_blocks_is_read_in_bounded_ranges(new_shop) -> Non
     shop.chain.behave(log_range_limit=1_000)
     tokens_only = [one for one in shop.settings.coins if one.contract]
     shop.use(coins=tokens_only)
-    shop.look()
-    assert shop.paid(payment) == 100 * USD
+    eventually(lambda: shop.look() or shop.paid(payment) == 100 * USD, within_s=60)
 
 
 def test_each_payment_has_an_address_of_its_own_and_keeps_it(shop) -> None:

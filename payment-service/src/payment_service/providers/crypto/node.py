@@ -4,6 +4,7 @@ What is needed is six calls with a deadline, many blocks at once: web3 takes 0.9
 worker process.
 """
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _TOPICS = 3
 _BATCH = 25
 _TIMEOUT_S = 3.0
+_LARGEST_ANSWER = 64 * 2**20
 
 _log = logger(__name__)
 
@@ -78,14 +80,15 @@ class Receipt:
 class Node:
     """Answers or raises UNAVAILABLE, before its deadline."""
 
-    def __init__(self, url: str, client: httpx.Client | None = None, end: float | None = None) -> None:
+    def __init__(self, url: str, chain_id: int, client: httpx.Client | None = None, end: float | None = None) -> None:
         self._url = url
+        self._chain_id = chain_id
         self._client = client or httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
         self._end = end
 
     def within(self, seconds: float) -> Self:
         """The same node, which has that long for all that it is asked."""
-        return type(self)(self._url, self._client, time.monotonic() + seconds)
+        return type(self)(self._url, self._chain_id, self._client, time.monotonic() + seconds)
 
     @property
     def has_time(self) -> bool:
@@ -98,16 +101,21 @@ class Node:
 
     def head_and(self, number: int) -> tuple[int, Block | None]:
         """The last block's number, and a block, at one go."""
-        head, block = self._ask([("eth_blockNumber", []), ("eth_getBlockByNumber", [hex(number), False])])
+        calls = [("eth_chainId", []), ("eth_blockNumber", []), ("eth_getBlockByNumber", [hex(number), False])]
+        chain_id, head, block = self._ask(calls)
         with _understood():
+            if _integer(chain_id) != self._chain_id:
+                _log.error("node_of_another_chain", wanted=self._chain_id, found=_integer(chain_id))
+                raise Unavailable(f"the node is one of another chain than {self._chain_id}")
             return _integer(head), _block(block) if block else None
 
-    def blocks(self, numbers: Iterable[int], *, with_transactions: bool = False) -> list[Block]:
+    def blocks(self, numbers: Iterable[int], *, with_transactions: bool = False, at_once: int = _BATCH) -> list[Block]:
         """The blocks of those numbers; UNAVAILABLE where the node does not have one of them."""
         wanted = list(numbers)
         found: list[Block] = []
-        for first in range(0, len(wanted), _BATCH):
-            calls = [("eth_getBlockByNumber", [hex(one), with_transactions]) for one in wanted[first : first + _BATCH]]
+        step = min(at_once, _BATCH)
+        for first in range(0, len(wanted), step):
+            calls = [("eth_getBlockByNumber", [hex(one), with_transactions]) for one in wanted[first : first + step]]
             answers = self._ask(calls)
             if None in answers:
                 raise Inconsistent("the chain's node has lost a block that it had; try again")
@@ -144,25 +152,36 @@ class Node:
             {"jsonrpc": "2.0", "id": index, "method": method, "params": parameters}
             for index, (method, parameters) in enumerate(calls)
         ]
-        timeout = _TIMEOUT_S if self._end is None else min(_TIMEOUT_S, self._end - time.monotonic())
-        if timeout <= 0:
-            raise Unavailable("the chain's node takes too long; try again")
-        try:
-            answer = self._client.post(self._url, json=body if len(body) > 1 else body[0], timeout=timeout)
-            found = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
-            # The URL may have a key in it, and so may the error's text.
-            raise Unavailable(f"the chain's node does not answer ({type(error).__name__}); try again") from None
+        status, found = self._post(body if len(body) > 1 else body[0])
         answers = found if isinstance(found, list) else [found]
         by_id = {one.get("id"): one for one in answers if isinstance(one, Mapping)}
         if failed := next((one["error"] for one in answers if isinstance(one, Mapping) and one.get("error")), None):
             _log.info("node_refused", method=calls[0][0], error=str(failed)[:300])
-            if answer.is_server_error or answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            if httpx.codes.is_server_error(status) or status == httpx.codes.TOO_MANY_REQUESTS:
                 raise Unavailable("the chain's node does not work; try again")
             raise Refused("the chain's node refused what it was asked; try again")
         if any(index not in by_id or "result" not in by_id[index] for index in range(len(body))):
-            raise Unavailable(f"the chain's node answered {answer.status_code} and nonsense; try again")
+            raise Unavailable(f"the chain's node answered {status} and nonsense; try again")
         return [by_id[index]["result"] for index in range(len(body))]
+
+    def _post(self, body: Any) -> tuple[int, Any]:
+        """The status, and the JSON. An answer that trickles is cut off as well as one that does not come."""
+        end = time.monotonic() + _TIMEOUT_S
+        end = end if self._end is None else min(end, self._end)
+        try:
+            timeout = end - time.monotonic()
+            if timeout <= 0:
+                raise httpx.PoolTimeout("no time left")
+            with self._client.stream("POST", self._url, json=body, timeout=timeout) as answer:
+                read = bytearray()
+                for part in answer.iter_bytes():
+                    read += part
+                    if time.monotonic() > end or len(read) > _LARGEST_ANSWER:
+                        raise httpx.ReadTimeout("too slow, or too large")
+                return answer.status_code, json.loads(read)
+        except (httpx.HTTPError, ValueError) as error:
+            # The URL may have a key in it, and so may the error's text.
+            raise Unavailable(f"the chain's node does not answer ({type(error).__name__}); try again") from None
 
 
 @contextmanager

@@ -54,7 +54,7 @@ class Crypto:
         self._db = db
         self._addresses = addresses
         self._chains = {chain.chain_id: chain for chain in chains}
-        self._nodes = {chain.chain_id: Node(chain.rpc_url) for chain in chains}
+        self._nodes = {chain.chain_id: Node(chain.rpc_url, chain.chain_id) for chain in chains}
         self._rates = rates
         self._clock = clock
         self._watchers: Mapping[int, Watcher] = {}

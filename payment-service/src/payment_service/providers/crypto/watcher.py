@@ -158,7 +158,9 @@ class Watcher:
         """Reads some blocks, and stores what they hold together with their hashes."""
         first, native = position.read_number + 1, self._chain.native
         logs, last = self._logs(node, first, min(head, first + _FULL_BLOCKS - 1) if native else head)
-        found = node.blocks(range(first, last + 1), with_transactions=native is not None)
+        with self._asking_less():
+            numbers = range(first, last + 1)
+            found = node.blocks(numbers, with_transactions=native is not None, at_once=self._range)
         previous = position.hash
         for block in found:
             if block.parent_hash != previous:
@@ -203,7 +205,8 @@ class Watcher:
             if not contracts:
                 return [], last
             try:
-                logs = node.logs(contracts, first, last)
+                with self._asking_less():
+                    logs = node.logs(contracts, first, last)
             except Refused:
                 if last == first:
                     raise
@@ -212,6 +215,17 @@ class Watcher:
             else:
                 self._range = min(self._range + max(self._range // 8, 1), self._chain.block_range)
                 return [log for log in logs if log.contract in self._chain.contracts], last
+
+    @contextmanager
+    def _asking_less(self) -> Iterator[None]:
+        """What a node does not answer at all may have been too much for it: the next time it is asked about less."""
+        try:
+            yield
+        except (Refused, Inconsistent):
+            raise
+        except Unavailable:
+            self._range = max(self._range // 2, 1)
+            raise
 
     def _ours(self, logs: Sequence[Log]) -> list[Log]:
         known = store.addresses_of_anyone(self._db, {log.receiver for log in logs})
