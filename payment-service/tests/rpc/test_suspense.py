@@ -65,8 +65,8 @@ def arrive(sandboxes, gateway, staff):
     """Lets a bank transfer arrive that names no payment; the deposit as staff see it, and Wise's number for it."""
 
     def send(amount=500, currency="USD"):
-        text = f"for ads {uuid4()}"
-        body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
+        text = f"for ads {uuid4()} ä漢"
+        body = {"currency": currency, "amount": amount, "reference": f"{text}\0", "sender_name": "Ada Zone"}
         number = sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status().json()["referenceNumber"]
         eventually(lambda: staff.named(text))
         (deposit,) = staff.named(text)

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from payment_service.providers.wise import reference
+from payment_service.providers.wise.api import clean
 
 _REFERENCES = st.text(reference.ALPHABET, min_size=8, max_size=8).map(reference.checked)
 _CASES = st.sampled_from([str.upper, str.lower, str.title])
@@ -55,6 +56,15 @@ def test_new_references_differ_and_have_no_characters_that_look_alike():
 @pytest.mark.parametrize("text", ["", "ADP", "invoice 7", "ADP-0000-0000-0", "ADP-7KQ2-M9XR", "ADP7KQ2M9XRÄ"])
 def test_text_without_reference_has_none(text):
     assert list(reference.found(text)) == []
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_what_strangers_write_can_be_stored_and_keeps_its_reference(text):
+    made = reference.new()
+    cleaned = clean(f"{text} {made}\0\ud800")
+    assert made in reference.found(cleaned)
+    assert "\0" not in cleaned
+    assert cleaned.encode().decode() == cleaned
 
 
 def test_two_references_in_one_text_are_both_found():

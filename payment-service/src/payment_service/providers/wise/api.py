@@ -121,12 +121,17 @@ def _line(found: Mapping[str, Any]) -> Line:
             currency_code=str(found["amount"]["currency"]),
             running_micros=micros(_at(found, "runningBalance", "value") or 0),
             at=datetime.fromisoformat(found["date"]),
-            text=str(_at(found, "details", "paymentReference") or ""),
-            sender_name=str(_at(found, "details", "senderName") or ""),
+            text=clean(str(_at(found, "details", "paymentReference") or "")),
+            sender_name=clean(str(_at(found, "details", "senderName") or "")),
         )
     except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         # Rather nothing than money that was misread.
         raise Unavailable(f"Wise's statement has a line that cannot be read: {error!r}") from error
+
+
+def clean(text: str) -> str:
+    """What strangers wrote, without what neither PostgreSQL nor protobuf takes: it must not hold up others' money."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def micros(amount: Any) -> int:

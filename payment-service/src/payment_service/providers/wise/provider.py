@@ -224,7 +224,7 @@ class WiseDeposits:
         """What a line of a statement means for us; `back` are the numbers of what was taken back."""
         if not line.is_credit:
             return ReversalNews(line.reference_number)
-        if line.kind != "DEPOSIT" or line.reference_number in back:
+        if line.kind != "DEPOSIT" or line.reference_number in back or not line.amount_micros:
             return None
         arrival = Arrival(
             line.reference_number,
