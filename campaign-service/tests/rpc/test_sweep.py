@@ -225,6 +225,26 @@ def test_what_is_changed_while_the_sweep_reads_is_left_for_the_next_run(client: 
     assert held(client, campaign_id) == BUDGET - 30_000_000
 
 
+def test_what_is_changed_between_comparing_and_repairing_is_left_for_the_next_run(client: Client) -> None:
+    first, second = started(client), started(client)
+    for campaign_id in (first, second):
+        off_by(client, campaign_id, -1)
+    later(client)
+    hold = client.outside.payments.hold
+
+    def change_the_second(*arguments: Any) -> None:
+        client.outside.payments.hold = hold
+        client.update(second, budget_micros=2 * BUDGET)
+        hold(*arguments)
+
+    client.outside.payments.hold = change_the_second
+    assert client.sweep().message == ("1 repaired: 1 held again; 1 being changed, left for the next run; 2 compared")
+    assert (held(client, first), held(client, second)) == (BUDGET, 2 * BUDGET - 1)
+    later(client)
+    assert client.sweep().success
+    assert held(client, second) == 2 * BUDGET
+
+
 def test_what_is_still_to_be_taken_is_not_given_away(client: Client) -> None:
     campaign_id = started(client)
     client.outside.payments.is_down = True
