@@ -42,6 +42,8 @@ SEND_REFUND = "send-refund"
 
 # The queue's turn comes when that of the call that asked is over.
 _SOON = timedelta(seconds=15)
+# Later than that a provider may have to be asked more than one thing, and a caller is not held for that.
+_FRESH = timedelta(hours=1)
 # By then the queue has given up.
 _LEFT_OVER = timedelta(days=3)
 _NO_ANSWER = "the payment provider does not answer; we keep trying"
@@ -93,8 +95,10 @@ class RefundService:
                 once.record(tx, refund)
         if refund.is_refused:
             raise ProviderRejected(refund.failure_message)
+        if not refund.is_unsent or self._clock.now() - refund.created_at > _FRESH:
+            return refund
         try:
-            return self._sent(refund) if refund.is_unsent else refund
+            return self._sent(refund)
         except AppError as error:
             if error.code not in _PASSING:
                 raise

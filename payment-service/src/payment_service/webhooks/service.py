@@ -30,7 +30,7 @@ from payment_service.webhooks import store
 # An event may be seen later than its own time says.
 _OVERLAP = timedelta(minutes=5)
 _FIRST_LOOK = timedelta(days=1)
-_BUDGET_S = 5.0
+_BUDGET_S = 3.0
 # Of what is asked for again, so many at once are found to be known.
 _BATCH = 100
 _KEEP = timedelta(days=90)
