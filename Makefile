@@ -36,6 +36,7 @@ test: lint types ## everything CI checks
 
 bench: venv ## measure beside peers; prints tables, decides nothing
 	@$(PY) -m bench.permissions
+	@$(PY) -m bench.ledger
 
 chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a minute; then every micro must be right
 	@$(PY) -m tests.chaos_money
