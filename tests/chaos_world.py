@@ -57,13 +57,11 @@ class Killed:
 
     def kill(self) -> None:
         self.kills += 1
+        self.end()
+
+    def end(self) -> None:
         if self._running:
             children.stop(self._running, signal.SIGKILL)
-            self._running = None
-
-    def stop(self) -> None:
-        if self._running:
-            children.stop(self._running)
             self._running = None
 
 
@@ -131,7 +129,7 @@ class World:
         )
         self.victims = {"payment-service": self.service, "PostgreSQL": self.postgres, "Stripe": self.sandbox}
         for one in (self.sandbox, self.service):
-            stack.callback(one.stop)
+            stack.callback(one.end)
         self.heal()
 
     def heal(self) -> None:

@@ -182,12 +182,15 @@ class _Manager(JobManager):
 
 async def _tidy(manager: JobManager) -> None:
     while True:
-        await manager.delete_old_jobs(
-            nb_hours=round(_KEEP_FAILED / timedelta(hours=1)),
-            include_failed=True,
-            include_cancelled=True,
-            include_aborted=True,
-        )
+        try:
+            await manager.delete_old_jobs(
+                nb_hours=round(_KEEP_FAILED / timedelta(hours=1)),
+                include_failed=True,
+                include_cancelled=True,
+                include_aborted=True,
+            )
+        except ConnectorException as error:
+            _log.warning("work_not_tidied", error=str(error.__cause__ or error))
         await asyncio.sleep(_TIDY_EVERY_S)
 
 
