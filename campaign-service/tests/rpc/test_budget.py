@@ -99,6 +99,7 @@ def test_a_budget_covers_a_days_budget(client: Client, refused: Refused) -> None
     with refused() as refusal:
         client.update(campaign_id, budget_micros=19_999_999)
     assert refusal.reason == "INVALID_FIELD"
+    assert "budgetMicros must be at least 20000000: 20 USD is the daily budget" in refusal.message
     assert held(client, campaign_id) == BUDGET
 
 

@@ -124,6 +124,21 @@ def test_a_campaign_that_cannot_be_held_for_again_is_paused_until_there_is_money
     assert (held(client, campaign_id), client.outside.payments.available_micros) == (BUDGET, 0)
 
 
+def test_a_campaign_that_cannot_be_held_for_again_nor_stopped_is_paused_later(client: Client) -> None:
+    campaign_id = started(client)
+    off_by(client, campaign_id, -40_000_000)
+    client.outside.payments.available_micros = 0
+    client.outside.network.is_down = True
+    later(client)
+    assert client.sweep().stats.error_count == 1
+    assert client.get(campaign_id).state == pb.Campaign.ACTIVE
+    client.outside.network.is_down = False
+    later(client)
+    assert client.sync().success
+    assert list(client.get(campaign_id).state_reasons) == [pb.Campaign.INSUFFICIENT_FUNDS]
+    assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+
+
 def test_a_paused_campaign_that_cannot_be_held_for_again_is_counted_as_failed(client: Client) -> None:
     campaign_id = paused(client)
     off_by(client, campaign_id, -40_000_000)

@@ -97,9 +97,23 @@ class Lifecycle:
                 self.start(organization_id, campaign_id)
             elif campaign.move_key:
                 with alone(self._db, organization_id, campaign_id) as campaign:
-                    self._moves.settle(campaign)
+                    self.settle_or_pause(campaign)
         except (InsufficientFunds, NetworkRejected, CampaignEnded) as refused:
             _log.info("carried_on_in_vain", campaign=str(campaign_id), why=refused.message)
+
+    def settle_or_pause(self, campaign: Campaign) -> bool:
+        """Ends what is on its way; False where its hold cannot be repaired, so that it is not ACTIVE any more.
+
+        For who is alone with it. INSUFFICIENT_FUNDS where it was not ACTIVE.
+        """
+        try:
+            self._moves.settle(campaign)
+        except InsufficientFunds:
+            if campaign.state is not State.ACTIVE:
+                raise
+            self.stopped(campaign, lambda one: one.paused(Reason.INSUFFICIENT_FUNDS, self._clock.now()))
+            return False
+        return True
 
     def stopped(self, campaign: Campaign, change: Callable[[Campaign], Campaign]) -> Campaign:
         """The campaign, stopped at every network and then changed; for who is alone with it."""

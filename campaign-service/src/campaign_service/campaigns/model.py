@@ -171,7 +171,10 @@ class Campaign:
                 free = name == "budget_micros" and self._budget_may_change
                 if name in _LOCKED and value != getattr(self, name) and not free:
                     raise FieldLocked(_LOCKED[name])
-        return self._changed(at, **changes).checked()
+        changed = self._changed(at, **changes)
+        if "daily_budget_micros" not in changes:
+            changed.check_budget_covers(0)
+        return changed.checked()
 
     @property
     def _budget_may_change(self) -> bool:

@@ -57,17 +57,14 @@ class Moves:
                 store.put(tx, campaign)
             return self.finish(campaign, changes)
 
-    def repair(self, campaign: Campaign, amount_micros: int) -> None:
-        """Has its hold grow by so much, or shrink where that is below zero.
-
-        INSUFFICIENT_FUNDS; then it stays on its way, and the campaign is not started without it.
-        """
-        self.finish(self._put(campaign, lambda one: one.moving(amount_micros, self._clock.now())))
+    def begin_repair(self, campaign: Campaign, amount_micros: int) -> Campaign:
+        """The campaign whose hold is about to grow by so much, or to shrink where that is below zero."""
+        return self._put(campaign, lambda one: one.moving(amount_micros, self._clock.now()))
 
     def settle(self, campaign: Campaign) -> Campaign:
         """The campaign with nothing on its way, whether what was came through or was refused.
 
-        INSUFFICIENT_FUNDS where its hold is to be put right and the money is not there.
+        INSUFFICIENT_FUNDS where its hold is to be repaired and the money is not there; it is not started without it.
         """
         try:
             return self.finish(campaign)

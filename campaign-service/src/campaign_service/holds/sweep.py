@@ -14,10 +14,10 @@ from adlib.db import Database
 from adlib.errors import Aborted, Internal
 from adlib.telemetry import logger
 from campaign_service.campaigns.lifecycle import Lifecycle
-from campaign_service.campaigns.model import Campaign, Reason, State
+from campaign_service.campaigns.model import Campaign, State
 from campaign_service.campaigns.moves import Moves
 from campaign_service.campaigns.outside import alone
-from campaign_service.clients.payment import Hold, InsufficientFunds, Payments
+from campaign_service.clients.payment import Hold, Payments
 from campaign_service.deadlines import within
 from campaign_service.holds import store
 from campaign_service.holds.model import Disagreement, Standing
@@ -111,12 +111,7 @@ class HoldsSweep:
             self._lifecycle.hold_returned(campaign)
             return "released"
         missing_micros = item.should_hold_micros - item.held_micros
-        try:
-            self._moves.repair(campaign, missing_micros)
-        except InsufficientFunds:
-            if campaign.state is not State.ACTIVE:
-                raise
-            self._lifecycle.stopped(campaign, lambda one: one.paused(Reason.INSUFFICIENT_FUNDS, self._clock.now()))
+        if not self._lifecycle.settle_or_pause(self._moves.begin_repair(campaign, missing_micros)):
             return "paused"
         return "held again" if missing_micros > 0 else "released"
 
