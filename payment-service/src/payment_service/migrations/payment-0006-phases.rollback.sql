@@ -3,10 +3,8 @@ ALTER TABLE transfers DISABLE TRIGGER transfers_immutable;
 DELETE FROM transfers WHERE phase IN ('PENDING', 'VOIDED');
 ALTER TABLE transfers ENABLE TRIGGER transfers_immutable;
 
-DROP FUNCTION post_chains(
-    integer [], uuid [], uuid [], uuid [], bigint [], text [], text [], uuid [], text [], text [], text [], timestamptz [],
-    text []
-);
+DROP FUNCTION post_chains(posting []);
+DROP TYPE posting;
 DROP TRIGGER accounts_guard ON accounts;
 DROP TRIGGER accounts_opened_empty ON accounts;
 DROP TRIGGER transfers_begin ON transfers;

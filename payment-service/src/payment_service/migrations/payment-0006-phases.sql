@@ -231,23 +231,43 @@ FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER pendings_kept BEFORE TRUNCATE ON pendings
 FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- A transfer to be posted. One parameter for all of a call: a dozen arrays took psycopg longer than the server the rest.
+CREATE TYPE posting AS (
+    -- Which of the call's chains it is in, from 1; they come in their order.
+    chain integer,
+    id uuid,
+    debit_account_id uuid,
+    credit_account_id uuid,
+    amount_micros bigint,
+    currency_code text,
+    kind text,
+    reference uuid,
+    idempotency_key text,
+    phase text,
+    expires_at timestamptz,
+    -- The key of the PENDING one that it ends; NULL where it ends none.
+    pending_key text,
+    -- What it is called in `spends`, by its debit account; NULL where it is none.
+    answer text
+);
+
 -- Posts chains of transfers; those of a chain take effect together or not at all, and one chain that does not keeps no
--- other from it. Answers with the chains, counted from 1, that were not posted, and why: REPEATED (all of it was posted
--- before), KEY_REUSED (for something else), ACCOUNT_MISSING (nothing of any chain was done), ANSWERED, or the name of
--- the constraint that refused it. `lasts` says where in the arrays each chain ends.
-CREATE FUNCTION post_chains(
-    lasts integer [], ids uuid [], debits uuid [], credits uuid [], amounts bigint [], currencies text [],
-    kinds text [], reasons uuid [], keys text [], phases text [], pending_keys text [], expiries timestamptz [],
-    -- What a chain is called in `spends`, by its first transfer's debit account; NULL where none of them is.
-    answers text []
-) RETURNS TABLE (chain integer, outcome text) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+-- other from it. Answers with the chains that were not posted, and why: REPEATED (all of it was posted before),
+-- KEY_REUSED (for something else), ACCOUNT_MISSING (nothing of any chain was done), ANSWERED (there is a row in `spends`),
+-- or the name of the constraint that refused it.
+CREATE FUNCTION post_chains(postings posting []) RETURNS TABLE (chain integer, outcome text)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
 DECLARE
+    touched uuid[] = ARRAY(
+        SELECT debit_account_id FROM unnest(postings) UNION SELECT credit_account_id FROM unnest(postings)
+    );
+    locked integer;
+    most integer = (postings[cardinality(postings)]).chain;
     lows integer[] = '{1}';
-    highs integer[] = ARRAY[cardinality(lasts)];
+    highs integer[] = ARRAY[most];
     low integer;
     high integer;
-    here integer;
-    there integer;
     rule text;
     is_locked boolean = FALSE;
 BEGIN
@@ -258,16 +278,21 @@ BEGIN
         high := highs[cardinality(highs)];
         lows := trim_array(lows, 1);
         highs := trim_array(highs, 1);
-        here := coalesce(lasts[low - 1], 0) + 1;
-        there := lasts[high];
         BEGIN
             -- Before a key is written: who waits for a key's other use must not have what that one waits for.
             IF NOT is_locked THEN
-                PERFORM 1 FROM accounts WHERE id = ANY(debits || credits) ORDER BY id FOR NO KEY UPDATE;
+                PERFORM 1 FROM accounts WHERE id = ANY(touched) ORDER BY id FOR NO KEY UPDATE;
+                GET DIAGNOSTICS locked = ROW_COUNT;
+                -- One that came to be while this waited would be locked after those it should be before.
+                IF locked < cardinality(touched) THEN
+                    PERFORM refuse_transfer('there is no such account', 'transfers_accounts', 'foreign_key_violation');
+                END IF;
             END IF;
-            IF answers IS NOT NULL AND EXISTS (
-                SELECT 1 FROM unnest(debits[here:there], answers[here:there]) AS asked (debit, answer)
-                INNER JOIN spends ON spends.escrow_id = asked.debit AND spends.idempotency_key = asked.answer
+            IF (postings[1]).answer IS NOT NULL AND EXISTS (
+                SELECT 1 FROM unnest(postings) AS asked
+                INNER JOIN spends
+                    ON spends.escrow_id = asked.debit_account_id AND spends.idempotency_key = asked.answer
+                WHERE asked.chain BETWEEN low AND high
             ) THEN
                 PERFORM refuse_transfer('it was answered before', 'ANSWERED', 'unique_violation');
             END IF;
@@ -276,16 +301,13 @@ BEGIN
                 idempotency_key, phase, expires_at, pending_id
             )
             SELECT
-                made.id, made.debit, made.credit, made.amount, made.currency, made.kind, made.reason, made.key,
-                made.phase, made.expiry,
-                CASE WHEN made.pending_key <> '' THEN (
+                made.id, made.debit_account_id, made.credit_account_id, made.amount_micros, made.currency_code,
+                made.kind, made.reference, made.idempotency_key, made.phase, made.expires_at,
+                CASE WHEN made.pending_key IS NOT NULL THEN (
                     SELECT pending.id FROM transfers AS pending WHERE pending.idempotency_key = made.pending_key
                 ) END
-            FROM unnest(
-                ids[here:there], debits[here:there], credits[here:there], amounts[here:there], currencies[here:there],
-                kinds[here:there], reasons[here:there], keys[here:there], phases[here:there],
-                pending_keys[here:there], expiries[here:there]
-            ) AS made (id, debit, credit, amount, currency, kind, reason, key, phase, pending_key, expiry);
+            FROM unnest(postings) AS made
+            WHERE made.chain BETWEEN low AND high;
             is_locked := TRUE;
             CONTINUE;
         EXCEPTION WHEN integrity_constraint_violation OR unique_violation OR check_violation
@@ -293,12 +315,12 @@ BEGIN
             GET STACKED DIAGNOSTICS rule = CONSTRAINT_NAME;
         END;
         IF rule = 'transfers_accounts' THEN
-            RETURN QUERY SELECT number, 'ACCOUNT_MISSING' FROM generate_series(1, cardinality(lasts)) AS number;
+            RETURN QUERY SELECT number, 'ACCOUNT_MISSING' FROM generate_series(1, most) AS number;
             RETURN;
         END IF;
         IF NOT is_locked THEN
             -- What failed has let go of its locks.
-            PERFORM 1 FROM accounts WHERE id = ANY(debits || credits) ORDER BY id FOR NO KEY UPDATE;
+            PERFORM 1 FROM accounts WHERE id = ANY(touched) ORDER BY id FOR NO KEY UPDATE;
             is_locked := TRUE;
         END IF;
         IF low < high THEN
@@ -309,16 +331,20 @@ BEGIN
         chain := low;
         outcome := coalesce(nullif(rule, ''), 'OUT_OF_RANGE');
         IF rule = 'transfers_once' THEN
-            SELECT CASE WHEN count(*) = there - here + 1 THEN 'REPEATED' ELSE 'KEY_REUSED' END INTO outcome
-            FROM unnest(
-                debits[here:there], credits[here:there], amounts[here:there], currencies[here:there],
-                kinds[here:there], reasons[here:there], keys[here:there], phases[here:there]
-            ) AS asked (debit, credit, amount, currency, kind, reason, key, phase)
-            INNER JOIN transfers AS made ON made.idempotency_key = asked.key
-            WHERE
-                (made.debit_account_id, made.credit_account_id, made.amount_micros, made.currency_code, made.kind)
-                = (asked.debit, asked.credit, asked.amount, asked.currency, asked.kind)
-                AND (made.reference, made.phase) = (asked.reason, asked.phase);
+            SELECT
+                CASE
+                    WHEN bool_and(
+                        (made.debit_account_id, made.credit_account_id, made.amount_micros, made.currency_code)
+                        IS NOT DISTINCT FROM
+                        (asked.debit_account_id, asked.credit_account_id, asked.amount_micros, asked.currency_code)
+                        AND (made.kind, made.reference, made.phase)
+                        IS NOT DISTINCT FROM (asked.kind, asked.reference, asked.phase)
+                    ) THEN 'REPEATED' ELSE 'KEY_REUSED'
+                END
+            INTO outcome
+            FROM unnest(postings) AS asked
+            LEFT JOIN transfers AS made ON made.idempotency_key = asked.idempotency_key
+            WHERE asked.chain = low;
         END IF;
         RETURN NEXT;
     END LOOP;
