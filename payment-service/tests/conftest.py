@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID, uuid4
@@ -134,10 +135,11 @@ def outer_gateway() -> Iterator[Gateway]:
 
 @dataclass
 class Sandboxes:
-    """Stripe and Wise, and what their customers and banks do."""
+    """Stripe, Wise and a chain, and what their customers and banks do."""
 
     stripe: httpx.Client
     wise: httpx.Client
+    chain: httpx.Client
 
     def pay(self, payment_id: str, outcome: str = "succeed") -> None:
         body = {"payment_id": payment_id, "outcome": outcome}
@@ -169,6 +171,8 @@ def running_sandboxes(
         "WISE_SANDBOX_PORT": "0",
         "MAIL_SANDBOX_PORT": "0",
         "MAIL_SANDBOX_SMTP_PORT": "0",
+        "CHAIN_SANDBOX_PORT": "0",
+        "CHAIN_SANDBOX_BLOCK_S": "0",  # blocks come when a test wants them
         "SANDBOX_STATE_DIR": str(folder / "state"),
         "GATEWAY_URL": outer_gateway.url,
         "STRIPE_API_KEY": STRIPE_KEY,
@@ -193,8 +197,9 @@ def running_sandboxes(
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=f"http://127.0.0.1:{ports[name]}", headers=headers, timeout=10, trust_env=False)
 
-    with client("stripe-sandbox", STRIPE_KEY) as stripes, client("wise-sandbox", WISE_TOKEN) as wises:
-        yield Sandboxes(stripes, wises)
+    with ExitStack() as open_until_the_end:
+        named = (("stripe-sandbox", STRIPE_KEY), ("wise-sandbox", WISE_TOKEN), ("chain-sandbox", "unused"))
+        yield Sandboxes(*(open_until_the_end.enter_context(client(name, token)) for name, token in named))
     process.terminate()
     process.wait(10)
     drain.join()
@@ -205,7 +210,7 @@ def running_sandboxes(
 def sandboxes(running_sandboxes: Sandboxes) -> Iterator[Sandboxes]:
     """Well-behaved before and after."""
     yield running_sandboxes
-    for client in (running_sandboxes.stripe, running_sandboxes.wise):
+    for client in (running_sandboxes.stripe, running_sandboxes.wise, running_sandboxes.chain):
         client.delete("/sandbox/behaviour").raise_for_status()
 
 

@@ -1,29 +1,22 @@
 """A real chain, and the watcher of it with the real use cases on a database of its own."""
 
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from bip_utils import Bip44, Bip44Coins
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.ids import new_id
 from adlib.outbox import Outbox
-from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID, NATIVE, TOKENS
 from payment_service.deposits.model import Deposit
 from payment_service.deposits.service import Deposits
@@ -75,49 +68,10 @@ class ChainSandbox:
         httpx.put(f"{self.url}/sandbox/behaviour", json=how).raise_for_status()
 
 
-@pytest.fixture(scope="session")
-def running_chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChainSandbox]:
-    folder = tmp_path_factory.mktemp("chain")
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    (folder / "wise.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    names = ("STRIPE", "TRAFFIC_ENGINE", "WISE", "MAIL", "CHAIN")
-    environment = {
-        **{f"{name}_SANDBOX_PORT": "0" for name in names},
-        "MAIL_SANDBOX_SMTP_PORT": "0",
-        "CHAIN_SANDBOX_BLOCK_S": "0",
-        "SANDBOX_STATE_DIR": str(folder / "state"),
-        "GATEWAY_URL": "http://127.0.0.1:9",
-        "STRIPE_API_KEY": "unused",
-        "STRIPE_WEBHOOK_SECRET": "unused",
-        "TRAFFIC_ENGINE_TOKEN": "unused",
-        "WISE_API_TOKEN": "unused",
-        "WISE_PROFILE_ID": "1",
-        "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(folder / "wise.pem"),
-    }
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, "-m", "adsandbox"], env={**os.environ, **environment}, stderr=log)
-        try:
-            port = _port(folder / "log", process)
-            yield ChainSandbox(f"http://127.0.0.1:{port}")
-        finally:
-            process.terminate()
-            process.wait(10)
-
-
-def _port(log: Path, process: subprocess.Popen[bytes]) -> int:
-    def listening() -> str:
-        assert process.poll() is None, log.read_text()
-        return next((line for line in log.read_text().splitlines() if "listening" in line), "")
-
-    ports = json.loads(json.loads(eventually(listening))["message"].removeprefix("listening "))
-    return int(ports["chain-sandbox"])
-
-
 @pytest.fixture
-def chain(running_chain: ChainSandbox) -> Iterator[ChainSandbox]:
-    """Behaving well, before and after."""
-    yield running_chain
-    httpx.delete(f"{running_chain.url}/sandbox/behaviour").raise_for_status()
+def chain(sandboxes: Any) -> ChainSandbox:
+    """The session's, behaving well before and after."""
+    return ChainSandbox(str(sandboxes.chain.base_url).rstrip("/"))
 
 
 @pytest.fixture
