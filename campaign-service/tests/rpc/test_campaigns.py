@@ -139,7 +139,7 @@ def test_rules_between_fields_hold_for_the_merged_campaign(client: Client, refus
     campaign = client.create(daily_budget_micros=50_000_000, start_time=Timestamp(seconds=4 * 10**9))
     with refused() as refusal:
         client.update(campaign.id, budget_micros=40_000_000)
-    assert "dailyBudgetMicros" in refusal.message
+    assert "budgetMicros must be at least 50000000" in refusal.message
     with refused() as refusal:
         client.update(campaign.id, end_time=Timestamp(seconds=3 * 10**9))
     assert "endTime" in refusal.message
