@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import grpc
@@ -178,6 +179,37 @@ def test_a_lost_dispute_that_is_won_by_an_appeal_gives_the_money_back(
         assert money(customer) == expected
     assert customer.get(payment_id).state == pb.Payment.SUCCEEDED
     assert fees(sql, payment_id) == [FEE]
+    assert sound()
+
+
+def test_many_disputes_at_once_wait_for_one_another_and_not_in_circles(
+    customer, new_customer, sandboxes, gateway, sql, sound
+) -> None:
+    sandboxes.behave(sandboxes.stripe, drop_webhooks=True)
+    payers = [customer, new_customer()]
+    payments = [(payer, payer.create().payment.id) for _ in range(8) for payer in payers]
+    for _, payment_id in payments:
+        sandboxes.stripe.post("/sandbox/pay", json={"payment_id": payment_id}).raise_for_status()
+        body = {"payment_id": payment_id, "outcome": "lose", "amount": 100}
+        sandboxes.stripe.post("/sandbox/dispute", json=body).raise_for_status()
+    # Half of them are credited by what tells of the dispute.
+    for payer, payment_id in payments[::2]:
+        payer.confirm(payment_id)
+    events = sandboxes.stripe.get("/v1/events", params={"limit": 100}).raise_for_status().json()["data"]
+    bodies = [json.dumps(event) for event in events if event["type"].startswith("charge.dispute.")][: 3 * len(payments)]
+
+    def tell(body: str) -> None:
+        signature = stripe.WebhookSignature.generate_signature_header(body, SECRET, int(time.time()))
+        gateway.deliver("/webhooks/stripe", body.encode(), {"stripe-signature": signature})
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(tell, bodies))
+    ids = [json.loads(body)["id"] for body in bodies]
+    unbooked = "SELECT count(*) FROM webhook_events WHERE event_id = ANY(%s) AND booked_at IS NULL"
+    assert sql.execute(unbooked, [ids]).fetchone() == (0,)
+    for payer in payers:
+        assert money(payer) == (8 * (PAID - UNIT), 0, 0)
+    assert all(fees(sql, payment_id) == [FEE] for _, payment_id in payments)
     assert sound()
 
 

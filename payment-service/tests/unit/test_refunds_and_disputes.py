@@ -86,7 +86,7 @@ def tell_dispute(ledger: Ledger, before: Dispute | None, state: disputes.State, 
     else:
         after = before.told(state, "", fee_micros, LATER)
     if after != before:
-        ledger.post(after.moved_from(before, ledger.takeable(after.accounts)))
+        ledger.post([*after.moved_from(before, ledger.takeable(after.accounts)), *after.fee_since(before)])
     return after
 
 
@@ -164,8 +164,7 @@ def test_a_dispute_ends_the_same_in_every_order_of_its_news(end: str, available:
         assert told is not None
         assert (told.state, told.held_micros) == (states[-1], taken)
         assert ledger.money == (max(0, had - taken), max(0, taken - had)), order
-        *_, fees = told.accounts
-        assert ledger.balances[fees] == -15
+        assert ledger.balances[told.fees] == -15
 
 
 def test_a_dispute_freezes_no_more_than_there_is() -> None:

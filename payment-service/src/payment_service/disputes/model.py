@@ -43,9 +43,14 @@ class Dispute:
 
     @property
     def accounts(self) -> Sequence[Account]:
-        """Every account that it may touch."""
+        """Every account of the organization's that it may touch."""
         wallet = self._wallet
-        return wallet.available, wallet.debt, wallet.clearing(self.provider), self._fees
+        return wallet.available, wallet.debt, wallet.clearing(self.provider)
+
+    @property
+    def fees(self) -> Account:
+        """The platform's: what providers took for disputes."""
+        return Account(Kind.FEES, self.currency_code, None, self.provider)
 
     @property
     def held_micros(self) -> int:
@@ -69,8 +74,14 @@ class Dispute:
 
     def moved_from(self, before: Self | None, balances: Mapping[Account, int]) -> Sequence[Transfer]:
         """What goes with the change from what was known before; `balances` of `accounts`."""
-        fee = self._fee() if self.fee_micros and not (before and before.fee_micros) else []
-        return [*self._moves(before.state if before else None, balances), *fee]
+        return self._moves(before.state if before else None, balances)
+
+    def fee_since(self, before: Self | None) -> Sequence[Transfer]:
+        """What the provider took for it, if that is new; the platform bears it, once."""
+        if not self.fee_micros or (before and before.fee_micros):
+            return []
+        clearing = self._wallet.clearing(self.provider)
+        return [Transfer("FEE", self.fees, clearing, self.fee_micros, self.payment_id, f"{self._key}:fee")]
 
     def _moves(self, before: State | None, balances: Mapping[Account, int]) -> Sequence[Transfer]:
         wallet, aside, key = self._wallet, self._out(self.frozen_micros), self._key
@@ -90,11 +101,6 @@ class Dispute:
                 return wallet.put(replace(out, debit=out.credit, credit=out.debit, key=f"{key}:back"), balances)
         return []
 
-    def _fee(self) -> Sequence[Transfer]:
-        """The platform bears it; once."""
-        clearing = self._wallet.clearing(self.provider)
-        return [Transfer("FEE", self._fees, clearing, self.fee_micros, self.payment_id, f"{self._key}:fee")]
-
     def _out(self, amount_micros: int) -> Transfer:
         wallet = self._wallet
         clearing = wallet.clearing(self.provider)
@@ -107,7 +113,3 @@ class Dispute:
     @property
     def _wallet(self) -> Wallet:
         return Wallet(self.organization_id, self.currency_code)
-
-    @property
-    def _fees(self) -> Account:
-        return Account(Kind.FEES, self.currency_code, None, self.provider)

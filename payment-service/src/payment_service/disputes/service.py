@@ -46,7 +46,11 @@ class DisputeService:
             store.add(tx, after)
         else:
             store.save(tx, after)
-        ledger.post(tx, after.moved_from(before, balances), self._ids)
+        fee = after.fee_since(before)
+        if fee:
+            # Everybody's, and so the last that is locked.
+            ledger.lock(tx, [after.fees])
+        ledger.post(tx, [*after.moved_from(before, balances), *fee], self._ids)
         if delta_micros := after.held_micros - (before.held_micros if before else 0):
             self._payments.change_in(tx, payment, payment.disputing(delta_micros, now))
         _log.warning("dispute", dispute=str(after.id), payment=str(payment.id), state=after.state, reason=after.reason)
