@@ -291,7 +291,7 @@ def test_what_the_provider_refuses_fails_and_stays_so(customer, sandboxes, gatew
     ("changes", "expected"),
     [
         ({"provider": pb.CRYPTO}, "PROVIDER_NOT_AVAILABLE"),
-        ({"provider": pb.WISE}, "PROVIDER_NOT_AVAILABLE"),
+        ({"provider": pb.WISE, "currency_code": "JPY"}, "CURRENCY_UNSUPPORTED"),
         ({"currency_code": "XXX"}, "CURRENCY_UNSUPPORTED"),
         ({"currency_code": "usd"}, "INVALID_FIELD"),
         ({"amount_micros": 999_999}, "AMOUNT_TOO_SMALL"),

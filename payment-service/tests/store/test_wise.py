@@ -147,6 +147,16 @@ def test_webhook_has_its_payment_and_its_sender_read_from_the_statement(wise, op
     assert payment.external_id.lower() in arrival.detail["remittance_text"]
 
 
+def test_webhook_of_the_older_kind_says_the_same_with_less(wise, opened, transfer, webhooks):
+    number = transfer(opened().external_id)
+    ((body, _),) = webhooks(number)
+    told = json.loads(body)
+    older = {name: told["data"][name] for name in ("resource", "amount", "currency", "occurred_at", "transaction_type")}
+    news = wise.read(json.dumps({"event_type": "balances#credit", "data": older}).encode()).news
+    assert news == wise.read(body).news
+    assert news[0].report.arrivals[0].key == number
+
+
 @pytest.mark.parametrize("text", ["", "for ads", "ADP-2222-2222-2"])
 def test_money_without_a_known_reference_is_nobodys(wise, transfer, webhooks, text):
     (news,) = _told(wise, webhooks(transfer(text))[0]).news
