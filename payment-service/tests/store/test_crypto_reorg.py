@@ -7,10 +7,12 @@ import pytest
 
 from adlib.errors import Unavailable
 from adlib.ids import new_id
+from adsandbox.chain_coins import CHAIN_ID
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Escrow
 from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import Payment, State
+from payment_service.providers.crypto import store
 
 CONFIRMATIONS, USD = 4, 1_000_000
 
@@ -114,6 +116,30 @@ def test_many_reorganizations_credit_what_is_there_in_the_end(shop) -> None:
     assert is_sound(shop)
 
 
+def test_a_chain_that_comes_back_to_a_block_has_its_deposits_again(shop) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    (deposit,) = shop.deposits(payment)
+    number = deposit.detail["chain"]["block_number"]
+    # As if another branch had been the chain for a while.
+    with shop.db.transaction() as tx:
+        store.forget_blocks(tx, CHAIN_ID, 0, number - 1)
+        store.orphan(tx, CHAIN_ID, number - 1)
+        store.move(tx, CHAIN_ID, number - 1, number - 1, deposit.created_at)
+    shop.chain.behave(fail_rate=1)
+    with pytest.raises(Unavailable):
+        shop.look()
+    assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
+    shop.chain.behave(fail_rate=0)
+    for _ in range(2):
+        shop.look()
+        assert (shop.states(payment), shop.balance()) == (["CREDITED"], (100 * USD, 0))
+    assert is_sound(shop)
+
+
 class ReorganizingNode:
     """A node whose chain changes between two calls."""
 
@@ -188,3 +214,17 @@ def test_a_reorganization_deeper_than_what_is_remembered_stops_the_chain(shop, o
         )
     shop.look()
     assert shop.paid(payment) == 100 * USD
+
+
+def test_a_node_that_begins_anew_stops_nothing(shop, own_database_url) -> None:
+    payment = shop.open()
+    shop.chain.mine(3)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    shop.chain.behave(behind_blocks=shop.chain.head - 1)
+    with pytest.raises(Unavailable, match="far behind"):
+        shop.look()
+    shop.chain.behave(behind_blocks=0)
+    shop.look()
+    assert shop.balance() == (100 * USD, 0)

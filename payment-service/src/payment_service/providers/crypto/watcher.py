@@ -129,6 +129,9 @@ class Watcher:
             return Position(position.read_number, position.confirmed_number, hash=last.hash)
         if last and last.hash == position.hash:
             return position
+        if last is None and not store.blocks(self._db, self._chain.chain_id, 0, head, 1):
+            # As after a new installation: nothing can be said of a chain by its beginning.
+            raise Unavailable(f"the node of {self._chain.name} is far behind; try again")
         ancestor, hash = self._ancestor(node, min(position.read_number, head))
         if last is None and ancestor == head:
             return position  # the node is behind, on the same chain
@@ -189,8 +192,9 @@ class Watcher:
             known = store.blocks(self._db, self._chain.chain_id, first, last, last - first + 1)
             if any(known.get(log.block_number, log.block_hash) != log.block_hash for log in logs):
                 raise Inconsistent("the chain changed while its logs were read; try again")
-            with_logs = sorted({log.block_number for log in self._ours(logs)})
-            transfers = self._of_tokens(logs, {block.number: block for block in node.blocks(with_logs)})
+            ours = self._ours(logs)
+            with_logs = sorted({log.block_number for log in ours})
+            transfers = self._of_tokens(ours, {block.number: block for block in node.blocks(with_logs)})
             with self._moving(position) as tx:
                 store.add_transfers(tx, transfers)
                 store.move(tx, self._chain.chain_id, position.read_number, last, self._clock.now())
@@ -233,13 +237,15 @@ class Watcher:
 
     def _of_tokens(self, logs: Sequence[Log], blocks: dict[int, Block]) -> list[Transfer]:
         known = store.addresses_of_anyone(self._db, {log.receiver for log in logs})
+        if any(log.receiver in known and blocks[log.block_number].hash != log.block_hash for log in logs):
+            raise Inconsistent("the chain changed while its logs were read; try again")
         found = [
             self._transfer(
                 blocks[log.block_number], log.transaction_hash, str(log.index), known[log.receiver],
                 self._chain.contracts[log.contract], log.amount,
             )
             for log in logs
-            if log.receiver in known and log.block_number in blocks
+            if log.receiver in known
         ]  # fmt: skip
         return [one for one in found if one]
 
