@@ -13,9 +13,14 @@ from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
+from adlib.clock import SystemClock
+from adlib.errors import Unavailable
 from adlib.ids import new_id
 from adlib.testing import eventually
+from payment_service.payments import store
 from payment_service.payments.service import PaymentService
+from payment_service.providers.protocol import Outgoing
+from payment_service.providers.stripe.provider import TIMEOUT_S, Stripe
 from payment_service.refunds.service import RefundService
 from payment_service.work.store import WorkQueue
 
@@ -235,6 +240,27 @@ def test_a_refund_that_stripe_does_not_answer_is_sent_later_and_once(
     sent = staff.refund(payment_id, 200 * UNIT, key="k")
     assert (sent.id, sent.state, sent.pending_reason) == (waiting.id, refunds_pb2.Refund.SUCCEEDED, "")
     assert len(at_stripe(sandboxes, payment_id)) == 1
+
+
+def test_a_slow_stripe_is_given_up_in_time_and_asked_again_by_the_same_key(
+    customer, staff, paid, sandboxes, gateway, config, db
+) -> None:
+    assert sum(TIMEOUT_S) <= 8
+    settings, payment_id = config.providers["STRIPE"], paid(customer)
+    gateway.open = False
+    payment = store.get_of_anyone(db, UUID(payment_id))
+    impatient = Stripe(
+        settings.api_key, settings.api_base, settings.webhook_secret, SystemClock(), timeout_s=(0.2, 0.2)
+    )  # fmt: skip
+    outgoing = Outgoing(new_id(), UNIT, "")
+    sandboxes.behave(sandboxes.stripe, delay_ms=1_000)
+    with pytest.raises(Unavailable):
+        impatient.refund(payment, outgoing)
+    sandboxes.behave(sandboxes.stripe, delay_ms=0)
+    # The first one arrives late: the same key makes it the same refund.
+    first = settings.provider(db, SystemClock()).refund(payment, outgoing)
+    eventually(lambda: len(at_stripe(sandboxes, payment_id)) == 1)
+    assert settings.provider(db, SystemClock()).refund(payment, outgoing) == first
 
 
 def test_a_repeat_carries_on_what_a_crash_left_unsent(customer, staff, paid, sandboxes, gateway) -> None:
