@@ -96,3 +96,5 @@ $$;
 
 DROP FUNCTION is_account(text, boolean);
 DROP FUNCTION is_transfer(text);
+DROP FUNCTION has_floor(text);
+DROP FUNCTION is_phase(text, boolean, boolean, boolean);

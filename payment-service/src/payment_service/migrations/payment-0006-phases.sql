@@ -15,6 +15,23 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION has_floor(kind text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN kind NOT IN ('DEBT', 'PROVIDER_CLEARING', 'FEES');
+END
+$$;
+
+CREATE FUNCTION is_phase(phase text, ends boolean, frees boolean, expires boolean) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+BEGIN
+    RETURN CASE
+        WHEN phase = 'POSTED' THEN NOT (ends OR frees OR expires)
+        WHEN phase = 'PENDING' THEN NOT (ends OR frees)
+        ELSE phase IN ('COMPLETED', 'VOIDED') AND ends AND frees AND NOT expires
+    END;
+END
+$$;
+
 CREATE FUNCTION is_transfer(kind text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 BEGIN
     RETURN kind IN (
@@ -34,7 +51,7 @@ DROP CONSTRAINT accounts_owner,
 ADD CONSTRAINT accounts_kind CHECK (is_account(kind, organization_id IS NULL)) NOT VALID,
 DROP CONSTRAINT accounts_floor,
 ADD CONSTRAINT accounts_floor CHECK (
-    kind IN ('DEBT', 'PROVIDER_CLEARING', 'FEES') OR credits_micros >= debits_micros + debits_pending_micros
+    credits_micros >= debits_micros + debits_pending_micros OR NOT has_floor(kind)
 ) NOT VALID,
 ADD CONSTRAINT accounts_ceiling CHECK (
     kind <> 'DEBT' OR credits_micros + credits_pending_micros <= debits_micros
@@ -50,10 +67,7 @@ ADD COLUMN freed_micros bigint,
 -- When a PENDING one can no longer be completed; NULL: never.
 ADD COLUMN expires_at timestamptz,
 ADD CONSTRAINT transfers_phase CHECK (
-    phase IN ('POSTED', 'PENDING', 'COMPLETED', 'VOIDED')
-    AND (pending_id IS NOT NULL) = (phase IN ('COMPLETED', 'VOIDED'))
-    AND (freed_micros IS NOT NULL) = (pending_id IS NOT NULL)
-    AND (expires_at IS NULL OR phase = 'PENDING')
+    is_phase(phase, pending_id IS NOT NULL, freed_micros IS NOT NULL, expires_at IS NOT NULL)
 ) NOT VALID,
 DROP CONSTRAINT transfers_kind,
 ADD CONSTRAINT transfers_kind CHECK (is_transfer(kind)) NOT VALID,
