@@ -102,6 +102,8 @@ def link(name: str, packages: Path) -> None:
             continue
         target = packages / file
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Several ship a "docs" folder, where the last one wins.
+        target.unlink(missing_ok=True)
         target.symlink_to(Path(str(file.locate())))
 
 
