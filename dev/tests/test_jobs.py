@@ -81,5 +81,6 @@ def test_the_scheduler_names_what_it_misses() -> None:
 
 
 def test_an_unknown_job_lists_the_known() -> None:
-    with pytest.raises(jobs.JobError, match="purge-expired, settle-payments, sweep-holds, sync-publisher-balances, sync-stats"):
+    known = "purge-expired, settle-payments, sweep-holds, sync-publisher-balances, sync-stats"
+    with pytest.raises(jobs.JobError, match=known):
         jobs.named("sync")
