@@ -42,6 +42,7 @@ from payment_service.suspense.service import SuspenseService
 from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
+from payment_service.webhooks.sources import PayoutsOnly, Source
 from payment_service.work.store import WorkQueue
 from payment_service.work.worker import Worker as QueueWorker
 
@@ -89,8 +90,9 @@ def assemble(config: Config, world: World) -> Worker:
     payouts = PayoutService(db, outbox, world.bank, clock, new_id)
     refunds = RefundService(db, world.providers, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)
-    # The bank tells of payouts also where nobody can pay by it.
-    sources = {"WISE": config.bank.provider(db, clock), **world.providers}
+    sources: dict[str, Source] = dict(world.providers)
+    if "WISE" not in sources:
+        sources["WISE"] = PayoutsOnly(config.bank.provider(db, clock))
     webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
     settlement = SettlementService(db, payments, refunds, payouts, webhooks, ledger)
     receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)

@@ -1,10 +1,10 @@
 """What providers tell us: stored and booked in one transaction, once, in whatever order it comes."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from itertools import islice
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
@@ -26,6 +26,7 @@ from payment_service.providers.protocol import (
 )
 from payment_service.refunds.service import RefundService
 from payment_service.webhooks import store
+from payment_service.webhooks.sources import Source
 
 # An event may be seen later than its own time says.
 _OVERLAP = timedelta(minutes=5)
@@ -35,22 +36,6 @@ _BUDGET_S = 3.0
 _BATCH = 100
 _KEEP = timedelta(days=90)
 _log = logger(__name__)
-
-
-class Source(Protocol):
-    """What tells of events; see Provider."""
-
-    def event(self, body: bytes, header: Header) -> Event:
-        """What a webhook says; SIGNATURE_INVALID."""
-        ...
-
-    def read(self, body: bytes) -> Event:
-        """What a body says whose signature was right when it came."""
-        ...
-
-    def missed(self, since: datetime) -> Iterable[Event]:
-        """What happened since then, oldest first."""
-        ...
 
 
 class WebhookService:
