@@ -5,7 +5,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from adlib.errors import Unavailable
+from adlib.errors import Aborted, Unavailable
 from adlib.ids import new_id
 from adsandbox.chain_coins import CHAIN_ID
 from payment_service.ledger import store as ledger
@@ -114,6 +114,32 @@ def test_many_reorganizations_credit_what_is_there_in_the_end(shop) -> None:
     assert shop.balance() == (50 * USD, 0)
     assert sum(shop.paid(payment) for payment in payments) == 50 * USD
     assert is_sound(shop)
+
+
+def test_who_lost_their_turn_credits_nothing_that_was_taken_back(shop) -> None:
+    payment = shop.open()
+    shop.chain.mine(2)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(2)
+    shop.look()
+    (deposit,) = shop.deposits(payment)
+    shop.chain.reorg(2, keep=False)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.look()
+    shop.another_watcher()._book_one(deposit.external_key)
+    assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
+
+
+def test_who_lost_their_turn_stores_nothing_of_what_they_read(shop) -> None:
+    payment = shop.open()
+    late = shop.another_watcher()
+    before = store.position(shop.db, CHAIN_ID)
+    shop.chain.pay(address(payment), 100)
+    head = shop.chain.mine(2)
+    shop.look()
+    with pytest.raises(Aborted):
+        late._read(late._node, before, head)
+    assert shop.states(payment) == ["SEEN"]
 
 
 def test_a_chain_that_comes_back_to_a_block_has_its_deposits_again(shop) -> None:

@@ -170,8 +170,6 @@ class Watcher:
                 raise Inconsistent("the chain changed while it was read; try again")
             previous = block.hash
         hashes = {block.number: block.hash for block in found}
-        if any(hashes.get(log.block_number) != log.block_hash for log in logs):
-            raise Inconsistent("the chain changed while its logs were read; try again")
         transfers = self._of_tokens(logs, {block.number: block for block in found})
         if native:
             transfers += self._of_native(node, native, found)
@@ -237,7 +235,8 @@ class Watcher:
 
     def _of_tokens(self, logs: Sequence[Log], blocks: dict[int, Block]) -> list[Transfer]:
         known = store.addresses_of_anyone(self._db, {log.receiver for log in logs})
-        if any(log.receiver in known and blocks[log.block_number].hash != log.block_hash for log in logs):
+        hashes = {number: block.hash for number, block in blocks.items()}
+        if any(log.receiver in known and hashes.get(log.block_number) != log.block_hash for log in logs):
             raise Inconsistent("the chain changed while its logs were read; try again")
         found = [
             self._transfer(
