@@ -368,7 +368,8 @@ def sound(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
 
     def add_up() -> bool:
         answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))
-        return bool(answer.currencies) and not any(one.sum_micros or one.difference_micros for one in answer.currencies)
+        faults = ("sum_micros", "difference_micros", "overdrawn", "payments_differing")
+        return bool(answer.currencies) and not any(getattr(one, name) for one in answer.currencies for name in faults)
 
     return add_up
 

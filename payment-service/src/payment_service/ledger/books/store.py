@@ -22,6 +22,7 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    text,
     true,
     union,
     union_all,
@@ -183,7 +184,8 @@ _HOLDS_OF_ANYONE = Query(
         accounts.c.balance_micros,
     )
     .where(
-        accounts.c.kind == Kind.ESCROW.value,
+        # As the index has it, so that it is used.
+        text("kind = 'ESCROW'"),
         accounts.c.balance_micros > 0,
         accounts.c.id < bindparam("before", type_=_UUID),
     )
