@@ -8,6 +8,7 @@ from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.db import Session, Transaction
+from adlib.errors import Aborted
 from adlib.ids import NewId
 from adlib.telemetry import logger
 from payment_service.deposits import store
@@ -87,11 +88,14 @@ class Deposits:
     def reverse(self, tx: Transaction, provider: str, key: str, payment: Payment | None) -> Payment | None:
         """Takes back what was credited under the key, or forgets what was only seen; the locked payment as it is then.
 
-        What is not in the wallet any more becomes a debt. A repeat changes nothing.
+        What is not in the wallet any more becomes a debt. A repeat changes nothing; ABORTED where it has become
+        another payment's meanwhile.
         """
         deposit = store.lock_of_anyone(tx, provider, key)
-        if deposit.state is State.REVERSED or deposit.payment_id != (payment.id if payment else None):
+        if deposit.state is State.REVERSED:
             return payment
+        if deposit.payment_id != (payment.id if payment else None):
+            raise Aborted("the deposit is being assigned right now; try again")
         now = self._clock.now()
         store.save(tx, deposit.reversed(now))
         if payment is None:

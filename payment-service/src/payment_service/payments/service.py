@@ -168,11 +168,12 @@ class PaymentService:
         self._deposits.suspend(tx, provider, arrival)
 
     def reverse_in(self, tx: Transaction, provider: str, arrival_key: str) -> None:
-        """Takes back what arrived under the key: it has not, after all. Repeats change nothing."""
+        """Takes back what arrived under the key: it has not, after all. Repeats change nothing; ABORTED."""
         deposit = self._deposits.of_anyone(tx, provider, arrival_key)
         if deposit is None:
             return
-        before = store.lock_of_anyone(tx, deposit.payment_id, provider) if deposit.payment_id else None
+        # Staff may have assigned it to a payment of another provider.
+        before = self._lock_of_anyone(tx, deposit.payment_id) if deposit.payment_id else None
         after = self._deposits.reverse(tx, provider, arrival_key, before)
         if before and after:
             self.change_in(tx, before, after)
@@ -183,10 +184,7 @@ class PaymentService:
         PAYMENT_NOT_FOUND, DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH.
         """
         with self._db.transaction() as tx:
-            payment = store.get_of_anyone(tx, payment_id)
-            before = payment and store.lock_of_anyone(tx, payment_id, payment.provider)
-            if before is None:
-                raise PaymentNotFound(payment_id)
+            before = self._lock_of_anyone(tx, payment_id)
             deposit, after = self._deposits.assign(tx, deposit_id, before)
             self.change_in(tx, before, after)
             return deposit
@@ -258,6 +256,14 @@ class PaymentService:
             before = store.lock_of_anyone(tx, payment.id, payment.provider)
             if before and before.external_id is None and before.is_open:
                 self.change_in(tx, before, before.unopened(self._clock.now()))
+
+    @staticmethod
+    def _lock_of_anyone(tx: Transaction, payment_id: UUID) -> Payment:
+        found = store.get_of_anyone(tx, payment_id)
+        payment = found and store.lock_of_anyone(tx, payment_id, found.provider)
+        if payment is None:
+            raise PaymentNotFound(payment_id)
+        return payment
 
     def _provider(self, name: str) -> Provider:
         if name not in self._providers:
