@@ -162,12 +162,13 @@ def test_never_more_than_is_unspent(customer, staff, paid, ledger, identities) -
     ],
 )
 def test_a_wrong_refund_is_refused_and_takes_nothing(
-    customer, staff, paid, sandboxes, amount_micros: int, more, expected: str
+    customer, staff, paid, sandboxes, refunds_of, amount_micros: int, more, expected: str
 ) -> None:
     payment_id = paid(customer)
     assert staff.refused(payment_id, amount_micros, **more).reason == expected
     assert money(customer) == (PAID, 0, 0)
     assert customer.get(payment_id).refunded_micros == 0
+    assert not refunds_of(customer, payment_id).refunds
     assert not at_stripe(sandboxes, payment_id)
 
 

@@ -38,7 +38,7 @@ def told(*states: State) -> Payment:
 
 def credited(payment: Payment, *amounts: int, at: datetime = AT) -> Payment:
     for amount_micros in amounts:
-        payment = payment.credited(amount_micros, at)
+        payment = payment.credited(amount_micros, at, at)
     return payment
 
 
@@ -84,6 +84,11 @@ def test_what_arrives_after_the_end_is_credited_and_called_late() -> None:
     for payment in (told(State.EXPIRED), until):
         late = credited(payment, ASKED - 1, at=LATER)
         assert (late.outcome, late.state, late.paid_micros) == (Outcome.LATE, State.SUCCEEDED, ASKED - 1)
+
+
+def test_what_was_seen_in_time_is_not_late_however_long_it_takes_to_be_final() -> None:
+    until = replace(OPEN, expires_at=AT + timedelta(minutes=1))
+    assert until.credited(ASKED, LATER, AT).outcome is Outcome.EXACT
 
 
 def test_less_than_was_asked_is_all_there_will_be_once_it_is_closed() -> None:

@@ -206,11 +206,13 @@ class Payment:
             known, state=report.state, failure_message=report.failure_message, is_closed=closed
         )._stamped(at, self)  # fmt: skip
 
-    def credited(self, amount_micros: int, at: datetime) -> Self:
-        """With so much more in the wallet."""
-        is_late = self.state is State.EXPIRED or self.outcome is Outcome.LATE or (
-            self.expires_at is not None and at > self.expires_at
-        )  # fmt: skip
+    def credited(self, amount_micros: int, at: datetime, seen_at: datetime) -> Self:
+        """With so much more in the wallet; late is what was not even seen in time."""
+        is_late = (
+            self.state is State.EXPIRED
+            or self.outcome is Outcome.LATE
+            or (self.expires_at is not None and seen_at > self.expires_at)
+        )
         paid_micros = self.paid_micros + amount_micros
         if is_late:
             outcome = Outcome.LATE

@@ -18,6 +18,7 @@ from adlib.db import Database, Transaction
 from adlib.errors import AppError
 from adlib.idempotency import Once
 from adlib.ids import NewId
+from adlib.money import to_minor
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
 from adlib.telemetry import logger
@@ -171,6 +172,8 @@ class RefundService:
         refundable_micros = max(0, min(payment.kept_micros, ledger.lock(tx, refund.accounts)[available]))
         if not 0 < refund.amount_micros <= refundable_micros:
             raise RefundTooLarge(refundable_micros, payment.currency_code)
+        if new.amount_micros is not None:
+            to_minor(new.amount_micros, payment.currency_code)
         store.add(tx, refund)
         ledger.post(tx, refund.set_aside(), self._ids)
         self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, now))
