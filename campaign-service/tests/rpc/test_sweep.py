@@ -191,6 +191,38 @@ def test_a_hold_that_nobody_is_about_to_use_is_released(client: Client, make: An
     assert client.outside.payments.available_micros == WALLET
 
 
+def deleted_draft(client: Client) -> str:
+    campaign_id = draft(client)
+    client.delete(campaign_id)
+    return campaign_id
+
+
+@pytest.mark.parametrize("make", [draft, deleted_draft, completed, deleted])
+def test_a_release_that_was_cut_off_is_carried_on_with(client: Client, make: Any) -> None:
+    campaign_id = make(client)
+    later(client, days=3, minutes=5)
+    client.sync()
+    off_by(client, campaign_id, 5)
+    later(client)
+    holds = client.outside.payments.holds
+
+    def then_goes_down() -> Iterator[Any]:
+        pages = list(holds())
+        client.outside.payments.is_down = True
+        yield from pages
+
+    client.outside.payments.holds = then_goes_down
+    assert client.sweep().stats.error_count == 1
+    client.outside.payments.is_down = False
+    later(client)
+    assert client.sync().success
+    assert held(client, campaign_id) == 0
+    assert client.outside.payments.available_micros == WALLET
+    later(client)
+    client.outside.payments.holds = holds
+    assert (client.sync().stats.total, client.sweep().message) == (0, "0 repaired; 0 compared")
+
+
 def test_a_hold_for_a_campaign_that_nobody_knows_is_reported_and_left(client: Client, logs: Any) -> None:
     campaign_id, stranger, off = started(client), uuid4(), started(client)
     for holder in (stranger, UUID(campaign_id)):

@@ -91,12 +91,12 @@ class Lifecycle:
         """Ends what was left half done: a start, a change of the budget, or the hold of a COMPLETED campaign."""
         campaign = store.kept(self._db, organization_id, campaign_id)
         try:
-            if campaign.state is State.COMPLETED or campaign.hold_returning:
+            if (campaign.state is State.COMPLETED and campaign.hold_key) or campaign.hold_returning:
                 self._end(organization_id, campaign_id)
             elif (campaign.state is State.DRAFT and campaign.hold_key) or campaign.is_resuming:
                 self.start(organization_id, campaign_id)
             elif campaign.move_key:
-                with alone(self._db, organization_id, campaign_id) as campaign:
+                with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:
                     self.settle_or_pause(campaign)
         except (InsufficientFunds, NetworkRejected, CampaignEnded) as refused:
             _log.info("carried_on_in_vain", campaign=str(campaign_id), why=refused.message)

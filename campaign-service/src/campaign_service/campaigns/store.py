@@ -85,7 +85,11 @@ _HALF_DONE_OF_ALL = Query(
                     and_(campaigns.c.state == State.DRAFT, campaigns.c.hold_key.is_not(None)),
                     # About to be played again.
                     and_(campaigns.c.state == State.PAUSED, campaigns.c.stopped_at.is_(None)),
-                    and_(campaigns.c.state != State.COMPLETED, campaigns.c.move_key.is_not(None)),
+                    # What is over and has a hold is given all of it back, later.
+                    and_(
+                        or_(campaigns.c.state != State.COMPLETED, campaigns.c.hold_key.is_(None)),
+                        campaigns.c.move_key.is_not(None),
+                    ),
                 ),
             ),
             and_(
