@@ -300,7 +300,8 @@ def test_refund_is_what_staff_have_really_sent(sandboxes, wise):
     with pytest.raises(RefundNotSeen, match="another refund's"):
         wise.refund(payment, Outgoing(uuid4(), 70_250_000, sent))
     unfunded = _sent(sandboxes, fund=False)
-    for amount_micros, sent_as in ((70_250_001, sent), (1, unfunded), (1, "1"), (1, ""), (1, "../1"), (1, "٣")):
+    wrong = ((70_250_001, sent), (1, unfunded), (1, "1"), (1, ""), (1, "../1"), (1, "٣"), (1, f"0{sent}"))
+    for amount_micros, sent_as in wrong:
         with pytest.raises(RefundNotSeen):
             wise.refund(payment, Outgoing(refund_id, amount_micros, sent_as))
     with pytest.raises(RefundNotSeen):

@@ -50,7 +50,8 @@ EXPIRES_AFTER = timedelta(days=14)
 _MARGIN = timedelta(hours=1)
 # Wise gives at most 469 days of a statement at once; less keeps the answers small.
 _MOST_AT_ONCE = timedelta(days=60)
-_ID = re.compile("[0-9]{1,18}")
+# Without leading zeros, so that a transfer has one id only.
+_ID = re.compile("[1-9][0-9]{0,17}")
 _BALANCE_EVENTS = ("balances#update", "balances#credit")
 
 
