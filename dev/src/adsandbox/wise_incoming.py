@@ -2,6 +2,7 @@
 
 import json
 import time
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.requests import Request
@@ -50,8 +51,13 @@ class Incoming:
         return JSONResponse([_account(code, number) for code, number in IDS.items()])
 
     async def _receive(self, request: Request) -> Response:
-        """{currency, amount, reference, sender_name, type}: so much arrives with that text, by transfer unless told."""
+        """{currency, amount, reference, sender_name, type}: so much arrives with that text, by transfer unless told.
+
+        The amount is a number, or a text such as "12.34".
+        """
         body = await read_object(request)
+        if isinstance(body.get("amount"), str):
+            body["amount"] = _decimal(body["amount"])
         code, cents = wire.currency(body, "currency"), wire.cents(body, "amount")
         if cents is None:
             raise ControlError(400, "amount is missing")
@@ -109,6 +115,16 @@ def _account(code: str, number: int) -> Json:
         "receiveOptions": [{"type": "LOCAL", "title": "Local", "description": None, "details": details}],
         "bankFeatures": [{"key": "LOCAL_RECEIVE", "title": "Receive locally", "supported": True}],
     }
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite():
+        raise ControlError(400, f"{text} is no amount")
+    return amount
 
 
 def _text(body: Json, name: str, default: str) -> str:
