@@ -8,6 +8,7 @@ from typing import assert_never
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.errors import Unavailable
 from adlib.telemetry import logger
 from payment_service.disputes.service import DisputeService
 from payment_service.payments.model import ProviderNotAvailable
@@ -117,12 +118,22 @@ class WebhookService:
             return store.purge(tx, self._clock.now() - _KEEP, limit)
 
     def _read(self, provider: str, event: Event) -> Event:
-        return self._sources[provider].read(event.body) if event.news is None else event
+        """With its news, or as it is where it cannot be read: there are others after it. UNAVAILABLE."""
+        if event.news is not None:
+            return event
+        try:
+            return self._sources[provider].read(event.body)
+        except Unavailable:
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the event is stored for `book`
+            _log.error("webhook_unread", provider=provider, event_id=event.id, kind=event.kind, exc_info=True)
+            return event
 
     def _take(self, provider: str, event: Event, body: bytes) -> None:
         now = self._clock.now()
         with self._db.transaction() as tx:
-            if store.first_time(tx, provider, event.id, event.kind, body, now) and self._is_booked(tx, provider, event):
+            is_new = store.first_time(tx, provider, event.id, event.kind, body, now)
+            if is_new and event.news is not None and self._is_booked(tx, provider, event):
                 store.booked(tx, provider, event.id, now)
 
     def _is_booked(self, tx: Transaction, provider: str, event: Event) -> bool:
