@@ -3,8 +3,10 @@
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from adlib.db import Database
@@ -156,3 +158,29 @@ def test_more_than_there_is_goes_to_as_many_as_there_is_for(crowd: Database) -> 
     assert sum(map(bool, all_at_once(work))) == 20
     assert store.takeable(crowd, [wallet.available]) == {Account(Kind.AVAILABLE, "USD", wallet.organization_id): 0}
     assert sound(crowd)
+
+
+def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
+    crowd: Database, own_database_url: str
+) -> None:
+    """Whom nothing is due is not waited for: who has the publisher's account may be waiting for the escrow's."""
+    escrow, earners = Escrow(uuid4(), uuid4(), "USD"), (Earner(uuid4(), uuid4(), 0) for _ in range(1_000))
+    wallet = Wallet(escrow.organization_id, "USD")
+    ledger = LedgerService(crowd, new_id)
+    funds = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, FUNDS, uuid4(), str(uuid4()))
+    assert store.post_chains(crowd, [[funds]], new_id) == [Outcome.POSTED]
+    ledger.hold(escrow, FUNDS, "h")
+    spends = (Spend(escrow, FUNDS + 1, "s", earner) for earner in earners)
+    spend = next(one for one in spends if one.accounts[-1].id < escrow.account.id)
+    payable = spend.accounts[-1]
+    with crowd.transaction() as tx:
+        store.open_accounts(tx, [*spend.accounts])
+    with psycopg.connect(own_database_url) as other, ThreadPoolExecutor(1) as pool:
+        lock = "SELECT 1 FROM accounts WHERE id = %s FOR NO KEY UPDATE"
+        other.execute(lock, [payable.id])
+        spending = pool.submit(ledger.spend, [spend])
+        with suppress(TimeoutError):
+            spending.result(0.5)
+        other.execute(lock, [escrow.account.id])
+        other.rollback()
+        assert spending.result()[0].posted_micros == FUNDS

@@ -105,7 +105,9 @@ class LedgerService:
 
     def _spend_rest(self, tx: Transaction, items: Sequence[Spend]) -> Sequence[int]:
         """What could be taken of those that were not taken whole: repeats, and what is beyond an escrow."""
-        held = dict(store.lock(tx, {account for item in items for account in item.accounts}))
+        # No account that was not locked with all of these already.
+        chains = [item.transfers(item.amount_micros) for item in items]
+        held = dict(store.lock(tx, {side for chain in chains for one in chain for side in (one.debit, one.credit)}))
         posted = store.posted_before(tx, items)
         transfers: list[Transfer] = []
         parts: list[tuple[Spend, int]] = []
