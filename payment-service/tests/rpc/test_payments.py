@@ -277,6 +277,18 @@ def test_what_could_never_be_opened_expires(customer, sandboxes, gateway, settle
     assert customer.get(payment_id).state == pb.Payment.EXPIRED
 
 
+def test_what_has_expired_is_not_opened_by_asking_for_it_once_more(customer, sandboxes, gateway, settle, sql) -> None:
+    sandboxes.behave(sandboxes.stripe, fail_next=1_000)
+    payment_id = customer.create(key="k").payment.id
+    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours'")
+    settle()
+    assert customer.get(payment_id).state == pb.Payment.EXPIRED
+    sandboxes.behave(sandboxes.stripe, fail_next=0)
+    again = customer.create(key="k")
+    assert (again.payment.id, again.payment.state) == (payment_id, pb.Payment.EXPIRED)
+    assert not again.HasField("stripe")
+
+
 def test_what_the_provider_refuses_fails_and_stays_so(customer, sandboxes, gateway) -> None:
     for _ in range(2):
         with pytest.raises(grpc.RpcError) as refused:

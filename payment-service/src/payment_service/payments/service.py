@@ -82,11 +82,11 @@ class PaymentService:
         provider = self._provider(new.provider)
         to_minor(new.amount_micros, currency(new.currency_code))
         payment = self._ensure(new, provider.check(new.choice, new.currency_code))
-        if payment.external_id is not None:
-            return payment
-        if payment.state is State.FAILED:
+        if payment.external_id is None and payment.state is State.FAILED:
             raise ProviderRejected(payment.failure_message)
-        return self._opened(payment)
+        if payment.external_id is None and payment.is_open:
+            return self._opened(payment)
+        return payment
 
     def open(self, payment_id: UUID) -> None:
         """Opens a payment whose provider did not answer before, unless that is done; UNAVAILABLE."""
