@@ -120,4 +120,4 @@ class Deposits:
         balances = ledger.lock(tx, [transfer.debit, wallet.available, wallet.debt])
         ledger.post(tx, wallet.put(transfer, balances), self._ids)
         receipts.issue(tx, payment.organization_id, payment.id, now)
-        return payment.credited(deposit.amount_micros, now)
+        return payment.credited(deposit.amount_micros, now, deposit.created_at)
