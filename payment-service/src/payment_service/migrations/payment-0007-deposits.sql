@@ -21,7 +21,15 @@ ADD CONSTRAINT payments_outcome CHECK (
     outcome IN ('', 'EXACT', 'UNDERPAID', 'OVERPAID', 'LATE', 'REPEATED')
 ) NOT VALID;
 
-UPDATE payments SET paid_micros = amount_micros, outcome = 'EXACT', is_closed = TRUE WHERE state = 'SUCCEEDED';
+UPDATE payments
+SET paid_micros = amount_micros, outcome = 'EXACT', is_closed = TRUE,
+    -- Only where this was applied before, and taken back.
+    refunded_micros = CASE state WHEN 'REFUNDED' THEN amount_micros ELSE 0 END,
+    disputed_micros = CASE state WHEN 'DISPUTED' THEN amount_micros ELSE 0 END
+WHERE state IN ('SUCCEEDED', 'REFUNDED', 'DISPUTED');
+
+-- Refused by its provider for good.
+UPDATE payments SET is_closed = TRUE WHERE state = 'FAILED' AND external_id IS NULL;
 
 -- An amount of money that has arrived, or is about to.
 CREATE TABLE deposits (
@@ -59,7 +67,7 @@ INSERT INTO deposits (
 )
 SELECT id, provider, external_id, id, organization_id, 'CREDITED', amount_micros, currency_code, updated_at, updated_at
 FROM payments
-WHERE state = 'SUCCEEDED';
+WHERE paid_micros > 0;
 
 CREATE TABLE refunds (
     id uuid PRIMARY KEY,
@@ -123,7 +131,7 @@ CREATE TABLE receipt_counters (organization_id uuid PRIMARY KEY, last_number big
 INSERT INTO receipts (organization_id, number, payment_id, issued_at)
 SELECT organization_id, row_number() OVER (PARTITION BY organization_id ORDER BY updated_at, id), id, updated_at
 FROM payments
-WHERE state = 'SUCCEEDED';
+WHERE paid_micros > 0;
 
 INSERT INTO receipt_counters (organization_id, last_number)
 SELECT organization_id, max(number) FROM receipts GROUP BY organization_id;

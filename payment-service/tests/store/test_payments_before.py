@@ -1,0 +1,101 @@
+"""Payments that were made before what arrives had rows of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from yoyo import get_backend, read_migrations
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.clock import FixedClock
+from adlib.db import Database, migrate
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from payment_service.__main__ import MIGRATIONS
+from payment_service.deposits.service import Deposits
+from payment_service.ledger import store as ledger
+from payment_service.ledger.books import store as books
+from payment_service.ledger.model import deposit
+from payment_service.payments.model import Arrival, Report, State
+from payment_service.payments.service import PaymentService
+from payment_service.work.store import WorkQueue
+
+ORGANIZATION, PAID = uuid4(), 70_000_000
+NOW = datetime.now(UTC)
+ADD = (
+    "INSERT INTO payments (id, organization_id, provider, state, amount_micros, currency_code, external_id, created_at,"
+    " updated_at, checked_at) VALUES (%s, %s, 'STRIPE', %s, %s, 'USD', %s, %s, %s, %s)"
+)
+
+
+def take_back(url: str) -> None:
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    every = read_migrations(str(files("payment_service") / "migrations"))
+    backend.rollback_migrations(backend.to_rollback(every.filter(lambda one: one.id >= "payment-0007")))
+    backend.connection.close()
+
+
+@dataclass
+class Old:
+    """A database of then, and the program of now."""
+
+    url: str
+    db: Database
+    payments: PaymentService
+
+    def make(self, state: str, external_id: str | None = None) -> UUID:
+        payment_id, at = new_id(), NOW - timedelta(minutes=5)
+        with psycopg.connect(self.url, autocommit=True) as sql:
+            sql.execute(ADD, [payment_id, ORGANIZATION, state, PAID, external_id, at, at, at])
+        if state in ("SUCCEEDED", "REFUNDED", "DISPUTED"):
+            made = deposit(payment_id, ORGANIZATION, "STRIPE", PAID, "USD")
+            assert ledger.post_chains(self.db, [[made]], new_id)
+        return payment_id
+
+    def migrate(self) -> None:
+        migrate(self.url, *MIGRATIONS)
+
+    def is_told_of(self, payment_id: UUID, external_id: str) -> None:
+        report = Report(external_id, State.SUCCEEDED, (Arrival(external_id, PAID, "USD"),))
+        self.payments.settle(payment_id, "STRIPE", report)
+
+    def available(self) -> int:
+        return books.balance(self.db, ORGANIZATION, "USD").available_micros
+
+
+@pytest.fixture
+def old(fresh_database: FreshDatabase) -> Iterator[Old]:
+    url = fresh_database("payments_before")
+    migrate(url, *MIGRATIONS)
+    take_back(url)
+    db, clock = Database(url), FixedClock(NOW)
+    yield Old(
+        url, db, PaymentService(db, Outbox("payment", clock), {}, Deposits(clock, new_id), WorkQueue(), clock, new_id)
+    )
+    db.close()
+
+
+@pytest.mark.parametrize("state", ["SUCCEEDED", "REFUNDED", "DISPUTED"])
+def test_what_was_credited_then_is_not_credited_again(old: Old, state: str) -> None:
+    payment_id = old.make(state, "pi")
+    old.migrate()
+    old.is_told_of(payment_id, "pi")
+    assert (old.available(), old.payments.get(ORGANIZATION, payment_id).state) == (PAID, state)
+    assert all(one.are_sound for one in books.verify(old.db))
+
+
+def test_only_what_can_still_be_paid_is_asked_about(old: Old) -> None:
+    waiting, declined = old.make("PENDING", "pi_1"), old.make("FAILED", "pi_2")
+    old.make("FAILED")
+    old.make("EXPIRED", "pi_3")
+    old.make("SUCCEEDED", "pi_4")
+    old.migrate()
+    with psycopg.connect(old.url, autocommit=True) as sql:
+        open_ones = sql.execute(
+            "SELECT id FROM payments WHERE NOT is_closed AND state IN ('PENDING', 'PROCESSING', 'FAILED')"
+        ).fetchall()
+    assert {payment_id for (payment_id,) in open_ones} == {waiting, declined}
