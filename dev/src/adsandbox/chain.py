@@ -31,11 +31,13 @@ class ChainBehaviour(Behaviour):
     """How a node misbehaves beside what every outside system does.
 
     `behind_blocks`: it knows nothing of so many of the last blocks. `log_range_limit`: it refuses to look for logs in
-    more blocks at once; 0: in any number. `hide_logs`: it has the blocks, and not their logs.
+    more blocks at once; 0: in any number. `batch_limit`: it refuses more calls at once; 0: any number. `hide_logs`: it
+    has the blocks, and not their logs.
     """
 
     behind_blocks: int = 0
     log_range_limit: int = 0
+    batch_limit: int = 0
     hide_logs: bool = False
 
 
@@ -45,7 +47,11 @@ def chain_sandbox(settings: Settings) -> Sandbox:
         raise ValueError("the chain has no port")
     database = Database(settings.state_dir / "chain.db", SCHEMA)
     behaviour, evm = ChainBehaviour(), Evm(database)
-    rpc = Rpc(evm, database, lambda: View(behaviour.behind_blocks, behaviour.log_range_limit, behaviour.hide_logs))
+
+    def view() -> View:
+        return View(behaviour.behind_blocks, behaviour.log_range_limit, behaviour.batch_limit, behaviour.hide_logs)
+
+    rpc = Rpc(evm, database, view)
     control = Control(evm)
     app = application(
         [Route("/", rpc.answer, methods=["POST"]), *control.routes()],

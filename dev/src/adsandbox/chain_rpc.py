@@ -30,6 +30,7 @@ class View:
 
     behind_blocks: int = 0
     log_range_limit: int = 0
+    batch_limit: int = 0
     hide_logs: bool = False
 
 
@@ -80,6 +81,8 @@ class Rpc:
         except ValueError:
             return JSONResponse(failure(None, -32700, "parse error"), 400)
         if isinstance(body, list):
+            if 0 < self._view().batch_limit < len(body):
+                return JSONResponse(failure(None, _LIMIT_EXCEEDED, "the batch has too many calls"))
             return JSONResponse([self._one(call) for call in body[:MOST_IN_A_BATCH]])
         return JSONResponse(self._one(body))
 

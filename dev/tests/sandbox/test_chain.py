@@ -141,7 +141,11 @@ def test_a_node_can_lag_refuse_ranges_and_lose_logs(chain):
     assert len(chain.logs(head - 2, head)) == 0
     with pytest.raises(Web3RPCError, match="3 block range"):
         chain.logs(head - 3, head)
-    httpx.put(behaviour, json={"log_range_limit": 0, "hide_logs": True}).raise_for_status()
+    httpx.put(behaviour, json={"log_range_limit": 0, "batch_limit": 2}).raise_for_status()
+    call = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
+    assert len(httpx.post(chain.url, json=[call] * 2).json()) == 2
+    assert "too many" in httpx.post(chain.url, json=[call] * 3).json()["error"]["message"]
+    httpx.put(behaviour, json={"batch_limit": 0, "hide_logs": True}).raise_for_status()
     assert chain.logs() == []
 
 

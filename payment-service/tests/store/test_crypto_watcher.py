@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -15,6 +16,7 @@ from adlib.errors import Unavailable
 from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
 from payment_service.payments.model import Outcome, Payment, State
+from payment_service.providers.crypto import store
 from payment_service.providers.crypto.model import needed
 from payment_service.providers.crypto.node import Node
 
@@ -241,6 +243,46 @@ def test_a_refused_range_is_halved_until_it_is_not(shop) -> None:
     shop.look()
     assert shop.paid(payment) == 100 * USD
     assert shop.watcher._range <= 14
+
+
+def test_a_node_that_refuses_many_calls_at_once_is_asked_fewer(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(40)
+    shop.chain.behave(batch_limit=3)
+
+    def has_read_on() -> bool:
+        with suppress(Unavailable):
+            shop.look()
+        return bool(shop.paid(payment) == 100 * USD)
+
+    eventually(has_read_on)
+
+
+def test_a_chain_without_tokens_is_asked_about_more_again(new_shop) -> None:
+    shop = new_shop()
+    shop.use(coins=[one for one in shop.settings.coins if not one.contract])
+    shop.look()
+    shop.watcher._range = 1
+    shop.chain.mine(4)
+    shop.look()
+    assert shop.watcher._range > 1
+
+
+def read_until(shop) -> int:
+    return int(store.position(shop.db, CHAIN_ID).read_number)
+
+
+def test_who_reads_much_ends_when_the_process_does(shop) -> None:
+    shop.use(block_range=1)
+    first, last = read_until(shop), shop.chain.mine(1_000)
+    stop = threading.Event()
+    thread = threading.Thread(target=shop.watcher.run, args=[stop])
+    thread.start()
+    eventually(lambda: read_until(shop) > first)
+    stop.set()
+    thread.join()
+    assert read_until(shop) < last
 
 
 def test_logs_that_a_node_served_late_are_found_with_the_confirmations(shop) -> None:

@@ -22,6 +22,8 @@ _TOPICS = 3
 _BATCH = 25
 _TIMEOUT_S = 3.0
 _LARGEST_ANSWER = 64 * 2**20
+# Method and parameters.
+_Call = tuple[str, Sequence[Any]]
 
 _log = logger(__name__)
 
@@ -85,6 +87,8 @@ class Node:
         self._chain_id = chain_id
         self._client = client or httpx.Client(timeout=_TIMEOUT_S, trust_env=False)
         self._end = end
+        # Fewer once the node has refused so many.
+        self._at_once = _BATCH
 
     def within(self, seconds: float) -> Self:
         """The same node, which has that long for all that it is asked."""
@@ -134,10 +138,7 @@ class Node:
 
     def receipts(self, hashes: Sequence[str]) -> list[Receipt | None]:
         """What became of the transactions; None for one that is in no block."""
-        answers: list[Any] = []
-        for first in range(0, len(hashes), _BATCH):
-            part = hashes[first : first + _BATCH]
-            answers += self._ask([("eth_getTransactionReceipt", [hash]) for hash in part])
+        answers = self._ask([("eth_getTransactionReceipt", [hash]) for hash in hashes])
         with _understood():
             return [_receipt(one) if one and one.get("blockNumber") else None for one in answers]
 
@@ -147,7 +148,20 @@ class Node:
         with _understood():
             return _transaction(answer) if answer else None
 
-    def _ask(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    def _ask(self, calls: Sequence[_Call]) -> list[Any]:
+        """The answers, of many calls at once; in parts where the node refuses so many."""
+        answers: list[Any] = []
+        while len(answers) < len(calls):
+            part = calls[len(answers) : len(answers) + self._at_once]
+            try:
+                answers += self._answers(part)
+            except Refused:
+                if len(part) == 1:
+                    raise
+                self._at_once = len(part) // 2
+        return answers
+
+    def _answers(self, calls: Sequence[_Call]) -> list[Any]:
         body = [
             {"jsonrpc": "2.0", "id": index, "method": method, "params": parameters}
             for index, (method, parameters) in enumerate(calls)

@@ -100,7 +100,7 @@ class Watcher:
         try:
             head, last = node.head_and(position.read_number)
             position = self._verified(node, position, head, last)
-            while position.read_number < head and node.has_time:
+            while position.read_number < head and node.has_time and not self._stop.is_set():
                 position = self._read(node, position, head)
                 position = self._confirm(node, position, head)
                 self._book(position)
@@ -204,11 +204,9 @@ class Watcher:
         contracts = list(self._chain.contracts)
         while True:
             last = min(most, first + self._range - 1)
-            if not contracts:
-                return [], last
             try:
                 with self._asking_less():
-                    logs = node.logs(contracts, first, last)
+                    logs = node.logs(contracts, first, last) if contracts else []
             except Refused:
                 if last == first:
                     raise
