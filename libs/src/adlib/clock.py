@@ -5,6 +5,8 @@ from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from adlib.errors import InvalidField
+
 
 class Clock(Protocol):
     """Tells the time in UTC."""
@@ -40,6 +42,9 @@ def timestamp(at: datetime) -> Timestamp:
     return result
 
 
-def instant(message: Timestamp) -> datetime:
-    """An instant of the contract, with time zone."""
-    return message.ToDatetime(tzinfo=UTC)
+def instant(message: Timestamp, field: str = "the time") -> datetime:
+    """An instant of the contract, with time zone; INVALID_FIELD naming `field` where it is none."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise InvalidField(field, "must be a time from year 1 to 9999") from None

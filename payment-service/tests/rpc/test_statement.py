@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 from adplatform.payment.v1 import payment_pb2 as pb
+from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -268,4 +269,15 @@ def test_a_time_is_from_its_start_to_before_its_end(customer: Any, money: Money)
     assert between(start_time=datetime(9999, 1, 1, tzinfo=UTC)) == []
     with pytest.raises(grpc.RpcError) as refused:
         between(start_time=noon, end_time=noon)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("field", ["start_time", "end_time", "at_time"])
+def test_what_is_no_time_is_refused(customer: Any, field: str) -> None:
+    asked: dict[str, Any] = {field: Timestamp(seconds=10**15)}
+    with pytest.raises(grpc.RpcError) as refused:
+        if field == "at_time":
+            customer.billing.GetBalance(pb.GetBalanceRequest(**asked), metadata=customer.headers)
+        else:
+            customer.statement(**asked)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

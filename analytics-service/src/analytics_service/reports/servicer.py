@@ -1,13 +1,10 @@
 """AnalyticsService of the contract."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
 from adplatform.analytics.v1 import analytics_pb2 as pb
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from adlib.clock import Clock, timestamp
-from adlib.errors import InvalidField
+from adlib.clock import Clock, instant, timestamp
 from adlib.rpc import Call
 from analytics_service.reports.model import Granularity, Span, ratios, time_zone
 from analytics_service.reports.service import ReportService
@@ -23,8 +20,8 @@ class AnalyticsServicer:
 
     def GetCampaignAnalytics(self, request: pb.GetCampaignAnalyticsRequest, call: Call) -> pb.CampaignAnalytics:
         granularity = Granularity[pb.Granularity.Name(request.granularity or pb.DAY)]
-        start = _instant(request.start_time, "startTime") if request.HasField("start_time") else None
-        end = _instant(request.end_time, "endTime") if request.HasField("end_time") else None
+        start = instant(request.start_time, "startTime") if request.HasField("start_time") else None
+        end = instant(request.end_time, "endTime") if request.HasField("end_time") else None
         span = Span.of(start, end, granularity, time_zone(request.time_zone), self._clock.now())
         report = self._reports.campaign(call.caller.organization_id, UUID(request.campaign_id), span)
         return pb.CampaignAnalytics(
@@ -36,13 +33,6 @@ class AnalyticsServicer:
                 for begins, sums in report.series
             ],
         )
-
-
-def _instant(at: Timestamp, field: str) -> datetime:
-    try:
-        return at.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidField(field, "must be a time from year 1 to 9999") from None
 
 
 def _metrics(sums: Sums) -> pb.Metrics:

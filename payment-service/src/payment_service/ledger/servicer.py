@@ -21,7 +21,7 @@ class BillingServicer:
         self._ledger = ledger
 
     def GetBalance(self, request: pb.GetBalanceRequest, call: Call) -> pb.Balance:
-        at = instant(request.at_time) if request.HasField("at_time") else None
+        at = instant(request.at_time, "atTime") if request.HasField("at_time") else None
         balance = self._ledger.balance(call.caller.organization_id, request.currency_code, at)
         return pb.Balance(
             currency_code=balance.currency_code,
@@ -37,8 +37,8 @@ class BillingServicer:
             call.caller.organization_id,
             request.currency_code,
             call.page(request),
-            start=instant(request.start_time) if request.HasField("start_time") else None,
-            end=instant(request.end_time) if request.HasField("end_time") else None,
+            start=instant(request.start_time, "startTime") if request.HasField("start_time") else None,
+            end=instant(request.end_time, "endTime") if request.HasField("end_time") else None,
         )
         return pb.GetStatementResponse(
             lines=[_line(line) for line in found.rows], next_page_token=found.next_page_token
