@@ -20,6 +20,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adlib.testing import eventually
+from payment_service.webhooks.model import SignatureInvalid
 
 SECRET = "whsec_payment"
 UNIT = 1_000_000
@@ -393,6 +394,13 @@ def test_what_is_no_event_is_refused_also_when_it_is_signed(gateway, body: bytes
     with pytest.raises(grpc.RpcError) as refused:
         gateway.deliver("/webhooks/stripe", body, {"stripe-signature": f"t={at},v1={signature}"})
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("header", ["", "é", "t=99999999999,v1=é", "t=1e9,v1=a", "t=-1,v1=", "t=" + "9" * 5_000])
+def test_a_signature_that_is_none_is_refused_as_one(config, db, header: str) -> None:
+    provider = config.providers["STRIPE"].provider(db, None)
+    with pytest.raises(SignatureInvalid):
+        provider.event(b"{}", lambda _: header)
 
 
 def test_events_are_forgotten_after_90_days_unless_they_could_not_be_booked(gateway, settle, sql) -> None:

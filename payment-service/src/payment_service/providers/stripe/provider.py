@@ -125,7 +125,8 @@ class Stripe:
         """What an event says, signed within the last 300 seconds; SIGNATURE_INVALID, UNAVAILABLE."""
         try:
             stripe.WebhookSignature.verify_header(body, header("stripe-signature"), self._webhook_secret, _TOLERANCE_S)
-        except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
+        # TypeError: of a header that is not ASCII.
+        except (stripe.SignatureVerificationError, UnicodeDecodeError, TypeError) as error:
             raise SignatureInvalid("Stripe-Signature") from error
         return self.read(body)
 
