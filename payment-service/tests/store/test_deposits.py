@@ -8,12 +8,15 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from adlib.clock import SystemClock
-from adlib.db import Database
+from adlib.db import Database, Query
+from adlib.errors import Aborted
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.rpc import Runnable
+from adlib.testing import eventually
 from payment_service.deposits import store as deposits_store
 from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound
 from payment_service.deposits.service import Deposits
@@ -27,6 +30,9 @@ from payment_service.providers.protocol import Bookings, Event, Header, Outgoing
 from payment_service.work.store import WorkQueue
 
 ASKED = 100_000_000
+_WAITING = Query(
+    text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")
+)
 
 
 class Chainlike:
@@ -105,6 +111,10 @@ class Desk:
         account = Account(Kind.SUSPENSE, "USD", None, provider)
         with self.db.transaction() as tx:
             return ledger.lock(tx, [account])[account]
+
+    def waiting(self) -> int:
+        """How many statements wait for locks."""
+        return int(self.db.all(_WAITING)[0].count)
 
     def is_sound(self) -> bool:
         books = self.ledger.verify()
@@ -247,3 +257,35 @@ def test_what_was_nobodys_and_is_recalled_leaves_the_suspense_account(desk: Desk
 def test_another_currency_is_nobodys(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR"))
     assert (payment.state, desk.figures(), desk.of(payment)) == (State.PROCESSING, (0, 0, 0), [])
+
+
+def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_well(desk: Desk) -> None:
+    with desk.db.transaction() as tx:
+        desk.payments.suspend_in(tx, "WISE", arrival("x", 5_000_000))
+    unmatched = deposits_store.get_of_anyone(desk.db, "WISE", "x")
+    assert unmatched
+    payment = desk.open()
+    desk.payments.assign(unmatched.id, payment.id)
+    for _ in range(2):
+        with desk.db.transaction() as tx:
+            desk.payments.reverse_in(tx, "WISE", "x")
+    assert (desk.of(payment), desk.figures()) == ([("REVERSED", 5_000_000)], (0, 0, 0))
+    assert desk.is_sound()
+
+
+def test_what_is_assigned_while_it_is_taken_back_is_not_believed_to_be_taken_back(desk: Desk) -> None:
+    unmatched, payment = desk.is_nobodys(arrival("x", 5_000_000)), desk.open()
+    suspense = Account(Kind.SUSPENSE, "USD", None, "CRYPTO")
+    with ThreadPoolExecutor(2) as pool:
+        with desk.db.transaction() as tx:
+            ledger.lock(tx, [suspense])
+            assigning = pool.submit(desk.payments.assign, unmatched.id, payment.id)
+            eventually(lambda: desk.waiting() == 1)
+            reversing = pool.submit(desk.is_forgotten, "x")
+            eventually(lambda: desk.waiting() == 2)
+        assigning.result()
+        with pytest.raises(Aborted):
+            reversing.result()
+    desk.is_forgotten("x")
+    assert desk.figures() == (0, 0, 0)
+    assert desk.is_sound()
