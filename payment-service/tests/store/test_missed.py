@@ -55,6 +55,18 @@ def test_an_event_that_cannot_be_read_keeps_no_later_one_from_being_taken(db: Da
     assert webhooks.unbooked(10) == []
 
 
+def test_a_provider_that_takes_all_the_time_there_is_gets_further_all_the_same(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Constants of the code, made small: whatever answers is too slow.
+    monkeypatch.setattr("payment_service.webhooks.service._BUDGET_S", 0)
+    monkeypatch.setattr("payment_service.webhooks.service._BATCH", 1)
+    provider, source = uuid4().hex, Source(Unavailable("never asked"))
+    service(db, provider, source).catch_up(provider)
+    assert store.known(db, provider, [one.id for one in source.events]) == {source.events[0].id}
+    assert store.cursor(db, provider) == source.events[0].at
+
+
 def test_while_a_provider_does_not_answer_its_events_wait_for_the_next_look(db: Database) -> None:
     provider, source = uuid4().hex, Source(Unavailable("later"))
     webhooks = service(db, provider, source)
