@@ -11,6 +11,7 @@ import pytest
 
 from adlib.db import Database
 from adlib.ids import new_id
+from adlib.testing import eventually
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books
 from payment_service.ledger.model import Account, Earner, Escrow, InsufficientFunds, Kind, Outcome, Spend, Transfer
@@ -184,3 +185,25 @@ def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
         other.execute(lock, [escrow.account.id])
         other.rollback()
         assert spending.result()[0].posted_micros == FUNDS
+
+
+def test_who_waited_comes_in_a_statement_after_whom_they_waited_for(crowd: Database, own_database_url: str) -> None:
+    escrow = Escrow(uuid4(), uuid4(), "USD")
+    wallet, ledger = Wallet(escrow.organization_id, "USD"), LedgerService(crowd, new_id)
+    funds = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, FUNDS, uuid4(), str(uuid4()))
+    with psycopg.connect(own_database_url, autocommit=True) as watching, ThreadPoolExecutor(1) as pool:
+
+        def is_waiting() -> bool:
+            asked = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            return watching.execute(asked).fetchone() is not None
+
+        with crowd.transaction() as tx:
+            store.lock(tx, [funds.debit, funds.credit, escrow.account])
+            holding = pool.submit(ledger.hold, escrow, FUNDS, "h")
+            eventually(is_waiting)
+            store.post(tx, [funds], new_id)
+        assert holding.result() == FUNDS
+    hold, deposit = books.statement(crowd, escrow.organization_id, "USD", UUID(int=0), UUID(int=2**128 - 1), 10)
+    assert (hold.kind, deposit.kind) == ("HOLD", "DEPOSIT")
+    assert books.balance(crowd, escrow.organization_id, "USD", hold.id).available_micros == FUNDS
+    assert books.balance(crowd, escrow.organization_id, "USD", deposit.id).available_micros == 0

@@ -315,7 +315,9 @@ BEGIN
                 idempotency_key, phase, expires_at, pending_id
             )
             SELECT
-                made.id, made.debit_account_id, made.credit_account_id, made.amount_micros, made.currency_code,
+                -- Not from before it waited for its locks: a statement is in the order in which its lines took effect.
+                greatest(made.id, uuidv7()),
+                made.debit_account_id, made.credit_account_id, made.amount_micros, made.currency_code,
                 made.kind, made.reference, made.idempotency_key, made.phase, made.expires_at,
                 CASE WHEN made.pending_key IS NOT NULL THEN (
                     SELECT pending.id FROM transfers AS pending WHERE pending.idempotency_key = made.pending_key
