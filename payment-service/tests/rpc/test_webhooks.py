@@ -387,6 +387,25 @@ def test_what_is_not_of_a_payment_of_ours_is_stored_and_answered(customer, at_st
     assert customer.get(payment_id).state == pb.Payment.PENDING
 
 
+def test_what_goes_back_in_another_currency_is_not_taken_from_the_payments(
+    customer, at_stripe, told_of, gateway, sound
+) -> None:
+    payment_id = customer.create().payment.id
+    at_stripe("/sandbox/pay", payment_id=payment_id)
+    customer.confirm(payment_id)
+    at_stripe("/sandbox/refund", payment_id=payment_id, amount=100)
+    at_stripe("/sandbox/dispute", payment_id=payment_id, amount=100)
+    for body in Story(payment_id, told_of(payment_id)).named("refund.created", "charge.dispute.created"):
+        event = json.loads(body)
+        event["id"] = f"evt_{uuid4().hex}"
+        event["data"]["object"]["currency"] = "jpy"
+        changed = json.dumps(event).encode()
+        gateway.deliver("/webhooks/stripe", changed, signed(changed))
+    balance = customer.balance()
+    assert (balance.available_micros, balance.reserved_micros, balance.debt_micros) == (PAID, 0, 0)
+    assert sound()
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"id": "evt_1"}', b'{"id": 1, "type": "x"}', b"\xff"])
 def test_what_is_no_event_is_refused_also_when_it_is_signed(gateway, body: bytes) -> None:
     at = int(time.time())

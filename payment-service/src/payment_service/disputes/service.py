@@ -26,10 +26,10 @@ class DisputeService:
     def settle_in(self, tx: Transaction, provider: str, report: DisputeReport) -> bool:
         """Books how a dispute stands, in the caller's transaction; False where it is of no payment of ours.
 
-        A repeat or older news changes nothing.
+        A repeat or older news changes nothing. What was paid in another currency is not the payment's.
         """
         payment = payments.lock_of_anyone(tx, report.payment_id, provider)
-        if payment is None:
+        if payment is None or report.currency_code != payment.currency_code:
             return False
         now = self._clock.now()
         before = store.known_of_anyone(tx, provider, report.external_id)

@@ -18,7 +18,10 @@ Header = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class RefundReport:
-    """How a refund stands; `refund_id` is None where it was not made by us. `state` is the contract's Refund.State."""
+    """How a refund stands; `refund_id` is None where it was not made by us. `state` is the contract's Refund.State.
+
+    Without a currency it is in the payment's.
+    """
 
     external_id: str
     refund_id: UUID | None
@@ -26,6 +29,7 @@ class RefundReport:
     amount_micros: int
     state: str
     failure_message: str = ""
+    currency_code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,7 @@ class DisputeReport:
     external_id: str
     payment_id: UUID
     amount_micros: int
+    currency_code: str
     state: str
     reason: str = ""
     fee_micros: int = 0

@@ -129,10 +129,10 @@ class RefundService:
     def settle_in(self, tx: Transaction, provider: str, report: RefundReport) -> bool:
         """Books how a refund stands, in the caller's transaction; False where it is of no payment of ours.
 
-        A repeat or older news changes nothing.
+        A repeat or older news changes nothing. What was paid in another currency is not the payment's.
         """
         payment = payments.lock_of_anyone(tx, report.payment_id, provider)
-        if payment is None:
+        if payment is None or report.currency_code not in ("", payment.currency_code):
             return False
         refund = store.get_of_anyone(tx, report.refund_id) if report.refund_id else None
         if refund is None or refund.payment_id != payment.id:

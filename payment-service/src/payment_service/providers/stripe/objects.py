@@ -64,7 +64,9 @@ def refund_report(refund: Json, payment_id: UUID, refund_id: UUID | None) -> Ref
     if state is None or not amount_micros:
         return None
     message = str(refund.get("failure_reason") or state.lower()).replace("_", " ") if state == "FAILED" else ""
-    return RefundReport(str(refund.get("id")), refund_id, payment_id, amount_micros, state, message)
+    return RefundReport(
+        str(refund.get("id")), refund_id, payment_id, amount_micros, state, message, _currency(refund)
+    )  # fmt: skip
 
 
 def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
@@ -76,6 +78,7 @@ def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
         external_id=str(dispute.get("id")),
         payment_id=payment_id,
         amount_micros=amount_micros,
+        currency_code=_currency(dispute),
         state=state,
         reason=str(dispute.get("reason") or ""),
         fee_micros=_fee_micros(dispute),
@@ -98,7 +101,7 @@ def _arrivals(intent: Json) -> Sequence[Arrival]:
     received_micros = _micros(intent, "amount_received")
     if received_micros <= 0:
         return ()
-    return (Arrival(str(intent.get("id")), received_micros, str(intent.get("currency")).upper()),)
+    return (Arrival(str(intent.get("id")), received_micros, _currency(intent)),)
 
 
 def _fee_micros(dispute: Json) -> int:
@@ -113,7 +116,7 @@ def _fee_micros(dispute: Json) -> int:
 
 def _micros(found: Json, name: str) -> int:
     """An amount of the object's; 0 where it is none of ours: we take no other currencies."""
-    amount_minor, currency_code = found.get(name), str(found.get("currency")).upper()
+    amount_minor, currency_code = found.get(name), _currency(found)
     if not isinstance(amount_minor, int):
         return 0
     try:
@@ -121,6 +124,10 @@ def _micros(found: Json, name: str) -> int:
     except CurrencyUnsupported:
         _log.error("stripe_currency", id=found.get("id"), currency_code=currency_code)
         return 0
+
+
+def _currency(found: Json) -> str:
+    return str(found.get("currency")).upper()
 
 
 def _uuid(text: object) -> UUID | None:
