@@ -1,20 +1,20 @@
 """What is sent to a payment's address on a real chain is shown at once, and credited once it has its confirmations."""
 
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from uuid import uuid4
 
 import psycopg
 import pytest
 
 from adlib.errors import Unavailable
+from adlib.paging import Page
 from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
+from payment_service.deposits.store import unmatched_of_anyone
 from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.model import needed
@@ -78,6 +78,22 @@ def test_another_coin_than_the_chosen_one_is_credited_too(shop) -> None:
         ("DAI", 30 * USD), ("ETH", 50_010_000), ("USDT", 20 * USD),
     ]  # fmt: skip
     assert shop.paid(payment) == 100_010_000
+
+
+def test_a_coin_without_a_rate_in_the_payments_currency_is_kept_for_staff(shop) -> None:
+    tether, *others = sorted(shop.settings.coins, key=lambda coin: coin.symbol != "USDT")
+    shop.use(coins=[replace(tether, rates={"EUR": Decimal("0.9")}), *others])
+    payment = shop.open(100 * USD)
+    shop.chain.pay(address(payment), "100", "USDT")
+    for unmatched in ([], [("EUR", 90 * USD, "USDT", 100 * USD)]):
+        shop.chain.mine(CONFIRMATIONS - 1)
+        shop.look()
+        found = unmatched_of_anyone(shop.db, Page(50))
+        assert [(one.currency_code, one.amount_micros, one.asset, one.asset_amount) for one in found] == unmatched
+    assert (shop.deposits(payment), shop.balance()) == ([], (0, 0))
+    shop.chain.reorg(2 * (CONFIRMATIONS - 1), keep=False)
+    shop.look()
+    assert not unmatched_of_anyone(shop.db, Page(50))
 
 
 def test_the_native_coin_is_counted_at_the_rate_that_was_told(shop) -> None:
@@ -221,54 +237,6 @@ def test_watchers_that_lost_their_turn_credit_once(shop) -> None:
     assert (shop.paid(payment), shop.balance()) == (100 * USD, (100 * USD, 0))
 
 
-def test_a_node_that_is_behind_takes_nothing_back(shop) -> None:
-    payment = shop.open()
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(2)
-    shop.look()
-    shop.chain.behave(behind_blocks=2)
-    shop.look()
-    assert shop.states(payment) == ["SEEN"]
-    shop.chain.behave(behind_blocks=0)
-    shop.chain.mine(2)
-    shop.look()
-    assert shop.paid(payment) == 100 * USD
-
-
-def test_a_refused_range_is_halved_until_it_is_not(shop) -> None:
-    payment = shop.open()
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(60)
-    shop.chain.behave(log_range_limit=7)
-    shop.look()
-    assert shop.paid(payment) == 100 * USD
-    assert shop.watcher._range <= 14
-
-
-def test_a_node_that_refuses_many_calls_at_once_is_asked_fewer(shop) -> None:
-    payment = shop.open()
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(40)
-    shop.chain.behave(batch_limit=3)
-
-    def has_read_on() -> bool:
-        with suppress(Unavailable):
-            shop.look()
-        return bool(shop.paid(payment) == 100 * USD)
-
-    eventually(has_read_on)
-
-
-def test_a_chain_without_tokens_is_asked_about_more_again(new_shop) -> None:
-    shop = new_shop()
-    shop.use(coins=[one for one in shop.settings.coins if not one.contract])
-    shop.look()
-    shop.watcher._range = 1
-    shop.chain.mine(4)
-    shop.look()
-    assert shop.watcher._range > 1
-
-
 def read_until(shop) -> int:
     return int(store.position(shop.db, CHAIN_ID).read_number)
 
@@ -283,81 +251,6 @@ def test_who_reads_much_ends_when_the_process_does(shop) -> None:
     stop.set()
     thread.join()
     assert read_until(shop) < last
-
-
-def test_logs_that_a_node_served_late_are_found_with_the_confirmations(shop) -> None:
-    payment = shop.open()
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(CONFIRMATIONS - 1)
-    shop.chain.behave(hide_logs=True)
-    shop.look()
-    assert shop.deposits(payment) == []
-    shop.chain.behave(hide_logs=False)
-    shop.chain.mine()
-    shop.look()
-    assert shop.paid(payment) == 100 * USD
-
-
-def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
-    shop.chain.behave(fail_rate=1, status=500)
-    payment = shop.open()
-    assert payment.instructions["address"]
-    with pytest.raises(Unavailable):
-        shop.look()
-    assert "does not answer" in shop.payments.confirm(shop.organization_id, payment.id).pending_reason
-    stop = threading.Event()
-    shop.use(poll_s=0.01)
-    thread = threading.Thread(target=shop.watcher.run, args=[stop])
-    thread.start()
-    shop.chain.behave(fail_rate=0)
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(CONFIRMATIONS)
-    eventually(lambda: shop.paid(payment) == 100 * USD)
-    stop.set()
-    thread.join()
-    assert shop.get(payment).pending_reason == ""
-
-
-def test_a_slow_node_does_not_hold_a_caller(shop) -> None:
-    payment = shop.open()
-    shop.chain.behave(delay_ms=600_000)
-    with pytest.raises(Unavailable, match="does not answer"):
-        shop.another_watcher().look(0.2)
-    with pytest.raises(Unavailable, match="does not answer"):
-        Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and(0)
-    assert shop.open().external_id != payment.external_id
-
-
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"jsonrpc": "2.0", "id": 0}', b"[1, 2]", b"<html>"])
-def test_nonsense_of_a_node_is_no_answer(shop, serving: Callable[[bytes], str], body: bytes) -> None:
-    shop.use(rpc_url=serving(body))
-    with pytest.raises(Unavailable):
-        shop.look()
-
-
-def test_a_node_of_another_chain_is_not_believed(shop) -> None:
-    payment = shop.open()
-    shop.chain.pay(address(payment), 100)
-    shop.chain.mine(CONFIRMATIONS)
-    shop.watcher._node = Node(shop.settings.rpc_url, CHAIN_ID + 1)
-    with pytest.raises(Unavailable, match="another chain"):
-        shop.look()
-    assert shop.deposits(payment) == []
-
-
-def test_a_node_that_does_not_answer_is_asked_about_less(shop) -> None:
-    shop.chain.mine()
-    shop.chain.behave(fail_rate=1)
-    with pytest.raises(Unavailable):
-        shop.watcher._logs(shop.watcher._node, 1, 400)
-    assert shop.watcher._range == shop.settings.block_range // 2
-
-
-def test_an_answer_that_trickles_is_cut_off(trickling: str) -> None:
-    begun = time.monotonic()
-    with pytest.raises(Unavailable, match="ReadTimeout"):
-        Node(trickling, CHAIN_ID).within(0.3).head_and(0)
-    assert time.monotonic() - begun < 5
 
 
 def test_confirming_reads_the_chain(shop) -> None:

@@ -36,7 +36,8 @@ class Deposits:
     def book(self, tx: Transaction, payment: Payment, arrival: Arrival) -> Payment:
         """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
         if arrival.currency_code != payment.currency_code:
-            self.suspend(tx, payment.provider, arrival)
+            if arrival.is_final:
+                self.suspend(tx, payment.provider, arrival)
             return payment
         now = self._clock.now()
         new = arrived(self._ids(), payment.provider, arrival, payment, now)

@@ -262,11 +262,7 @@ class Watcher:
         self, block: Block, hash: str, index: str, address: Address, coin: Coin, amount: int
     ) -> Transfer | None:
         """What was sent, at the rate that the customer was told where it still holds; None for dust."""
-        try:
-            rate = self._rate(block, address, coin)
-        except CoinHasNoRate as error:
-            _log.error("crypto_transfer_without_rate", transaction=hash, error=error.message)
-            return None
+        currency_code, rate = self._rate(block, address, coin)
         worth = worth_micros(amount, coin, rate)
         if worth > _MOST_MICROS:
             _log.error("crypto_transfer_too_large", transaction=hash, coin=coin.symbol, amount=str(amount))
@@ -283,16 +279,21 @@ class Watcher:
             coin=coin.symbol,
             amount=amount,
             rate=rate,
-            currency_code=address.currency_code,
+            currency_code=currency_code,
             amount_micros=worth,
             seen_at=self._clock.now(),
         )
 
-    def _rate(self, block: Block, address: Address, coin: Coin) -> Decimal:
+    def _rate(self, block: Block, address: Address, coin: Coin) -> tuple[str, Decimal]:
+        """Where the coin has no rate in the payment's currency, another in which it has one: it is for staff then."""
         was_told = (address.chain_id, address.coin) == (self._chain.chain_id, coin.symbol)
         if was_told and datetime.fromtimestamp(block.timestamp, UTC) <= address.expires_at:
-            return address.rate
-        return self._rates.rate(coin, address.currency_code)
+            return address.currency_code, address.rate
+        try:
+            return address.currency_code, self._rates.rate(coin, address.currency_code)
+        except CoinHasNoRate:
+            other = next(iter(coin.rates))
+            return other, self._rates.rate(coin, other)
 
     def _book(self, position: Position) -> None:
         """Books what is stored and not booked to the end; one that fails does not stop the others."""

@@ -1,0 +1,143 @@
+"""A node may lag, refuse, trickle, talk nonsense or be another chain's: nothing is credited wrongly, nobody is held."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from adlib.errors import Unavailable
+from adlib.testing import eventually
+from adsandbox.chain_coins import CHAIN_ID
+from payment_service.payments.model import Payment
+from payment_service.providers.crypto.node import Node
+
+CONFIRMATIONS, USD = 4, 1_000_000
+
+
+def address(payment: Payment) -> str:
+    return str(payment.instructions["address"])
+
+
+def test_a_node_that_is_behind_takes_nothing_back(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(2)
+    shop.look()
+    shop.chain.behave(behind_blocks=2)
+    shop.look()
+    assert shop.states(payment) == ["SEEN"]
+    shop.chain.behave(behind_blocks=0)
+    shop.chain.mine(2)
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+
+
+def test_a_refused_range_is_halved_until_it_is_not(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(60)
+    shop.chain.behave(log_range_limit=7)
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+    assert shop.watcher._range <= 14
+
+
+def test_a_node_that_refuses_many_calls_at_once_is_asked_fewer(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(40)
+    shop.chain.behave(batch_limit=3)
+
+    def has_read_on() -> bool:
+        with suppress(Unavailable):
+            shop.look()
+        return bool(shop.paid(payment) == 100 * USD)
+
+    eventually(has_read_on)
+
+
+def test_a_chain_without_tokens_is_asked_about_more_again(new_shop) -> None:
+    shop = new_shop()
+    shop.use(coins=[one for one in shop.settings.coins if not one.contract])
+    shop.look()
+    shop.watcher._range = 1
+    shop.chain.mine(4)
+    shop.look()
+    assert shop.watcher._range > 1
+
+
+def test_logs_that_a_node_served_late_are_found_with_the_confirmations(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS - 1)
+    shop.chain.behave(hide_logs=True)
+    shop.look()
+    assert shop.deposits(payment) == []
+    shop.chain.behave(hide_logs=False)
+    shop.chain.mine()
+    shop.look()
+    assert shop.paid(payment) == 100 * USD
+
+
+def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
+    shop.chain.behave(fail_rate=1, status=500)
+    payment = shop.open()
+    assert payment.instructions["address"]
+    with pytest.raises(Unavailable):
+        shop.look()
+    assert "does not answer" in shop.payments.confirm(shop.organization_id, payment.id).pending_reason
+    stop = threading.Event()
+    shop.use(poll_s=0.01)
+    thread = threading.Thread(target=shop.watcher.run, args=[stop])
+    thread.start()
+    shop.chain.behave(fail_rate=0)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    eventually(lambda: shop.paid(payment) == 100 * USD)
+    stop.set()
+    thread.join()
+    assert shop.get(payment).pending_reason == ""
+
+
+def test_a_slow_node_does_not_hold_a_caller(shop) -> None:
+    payment = shop.open()
+    shop.chain.behave(delay_ms=600_000)
+    with pytest.raises(Unavailable, match="does not answer"):
+        shop.another_watcher().look(0.2)
+    with pytest.raises(Unavailable, match="does not answer"):
+        Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and(0)
+    assert shop.open().external_id != payment.external_id
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"jsonrpc": "2.0", "id": 0}', b"[1, 2]", b"<html>"])
+def test_nonsense_of_a_node_is_no_answer(shop, serving: Callable[[bytes], str], body: bytes) -> None:
+    shop.use(rpc_url=serving(body))
+    with pytest.raises(Unavailable):
+        shop.look()
+
+
+def test_a_node_of_another_chain_is_not_believed(shop) -> None:
+    payment = shop.open()
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS)
+    shop.watcher._node = Node(shop.settings.rpc_url, CHAIN_ID + 1)
+    with pytest.raises(Unavailable, match="another chain"):
+        shop.look()
+    assert shop.deposits(payment) == []
+
+
+def test_a_node_that_does_not_answer_is_asked_about_less(shop) -> None:
+    shop.chain.mine()
+    shop.chain.behave(fail_rate=1)
+    with pytest.raises(Unavailable):
+        shop.watcher._logs(shop.watcher._node, 1, 400)
+    assert shop.watcher._range == shop.settings.block_range // 2
+
+
+def test_an_answer_that_trickles_is_cut_off(trickling: str) -> None:
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match="ReadTimeout"):
+        Node(trickling, CHAIN_ID).within(0.3).head_and(0)
+    assert time.monotonic() - begun < 5
