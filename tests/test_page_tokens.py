@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from adplatform.options.v1 import options_pb2
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
@@ -15,10 +16,11 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adctl.client import Client
+from adctl.keys import Keys
 from adctl.ports import LOOPBACK
 from adctl.state import State
 from adlib import paging
-from adlib.rpc import Call, Caller
+from adlib.rpc import NO_ORGANIZATION, Call, Caller
 
 from .callers import Headers, bearer
 from .people import staff
@@ -26,6 +28,7 @@ from .people import staff
 pytestmark = pytest.mark.xdist_group("platform")
 
 _PAGING = ("page_size", "page_token")
+_WHOSE = ("publisher_id", "payment_id")
 
 
 def _lists() -> Iterator[MethodDescriptor]:
@@ -49,18 +52,20 @@ def admin(platform: State) -> Client:
 
 @pytest.mark.parametrize("method", [pytest.param(method, id=method.name) for method in LISTS])
 def test_a_list_takes_its_own_tokens_only(platform: State, admin: Client, method: MethodDescriptor) -> None:
-    about = {field.name: str(uuid4()) for field in method.input_type.fields if field.name == "publisher_id"}
-    own = UUID(admin.organization_id)
+    about = {field.name: str(uuid4()) for field in method.input_type.fields if field.name in _WHOSE}
     service = method.containing_service
+    services = method.GetOptions().Extensions[options_pb2.auth].services
+    own = NO_ORGANIZATION if services else UUID(admin.organization_id)
+    headers = _service_headers(platform, services[0], service) if services else _headers(admin)
     with grpc.insecure_channel(f"{LOOPBACK}:{platform.ports[service.full_name.split('.')[1] + '-service']}") as channel:
         ask = channel.unary_unary(f"/{service.full_name}/{method.name}")
 
         def answer(token: str, **filters: object) -> str:
             request = _request(method, page_size=3, page_token=token, **about | filters)
-            return _reason(ask.future(request.SerializeToString(), metadata=_headers(admin), timeout=30))
+            return _reason(ask.future(request.SerializeToString(), metadata=headers, timeout=30))
 
         token = _token(method, own, **about)
-        assert answer(token) == answer("") in ("", "PUBLISHER_NOT_FOUND")
+        assert answer(token) == answer("") in ("", "PUBLISHER_NOT_FOUND", "PAYMENT_NOT_FOUND")
         others = {
             "an old token": "AZqr3zEqfG2Qm0Rk0m1mXw",
             "another organization": _token(method, uuid4(), **about),
@@ -86,7 +91,7 @@ def _request(method: MethodDescriptor, **fields: object) -> Any:
 def _token(method: MethodDescriptor, organization_id: UUID, **fields: object) -> str:
     """The token that this list gives with its first page."""
     call = Call(method.full_name, {}, "")
-    call.caller = Caller(uuid4(), organization_id=organization_id)
+    call.caller = Caller(organization_id, organization_id=organization_id)
     page = call.page(_request(method, page_size=2, **fields))
     return paging.cut([UUID(int=7)] * page.limit, page, lambda id: id).next_page_token
 
@@ -105,6 +110,11 @@ def _some(field: FieldDescriptor) -> object:
 def _headers(client: Client) -> list[tuple[str, str]]:
     headers: Headers = bearer(client.token, client.organization_id)
     return list(headers.items())
+
+
+def _service_headers(platform: State, name: str, service: ServiceDescriptor) -> list[tuple[str, str]]:
+    audience = service.full_name.split(".")[1] + "-service"
+    return list(bearer(Keys(platform.paths.keys).service_token(name, audience)).items())
 
 
 def _reason(answer: grpc.Call) -> str:

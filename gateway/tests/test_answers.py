@@ -95,7 +95,7 @@ def test_the_reason_is_told(platform: Gateway, api: httpx.Client, kind: str, err
 
 def test_a_wrong_method_is_told_the_right_ones(platform: Gateway, api: httpx.Client) -> None:
     assert api.delete("/auth/login").headers["allow"] == "POST"
-    assert api.post("/campaigns/x1").headers["allow"] == "GET, PATCH, PUT"
+    assert api.post("/campaigns/x1").headers["allow"] == "DELETE, GET, PATCH, PUT"
     assert platform.calls == []
 
 

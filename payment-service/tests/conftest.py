@@ -285,8 +285,8 @@ def channel(
 
 @pytest.fixture
 def gateway(outer_gateway: Gateway, channel: grpc.Channel, sql: psycopg.Connection) -> Iterator[Gateway]:
-    """The way in, for a test that begins without payments and payouts; the ledger keeps what it has."""
-    sql.execute("DELETE FROM payments")
+    """The way in, for a test that begins without open payments and without payouts; the ledger keeps what it has."""
+    sql.execute("UPDATE payments SET is_closed = TRUE")
     sql.execute("DELETE FROM payouts")
     outer_gateway.kept.clear()
     outer_gateway.open = True
