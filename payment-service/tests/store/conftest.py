@@ -201,6 +201,9 @@ def trickling() -> Iterator[str]:
     stop = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.do_POST()
+
         def do_POST(self) -> None:
             self.send_response(200)
             self.send_header("Content-Length", "1000000")

@@ -21,7 +21,7 @@ from payment_service.providers.protocol import (
     ReversalNews,
     UnmatchedNews,
 )
-from payment_service.providers.wise.api import TIMEOUT
+from payment_service.providers.wise import api
 from payment_service.providers.wise.provider import CurrencyNotReceived
 from payment_service.refunds.model import RefundNotSeen
 from payment_service.webhooks.model import SignatureInvalid
@@ -228,7 +228,14 @@ def test_webhook_is_left_to_be_sent_again_while_the_statement_cannot_be_read(san
     with pytest.raises(Unavailable):
         _told(wise, webhook)
     assert _told(wise, webhook).news
-    assert (TIMEOUT.connect or 9) + (TIMEOUT.read or 9) < 5, "Wise waits 5 s for the answer to a webhook"
+    assert api._WITHIN_S < 5, "Wise waits 5 s for the answer to a webhook"
+
+
+def test_answer_that_trickles_is_cut_off(trickling, monkeypatch):
+    # A constant of the code, made small.
+    monkeypatch.setattr(api, "_WITHIN_S", 0.3)
+    with pytest.raises(Unavailable, match="ReadTimeout"):
+        api.WiseApi(trickling, "token", 4_000_001).account("USD")
 
 
 def test_transfer_of_a_payout_tells_how_the_payout_stands(wise):

@@ -15,13 +15,13 @@ import httpx
 
 from adlib.errors import Unavailable
 from adlib.telemetry import logger
+from payment_service.providers.answers import whole
 
 TRANSFER = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 # keccak256 of Transfer(address,address,uint256), the event of ERC-20; its topics: itself, sender, receiver.
 _TOPICS = 3
 _BATCH = 25
 _TIMEOUT_S = 3.0
-_LARGEST_ANSWER = 64 * 2**20
 # Method and parameters.
 _Call = tuple[str, Sequence[Any]]
 
@@ -179,20 +179,13 @@ class Node:
         return [by_id[index]["result"] for index in range(len(body))]
 
     def _post(self, body: Any) -> tuple[int, Any]:
-        """The status, and the JSON. An answer that trickles is cut off as well as one that does not come."""
-        end = time.monotonic() + _TIMEOUT_S
-        end = end if self._end is None else min(end, self._end)
+        """The status, and the JSON."""
+        timeout = _TIMEOUT_S if self._end is None else min(_TIMEOUT_S, self._end - time.monotonic())
         try:
-            timeout = end - time.monotonic()
             if timeout <= 0:
                 raise httpx.PoolTimeout("no time left")
-            with self._client.stream("POST", self._url, json=body, timeout=timeout) as answer:
-                read = bytearray()
-                for part in answer.iter_bytes():
-                    read += part
-                    if time.monotonic() > end or len(read) > _LARGEST_ANSWER:
-                        raise httpx.ReadTimeout("too slow, or too large")
-                return answer.status_code, json.loads(read)
+            status, answer = whole(self._client, "POST", self._url, timeout, json=body, timeout=timeout)
+            return status, json.loads(answer)
         except (httpx.HTTPError, ValueError) as error:
             # The URL may have a key in it, and so may the error's text.
             raise Unavailable(f"the chain's node does not answer ({type(error).__name__}); try again") from None

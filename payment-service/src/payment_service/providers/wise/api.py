@@ -13,9 +13,11 @@ import httpx
 from adlib.errors import Unavailable
 from adlib.money import from_decimal
 from adlib.telemetry import logger
+from payment_service.providers.answers import whole
 
-# To connect, and to answer. Wise waits 5 s for the answer to a webhook.
-TIMEOUT = httpx.Timeout(3.0, connect=1.0)
+# To connect, to answer, and for the whole answer. Wise waits 5 s for ours to a webhook.
+_TIMEOUT = httpx.Timeout(3.0, connect=1.0)
+_WITHIN_S = 4.0
 _KEPT_S = 600.0
 _log = logger(__name__)
 
@@ -41,7 +43,7 @@ class WiseApi:
     def __init__(self, url: str, token: str, profile_id: int) -> None:
         self._profile = f"profiles/{profile_id}"
         self._client = httpx.Client(
-            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=TIMEOUT, follow_redirects=False
+            base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, follow_redirects=False
         )
         self._kept: dict[str, tuple[float, Any]] = {}
 
@@ -91,16 +93,16 @@ class WiseApi:
 
     def _read(self, path: str, **query: str) -> Any:
         try:
-            answer = self._client.get(path, params=query)
-            found = json.loads(answer.content, parse_float=Decimal) if answer.content else None
+            status, body = whole(self._client, "GET", path, _WITHIN_S, params=query)
+            found = json.loads(body, parse_float=Decimal) if body else None
         except (httpx.HTTPError, ValueError) as error:
             raise Unavailable(f"Wise does not answer: {type(error).__name__}") from error
-        if answer.status_code == 404:
+        if status == httpx.codes.NOT_FOUND:
             return None
-        if not answer.is_success:
+        if not httpx.codes.is_success(status):
             # Among them a wrong token or profile of ours, and a statement that Wise wants a second factor for.
-            _log.error("wise_failed", path=path, status=answer.status_code)
-            raise Unavailable(f"Wise answers with status {answer.status_code}")
+            _log.error("wise_failed", path=path, status=status)
+            raise Unavailable(f"Wise answers with status {status}")
         return found
 
 
