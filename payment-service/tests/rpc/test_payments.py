@@ -226,6 +226,14 @@ def test_what_nobody_pays_for_a_day_expires_and_cannot_be_paid_any_more(
     assert intent_of(sandboxes, payment_id)["status"] == "canceled"
 
 
+def test_what_the_provider_does_not_know_any_more_expires_too(customer, sandboxes, gateway, settle, sql) -> None:
+    payment_id = customer.create().payment.id
+    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
+    sql.execute("UPDATE payments SET external_id = 'pi_of_nobody' WHERE id = %s", [payment_id])
+    assert settle().success
+    assert customer.get(payment_id).state == pb.Payment.EXPIRED
+
+
 def test_the_same_key_is_the_same_payment(customer, new_customer, sandboxes, gateway) -> None:
     first = customer.create(key="k")
     again = customer.create(key="k")

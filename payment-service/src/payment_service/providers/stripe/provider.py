@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from adlib.ids import made_at
 from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from payment_service.payments.model import Payment, ProviderRejected, Report
+from payment_service.payments.model import Payment, ProviderRejected, Report, State
 from payment_service.providers.protocol import Bookings, Event, Header, News, Outgoing, PaymentNews, RefundReport
 from payment_service.providers.stripe.objects import (
     Json,
@@ -94,11 +94,13 @@ class Stripe:
         return self._ask(lambda: self._client.v1.payment_intents.retrieve(payment.external_id or ""))
 
     def close(self, payment: Payment) -> Report:
-        """Cancels the intent, unless it was paid in the meantime; UNAVAILABLE."""
-        try:
-            return self._ask(lambda: self._client.v1.payment_intents.cancel(payment.external_id or ""))
-        except ProviderRejected:
-            return self.look_up(payment)
+        """Cancels the intent, unless it was paid in the meantime, or Stripe knows of none any more; UNAVAILABLE."""
+        external_id, intents = payment.external_id or "", self._client.v1.payment_intents
+        with suppress(ProviderRejected):
+            return self._ask(lambda: intents.cancel(external_id))
+        with suppress(ProviderRejected):
+            return self._ask(lambda: intents.retrieve(external_id))
+        return Report(external_id, State.EXPIRED)
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """Refunds the intent's charge, once for the refund's id; PROVIDER_REJECTED, UNAVAILABLE, INVALID_FIELD."""
