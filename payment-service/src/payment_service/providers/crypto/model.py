@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import FailedPrecondition, InvalidArgument
+from adlib.errors import InvalidArgument
 
 ZERO_ADDRESS = "0x" + "0" * 40
 _HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -70,15 +70,6 @@ class AddressChecksumInvalid(InvalidArgument):
 
     def __init__(self) -> None:
         super().__init__("refundAddress has a wrong checksum (EIP-55), so a character of it may be wrong; copy it anew")
-
-
-class RefundNotSeen(FailedPrecondition):
-    """The chain does not show what was sent back."""
-
-    reason = ErrorReason.REFUND_NOT_SEEN
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"sentAs {why}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from payment_service.providers.crypto.model import (
     Chain,
     ChainNotAvailable,
     Coin,
-    RefundNotSeen,
     needed,
     worth_micros,
 )
@@ -29,6 +28,7 @@ from payment_service.providers.crypto.rates import Rates
 from payment_service.providers.crypto.store import Address
 from payment_service.providers.crypto.watcher import Watcher
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+from payment_service.refunds.model import RefundNotSeen
 
 # What a caller is held at most; the gateway gives up after 10.
 _ANSWER_WITHIN_S = 7.0
@@ -118,16 +118,18 @@ class Crypto:
             raise ProviderRejected("the customer has named no address for refunds")
         hash = outgoing.sent_as.strip().lower()
         if not _HASH.fullmatch(hash):
-            raise RefundNotSeen("must be the transaction's hash: 0x and 64 hexadecimal digits")
+            raise RefundNotSeen("sentAs must be the transaction's hash: 0x and 64 hexadecimal digits")
         sent = self._sent_back(chain, coin, hash, to.lower(), payment.created_at)
         if worth_micros(sent, coin, address.rate) < outgoing.amount_micros:
             least = needed(outgoing.amount_micros, coin, address.rate)
             raise RefundNotSeen(
-                f"moved {sent} of {coin.symbol}'s smallest unit to {to}; the refund is worth {least} of them"
+                f"sentAs moved {sent} of {coin.symbol}'s smallest unit to {to}; the refund is worth {least} of them"
             )
         with self._db.transaction() as tx:
             if not store.claim(tx, chain.chain_id, hash, outgoing.refund_id):
-                raise RefundNotSeen("is a transaction that another refund was made with; each needs one of its own")
+                raise RefundNotSeen(
+                    "sentAs is a transaction that another refund was made with; each needs one of its own"
+                )
         return RefundReport(
             external_id=f"{chain.chain_id}:{hash}",
             refund_id=outgoing.refund_id,
@@ -201,17 +203,17 @@ class Crypto:
         node = self._nodes[chain.chain_id].within(_ANSWER_WITHIN_S)
         (receipt,) = node.receipts([hash])
         if receipt is None:
-            raise RefundNotSeen(f"is no transaction on {chain.name}, or in no block yet")
+            raise RefundNotSeen(f"sentAs is no transaction on {chain.name}, or in no block yet")
         head, block = node.head_and(receipt.block_number)
         if block is None or block.hash != receipt.block_hash:
             raise Unavailable("the chain changed while the transaction was looked for; try again")
         if not receipt.is_successful:
-            raise RefundNotSeen("is a transaction that failed; nothing was sent by it")
+            raise RefundNotSeen("sentAs is a transaction that failed; nothing was sent by it")
         if datetime.fromtimestamp(block.timestamp, UTC) < since:
-            raise RefundNotSeen("is a transaction from before the payment")
+            raise RefundNotSeen("sentAs is a transaction from before the payment")
         if (confirmations := head - receipt.block_number + 1) < chain.confirmations:
             raise RefundNotSeen(
-                f"has {confirmations} of {chain.confirmations} confirmations; try again when it has them"
+                f"sentAs has {confirmations} of {chain.confirmations} confirmations; try again when it has them"
             )
         if coin.contract:
             moved = [
