@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from uuid import UUID, uuid4
@@ -95,6 +95,24 @@ def test_the_same_waits_once(db: Database, sql: psycopg.Connection, task: str) -
     add(db, task, first)
     assert jobs(sql, task) == [("todo", str(first)), ("todo", str(second))]
     assert jobs(sql, task + "-other") == [("todo", str(first))]
+
+
+def test_what_waits_already_sees_what_the_transaction_did_that_asked_for_it_again(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
+    has_taken_effect, seen, others = threading.Event(), [], []
+    subject = uuid4()
+    add(db, task, subject)
+    add(db, task + "-other", uuid4())
+    tasks = {task: lambda _: seen.append(has_taken_effect.is_set()), task + "-other": others.append}
+    with ExitStack() as stack:
+        with db.transaction() as tx:
+            queue.add(tx, task, subject)
+            stack.enter_context(working(database_url, tasks))
+            eventually(lambda: others and not jobs(sql, task + "-other"))
+            has_taken_effect.set()
+        eventually(lambda: not jobs(sql, task))
+    assert seen == [True]
 
 
 def test_is_left_to_a_release_that_knows_it(

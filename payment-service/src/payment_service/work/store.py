@@ -20,6 +20,12 @@ _ADD = Query(
         """
     ).bindparams(bindparam("task", type_=Text), bindparam("subject", type_=Text), bindparam("at", type_=DateTime(True)))
 )
+# Until this transaction ends no worker begins with it: workers pass over what is locked.
+_LOCK_WAITING = Query(
+    text(
+        "SELECT FROM procrastinate_jobs WHERE queueing_lock = :task || '/' || :subject AND status = 'todo' FOR UPDATE"
+    ).bindparams(bindparam("task", type_=Text), bindparam("subject", type_=Text))
+)
 
 
 class WorkQueue:
@@ -31,9 +37,14 @@ class WorkQueue:
         A task's name has 40 characters at most. Nothing is added while the same waits already, even for a later time:
         it will see what this transaction did.
         """
-        try:
-            with tx.savepoint():
-                tx.execute(_ADD, task=task, subject=str(subject), at=at)
-        except UniqueViolated as error:
-            if error.constraint != _WAITS_ALREADY:
-                raise
+        which = {"task": task, "subject": str(subject)}
+        while True:
+            try:
+                with tx.savepoint():
+                    tx.execute(_ADD, **which, at=at)
+                return
+            except UniqueViolated as error:
+                if error.constraint != _WAITS_ALREADY:
+                    raise
+            if tx.one(_LOCK_WAITING, **which) is not None:
+                return
