@@ -288,7 +288,7 @@ def test_what_could_never_be_opened_expires(customer, sandboxes, gateway, settle
 def test_what_has_expired_is_not_opened_by_asking_for_it_once_more(customer, sandboxes, gateway, settle, sql) -> None:
     sandboxes.behave(sandboxes.stripe, fail_next=1_000)
     payment_id = customer.create(key="k").payment.id
-    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours'")
+    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
     settle()
     assert customer.get(payment_id).state == pb.Payment.EXPIRED
     sandboxes.behave(sandboxes.stripe, fail_next=0)
