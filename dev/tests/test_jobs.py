@@ -75,6 +75,11 @@ def test_a_job_knows_whose_it_is() -> None:
     assert {job.service for job in jobs.find().values()} <= set(SERVICES)
 
 
+def test_holds_are_swept_some_minutes_after_campaigns_that_deliver_were_changed() -> None:
+    every, swept = (int(SCHEDULES[f"/jobs/{name}"].split()[0].strip("*/")) for name in ("sync-stats", "sweep-holds"))
+    assert 4 <= swept % every
+
+
 def test_the_scheduler_names_what_it_misses() -> None:
     with pytest.raises(SystemExit, match="GATEWAY_URL and SERVICE_KEY_FILE"):
         build({})

@@ -20,7 +20,8 @@ from adlib.identity import ServiceIdentity, SignedIdentity, private_key
 SCHEDULES = {
     "/jobs/sync-stats": "*/7 * * * *",
     "/jobs/settle-payments": "*/5 * * * *",
-    "/jobs/sweep-holds": "23 * * * *",
+    # Between two of sync-stats: of a campaign that was changed less than two minutes ago nothing can be said.
+    "/jobs/sweep-holds": "26 * * * *",
     "/jobs/sync-publisher-balances": "0 1 * * *",
     "/jobs/purge-expired": "30 2 * * *",
 }
