@@ -254,6 +254,22 @@ def test_what_was_nobodys_and_is_recalled_leaves_the_suspense_account(desk: Desk
     assert desk.is_sound()
 
 
+@pytest.mark.parametrize("assigned", [False, True])
+def test_what_was_nobodys_and_is_forgotten_by_its_chain_is_nobodys_when_it_comes_again(
+    desk: Desk, assigned: bool
+) -> None:
+    coins = arrival("x", 5_000_000, asset="USDC")
+    for _ in range(2):
+        unmatched = desk.is_nobodys(coins)
+        assert (unmatched.state.value, desk.suspense()) == ("UNMATCHED", 5_000_000)
+        if assigned:
+            desk.payments.assign(unmatched.id, desk.open().id)
+            assert (desk.figures(), desk.is_nobodys(coins).state.value) == ((5_000_000, 0, 0), "CREDITED")
+        desk.is_forgotten("x")
+        assert (desk.figures(), desk.suspense()) == ((0, 0, 0), 0)
+    assert desk.is_sound()
+
+
 def test_another_currency_is_nobodys(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR"))
     assert (payment.state, desk.figures(), desk.of(payment)) == (State.PROCESSING, (0, 0, 0), [])

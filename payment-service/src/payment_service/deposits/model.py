@@ -68,6 +68,18 @@ class Deposit:
         after = replace(self, state=State.SEEN, detail=detail)
         return self if after == self else replace(after, updated_at=at)
 
+    @property
+    def may_come_again(self) -> bool:
+        """Whether it was taken back by a chain, which can come back to a block that it has forgotten.
+
+        What a bank took back does not come again under its key: news that say so are older than that.
+        """
+        return self.state is State.REVERSED and bool(self.asset)
+
+    def unmatched(self, at: datetime) -> Self:
+        """Nobody's, also where it was somebody's before it was taken back."""
+        return replace(self, state=State.UNMATCHED, payment_id=None, organization_id=None, updated_at=at)
+
     def credited_to(self, payment: Payment, at: datetime) -> Self:
         """In the payment's wallet."""
         return replace(

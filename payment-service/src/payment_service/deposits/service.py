@@ -45,10 +45,8 @@ class Deposits:
         deposit = store.lock_of_anyone(tx, payment.provider, arrival.key)
         if deposit.payment_id != payment.id or deposit.state is State.CREDITED:
             return payment
-        # What a bank took back does not come again under its key: this news is older than that.
-        if deposit.state is State.REVERSED and not arrival.asset:
+        if deposit.state is State.REVERSED and not deposit.may_come_again:
             return payment
-        # One that was reversed: its chain has come back to the block that it had forgotten.
         seen = deposit.seen(arrival.detail, now)
         if not arrival.is_final:
             if seen != deposit:
@@ -58,12 +56,18 @@ class Deposits:
 
     def suspend(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
         """Keeps money of nobody that is known on the suspense account, once for its key."""
-        deposit = arrived(self._ids(), provider, arrival, None, self._clock.now())
-        if store.add(tx, deposit):
-            _log.warning("deposit_unmatched", deposit=str(deposit.id), provider=provider, key=arrival.key)
-            transfer = deposit.suspended()
-            ledger.lock(tx, [transfer.debit, transfer.credit])
-            ledger.post(tx, [transfer], self._ids)
+        now = self._clock.now()
+        deposit = arrived(self._ids(), provider, arrival, None, now)
+        if not store.add(tx, deposit):
+            known = store.lock_of_anyone(tx, provider, arrival.key)
+            if not known.may_come_again:
+                return
+            deposit = known.unmatched(now)
+            store.save(tx, deposit)
+        _log.warning("deposit_unmatched", deposit=str(deposit.id), provider=provider, key=arrival.key)
+        transfer = deposit.suspended()
+        ledger.lock(tx, [transfer.debit, transfer.credit])
+        ledger.post(tx, [transfer], self._ids)
 
     def assign(self, tx: Transaction, deposit_id: UUID, payment: Payment) -> tuple[Deposit, Payment]:
         """Credits an unmatched deposit to the locked payment; both as they are then. A repeat changes nothing.
