@@ -6,7 +6,9 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
+import redis
 from adplatform.auth.v1.auth_pb2 import Organization
+from adplatform.events.v1.events_pb2 import Event
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc
@@ -187,6 +189,24 @@ def test_only_staff_refund_what_is_not_their_own(customer, new_customer, desk, p
     with pytest.raises(grpc.RpcError) as refused:
         refunds_of(new_customer(), payment_id)
     assert info(refused).reason == "PAYMENT_NOT_FOUND"
+
+
+def test_audit_trail_names_the_organization_whose_money_goes_back(
+    customer, staff, paid, sandboxes, service_redis_url
+) -> None:
+    refund = staff.refund(paid(customer), UNIT)
+    with redis.Redis.from_url(service_redis_url) as client:
+
+        def recorded() -> list[str]:
+            events = [Event.FromString(fields[b"m"]) for _, fields in client.xrange("bus:audit")]
+            return [
+                one.organization_id
+                for one in events
+                if refund.payment_id in one.audit_recorded.resource
+                and one.audit_recorded.action == "payment.RefundPayment"
+            ]
+
+        assert eventually(recorded) == [str(customer.organization_id)]
 
 
 def test_the_same_key_is_the_same_refund(customer, staff, paid, sandboxes) -> None:

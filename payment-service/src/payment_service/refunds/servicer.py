@@ -24,7 +24,10 @@ class RefundServicer:
             reason=request.reason,
             sent_as=request.sent_as,
         )
-        return to_pb(self._refunds.refund(call.caller, new, call.once(request, to_pb, pb.Refund)))
+        refund = self._refunds.refund(call.caller, new, call.once(request, to_pb, pb.Refund))
+        # Their money goes back, so it stands in their audit log.
+        call.acted(call.caller.user_id, refund.organization_id)
+        return to_pb(refund)
 
     def ListRefunds(self, request: pb.ListRefundsRequest, call: Call) -> pb.ListRefundsResponse:
         found = self._refunds.list(call.caller.organization_id, UUID(request.payment_id), call.page(request))
