@@ -99,10 +99,6 @@ class Node:
         """Whether it may be asked once more."""
         return self._end is None or time.monotonic() < self._end
 
-    def close(self) -> None:
-        """Gives the connections back."""
-        self._client.close()
-
     def head_and(self, number: int) -> tuple[int, Block | None]:
         """The last block's number, and a block, at one go."""
         calls = [("eth_chainId", []), ("eth_blockNumber", []), ("eth_getBlockByNumber", [hex(number), False])]

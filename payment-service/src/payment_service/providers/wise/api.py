@@ -72,10 +72,6 @@ class WiseApi:
         found = self._read(f"/v1/transfers/{transfer_id}")
         return found if isinstance(found, dict) else None
 
-    def close(self) -> None:
-        """Closes the connections."""
-        self._client.close()
-
     def _balance_id(self, currency_code: str) -> int | None:
         balances = self._read_seldom(f"/v4/{self._profile}/balances", types="STANDARD")
         return next((int(one["id"]) for one in balances if one.get("currency") == currency_code), None)
