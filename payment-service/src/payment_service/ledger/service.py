@@ -124,10 +124,6 @@ class LedgerService:
         store.add_spends(tx, parts)
         return [posted[item.escrow.account.id, item.key] for item in items]
 
-    def void_expired(self, limit: int) -> Sequence[UUID]:
-        """Frees what was set aside until a time that has passed; which transfers that were."""
-        return [transfer_id for transfer_id in self.expired(limit) if self.void(transfer_id)]
-
     def expired(self, limit: int) -> Sequence[UUID]:
         """The transfers that set something aside until a time that has passed."""
         return store.expired_of_anyone(self._db, self._clock.now(), limit)
