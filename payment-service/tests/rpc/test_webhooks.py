@@ -406,7 +406,15 @@ def test_what_goes_back_in_another_currency_is_not_taken_from_the_payments(
     assert sound()
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"id": "evt_1"}', b'{"id": 1, "type": "x"}', b"\xff"])
+NO_TEXT = b'{"id": "evt_\\ud800", "type": "x"}'
+TOO_DEEP = b"[" * 5_000 + b"]" * 5_000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"[]", b"{}", b'{"id": "evt_1"}', b'{"id": 1, "type": "x"}', b"\xff", NO_TEXT, TOO_DEEP],
+    ids=["empty", "list", "no fields", "no type", "id of a number", "no utf-8", "half a character", "too deep"],
+)
 def test_what_is_no_event_is_refused_also_when_it_is_signed(gateway, body: bytes) -> None:
     at = int(time.time())
     signature = stripe.WebhookSignature._compute_signature(f"{at}.{body.decode('latin-1')}", SECRET)

@@ -216,6 +216,8 @@ def test_webhook_that_cannot_be_read_is_refused(wise):
         wise.read(b"{")
     with pytest.raises(InvalidArgument):
         wise.read(b"[]")
+    with pytest.raises(InvalidArgument):
+        wise.read(b"[" * 5_000 + b"]" * 5_000)
     for data in ({}, {"amount": "x", "currency": "USD"}, {"amount": 1, "currency": "USD", "occurred_at": "soon"}):
         with pytest.raises(InvalidArgument):
             wise.read(json.dumps({"event_type": "balances#update", "data": {**profile, **data}}).encode())

@@ -138,6 +138,8 @@ class Stripe:
         event_id, kind = found.get("id"), found.get("type")
         if not isinstance(event_id, str) or not isinstance(kind, str) or not (event_id and kind):
             raise InvalidArgument("the body is no event: it has no id or no type")
+        if not (event_id + kind).isascii():
+            raise InvalidArgument("the body is no event: its id and its type must be ASCII")
         about = inner(inner(found, "data"), "object")
         created = found.get("created")
         at = datetime.fromtimestamp(created, UTC) if isinstance(created, int) else None
@@ -239,7 +241,8 @@ class Stripe:
 def _object(body: bytes) -> Json:
     try:
         found = json.loads(body)
-    except ValueError as error:
+    # RecursionError: of one that is nested deeper than Python can follow.
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument("the body is no JSON") from error
     if not isinstance(found, dict):
         raise InvalidArgument("the body is no JSON object")

@@ -282,7 +282,8 @@ def _sends(transfer: Mapping[str, Any], currency_code: str, amount_micros: int) 
 def _object(body: bytes) -> Mapping[str, Any]:
     try:
         found = json.loads(body, parse_float=Decimal)
-    except ValueError as error:
+    # RecursionError: of one that is nested deeper than Python can follow.
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument("the body is no JSON") from error
     if not isinstance(found, dict):
         raise InvalidArgument("the body is no JSON object")
