@@ -33,6 +33,7 @@ from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
 from payment_service.providers.protocol import Provider
+from payment_service.providers.turns import Turns
 from payment_service.receipts.names import Names
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
@@ -83,12 +84,12 @@ def assemble(config: Config, world: World) -> Worker:
     """Puts the service together with this world."""
     db, clock = world.db, world.clock
     outbox = Outbox("payment", clock)
-    queue = WorkQueue()
+    queue, turns = WorkQueue(), Turns(world.providers)
     ledger = LedgerService(db, new_id)
     deposits = Deposits(clock, new_id)
-    payments = PaymentService(db, outbox, world.providers, deposits, queue, clock, new_id)
+    payments = PaymentService(db, outbox, world.providers, deposits, turns, queue, clock, new_id)
     payouts = PayoutService(db, outbox, world.bank, clock, new_id)
-    refunds = RefundService(db, world.providers, payments, queue, clock, new_id)
+    refunds = RefundService(db, world.providers, turns, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)
     sources: dict[str, Source] = dict(world.providers)
     if "WISE" not in sources:

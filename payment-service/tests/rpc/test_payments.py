@@ -268,6 +268,13 @@ def test_a_provider_that_does_not_answer_is_asked_again_until_it_does(
     assert customer.create(key="k").stripe == opened.stripe
 
 
+def test_that_nobody_answers_is_said_to_who_asks_and_not_kept(customer, sandboxes, gateway) -> None:
+    payment_id = customer.create().payment.id
+    sandboxes.behave(sandboxes.stripe, fail_next=1)
+    assert "does not answer" in customer.confirm(payment_id).pending_reason
+    assert customer.get(payment_id).pending_reason == ""
+
+
 def test_the_job_opens_what_a_crash_left_unopened(customer, sandboxes, gateway, settle, sql) -> None:
     payment_id = customer.create().payment.id
     # As a crash before Stripe's answer leaves it.

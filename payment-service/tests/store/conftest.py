@@ -29,6 +29,7 @@ from payment_service.providers.crypto.node import Node
 from payment_service.providers.crypto.provider import Crypto
 from payment_service.providers.crypto.rates import ConfiguredRates
 from payment_service.providers.crypto.watcher import Watcher
+from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 CONFIRMATIONS = 4
@@ -148,8 +149,9 @@ def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[
         settings, clock = replace(settings, **changes), SystemClock()
         provider = Crypto(db, Addresses(xpub), [settings], ConfiguredRates(), clock)
         payments = PaymentService(
-            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), WorkQueue(), clock, new_id
-        )
+            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Turns(["CRYPTO"]), WorkQueue(),
+            clock, new_id,
+        )  # fmt: skip
         provider.background(payments)
         watcher = _watcher(settings, db, payments)
         ledger = LedgerService(db, new_id)

@@ -1,5 +1,6 @@
 """What arrives is credited once, what turns out not to have is taken back, and what was spent meanwhile is owed."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import Arrival, CurrencyMismatch, Outcome, Payment, PaymentNotFound, Report, State
 from payment_service.payments.service import NewPayment, PaymentService
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 ASKED = 100_000_000
@@ -40,10 +42,17 @@ class Chainlike:
 
     is_watched = True
 
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+        self.answers.set()
+        self.asked = threading.Semaphore(0)
+
     def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
         return choice
 
     def open(self, payment: Payment) -> Report:
+        self.asked.release()
+        self.answers.wait(30)
         return Report(f"address-{payment.id}", State.PENDING)
 
     def look_up(self, payment: Payment) -> Report:
@@ -73,6 +82,7 @@ class Desk:
     payments: PaymentService
     ledger: LedgerService
     organization_id: UUID
+    provider: Chainlike
 
     def open(self) -> Payment:
         return self.payments.create(NewPayment(self.organization_id, "CRYPTO", ASKED, "USD", ""))
@@ -123,11 +133,12 @@ class Desk:
 
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Desk]:
-    db, clock = Database(own_database_url, max_connections=16), SystemClock()
+    db, clock, provider = Database(own_database_url, max_connections=16), SystemClock(), Chainlike()
     payments = PaymentService(
-        db, Outbox("payment", clock), {"CRYPTO": Chainlike()}, Deposits(clock, new_id), WorkQueue(), clock, new_id
-    )
-    yield Desk(db, payments, LedgerService(db, new_id), uuid4())
+        db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Turns(["CRYPTO"], 1, 0.0),
+        WorkQueue(), clock, new_id,
+    )  # fmt: skip
+    yield Desk(db, payments, LedgerService(db, new_id), uuid4(), provider)
     db.close()
 
 
@@ -305,3 +316,16 @@ def test_what_is_assigned_while_it_is_taken_back_is_not_believed_to_be_taken_bac
     desk.is_forgotten("x")
     assert desk.figures() == (0, 0, 0)
     assert desk.is_sound()
+
+
+def test_a_provider_that_hangs_holds_only_so_many(desk: Desk) -> None:
+    desk.provider.answers.clear()
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(desk.open)
+        assert desk.provider.asked.acquire(timeout=30)
+        waiting = desk.open()
+        assert (waiting.external_id, waiting.state) == (None, State.PENDING)
+        assert "does not answer" in waiting.pending_reason
+        assert not held.done()
+        desk.provider.answers.set()
+        assert held.result().external_id

@@ -22,6 +22,7 @@ from payment_service.ledger.books import store as books
 from payment_service.ledger.model import deposit
 from payment_service.payments.model import Arrival, Report, State
 from payment_service.payments.service import PaymentService
+from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 ORGANIZATION, PAID = uuid4(), 70_000_000
@@ -74,7 +75,11 @@ def old(fresh_database: FreshDatabase) -> Iterator[Old]:
     take_back(url)
     db, clock = Database(url), FixedClock(NOW)
     yield Old(
-        url, db, PaymentService(db, Outbox("payment", clock), {}, Deposits(clock, new_id), WorkQueue(), clock, new_id)
+        url,
+        db,
+        PaymentService(
+            db, Outbox("payment", clock), {}, Deposits(clock, new_id), Turns([]), WorkQueue(), clock, new_id
+        ),
     )
     db.close()
 

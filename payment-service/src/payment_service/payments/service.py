@@ -32,6 +32,7 @@ from payment_service.payments.model import (
     State,
 )
 from payment_service.providers.protocol import Provider
+from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 OPEN_PAYMENT = "open-payment"
@@ -62,6 +63,7 @@ class PaymentService:
         outbox: Outbox,
         providers: Mapping[str, Provider],
         deposits: Deposits,
+        turns: Turns,
         queue: WorkQueue,
         clock: Clock,
         ids: NewId,
@@ -69,6 +71,7 @@ class PaymentService:
         self._db = db
         self._outbox = outbox
         self._providers = providers
+        self._turns = turns
         self._deposits = deposits
         self._queue = queue
         self._clock = clock
@@ -105,11 +108,14 @@ class PaymentService:
         if payment.external_id is None:
             return self._opened(payment) if payment.is_open else payment
         try:
-            report = self._provider(payment.provider).look_up(payment)
+            provider = self._provider(payment.provider)
+            with self._turns.take(payment.provider):
+                report = provider.look_up(payment)
         except AppError as error:
             if error.code is not grpc.StatusCode.UNAVAILABLE:
                 raise
-            return self._waiting(payment)
+            # Only said, and not kept: where nobody asks again, nobody would take it back.
+            return payment.waiting(_NO_ANSWER, self._clock.now())
         return self.settle(payment.id, payment.provider, report) or payment
 
     def get(self, organization_id: UUID, payment_id: UUID) -> Payment:
@@ -200,7 +206,9 @@ class PaymentService:
     def _opened(self, payment: Payment) -> Payment:
         """Without the provider's id it was never opened, or the answer was lost: then it is opened, again."""
         try:
-            report = self._provider(payment.provider).open(payment)
+            provider = self._provider(payment.provider)
+            with self._turns.take(payment.provider):
+                report = provider.open(payment)
         except ProviderRejected as refusal:
             self._reject(payment, refusal.said)
             raise
@@ -211,12 +219,12 @@ class PaymentService:
         return self.settle(payment.id, payment.provider, report) or payment
 
     def _waiting(self, payment: Payment) -> Payment:
+        """The payment, to be opened by the queue; unless that was done, and only the answer was lost."""
         with self._db.transaction() as tx:
             before = store.lock_of_anyone(tx, payment.id, payment.provider)
-            if before is None or not before.is_open:
+            if before is None or not before.is_open or before.external_id is not None:
                 return before or payment
-            if before.external_id is None:
-                self._queue.add(tx, OPEN_PAYMENT, payment.id)
+            self._queue.add(tx, OPEN_PAYMENT, payment.id)
             return self.change_in(tx, before, before.waiting(_NO_ANSWER, self._clock.now()))
 
     def _ensure(self, new: NewPayment, choice: Mapping[str, Any]) -> Payment:

@@ -35,6 +35,7 @@ from payment_service.payments.model import (
 )
 from payment_service.payments.service import PaymentService
 from payment_service.providers.protocol import Outgoing, Provider, RefundReport
+from payment_service.providers.turns import Turns
 from payment_service.refunds import store
 from payment_service.refunds.model import Refund, RefundTooLarge, State
 from payment_service.work.store import WorkQueue
@@ -71,6 +72,7 @@ class RefundService:
         self,
         db: Database,
         providers: Mapping[str, Provider],
+        turns: Turns,
         booking: PaymentService,
         queue: WorkQueue,
         clock: Clock,
@@ -78,6 +80,7 @@ class RefundService:
     ) -> None:
         self._db = db
         self._providers = providers
+        self._turns = turns
         self._payments = booking
         self._queue = queue
         self._clock = clock
