@@ -128,6 +128,8 @@ class WiseDeposits:
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """What staff have sent back by a transfer of their own, by its id; REFUND_NOT_SEEN."""
+        if not outgoing.sent_as:
+            raise RefundNotSeen("sentAs must be the number of the transfer at Wise by which it was sent back")
         transfer = self._api.transfer(outgoing.sent_as) if _ID.fullmatch(outgoing.sent_as) else None
         if transfer is None or not _sends(transfer, payment.currency_code, outgoing.amount_micros):
             raise RefundNotSeen(
