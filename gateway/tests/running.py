@@ -124,7 +124,9 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio's class i
             del self.answers[path]
 
     def start(self) -> None:
-        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
+        # As large headers as the services' own servers take.
+        sizes = [(f"grpc.{name}", 64 * 1024) for name in ("max_metadata_size", "absolute_max_metadata_size")]
+        self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0), *sizes])
         ready = health.HealthServicer()
         ready.set("", health_pb2.HealthCheckResponse.SERVING)
         health_pb2_grpc.add_HealthServicer_to_server(ready, self._server)

@@ -107,6 +107,13 @@ def test_a_mebibyte_is_not_too_large(platform: Gateway, api: httpx.Client) -> No
     assert len(platform.calls) == 1
 
 
+@pytest.mark.parametrize("headers", [{"x-large": "x" * 30_000}, {f"x-{n}": "x" * 300 for n in range(85)}], ids=len)
+def test_headers_that_are_not_too_large_arrive(platform: Gateway, api: httpx.Client, headers: dict[str, str]) -> None:
+    for _ in range(10):
+        assert api.get("/auth/profile", headers=platform.signed_in | headers).status_code == 200
+    assert all(call.metadata.items() >= headers.items() for call in platform.calls)
+
+
 @pytest.mark.parametrize("own", ["abc-1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "x" * 64])
 def test_a_plain_request_id_is_kept(platform: Gateway, api: httpx.Client, own: str) -> None:
     answer = api.get("/auth/profile", headers=platform.signed_in | {"x-request-id": own})

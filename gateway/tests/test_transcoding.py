@@ -72,7 +72,6 @@ def test_what_is_sent_arrives(platform: Gateway, api: httpx.Client) -> None:
         ({"name": "a", "targeting": {"countries": ["DE"], "nope": {"deep": []}}}, "targeting.nope"),
         ({"name": '"}{\\', 'x"y': 1}, "x?"),
         ({"name": 5}, "name"),
-        ({"budgetMicros": "99999999999999999999"}, "budgetMicros"),
         ({"budgetMicros": "ten"}, "budgetMicros"),
         ({"budgetMicros": 1.5}, "budgetMicros"),
         ({"bid": {"model": "NONE_SUCH"}}, "bid.model"),
@@ -86,12 +85,85 @@ def test_a_bad_field_is_400_and_named(platform: Gateway, api: httpx.Client, body
     assert platform.calls == []
 
 
-def test_an_unknown_field_is_told_as_the_services_tell_it(platform: Gateway, api: httpx.Client) -> None:
-    answer = api.post("/campaigns", json={"bid": {"nope": 1}}, headers=platform.signed_in)
-    assert answer.json()["details"][1] == {
-        "@type": "type.googleapis.com/google.rpc.BadRequest",
-        "fieldViolations": [{"field": "bid.nope", "description": "there is no such field"}],
-    }
+@pytest.mark.parametrize(
+    ("path", "body", "field", "description"),
+    [
+        ("/campaigns", {"bid": {"nope": 1}}, "bid.nope", "there is no such field"),
+        ("/campaigns", {"name": 5}, "name", "must be a string"),
+        ("/campaigns", {"name": {}}, "name", "must not be an object"),
+        ("/campaigns", {"bid": {"model": 'NO"'}}, "bid.model", 'invalid value "NO""'),
+        ("/campaigns", {"bid": {"price_micros": "ten"}}, "bid.priceMicros", 'invalid value "ten"'),
+        ("/campaigns", {"networks": ["NO"]}, "networks[0]", 'invalid value "NO"'),
+        ("/campaigns", {"startTime": 5}, "startTime", "must be a time such as 2026-01-31T09:30:00Z"),
+        ("/campaigns?pageSize=many", None, "pageSize", 'invalid value "many"'),
+        ("/campaigns?page_size.x=1", None, "pageSize", "has no fields of its own"),
+        ("/campaigns?nope=1", None, "nope", "there is no such field"),
+    ],
+)
+def test_a_fault_of_a_field_is_told_as_the_services_tell_it(
+    platform: Gateway, api: httpx.Client, path: str, body: Any, field: str, description: str
+) -> None:
+    answer = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+    assert answer.json()["message"] == f"{field}: {description}"
+    assert answer.json()["details"][1:] == [
+        {
+            "@type": "type.googleapis.com/google.rpc.BadRequest",
+            "fieldViolations": [{"field": field, "description": description}],
+        }
+    ]
+    assert platform.calls == []
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("9223372036854775808", "AMOUNT_TOO_LARGE"),
+        ('"9223372036854775808"', "AMOUNT_TOO_LARGE"),
+        ('"+9223372036854775808"', "AMOUNT_TOO_LARGE"),
+        ("18446744073709551616", "AMOUNT_TOO_LARGE"),
+        ("1e30", "AMOUNT_TOO_LARGE"),
+        ('"1e30"', "AMOUNT_TOO_LARGE"),
+        ('"%s"' % ("9" * 400), "AMOUNT_TOO_LARGE"),
+        ('"-9223372036854775809"', "AMOUNT_NOT_POSITIVE"),
+        ("-1e30", "AMOUNT_NOT_POSITIVE"),
+        ("1.5", "INVALID_FIELD"),
+        ('"1.2.3"', "INVALID_FIELD"),
+        ('"inf"', "INVALID_FIELD"),
+        ('"9223372036854775808 "', "INVALID_FIELD"),
+        ('"9223372036854775808\\n"', "INVALID_FIELD"),
+        ('""', "INVALID_FIELD"),
+    ],
+    ids=lambda text: text[:25],
+)
+@pytest.mark.parametrize("name", ["amountMicros", "amount_micros"])
+def test_an_amount_that_no_int64_holds_has_the_reason_of_amounts(
+    platform: Gateway, api: httpx.Client, name: str, number: str, reason: str
+) -> None:
+    answer = api.post("/payments/create", content=f'{{"{name}":{number}}}', headers=platform.signed_in)
+    assert (answer.status_code, error_of(answer)) == (400, (3, reason))
+    (violation,) = answer.json()["details"][1]["fieldViolations"]
+    assert violation["field"] == "amountMicros"
+    assert "9999" not in answer.text
+    assert platform.calls == []
+
+
+def test_only_amounts_have_the_reason_of_amounts(platform: Gateway, api: httpx.Client) -> None:
+    for path, body, reason in [
+        ("/campaigns", {"bid": {"priceMicros": 10**20}}, "AMOUNT_TOO_LARGE"),
+        ("/campaigns", {"currencyCode": 10**20}, "INVALID_FIELD"),
+        ("/campaigns?pageSize=99999999999999999999", None, "INVALID_FIELD"),
+    ]:
+        answer = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
+        assert error_of(answer) == (3, reason)
+
+
+def test_the_largest_amounts_of_an_int64_are_for_the_service_to_judge(platform: Gateway, api: httpx.Client) -> None:
+    for amount in (2**63 - 1, -(2**63)):
+        platform.reset()
+        body = {"amountMicros": str(amount)}
+        assert api.post("/payments/create", json=body, headers=platform.signed_in).status_code == 200
+        assert payment_pb2.CreatePaymentRequest.FromString(platform.calls[0].body).amount_micros == amount
 
 
 BROKEN = [

@@ -10,18 +10,20 @@
 --
 -- It says in a header, too, when a service wants to be asked again.
 
+-- A fault of a field, as the services tell it.
+local function fault_of_field(field, description, reason)
+  return string.format(
+    '{"code":3,"message":"%s: %s","details":['
+      .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s","domain":"adplatform","metadata":{}},'
+      .. '{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":['
+      .. '{"field":"%s","description":"%s"}]}]}',
+    field, description, reason or "INVALID_FIELD", field, description
+  )
+end
+
 local function refuse(handle, field, description)
   local shown = field:sub(1, 100):gsub("[^%w_.%[%]*$-]", "?")
-  handle:respond(
-    {[":status"] = "400", ["content-type"] = "application/json"},
-    string.format(
-      '{"code":3,"message":"%s: %s","details":['
-        .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"INVALID_FIELD","domain":"adplatform",'
-        .. '"metadata":{}},{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":['
-        .. '{"field":"%s","description":"%s"}]}]}',
-      shown, description, shown, description
-    )
-  )
+  handle:respond({[":status"] = "400", ["content-type"] = "application/json"}, fault_of_field(shown, description))
 end
 
 local function is_utf8(text)
@@ -151,26 +153,45 @@ local function invalid(value)
   return "invalid value " .. value
 end
 
--- The transcoder's words, escaped as they stand in JSON, in ours: of the request's text they have one enum or number
--- at most, because clients log what they are told.
-local function reworded(message)
+-- An amount that no int64 holds: what a service says of the amounts that are too large or too small for it.
+local function of_amount(field, value, kind)
+  local number = kind == "TYPE_INT64" and field:find("Micros$") and value:match('^\\?"?([+-]?%d[%d.eE+-]*)\\?"?$')
+  number = number and tonumber(number)
+  if number and number >= 2^63 then
+    return "is more than any amount can be", "AMOUNT_TOO_LARGE"
+  elseif number and number <= -2^63 then
+    return "must be more than zero", "AMOUNT_NOT_POSITIVE"
+  end
+end
+
+-- The field that the transcoder's words name, what is wrong with it, and the reason if it has one of its own. The words
+-- are escaped as they stand in JSON; ours have one enum or number of the request's text at most, because clients log
+-- what they are told.
+local function fault_named(message)
   local inside, name = message:match("^([%w_.%[%]]*): invalid value Starting an object .* for type ([%w_]+)$")
   if inside then
     local is_whole = inside == "" or inside == name
-    return json_name(is_whole and name or inside .. "." .. name) .. ": must not be an object"
+    return json_name(is_whole and name or inside .. "." .. name), "must not be an object"
   end
   local path, value, kind = message:match("^([%w_.%[%]]+): invalid value (.*) for type ([%w_./]+)$")
   if path then
-    return json_name(path) .. ": " .. (MUST_BE[kind] or invalid(value))
+    local field = json_name(path)
+    local description, reason = of_amount(field, value, kind)
+    return field, description or MUST_BE[kind] or invalid(value), reason
   end
   path = message:match('^Could not find field \\"(.-)\\" in the type')
   if path then
-    return path .. ": there is no such field"
+    return path, "there is no such field"
   end
   path = message:match('^Encountered a non%-leaf field \\"([%w_]+)\\"')
   if path then
-    return json_name(path) .. ": has no fields of its own"
-  elseif message:find("^[%w_.%[%]]*: Proto field is not repeating") then
+    return json_name(path), "has no fields of its own"
+  end
+end
+
+-- The transcoder's words where they name no field, in ours.
+local function reworded(message)
+  if message:find("^[%w_.%[%]]*: Proto field is not repeating") then
     return "the request has a list where there can be none"
   elseif message:find("^: Root element must be a message") then
     return "the request must be a JSON object"
@@ -195,7 +216,8 @@ function envoy_on_response(handle)
     -- The gateway's own errors have their keys sorted; a service's begin with code and message.
     local head, message, tail = body:getBytes(0, body:length()):match('^({"code":3,"details":.-,"message":")(.*)("}%s*)$')
     if head then
-      body:setBytes(head .. reworded(message) .. tail)
+      local field, description, reason = fault_named(message)
+      body:setBytes(field and fault_of_field(field, description, reason) or head .. reworded(message) .. tail)
     end
     return
   end

@@ -231,6 +231,15 @@ def test_only_well_formed_headers_are_carried_on(world: World) -> None:
         assert UUID(carried("nonsense", "not one")[1])
 
 
+@pytest.mark.parametrize("headers", [{"x-large": "x" * 32_768}, {f"x-{n}": "x" * 400 for n in range(100)}], ids=len)
+def test_headers_that_the_gateway_lets_through_are_taken(
+    world: World, pixels: pixel_pb2_grpc.PixelServiceStub, headers: dict[str, str]
+) -> None:
+    """Between a soft limit and a hard one gRPC refuses at random, so once would not do."""
+    for _ in range(20):
+        assert pixels.CreatePixel(GOOD, metadata=[*world.headers(), *headers.items()]).name == GOOD.name
+
+
 class Told:
     """Says what is to be known of an answer, and then may have none."""
 

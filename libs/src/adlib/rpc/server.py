@@ -39,6 +39,8 @@ _CHECK_EVERY_S = 1.0
 # Calls under way and waiting for a thread; the next one is refused at once instead of waiting past its deadline.
 _MAX_CONCURRENT_RPCS = 512
 _MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+# Of headers: the gateway lets 32 KiB through and adds its own, and gRPC counts 32 bytes more for each.
+_MAX_METADATA_BYTES = 64 * 1024
 # What we pass on of a client's headers; anything else could make our own calls fail.
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -99,6 +101,9 @@ class Server:
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+                # Between the first and the second, calls would be refused at random.
+                ("grpc.max_metadata_size", _MAX_METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", _MAX_METADATA_BYTES),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
