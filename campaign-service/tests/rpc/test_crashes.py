@@ -85,6 +85,11 @@ def paused(client: Client) -> str:
     return str(client.pause(active(client)).id)
 
 
+def idle(client: Client) -> str:
+    """PAUSED, without ever having delivered."""
+    return str(client.pause(client.start(draft(client)).id).id)
+
+
 def half_started(client: Client) -> str:
     campaign_id = draft(client)
     client.outside.network.loses_answers = True
@@ -120,6 +125,7 @@ VERBS: dict[str, tuple[Callable[[Client], str], Callable[[Client, str], Any]]] =
     "lower while active": (active, lambda client, id: client.update(id, budget_micros=60_000_000)),
     "lower to what is spent": (paused, lambda client, id: client.update(id, budget_micros=SPENT)),
     "delete what is paused": (paused, lambda client, id: client.delete(id)),
+    "delete what never delivered": (idle, lambda client, id: client.delete(id)),
     "delete a half-done start": (half_started, lambda client, id: client.delete(id)),
     "exhaust": (exhausted, lambda client, id: client.sync()),
     "sweep": (robbed, lambda client, id: client.sweep()),
@@ -132,7 +138,8 @@ def check(client: Client, db: Database, campaign_id: str, *, over: bool = False)
     campaign = store.kept(db, client.organization_id, UUID(campaign_id))
     spent = sum(one.amount_micros for one in payments.spends if one.campaign_id == campaign.id)
     held = payments.held_micros.get(campaign.id, 0)
-    holds = campaign.state in (State.ACTIVE, State.PAUSED) or (campaign.state is State.COMPLETED and not over)
+    is_read = campaign.state is State.COMPLETED and spent > 0 and not over
+    holds = campaign.state in (State.ACTIVE, State.PAUSED) or is_read
     assert held == (campaign.budget_micros - spent if holds else 0), campaign
     assert payments.available_micros == WALLET - held - spent
     assert campaign.move_key is None

@@ -23,9 +23,9 @@ WALLET = 1_000_000_000
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with capture_logs():
-        yield
+def logs() -> Iterator[Any]:
+    with capture_logs() as captured:
+        yield captured
 
 
 def spend(client: Client, campaign_id: str, spend_micros: int) -> None:
@@ -105,10 +105,12 @@ def test_a_start_that_was_cut_off_is_taken_back_with_its_hold(client: Client, re
 
 def test_what_was_spent_before_it_stopped_is_taken_and_then_the_rest_is_given_back(client: Client) -> None:
     campaign_id = paused(client)
+    spend(client, campaign_id, 20_000_000)
     client.delete(campaign_id)
+    payments = client.outside.payments
+    assert payments.held_micros[UUID(campaign_id)] == BUDGET, "the network knows of spend that is not taken yet"
     spend(client, campaign_id, 30_000_000)
     assert client.sync().success
-    payments = client.outside.payments
     assert sum(one.amount_micros for one in payments.spends) == 30_000_000
     assert payments.held_micros[UUID(campaign_id)] == BUDGET - 30_000_000
     client.outside.clock.at += timedelta(days=3, seconds=1)
@@ -117,12 +119,135 @@ def test_what_was_spent_before_it_stopped_is_taken_and_then_the_rest_is_given_ba
     assert (payments.held_micros[UUID(campaign_id)], payments.available_micros) == (0, WALLET - 30_000_000)
 
 
-def test_a_completed_campaign_is_deleted_and_its_rest_given_back_in_time(client: Client) -> None:
+def ended(client: Client) -> str:
     end = client.outside.clock.now() + timedelta(hours=1)
     campaign_id = client.start(client.create(end_time=timestamp(end)).id).id
     client.outside.clock.at = end
     assert client.sync().success
+    return str(campaign_id)
+
+
+def held(client: Client, campaign_id: str) -> int:
+    return int(client.outside.payments.held_micros[UUID(campaign_id)])
+
+
+def report(client: Client, campaign_id: str, figures: Figures, day: date = date(2030, 1, 15)) -> None:
+    client.outside.network.report(client.external_id(campaign_id), day, "", figures)
+
+
+@pytest.mark.parametrize("make", [paused, ended])
+def test_what_never_delivered_gets_its_hold_back_at_once(client: Client, make: Callable[[Client], str]) -> None:
+    campaign_id = make(client)
+    report(client, campaign_id, Figures())
     client.delete(campaign_id)
+    assert (held(client, campaign_id), client.outside.payments.available_micros) == (0, WALLET)
+    client.outside.clock.at += timedelta(minutes=5)
+    assert client.sync().success
+    assert client.sweep().message == "0 repaired; 0 compared"
+    assert client.outside.payments.available_micros == WALLET
+
+
+FIGURES = {
+    "an impression": Figures(impressions=1),
+    "a click": Figures(clicks=1),
+    "a conversion": Figures(conversions=1),
+    "spend": Figures(spend_micros=1),
+}
+
+
+@pytest.mark.parametrize("delivered", FIGURES.values(), ids=FIGURES)
+@pytest.mark.parametrize("is_read", [False, True], ids=["at the network", "stored"])
+def test_what_delivered_anything_keeps_its_hold(client: Client, delivered: Figures, is_read: bool) -> None:
+    campaign_id = paused(client)
+    report(client, campaign_id, delivered)
+    if is_read:
+        assert client.sync().success
+        client.outside.network.campaigns[client.external_id(campaign_id)].figures.clear()
+    before = held(client, campaign_id)
+    client.delete(campaign_id)
+    assert held(client, campaign_id) == before
+    client.outside.clock.at += timedelta(days=3, seconds=1)
+    assert client.sync().success
+    assert held(client, campaign_id) == 0
+
+
+def test_what_delivered_longer_ago_than_the_job_reads_keeps_its_hold(client: Client) -> None:
+    campaign_id = client.start(client.create().id).id
+    report(client, campaign_id, Figures(impressions=1))
+    client.outside.clock.at += timedelta(days=10)
+    client.pause(campaign_id)
+    client.delete(campaign_id)
+    assert held(client, campaign_id) == BUDGET
+
+
+@pytest.mark.parametrize("state", ["is down", "refuses"])
+def test_where_the_network_cannot_be_asked_the_hold_is_kept(client: Client, state: str) -> None:
+    campaign_id, network = paused(client), client.outside.network
+    network.is_down, network.refuses = state == "is down", "it is over" if state == "refuses" else ""
+    client.delete(campaign_id)
+    network.is_down, network.refuses = False, ""
+    client.outside.clock.at += timedelta(minutes=5)
+    assert client.sync().success
+    assert held(client, campaign_id) == BUDGET
+    client.outside.clock.at += timedelta(days=3)
+    assert client.sync().success
+    assert client.outside.payments.available_micros == WALLET
+
+
+def test_it_is_stopped_at_the_network_before_the_network_is_asked(client: Client) -> None:
+    campaign_id = paused(client)
+    there = client.outside.network.campaigns[client.external_id(campaign_id)]
+    there.plays = True  # by somebody else
+    client.delete(campaign_id)
+    assert (there.plays, held(client, campaign_id)) == (False, 0)
+
+
+@pytest.mark.parametrize("failure", ["is_down", "loses_answers"])
+def test_where_the_ledger_does_not_answer_the_job_gives_the_hold_back(client: Client, failure: str) -> None:
+    campaign_id, payments = paused(client), client.outside.payments
+    setattr(payments, failure, True)
+    client.delete(campaign_id)
+    setattr(payments, failure, False)
+    client.outside.clock.at += timedelta(minutes=2)
+    assert client.sweep().message.startswith("0 repaired; "), "it is the job's to end"
+    assert client.sync().success
+    assert (held(client, campaign_id), payments.available_micros) == (0, WALLET)
+    client.outside.clock.at += timedelta(minutes=5)
+    assert client.sweep().message == "0 repaired; 0 compared"
+
+
+def test_what_is_read_before_the_hold_could_be_given_back_is_taken_first(client: Client) -> None:
+    campaign_id, payments = paused(client), client.outside.payments
+    payments.is_down = True
+    client.delete(campaign_id)
+    spend(client, campaign_id, 5_000_000)
+    client.sync()
+    payments.is_down = False
+    client.outside.clock.at += timedelta(minutes=2)
+    for _ in range(2):
+        assert client.sync().success
+        client.outside.clock.at += timedelta(minutes=2)
+    assert (held(client, campaign_id), payments.available_micros) == (0, WALLET - 5_000_000)
+
+
+def test_spend_that_comes_after_the_hold_is_back_is_not_taken_and_said_once(client: Client, logs: Any) -> None:
+    campaign_id = paused(client)
+    client.delete(campaign_id)
+    spend(client, campaign_id, 5_000_000)
+    for _ in range(3):
+        assert client.sync().success
+        client.outside.clock.at += timedelta(minutes=5)
+    assert client.outside.payments.available_micros == WALLET
+    said = [log for log in logs if log["event"] == "spend_not_held"]
+    assert [(log["campaign"], log["amount_micros"]) for log in said] == [(campaign_id, 5_000_000)]
+    assert client.sweep().message == "0 repaired; 0 compared"
+
+
+def test_a_completed_campaign_is_deleted_and_its_rest_given_back_in_time(client: Client) -> None:
+    campaign_id = ended(client)
+    report(client, campaign_id, Figures(impressions=1))
+    client.delete(campaign_id)
+    assert held(client, campaign_id) == BUDGET
     client.outside.clock.at += timedelta(days=3, seconds=1)
     assert client.sync().success
     assert client.outside.payments.available_micros == WALLET

@@ -164,6 +164,7 @@ def completed(client: Client) -> str:
 
 def deleted(client: Client) -> str:
     campaign_id = paused(client)
+    spent(client, campaign_id, 0)
     client.delete(campaign_id)
     return campaign_id
 

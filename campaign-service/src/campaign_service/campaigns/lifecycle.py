@@ -5,11 +5,12 @@ carried on with by the next start, or by the job. One call a campaign at a time 
 """
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta
 from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.db import Database
+from adlib.errors import AppError
 from adlib.telemetry import logger
 from campaign_service.campaigns import store
 from campaign_service.campaigns.model import Campaign, CampaignEnded, Reason, State
@@ -18,6 +19,7 @@ from campaign_service.campaigns.outside import Places, alone
 from campaign_service.campaigns.service import Announcer
 from campaign_service.clients.payment import InsufficientFunds, Payments
 from campaign_service.delivery.network import NetworkRejected, name_at_network
+from campaign_service.stats import store as figures
 
 # How long a network may refuse to stop what it refused to play before its word is taken for it.
 _STOP_TRIED = timedelta(days=1)
@@ -73,7 +75,10 @@ class Lifecycle:
                 self.stopped(campaign, lambda one: one.completed(reason, self._clock.now()))
 
     def delete(self, organization_id: UUID, campaign_id: UUID) -> None:
-        """Deletes it; what is held for it goes back when no more spend can come. CAMPAIGN_STATE_INVALID."""
+        """Deletes it; what is held for it goes back when no more spend can come, at once if it never delivered.
+
+        CAMPAIGN_STATE_INVALID.
+        """
         with alone(self._db, organization_id, campaign_id) as campaign:
             campaign.check_deletable()
             if campaign.is_resuming:
@@ -83,9 +88,15 @@ class Lifecycle:
                     self._take_back(campaign)
                 except NetworkRejected as refused:
                     self._give_up(campaign, refused)
+            is_idle = self._never_delivered(campaign)
             with self._db.transaction() as tx:
                 deleted = store.lock(tx, organization_id, campaign_id).deleted(self._clock.now())
+                # The job may have read something since the networks were asked.
+                if is_idle and not figures.are_there(tx, organization_id, campaign_id):
+                    deleted = deleted.returning_hold(self._clock.now())
                 self._announcer.put(tx, deleted)
+            if deleted.hold_returning:
+                self._returned_or_left(deleted)
 
     def carry_on(self, organization_id: UUID, campaign_id: UUID) -> None:
         """Ends what was left half done: a start, a change of the budget, or the hold of a COMPLETED campaign."""
@@ -132,6 +143,30 @@ class Lifecycle:
             campaign.organization_id, campaign.id, campaign.currency_code, f"release:{campaign.hold_key}"
         )
         return self._put(campaign, lambda one: one.without_hold(self._clock.now()))
+
+    def _never_delivered(self, campaign: Campaign) -> bool:
+        """Whether what was started is stopped everywhere and nobody has any figures of it; False where one cannot tell.
+
+        The networks are asked for all of its days: it may have been PAUSED for longer than the job reads.
+        """
+        if campaign.state not in (State.PAUSED, State.COMPLETED) or not campaign.hold_key:
+            return False
+        if figures.are_there(self._db, campaign.organization_id, campaign.id):
+            return False
+        try:
+            placed = self._places.stop(self._places.find(campaign))
+            days = (campaign.created_at.astimezone(UTC).date(), self._clock.now().astimezone(UTC).date())
+            return not self._places.have_figures(placed, *days)
+        except AppError as error:
+            _log.info("hold_kept_for_figures", campaign=str(campaign.id), why=error.message)
+            return False
+
+    def _returned_or_left(self, campaign: Campaign) -> None:
+        """Gives its hold back now, or leaves that to the job."""
+        try:
+            self.hold_returned(campaign)
+        except AppError as error:
+            _log.info("hold_returned_later", campaign=str(campaign.id), why=error.message)
 
     def _end(self, organization_id: UUID, campaign_id: UUID) -> None:
         with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:

@@ -95,7 +95,11 @@ _HALF_DONE_OF_ALL = Query(
             and_(
                 campaigns.c.state == State.COMPLETED,
                 campaigns.c.hold_key.is_not(None),
-                campaigns.c.stopped_at < bindparam("stopped_before"),
+                or_(
+                    campaigns.c.stopped_at < bindparam("stopped_before"),
+                    # It never delivered.
+                    and_(campaigns.c.hold_returning, campaigns.c.updated_at < bindparam("started_before")),
+                ),
                 not_(_unposted),
             ),
         ),

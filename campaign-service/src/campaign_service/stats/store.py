@@ -83,6 +83,12 @@ _SPENT = Query(
         ).label("asked_micros"),
     ).where(postings.c.organization_id == _organization, postings.c.campaign_id == _campaign)
 )
+# A row is stored when its figures grow beyond zero.
+_ARE_THERE = Query(
+    select(stats.c.campaign_id)
+    .where(stats.c.organization_id == _organization, stats.c.campaign_id == _campaign)
+    .limit(1)
+)
 _unposted = and_(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
 _DUE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id, placements.c.network, placements.c.external_id)
@@ -222,6 +228,11 @@ def spent(db: Session, organization_id: UUID, campaign_id: UUID) -> Spent:
     """What the ledger took for the campaign, and what it is asked for."""
     row = db.one(_SPENT, of_organization=organization_id, of_campaign=campaign_id)
     return Spent(row.posted_micros, row.asked_micros) if row else Spent(0, 0)
+
+
+def are_there(db: Session, organization_id: UUID, campaign_id: UUID) -> bool:
+    """Whether any network has ever reported anything of the campaign."""
+    return db.one(_ARE_THERE, of_organization=organization_id, of_campaign=campaign_id) is not None
 
 
 def due_of_all(

@@ -17,6 +17,7 @@ from adlib.errors import AppError
 from adlib.ids import NewId
 from adlib.money import share
 from adlib.outbox import Outbox
+from adlib.telemetry import logger
 from campaign_service.campaigns import store as campaigns
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.model import STILL_READ, Campaign, Reason, State
@@ -39,6 +40,8 @@ _READ_S = 30.0
 _CAMPAIGN_S = 10.0
 _MOST_BATCHES = 20
 _ZERO = UUID(int=0)
+
+_log = logger(__name__)
 
 
 class Batch:
@@ -160,9 +163,10 @@ class StatsSync:
             taken = self._payments.post([_spend(posting) for posting in postings])
             with self._db.transaction() as tx:
                 campaign = campaigns.lock(tx, due.organization_id, due.campaign_id)
-                for posting in postings:
-                    self._settle(tx, posting, taken[str(posting.id)])
+                missing_micros = sum(self._settle(tx, posting, taken[str(posting.id)]) for posting in postings)
                 self._announcer.put(tx, campaign.touched(self._clock.now()))
+            if missing_micros:
+                _log.warning("spend_not_held", campaign=str(due.campaign_id), amount_micros=missing_micros)
 
     def _resolved(self, postings: Sequence[Posting]) -> Sequence[Posting]:
         """The postings with whose zones they are, stored so that a repeat tells the ledger the same."""
@@ -175,10 +179,14 @@ class StatsSync:
                     store.resolve(tx, after)
         return resolved
 
-    def _settle(self, tx: Transaction, posting: Posting, posted_micros: int) -> None:
+    def _settle(self, tx: Transaction, posting: Posting, posted_micros: int) -> int:
+        """Stores and tells what the ledger took; what it had nothing held for, 0 where that was stored before."""
         earned = share(posted_micros, posting.earner.basis_points) if posting.earner else 0
-        if not store.settle(tx, posting, posted_micros, earned) or not posted_micros:
-            return
+        if not store.settle(tx, posting, posted_micros, earned):
+            return 0
+        missing_micros = posting.amount_micros - posted_micros
+        if not posted_micros:
+            return missing_micros
         mine = _share(posting)
         event = SpendPosted(
             campaign_id=str(posting.campaign_id),
@@ -190,6 +198,7 @@ class StatsSync:
             publisher_micros=earned,
         )
         self._outbox.append(tx, posting.organization_id, event)
+        return missing_micros
 
     def _complete(self, due: Due) -> None:
         """Ends a campaign that can deliver no more."""
