@@ -39,15 +39,15 @@ def test_a_hold_follows_the_budget_and_is_given_back(platform: State) -> None:
         journey.advertiser.request("DELETE", path)
     assert refused.value.reason == "CAMPAIGN_STATE_INVALID"
     journey.advertiser.post(f"{path}/pause")
+    assert _balance(journey) == (440, 60)
+    swept = adctl(platform.paths.home, "jobs", "run", "sweep-holds")
+    assert re.search(r"0 repaired; .*\b[1-9]\d* compared", swept), swept
     assert journey.advertiser.request("DELETE", path) == {}
     with pytest.raises(Refused) as refused:
         journey.advertiser.request("DELETE", path)
     assert refused.value.status == 404
-    # What the network still reports for three days can be taken.
-    assert _balance(journey) == (440, 60)
-
-    swept = adctl(platform.paths.home, "jobs", "run", "sweep-holds")
-    assert re.search(r"0 repaired; .*\b[1-9]\d* compared", swept), swept
+    # It never delivered anything, so nothing is waited for.
+    assert _balance(journey) == (500, 0)
     adctl(platform.paths.home, "ledger", "verify")
 
 
