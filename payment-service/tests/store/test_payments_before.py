@@ -12,7 +12,7 @@ from yoyo import get_backend, read_migrations
 
 from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
-from adlib.db import Database, migrate
+from adlib.db import Database, UniqueViolated, migrate
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from payment_service.__main__ import MIGRATIONS
@@ -91,6 +91,14 @@ def test_what_was_credited_then_is_not_credited_again(old: Old, state: str) -> N
     old.is_told_of(payment_id, "pi")
     assert (old.available(), old.payments.get(ORGANIZATION, payment_id).state) == (PAID, state)
     assert all(one.are_sound for one in books.verify(old.db))
+
+
+def test_what_the_release_before_still_credits_is_not_credited_again(old: Old) -> None:
+    old.migrate()
+    payment_id = old.make("SUCCEEDED", "pi")
+    with pytest.raises(UniqueViolated, match="transfers_once"):
+        old.is_told_of(payment_id, "pi")
+    assert old.available() == PAID
 
 
 def test_only_what_can_still_be_paid_is_asked_about(old: Old) -> None:

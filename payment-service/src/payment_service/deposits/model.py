@@ -122,9 +122,14 @@ class Deposit:
 
 
 def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime) -> Deposit:
-    """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's."""
+    """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's.
+
+    Where it is all of the payment it has the payment's id, and so its transfer's key: a release that knows no deposits
+    and is still running credits under that key, and the two cannot both.
+    """
+    is_whole = payment is not None and arrival.key == payment.external_id
     return Deposit(
-        id=id,
+        id=payment.id if payment and is_whole else id,
         provider=provider,
         external_key=arrival.key,
         payment_id=payment.id if payment else None,

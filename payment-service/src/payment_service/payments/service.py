@@ -164,7 +164,7 @@ class PaymentService:
         if before is None or before.external_id not in (None, report.external_id):
             _log.error("payment_unknown", payment=str(payment_id), provider=provider, external_id=report.external_id)
             return None
-        after = before
+        after = replace(before, external_id=report.external_id)
         for arrival in report.arrivals:
             after = self._deposits.book(tx, after, arrival)
         return self.change_in(tx, before, after.told(report, self._clock.now()))
