@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import psycopg
 import pytest
 
 from adlib.errors import Unavailable
 from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
-from payment_service.payments.model import Payment
+from payment_service.payments.model import Outcome, Payment, State
+from payment_service.providers.crypto import store
 from payment_service.providers.crypto.node import Node
 
 CONFIRMATIONS, USD = 4, 1_000_000
@@ -141,3 +143,71 @@ def test_an_answer_that_trickles_is_cut_off(trickling: str) -> None:
     with pytest.raises(Unavailable, match="ReadTimeout"):
         Node(trickling, CHAIN_ID).within(0.3).head_and(0)
     assert time.monotonic() - begun < 5
+
+
+def hidden(shop, payment: Payment) -> None:
+    """Paid, in a block that had all its confirmations before the node had its logs."""
+    shop.chain.behave(hide_logs=True)
+    shop.chain.pay(address(payment), 100)
+    shop.chain.mine(CONFIRMATIONS + 1)
+    shop.look()
+    shop.chain.behave(hide_logs=False)
+    shop.chain.mine(20)
+    shop.look()
+    assert shop.deposits(payment) == []
+
+
+def test_logs_that_a_node_served_after_the_confirmations_are_found_when_asked(shop) -> None:
+    payment, other = shop.open(), shop.open()
+    hidden(shop, payment)
+    for _ in range(2):
+        paid = shop.payments.confirm(shop.organization_id, payment.id)
+        assert (paid.state, paid.outcome, shop.balance()) == (State.SUCCEEDED, Outcome.EXACT, (100 * USD, 0))
+    shop.payments.confirm(shop.organization_id, other.id)
+    assert (shop.states(payment), shop.deposits(other)) == (["CREDITED"], [])
+
+
+def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_payment_expires(shop) -> None:
+    payment = shop.open()
+    hidden(shop, payment)
+    assert shop.provider.close(payment).state is State.EXPIRED
+    assert (shop.paid(payment), shop.states(payment)) == (100 * USD, ["CREDITED"])
+
+
+def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(shop, own_database_url: str) -> None:
+    payment = shop.open()
+    with psycopg.connect(own_database_url) as sql:
+        sql.execute("UPDATE crypto_addresses SET made_number = NULL")
+    hidden(shop, payment)
+    assert shop.payments.confirm(shop.organization_id, payment.id).paid_micros == 100 * USD
+
+
+def test_a_search_that_did_not_end_goes_on_where_it_was_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
+    payment = shop.open()
+    hidden(shop, payment)
+    made = store.get_address(shop.db, shop.organization_id, payment.id)
+    assert made
+    assert not shop.watcher.search(made, 0)
+    shop.chain.behave(behind_blocks=10)
+    assert shop.provider.close(payment).state is State.PENDING
+    shop.chain.behave(behind_blocks=0)
+    after = store.position(shop.db, CHAIN_ID)
+    assert after
+    with psycopg.connect(own_database_url) as sql:
+        sql.execute("UPDATE crypto_addresses SET searched_number = %s", [after.confirmed_number - 1])
+    for paid in (0, 100 * USD):  # what is left first, then all of it again
+        assert shop.provider.close(payment).state is State.EXPIRED
+        assert shop.paid(payment) == paid
+
+
+def test_a_search_believes_no_logs_of_another_block(shop) -> None:
+    payment = shop.open()
+    hidden(shop, payment)
+    with shop.db.transaction() as tx:
+        position = store.lock_position(tx, CHAIN_ID)
+        store.forget_blocks(tx, CHAIN_ID, position.confirmed_number, position.read_number)
+        first = position.confirmed_number - 24
+        store.add_blocks(tx, CHAIN_ID, dict.fromkeys(range(first, position.confirmed_number), "0xgone"))
+    with pytest.raises(Unavailable, match="changed"):
+        shop.provider.close(payment)
+    assert (shop.deposits(payment), shop.balance()) == ([], (0, 0))

@@ -123,11 +123,10 @@ class Node:
                 found += [_block(one) for one in answers]
         return found
 
-    def logs(self, contracts: Sequence[str], first: int, last: int) -> list[Log]:
-        """The tokens' transfers in those blocks; Refused where the node wants to be asked about less."""
-        wanted = {
-            "fromBlock": hex(first), "toBlock": hex(last), "address": list(contracts), "topics": [TRANSFER],
-        }  # fmt: skip
+    def logs(self, contracts: Sequence[str], first: int, last: int, receiver: str = "") -> list[Log]:
+        """The tokens' transfers in those blocks, to all or one receiver; Refused: ask about less."""
+        topics = [TRANSFER, None, "0x" + receiver[2:].rjust(64, "0")] if receiver else [TRANSFER]
+        wanted = {"fromBlock": hex(first), "toBlock": hex(last), "address": list(contracts), "topics": topics}
         (answer,) = self._ask([("eth_getLogs", [wanted])])
         with _understood():
             return [log for one in answer if (log := _log_of(one))]

@@ -80,7 +80,7 @@ class Crypto:
         organization_id, now = payment.organization_id, self._clock.now()
         address = store.get_address(self._db, organization_id, payment.id)
         if address is None:
-            number = store.next_number(self._db)
+            number, position = store.next_number(self._db), store.position(self._db, chain.chain_id)
             new = Address(
                 payment_id=payment.id,
                 organization_id=organization_id,
@@ -92,23 +92,35 @@ class Crypto:
                 rate=self._rates.rate(coin, payment.currency_code),
                 expires_at=now + coin.valid_for,
                 created_at=now,
+                made_number=position.read_number if position else None,
             )
             with self._db.transaction() as tx:
                 address = store.add_address(tx, new)
         return self._report(address, State.PENDING, self._instructions(payment, address))
 
     def look_up(self, payment: Payment) -> Report:
-        """Reads the payment's chain up to its head, unless somebody is at it, and how it stands then; UNAVAILABLE."""
+        """Reads the payment's chain up to its head, unless somebody is at it, and what it was sent before once more.
+
+        How it stands then; UNAVAILABLE.
+        """
         address = self._address(payment)
         end = time.monotonic() + _ANSWER_WITHIN_S
         watcher = self._watchers.get(address.chain_id)
         while watcher and not watcher.look(end - time.monotonic()) and time.monotonic() + _TURN_S < end:
             watcher.pause(_TURN_S)
+        if watcher:
+            watcher.search(address, end - time.monotonic())
         return self._report(address, self._state(payment, State.PENDING))
 
     def close(self, payment: Payment) -> Report:
-        """Waits no longer, unless something was sent that lacks confirmations; later money is credited all the same."""
-        return self._report(self._address(payment), self._state(payment, State.EXPIRED))
+        """Waits no longer, unless something was sent that lacks confirmations, or what was sent is still searched for.
+
+        Later money is credited all the same. UNAVAILABLE.
+        """
+        address = self._address(payment)
+        watcher = self._watchers.get(address.chain_id)
+        has_ended = watcher is None or watcher.search(address, _ANSWER_WITHIN_S)
+        return self._report(address, self._state(payment, State.EXPIRED if has_ended else State.PENDING))
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """Checks that staff sent the coins back, to the customer's address; REFUND_NOT_SEEN, PROVIDER_REJECTED."""

@@ -41,7 +41,8 @@ _addresses = Table(
     "crypto_addresses", _metadata,
     Column("payment_id", Uuid), Column("organization_id", Uuid), Column("number", BigInteger), Column("address", Text),
     Column("chain_id", BigInteger), Column("coin", Text), Column("currency_code", Text), Column("rate", Numeric),
-    Column("expires_at", _time), Column("created_at", _time),
+    Column("expires_at", _time), Column("created_at", _time), Column("made_number", BigInteger),
+    Column("searched_number", BigInteger),
 )  # fmt: skip
 _chains = Table(
     "crypto_chains", _metadata,
@@ -77,7 +78,10 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A payment's deposit address, and what the customer was told of it. The address is in small letters."""
+    """A payment's deposit address, and what the customer was told of it. The address is in small letters.
+
+    `made_number`: how far its chain was read then. `searched_number`: how far a search that did not end has come.
+    """
 
     payment_id: UUID
     organization_id: UUID
@@ -89,6 +93,8 @@ class Address:
     rate: Decimal
     expires_at: datetime
     created_at: datetime
+    made_number: int | None = None
+    searched_number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,11 @@ _ADDRESS = Query(
     )
 )
 _AT_OF_ANYONE = Query(select(_addresses).where(_addresses.c.address == any_(bindparam("wanted", type_=ARRAY(Text)))))
+_SEARCHED = Query(
+    update(_addresses)
+    .where(_addresses.c.organization_id == bindparam("organization"), _addresses.c.payment_id == bindparam("payment"))
+    .values(searched_number=bindparam("searched"))
+)
 _OF_CHAIN = _chains.c.chain_id == bindparam("chain")
 _POSITION = select(_chains, _blocks.c.hash).select_from(
     _chains.outerjoin(
@@ -254,6 +265,11 @@ def get_address(db: Session, organization_id: UUID, payment_id: UUID) -> Address
     """The payment's address."""
     row = db.one(_ADDRESS, organization=organization_id, payment=payment_id)
     return Address(**row._asdict()) if row else None
+
+
+def searched(tx: Transaction, address: Address, number: int | None) -> None:
+    """How far the search for what was sent there has come; None: it has ended."""
+    tx.execute(_SEARCHED, organization=address.organization_id, payment=address.payment_id, searched=number)
 
 
 def addresses_of_anyone(db: Session, wanted: Collection[str]) -> Mapping[str, Address]:

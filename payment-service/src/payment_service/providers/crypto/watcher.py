@@ -7,10 +7,9 @@ know, books nothing twice and nothing that has been taken back.
 
 Blocks are known by their hashes: each must name the one before it. Where one does not, the chain was reorganized: the
 last common block is looked for, and what was seen above it is taken back. What was read is read once more when it has
-its confirmations, as nodes have been seen to serve a block before its logs. Finality is depth and nothing else.
+its confirmations, and for one address when it is asked for, as nodes serve blocks before their logs. Finality is depth.
 
-Coins that a contract sends from inside of its code (internal transactions) leave no trace that JSON-RPC shows, and are
-not seen.
+Coins that a contract sends from inside (internal transactions) leave no trace in JSON-RPC, and are not seen.
 """
 
 import random
@@ -92,6 +91,42 @@ class Watcher:
                 self._look(self._node.within(seconds))
             return alone
 
+    def search(self, address: Address, seconds: float) -> bool:
+        """Reads again which tokens the address was sent, and books what is new; False: not to the end. UNAVAILABLE."""
+        node, position = self._node.within(seconds), store.position(self._db, self._chain.chain_id)
+        if position is None or position.halted_reason or not node.has_time:
+            return False
+        try:
+            _, block = node.head_and(position.read_number)
+            # A node that is behind, or on a fork, would say that there is nothing.
+            return block is not None and block.hash == position.hash and self._search(node, address, position)
+        except Unavailable:
+            if node.has_time:
+                raise
+            return False
+
+    def _search(self, node: Node, address: Address, position: Position) -> bool:
+        target = position.confirmed_number if self._chain.contracts else -1
+        # A reorganization may have moved what was sent before blocks that were there when the address was made.
+        made = target - HISTORY if address.made_number is None else address.made_number - self._chain.confirmations
+        done = address.searched_number
+        last = max(made, -1) if done is None or done > target else done
+        while last < target and node.has_time and not self._stop.is_set():
+            first = last + 1
+            logs, last = self._logs(node, first, target, address.address)
+            transfers = self._in_their_blocks(node, logs)
+            with self._db.transaction() as tx:
+                now = store.lock_position(tx, self._chain.chain_id)
+                known = store.blocks(tx, self._chain.chain_id, first, last, last - first + 1)
+                changed = any(known.get(log.block_number, log.block_hash) != log.block_hash for log in logs)
+                if now is None or now.halted_reason or now.confirmed_number < last or changed:
+                    raise Inconsistent("the chain changed while its logs were read; try again")
+                store.add_transfers(tx, transfers)
+                store.searched(tx, address, last if last < target else None)
+            if transfers:
+                self._book(now)
+        return last >= target
+
     def _look(self, node: Node) -> None:
         position = store.position(self._db, self._chain.chain_id) or self._begin(node)
         if position.halted_reason:
@@ -162,8 +197,7 @@ class Watcher:
         first, native = position.read_number + 1, self._chain.native
         logs, last = self._logs(node, first, min(head, first + _FULL_BLOCKS - 1) if native else head)
         with self._asking_less():
-            numbers = range(first, last + 1)
-            found = node.blocks(numbers, with_transactions=native is not None, at_once=self._range)
+            found = node.blocks(range(first, last + 1), with_transactions=native is not None, at_once=self._range)
         previous = position.hash
         for block in found:
             if block.parent_hash != previous:
@@ -190,23 +224,21 @@ class Watcher:
             known = store.blocks(self._db, self._chain.chain_id, first, last, last - first + 1)
             if any(known.get(log.block_number, log.block_hash) != log.block_hash for log in logs):
                 raise Inconsistent("the chain changed while its logs were read; try again")
-            ours = self._ours(logs)
-            with_logs = sorted({log.block_number for log in ours})
-            transfers = self._of_tokens(ours, {block.number: block for block in node.blocks(with_logs)})
+            transfers = self._in_their_blocks(node, logs)
             with self._moving(position) as tx:
                 store.add_transfers(tx, transfers)
                 store.move(tx, self._chain.chain_id, position.read_number, last, self._clock.now())
             position = Position(position.read_number, last, hash=position.hash)
         return position
 
-    def _logs(self, node: Node, first: int, most: int) -> tuple[list[Log], int]:
+    def _logs(self, node: Node, first: int, most: int, receiver: str = "") -> tuple[list[Log], int]:
         """The tokens' transfers from that block on, and up to which: fewer where the node refuses so many at once."""
         contracts = list(self._chain.contracts)
         while True:
             last = min(most, first + self._range - 1)
             try:
                 with self._asking_less():
-                    logs = node.logs(contracts, first, last) if contracts else []
+                    logs = node.logs(contracts, first, last, receiver) if contracts else []
             except Refused:
                 if last == first:
                     raise
@@ -227,9 +259,11 @@ class Watcher:
             self._range = max(self._range // 2, 1)
             raise
 
-    def _ours(self, logs: Sequence[Log]) -> list[Log]:
+    def _in_their_blocks(self, node: Node, logs: Sequence[Log]) -> list[Transfer]:
         known = store.addresses_of_anyone(self._db, {log.receiver for log in logs})
-        return [log for log in logs if log.receiver in known]
+        ours = [log for log in logs if log.receiver in known]
+        with_logs = sorted({log.block_number for log in ours})
+        return self._of_tokens(ours, {block.number: block for block in node.blocks(with_logs)})
 
     def _of_tokens(self, logs: Sequence[Log], blocks: dict[int, Block]) -> list[Transfer]:
         known = store.addresses_of_anyone(self._db, {log.receiver for log in logs})
