@@ -284,11 +284,10 @@ def test_the_job_opens_what_a_crash_left_unopened(customer, sandboxes, gateway, 
 
 
 def test_what_could_never_be_opened_expires(customer, sandboxes, gateway, settle, sql) -> None:
+    sandboxes.behave(sandboxes.stripe, fail_rate=1)
     payment_id = customer.create().payment.id
-    sql.execute(
-        "UPDATE payments SET external_id = NULL, instructions = '{}', created_at = created_at - interval '25 hours'"
-    )
-    assert settle().success
+    sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
+    settle()
     assert customer.get(payment_id).state == pb.Payment.EXPIRED
 
 
