@@ -210,6 +210,13 @@ def test_webhook_of_another_profile_says_nothing_though_wise_signed_it(wise, tra
     assert not wise.read(json.dumps(body).encode()).news
 
 
+def test_webhook_of_a_currency_without_an_account_says_nothing_and_asks_nobody(wise, sandboxes, transfer, webhooks):
+    told = json.loads(webhooks(transfer("anything"))[0][0])
+    told["data"]["currency"] = "XXX"
+    sandboxes.behave(sandboxes.wise, fail_rate=1)
+    assert not wise.read(json.dumps(told).encode()).news
+
+
 def test_webhook_that_cannot_be_read_is_refused(wise):
     profile = {"resource": {"profile_id": 4_000_001}}
     with pytest.raises(InvalidArgument):

@@ -205,7 +205,9 @@ class WiseDeposits:
             balance_micros = micros(data.get("post_transaction_balance_amount") or 0)
             at = datetime.fromisoformat(data["occurred_at"])
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
-            raise InvalidArgument(f"the event cannot be read: {error!r}") from error
+            raise InvalidArgument("data must have an amount, its currency and occurred_at") from error
+        if currency_code not in self._currencies:
+            return None
         is_credit = data.get("transaction_type", "credit") == "credit"
         number = _digits(str(data.get("transfer_reference") or ""))
         balance_id = data.get("balance_id")
