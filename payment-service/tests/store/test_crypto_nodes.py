@@ -167,11 +167,26 @@ def test_logs_that_a_node_served_after_the_confirmations_are_found_when_asked(sh
     assert (shop.states(payment), shop.deposits(other)) == (["CREDITED"], [])
 
 
-def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_payment_expires(shop) -> None:
+def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_payment_expires(
+    shop, own_database_url: str
+) -> None:
     payment = shop.open()
     hidden(shop, payment)
+    with psycopg.connect(own_database_url) as sql:
+        sql.execute("UPDATE payments SET expires_at = now() - interval '1 minute'")
+    shop.payments.check(shop.get(payment))
+    assert shop.states(payment) == ["CREDITED"]
+    assert (shop.get(payment).outcome, shop.balance()) == (Outcome.LATE, (100 * USD, 0))
+
+
+def test_a_chain_without_tokens_has_nothing_to_search_for(new_shop) -> None:
+    shop = new_shop()
+    shop.look()
+    shop = new_shop(coins=[one for one in shop.settings.coins if not one.contract])
+    payment = shop.open(token="ETH")
+    shop.chain.behave(fail_rate=1)
     assert shop.provider.close(payment).state is State.EXPIRED
-    assert (shop.paid(payment), shop.states(payment)) == (100 * USD, ["CREDITED"])
+    shop.chain.behave(fail_rate=0)
 
 
 def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(shop, own_database_url: str) -> None:
@@ -183,10 +198,12 @@ def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(sh
 
 
 def test_a_search_that_did_not_end_goes_on_where_it_was_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
-    payment = shop.open()
+    begun, payment = store.position(shop.db, CHAIN_ID), shop.open()
     hidden(shop, payment)
     made = store.get_address(shop.db, shop.organization_id, payment.id)
+    assert begun
     assert made
+    assert made.made_number == begun.read_number
     assert not shop.watcher.search(made, 0)
     shop.chain.behave(behind_blocks=10)
     assert shop.provider.close(payment).state is State.PENDING

@@ -93,6 +93,8 @@ class Watcher:
 
     def search(self, address: Address, seconds: float) -> bool:
         """Reads again which tokens the address was sent, and books what is new; False: not to the end. UNAVAILABLE."""
+        if not self._chain.contracts:
+            return True
         node, position = self._node.within(seconds), store.position(self._db, self._chain.chain_id)
         if position is None or position.halted_reason or not node.has_time:
             return False
@@ -106,10 +108,9 @@ class Watcher:
             return False
 
     def _search(self, node: Node, address: Address, position: Position) -> bool:
-        target = position.confirmed_number if self._chain.contracts else -1
+        target, done = position.confirmed_number, address.searched_number
         # A reorganization may have moved what was sent before blocks that were there when the address was made.
         made = target - HISTORY if address.made_number is None else address.made_number - self._chain.confirmations
-        done = address.searched_number
         last = max(made, -1) if done is None or done > target else done
         while last < target and node.has_time and not self._stop.is_set():
             first = last + 1
