@@ -41,6 +41,6 @@ bench: venv ## measure beside peers; prints tables, decides nothing
 chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a minute; then every micro must be right
 	@$(PY) -m tests.chaos_money
 
-lock: venv ## resolve requirements/lock.txt anew (needs uv)
-	@$(PY) make/external_dependencies.py | uv pip compile --universal --generate-hashes --python-version 3.11 \
+lock: venv ## resolve requirements/lock.txt again
+	@$(PY) make/external_dependencies.py | $(PY) -m uv pip compile --universal --generate-hashes --python-version 3.11 \
 		--no-header --no-annotate --quiet -o requirements/lock.txt - requirements/dev.in

@@ -5,20 +5,23 @@ VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 LOCAL := libs auth-service campaign-service payment-service publisher-service analytics-service pixel-service gateway dev
 PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto') $(ROOT)/protos/generate.py $(ROOT)/protos/hatch_build.py
+# What the lock lists is all there is to build with, so nothing here asks an index.
+BUILD_LOCAL := $(PY) -m uv pip install --quiet --python $(PY) --offline --no-deps --no-build-isolation --reinstall
 
+# A virtual environment that has lost its Python or its pip, as an interrupted installation leaves it, is made again.
 $(VENV)/.locked: $(ROOT)/requirements/lock.txt
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'
-	@echo "installing what the platform needs into .venv (once; a minute or two)"
-	@$(or $(PYTHON),python3) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@echo "installing what the platform needs into .venv (once; a few seconds to a minute, by the network)"
+	@$(PY) -c 'import pip' 2>/dev/null || $(or $(PYTHON),python3) -m venv --clear $(VENV)
+	@$(PY) $(ROOT)/make/install.py $<
 	@touch $@
 
 $(VENV)/.protos: $(VENV)/.locked $(PROTO_SOURCES) $(ROOT)/protos/pyproject.toml
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation --force-reinstall $(ROOT)/protos
+	@$(BUILD_LOCAL) $(ROOT)/protos
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.protos $(foreach package,$(LOCAL),$(ROOT)/$(package)/pyproject.toml)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation $(foreach package,$(LOCAL),-e $(ROOT)/$(package))
+	@$(BUILD_LOCAL) $(foreach package,$(LOCAL),-e $(ROOT)/$(package))
 	@touch $@
 
 .PHONY: venv
