@@ -31,7 +31,11 @@ types: venv ## mypy, strict
 protos: venv ## generate the contract's package into .venv
 	@echo "adplatform-protos is up to date in .venv"
 
-test: lint types ## everything CI checks
+# The test of the installation installs with it.
+$(VENV)/oldest-pip: $(VENV)/.installed requirements/oldest-pip.txt
+	@$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $@ -r requirements/oldest-pip.txt
+
+test: lint types $(VENV)/oldest-pip ## everything CI checks
 	@$(PY) -m pytest --cov --cov-report=term
 
 bench: venv ## measure beside peers; prints tables, decides nothing

@@ -1,7 +1,7 @@
 """Installs exactly what a lock lists into the virtual environment whose Python runs this file.
 
-pip brings uv, by its hash in the same lock and without looking at what it needs; uv brings the rest. Neither resolves
-anything: what the lock lists is installed, what it does not list is removed, and a release made since then plays no part.
+pip installs uv, by its hash in the same lock and without dependencies; uv installs the rest. Neither resolves anything:
+what the lock lists is installed, what it does not list is removed, and later releases make no difference.
 
 Usage: python make/install.py requirements/lock.txt
 """
@@ -15,8 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-# What pip is configured with, and the variable by which uv is told the same: uv does not read pip's configuration.
-_AS_UV_HAS_IT = {
+# uv does not read pip's configuration: these settings of pip become these variables of uv.
+_UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
     "find-links": "UV_FIND_LINKS",
@@ -36,19 +36,19 @@ def locked_uv(lock: str) -> tuple[str, str]:
 
 
 def pip_settings(listed: str) -> dict[str, str]:
-    """uv's environment variables for the output of `pip config list`, where a later line counts more than an earlier one."""
+    """Translates the output of `pip config list` to uv's variables; pip's environment wins over its files."""
     settings: dict[str, str] = {}
     for section in ("global", "install", ":env:"):
         for line in listed.splitlines():
             key, _, value = line.partition("=")
             name = key.removeprefix(f"{section}.")
-            if name != key and name in _AS_UV_HAS_IT:
-                settings[_AS_UV_HAS_IT[name]] = " ".join(filter(_exists, str(ast.literal_eval(value)).split()))
+            if name != key and name in _UV_VARIABLES:
+                settings[_UV_VARIABLES[name]] = " ".join(filter(_exists, str(ast.literal_eval(value)).split()))
     return {name: value for name, value in settings.items() if value}
 
 
 def _exists(place: str) -> bool:
-    """Whether a place of packages is there, as far as can be seen from here: pip passes over a missing folder, uv stops."""
+    """False for a local folder that is missing: pip ignores it, uv would stop."""
     path = place.removeprefix("file://")
     return not path.startswith("/") or Path(path).exists()
 
