@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from adlib.db.releases import needed_release
+from adlib.release import RELEASE
+
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
 WITH_A_DATABASE = tuple(name for name in SERVICES if name != "analytics")
@@ -28,6 +31,10 @@ def of_os(node: ast.AST) -> set[str]:
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
         return {node.attr}
     return set()
+
+
+def is_migration(path: Path) -> bool:
+    return path.suffix in (".sql", ".py") and not path.name.endswith((".rollback.sql", "__init__.py"))
 
 
 def tracked() -> list[Path]:
@@ -52,6 +59,14 @@ def test_only_config_and_the_composition_root_read_the_environment(service: str)
     environment = {"environ", "environb", "getenv", "getenvb"}
     readers = {path for path, tree in modules(service) for node in ast.walk(tree) if of_os(node) & environment}
     assert [path for path in readers if path.name not in ("config.py", "__main__.py")] == []
+
+
+def test_every_migration_says_which_release_may_run_on_it() -> None:
+    folders = [ROOT / "libs/src/adlib/migrations", *ROOT.glob("*-service/src/*/migrations")]
+    migrations = [path for folder in folders for path in sorted(folder.rglob("*")) if is_migration(path)]
+    assert len(migrations) > 30
+    # A later one would keep even this release from running.
+    assert [path.name for path in migrations if needed_release(path) > RELEASE] == []
 
 
 @every_service

@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adctl.children import NAMESPACE, NOBODY, SAME_USER, Identity, unprivileged
+from adctl.children import NAMESPACE, NOBODY, SAME_USER, ChildError, Identity, unprivileged
 from adctl.embedded.postgres import PostgresServer
 
 # Root may run it in two ways, of which the second must work where the first is refused.
@@ -59,3 +59,12 @@ def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", fsync=False) as server:
         assert _execute(server, "SELECT 1") == [(1,)]
     assert not leftover.exists()
+
+
+def test_data_of_another_major_version_is_named(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / "data", fsync=False) as server:
+        pass
+    (server.cluster.data_dir / "PG_VERSION").write_text("99\n")
+    with pytest.raises(ChildError, match=r"PostgreSQL 99 wrote the data in .*, and this platform has PostgreSQL \d+;"):
+        server.start()
+    server.cluster.delete()

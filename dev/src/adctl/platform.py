@@ -75,9 +75,15 @@ def _stores(state: State) -> list[Process]:
 
 
 def make_database(state: State, service: str) -> None:
-    """Make a service's database and the role that owns it and nothing else; repeat it as often as you like."""
+    """Make a service's database and the role that owns it and nothing else; repeat it as often as you like.
+
+    ChildError where the data is of a later release: its service would refuse to start, again and again.
+    """
     import psycopg
     from psycopg import sql
+
+    from adlib.db import require_at
+    from adlib.errors import AppError
 
     role = DATABASES[service]
     name, password = sql.Identifier(role), sql.Literal(state.secrets[f"postgres.{role}"])
@@ -91,6 +97,10 @@ def make_database(state: State, service: str) -> None:
         if not exists("SELECT FROM pg_database WHERE datname = %s"):
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+    try:
+        require_at(state.database_url(service))
+    except AppError as error:
+        raise ChildError(f"the data in {state.paths.home} is not for this platform: {error.message}") from None
 
 
 def _service(state: State, keys: Keys, service: str) -> list[Process]:

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -17,8 +19,8 @@ from redis.retry import Retry
 from adlib import identity, permissions
 from adlib.access import NOBODY, Access, CachedAccess, SessionEnded, api_key_of
 from adlib.config import ConfigurationError, Environment
-from adlib.db import migrate
-from adlib.errors import AppError
+from adlib.db import migrate, require_at
+from adlib.errors import AppError, Unavailable
 from adlib.identity import (
     NO_SESSION,
     ApiKey,
@@ -30,6 +32,11 @@ from adlib.identity import (
     Verifier,
 )
 from adlib.rpc import Remote, Settings, Worker, serve
+from adlib.telemetry import configure_logging, logger
+
+_DATABASE_EVERY_S = 0.5
+
+_log = logger(__name__)
 
 C = TypeVar("C")
 
@@ -151,13 +158,24 @@ def main(
 ) -> None:
     """Runs the commands that were given, one after the other; without any it serves.
 
-    `serve` answers calls until SIGTERM, `migrate` updates the tables; `commands` are the service's own.
+    `serve` answers calls until SIGTERM, `migrate` updates the tables; `commands` are the service's own. None of them
+    works on a database of a later release that needs later code.
     """
     environment = Environment(os.environ)
 
     def serving() -> None:
         config = read(environment)
+        if migrations:
+            configure_logging(settings(config).service)
+            _wait_for_permission(environment.text("DATABASE_URL"), migrations)
         serve(settings(config), lambda: compose(config))
+
+    def own(command: Callable[[Environment], None]) -> None:
+        if migrations:
+            # Without the database there is nothing to damage, and tracking works on without it.
+            with suppress(Unavailable):
+                require_at(environment.text("DATABASE_URL"), *migrations)
+        command(environment)
 
     def migrating() -> None:
         if migrations:
@@ -166,7 +184,7 @@ def main(
             after_migrations(environment.text("DATABASE_URL"))
 
     known: dict[str, Callable[[], None]] = {"migrate": migrating, "serve": serving}
-    known |= {name: partial(command, environment) for name, command in (commands or {}).items()}
+    known |= {name: partial(own, command) for name, command in (commands or {}).items()}
     given = sys.argv[1:] or ["serve"]
     if unknown := set(given) - set(known):
         sys.exit(f"unknown command {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
@@ -177,3 +195,16 @@ def main(
         sys.exit(f"configuration: {error}")
     except AppError as error:
         sys.exit(f"{' '.join(given)}: {error.message}")
+
+
+def _wait_for_permission(url: str, migrations: Sequence[tuple[str, str]]) -> None:
+    """Returns once the database allows this release; ReleaseTooOld.
+
+    Nothing is served before: background work would write as soon as the database is back.
+    """
+    while True:
+        try:
+            return require_at(url, *migrations)
+        except Unavailable as error:
+            _log.warning("waits_for_database", error=error.message)
+            time.sleep(_DATABASE_EVERY_S)

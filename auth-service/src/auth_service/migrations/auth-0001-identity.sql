@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE users (
     id uuid PRIMARY KEY,
     -- Normalised: trimmed and in lower case.

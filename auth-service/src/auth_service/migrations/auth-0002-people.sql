@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE users
     ADD COLUMN email_verified_at timestamptz,
     ADD COLUMN firebase_uid text;

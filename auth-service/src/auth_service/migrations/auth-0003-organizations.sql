@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE roles
     -- The organization that made it; none for those that every organization has.
     ADD COLUMN organization_id uuid,

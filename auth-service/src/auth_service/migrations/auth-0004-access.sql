@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- What the shared cache must be told, written with the change it tells of; a row goes once the cache has it.
 CREATE TABLE pending_marks (
     id uuid PRIMARY KEY,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- Rows outlive their organizations and people, so nothing refers to those.
 CREATE TABLE audit_logs (
     organization_id uuid NOT NULL,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE campaigns (
     id uuid PRIMARY KEY,
     organization_id uuid NOT NULL,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- Money on its way between wallet and hold, by a key that is stored before it is asked for; null where there is none.
 ALTER TABLE campaigns ADD COLUMN move_key text;
 -- What the hold grows by, below zero what is given back of it.

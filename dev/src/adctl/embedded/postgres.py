@@ -62,6 +62,7 @@ class Cluster:
         """Make the cluster when there is none yet; a half-made one from a killed run is thrown away."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         if (self.data_dir / "PG_VERSION").exists():
+            self._require_same_version()
             self._forget_dead_server()
             return
         work = self.data_dir.with_name(self.data_dir.name + ".new")
@@ -82,6 +83,16 @@ class Cluster:
                 raise ChildError(f"PostgreSQL could not make its files: {log.read().decode(errors='replace')[-600:]}")
         (work / "cluster").rename(self.data_dir)
         shutil.rmtree(work)
+
+    def _require_same_version(self) -> None:
+        """ChildError where another major version wrote the files: the server would end at each start."""
+        wrote = (self.data_dir / "PG_VERSION").read_text().strip()
+        said = subprocess.run([str(binary("postgres")), "--version"], capture_output=True, text=True, check=True).stdout
+        if wrote != (ours := said.split()[-1].partition(".")[0]):
+            raise ChildError(
+                f"PostgreSQL {wrote} wrote the data in {self.data_dir}, and this platform has PostgreSQL {ours};"
+                " start the platform that it belongs to, or `adctl reset` to begin without data"
+            )
 
     def command(self, port: int, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> list[str]:
         """Return the command line of the server."""

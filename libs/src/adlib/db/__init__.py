@@ -3,14 +3,17 @@
 from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated, before_commit
 from adlib.db.migrations import migrate
 from adlib.db.query import Query
+from adlib.db.releases import ReleaseTooOld, require_at
 
 __all__ = [
     "CheckViolated",
     "Database",
     "Query",
+    "ReleaseTooOld",
     "Session",
     "Transaction",
     "UniqueViolated",
     "before_commit",
     "migrate",
+    "require_at",
 ]

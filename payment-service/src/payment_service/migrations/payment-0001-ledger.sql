@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE accounts (
     -- Derived from what the account is, so that two can never stand for the same.
     id uuid PRIMARY KEY,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- squawk-ignore-file ban-drop-constraint
 -- Each comes back in the same statement with more in it, or is what post_transfers sees to from here on.
 -- A CHECK's list is read anew by each statement, 15 µs a list; a function's is kept.

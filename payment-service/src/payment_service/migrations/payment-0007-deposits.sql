@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE payments
 -- Why it is not further, where it is the provider that keeps it.
 ADD COLUMN pending_reason text NOT NULL DEFAULT '',

@@ -1,3 +1,4 @@
+# runs-with: 1
 """The tables of the work queue: procrastinate's own migrations, from the installed package.
 
 Up to a named release, so that a new and an old database come to the same, whichever release is installed: what a later

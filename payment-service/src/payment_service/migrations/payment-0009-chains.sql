@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- What an address is derived with; a number that a crash lost is never given again.
 CREATE SEQUENCE crypto_address_number AS bigint MINVALUE 0 START WITH 0 MAXVALUE 2147483647;
 

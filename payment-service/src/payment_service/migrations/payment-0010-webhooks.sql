@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE webhook_events
 -- When what it says was booked; NULL while that has failed.
 ADD COLUMN booked_at timestamptz,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- What customers write into bank transfers, so that it can be told which payment they are for.
 CREATE TABLE bank_references (
     -- Without dashes.

@@ -1,4 +1,5 @@
 -- transactional: false
+-- runs-with: 1
 -- squawk-ignore-file ban-concurrent-index-creation-in-transaction
 -- The first line keeps yoyo from opening a transaction, which squawk does not know.
 -- For the list of holds; no transfer changes what is in it.

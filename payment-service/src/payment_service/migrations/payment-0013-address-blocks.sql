@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE crypto_addresses
 -- How far the chain was read when the address was made; NULL where that is not known.
 ADD COLUMN made_number bigint,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- What the ledger says publishers earned. No key to zones or publishers: the ledger has the last word on both.
 CREATE TABLE earnings (
     organization_id uuid NOT NULL,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- Calls that have changed something and are not answered yet.
 CREATE TABLE audit_pending (
     id uuid PRIMARY KEY,

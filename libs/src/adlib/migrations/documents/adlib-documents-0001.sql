@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE documents (
     collection text NOT NULL,
     id text NOT NULL,

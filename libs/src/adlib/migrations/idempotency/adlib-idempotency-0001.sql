@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE idempotency_keys (
     organization_id uuid NOT NULL,
     method text NOT NULL,

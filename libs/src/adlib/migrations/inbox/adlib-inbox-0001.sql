@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE inbox (
     consumer text NOT NULL,
     event_id uuid NOT NULL,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 CREATE TABLE outbox (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     topic text NOT NULL,
