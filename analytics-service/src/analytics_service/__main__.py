@@ -40,7 +40,7 @@ class World:
 def compose(config: Config) -> Worker:
     """Puts the service together with the outside that it is configured for."""
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common, shared)
+    verifier, access, auth = service.authorization(config.common)
     campaign = Remote("campaign-service", config.campaign_targets, config.common.identity)
     warehouse = DuckDbWarehouse(config.warehouse_path)
     return assemble(
@@ -52,7 +52,7 @@ def compose(config: Config) -> Worker:
             verifier=verifier,
             access=access,
             checks=[warehouse.check],
-            closing=[warehouse.close, campaign.close, auth.close, shared.close],
+            closing=[warehouse.close, campaign.close, auth.close, access.close, shared.close],
         )
     )
 

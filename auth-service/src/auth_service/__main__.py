@@ -91,6 +91,7 @@ class World:
     config: Config
     db: Database
     shared: redis.Redis
+    counters: redis.Redis
     outbox: Outbox
     marks: Marks
     links: Links
@@ -98,13 +99,14 @@ class World:
     clock: Clock
 
     @classmethod
-    def of(cls, config: Config, db: Database, shared: redis.Redis) -> "World":
+    def of(cls, config: Config, db: Database, shared: redis.Redis, counters: redis.Redis) -> "World":
         """The world that the configuration describes."""
         clock = SystemClock()
         return cls(
             config=config,
             db=db,
             shared=shared,
+            counters=counters,
             outbox=Outbox("auth", clock),
             marks=Marks(new_id),
             links=Links(config.keys, clock, new_id),
@@ -122,7 +124,8 @@ def compose(config: Config) -> Worker:
     """Opens the outside world and puts the service together."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
-    world = World.of(config, db, shared)
+    for_calls = service.connect_redis_for_calls(config.common.redis_url)
+    world = World.of(config, db, shared, for_calls)
     access, audit, documents = AccessService(db, world.clock), AuditService(db), _documents(world)
     preferences = PreferenceService(documents)
     notifications = NotificationService(db, documents, preferences, world.outgoing)
@@ -138,7 +141,7 @@ def compose(config: Config) -> Worker:
             _service(jobs_pb2, "AuthJobsService"): AuthJobsServicer(Purge(db, documents, world.clock)),
         },
         verifier=config.common.verifier(config.keys.get),
-        access=CachedAccess(access, shared),
+        access=CachedAccess(access, for_calls),
         audit=PostgresAuditTrail(db),
         background=[
             Relay(db, RedisBus(shared), world.outbox),
@@ -148,7 +151,7 @@ def compose(config: Config) -> Worker:
             world.consumer(AUDIT, AuditHandler(audit)),
         ],
         checks=[db.check],
-        closing=[db.close, shared.close],
+        closing=[db.close, shared.close, for_calls.close],
     )
 
 
@@ -169,7 +172,7 @@ def _people(world: World) -> People:
     db, outbox, links, outgoing, clock = world.db, world.outbox, world.links, world.outgoing, world.clock
     firebase = world.config.firebase
     sessions = SessionService(db, outbox, world.config.keys, world.marks, clock, new_id)
-    attempts = Attempts(world.shared, clock)
+    attempts = Attempts(world.counters, clock)
     credentials = Credentials(db, Passwords(), attempts, clock)
     reclaiming = Reclaiming(sessions, links, world.marks, clock)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
@@ -195,7 +198,7 @@ def _organizations(world: World) -> dict[ServiceDescriptor, object]:
 
 
 def _invitations(world: World) -> InvitationService:
-    attempts = Attempts(world.shared, world.clock)
+    attempts = Attempts(world.counters, world.clock)
     return InvitationService(
         world.db, world.outbox, world.marks, attempts, world.links, world.outgoing, world.clock, new_id
     )  # fmt: skip
@@ -236,7 +239,7 @@ def create_admin(environment: Environment) -> None:
         kind="PLATFORM",
     )
     with closing(Database(settings.database_url)) as db, service.connect_redis(settings.common.redis_url) as shared:
-        _people(World.of(settings, db, shared)).sign_ups.ensure_platform(admin)
+        _people(World.of(settings, db, shared, shared)).sign_ups.ensure_platform(admin)
 
 
 if __name__ == "__main__":

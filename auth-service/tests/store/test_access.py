@@ -1,10 +1,13 @@
 """What callers may do, from the tables, and how the shared cache learns of changes."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
@@ -13,6 +16,7 @@ import redis
 from adplatform.auth.v1.auth_pb2 import Organization
 from adplatform.options.v1.options_pb2 import Permission
 
+from adctl.embedded.valkey import ValkeyServer
 from adlib import access
 from adlib.access import NOBODY, CachedAccess, SessionEnded
 from adlib.clock import SystemClock
@@ -20,7 +24,7 @@ from adlib.db import Database
 from adlib.identity import Person
 from adlib.ids import new_id
 from adlib.permissions import codes
-from adlib.service import connect_redis
+from adlib.service import connect_redis, connect_redis_for_calls
 from adlib.testing import eventually
 from auth_service.access.marks import MarkPusher, Marks
 from auth_service.access.service import AccessService
@@ -217,6 +221,42 @@ def test_after_an_outage_redis_is_not_believed_until_its_old_answers_are_gone(
     finally:
         stop.set()
         thread.join()
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    with ValkeyServer(tmp_path, fsync=False) as server:
+        yield server
+
+
+def test_a_redis_that_was_started_again_between_two_pushes_is_not_trusted(db: Database, valkey: ValkeyServer) -> None:
+    with connect_redis(valkey.url()) as shared:
+        pusher = MarkPusher(db, shared, threading.Event())
+        pusher.push()
+        shared.delete(access.EVERYTHING_CHANGED.key)
+        pusher.push()
+        assert shared.get(access.EVERYTHING_CHANGED.key) is None
+        valkey.kill()
+        valkey.start()
+        pusher.push()
+        assert shared.ttl(access.EVERYTHING_CHANGED.key) > 60
+
+
+def test_a_redis_that_was_only_frozen_is_trusted_at_once(db: Database, valkey: ValkeyServer) -> None:
+    with connect_redis(valkey.url()) as shared, connect_redis_for_calls(valkey.url()) as impatient:
+        pusher = MarkPusher(db, impatient, threading.Event())
+        pusher.push()
+        shared.delete(access.EVERYTHING_CHANGED.key)
+        assert valkey.pid is not None
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(redis.TimeoutError):
+                pusher.push()
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+        assert eventually(lambda: pusher.push() == 0)
+        assert shared.get("all-changes-told") == b"1"
+        assert shared.get(access.EVERYTHING_CHANGED.key) is None
 
 
 def test_a_word_that_comes_late_is_not_taken_for_true(shared: redis.Redis) -> None:

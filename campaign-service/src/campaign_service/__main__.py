@@ -64,7 +64,7 @@ def compose(config: Config) -> Worker:
     """Puts the service together with the outside that it is configured for."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common, shared)
+    verifier, access, auth = service.authorization(config.common)
     payment = Remote("payment-service", config.payment_targets, config.common.identity)
     publisher = Remote("publisher-service", config.publisher_targets, config.common.identity)
     networks = []
@@ -80,7 +80,14 @@ def compose(config: Config) -> Worker:
         clock=SystemClock(),
         verifier=verifier,
         access=access,
-        closing=[*(network.close for network in networks), publisher.close, payment.close, auth.close, shared.close],
+        closing=[
+            *(network.close for network in networks),
+            publisher.close,
+            payment.close,
+            auth.close,
+            access.close,
+            shared.close,
+        ],
     )
     return assemble(world)
 

@@ -27,7 +27,6 @@ from adlib.identity import NO_SESSION, ApiKey, Person
 _LOCAL_S = 0.5
 _SHARED_S = 60
 _LOCAL_LIMIT = 50_000
-_LEFT_ALONE_S = 1.0
 # Longer than an answer from before the change can be in Redis: the time it is kept there, and that of the call that
 # read it before the change and kept it after.
 _CHANGED_S = _SHARED_S + 30
@@ -132,11 +131,15 @@ class CachedAccess:
     """An access source behind a cache in the process and one in Redis."""
 
     def __init__(self, source: AccessSource, shared: redis.Redis) -> None:
+        """`shared` is a client for calls, see `adlib.redis_clients`."""
         self._source = source
         self._shared = shared
         self._standings: _Remembered[tuple[Person, UUID | None], Access] = _Remembered()
         self._keys: _Remembered[bytes, ApiKey | None] = _Remembered()
-        self._left_alone_until = 0.0
+
+    def close(self) -> None:
+        """Closes the connections to Redis."""
+        self._shared.close()
 
     def access(self, person: Person, organization_id: UUID | None) -> Access:
         """The person's standing; TOKEN_INVALID where the session has ended."""
@@ -183,16 +186,14 @@ class CachedAccess:
         return key
 
     def _read(self, *keys: str) -> list[bytes | None] | None:
-        """What Redis has; None where it cannot be believed, or does not answer, and for a second after that: not every
-        call shall wait for it.
+        """What Redis has; None where it cannot be trusted or does not answer.
+
+        The client's circuit breaker keeps calls from waiting for it one after the other.
         """
-        if time.monotonic() < self._left_alone_until:
-            return None
         try:
             told, everything, *kept = cast("list[bytes | None]", self._shared.mget([*_TRUST, *keys]))
         except redis.RedisError:
             _redis_failures.inc()
-            self._left_alone_until = time.monotonic() + _LEFT_ALONE_S
             return None
         return kept if told and not everything else None
 
@@ -215,6 +216,11 @@ def time_ms(shared: redis.Redis) -> int:
     """Redis's own time; redis.RedisError."""
     seconds, microseconds = shared.time()
     return seconds * 1000 + microseconds // 1000
+
+
+def run_id(shared: redis.Redis) -> str:
+    """What the Redis that answers has been called since it started; redis.RedisError."""
+    return str(cast("dict[str, object]", shared.info("server"))["run_id"])
 
 
 def set_all_told(shared: redis.Redis, at_ms: int) -> None:

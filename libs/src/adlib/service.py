@@ -10,11 +10,8 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import redis
 from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
 from jwt import PyJWK
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 
 from adlib import identity, permissions
 from adlib.access import NOBODY, Access, CachedAccess, SessionEnded, api_key_of
@@ -31,12 +28,15 @@ from adlib.identity import (
     SignedIdentity,
     Verifier,
 )
+from adlib.redis_clients import connect_redis, connect_redis_for_calls
 from adlib.rpc import Remote, Settings, Worker, serve
 from adlib.telemetry import configure_logging, logger
 
 _DATABASE_EVERY_S = 0.5
 
 _log = logger(__name__)
+
+__all__ = ["Common", "RemoteAccess", "authorization", "connect_redis", "connect_redis_for_calls", "main", "read_common"]
 
 C = TypeVar("C")
 
@@ -96,18 +96,6 @@ def _google_identity(name: str) -> ServiceIdentity:
     return GoogleIdentity(name)
 
 
-def connect_redis(url: str) -> redis.Redis:
-    """A client that gives up on a call after two seconds and reconnects by itself."""
-    client: redis.Redis = redis.Redis.from_url(
-        url,
-        socket_timeout=2.0,
-        socket_connect_timeout=0.5,
-        health_check_interval=15,
-        retry=Retry(ExponentialBackoff(cap=0.1, base=0.01), 2),
-    )
-    return client
-
-
 class RemoteAccess:
     """Asks auth-service."""
 
@@ -135,8 +123,8 @@ class RemoteAccess:
         return api_key_of(answer.api_key) if answer.HasField("api_key") else None
 
 
-def authorization(common: Common, shared: redis.Redis) -> tuple[Verifier, CachedAccess, Remote]:
-    """How a service other than auth-service tells who calls and what they may do; the caller closes the channel."""
+def authorization(common: Common) -> tuple[Verifier, CachedAccess, Remote]:
+    """How a service other than auth-service knows who calls and what they may do; the caller closes the last two."""
     remote = Remote("auth-service", common.auth_targets, common.identity)
     keys = auth_pb2_grpc.AuthServiceStub(remote.channel)
 
@@ -144,7 +132,7 @@ def authorization(common: Common, shared: redis.Redis) -> tuple[Verifier, Cached
         return identity.parse_jwks(remote.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode())
 
     verifier = common.verifier(RefreshedKeys(fetch))
-    return verifier, CachedAccess(RemoteAccess(remote), shared), remote
+    return verifier, CachedAccess(RemoteAccess(remote), connect_redis_for_calls(common.redis_url)), remote
 
 
 def main(

@@ -1,18 +1,24 @@
 """Access is cached, changes are seen within a second, and nothing is ever open."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 import redis
+from prometheus_client import REGISTRY
 
+from adctl.embedded.valkey import ValkeyServer
 from adlib import access
 from adlib.access import Access, CachedAccess
+from adlib.breaker import CircuitBreaker
 from adlib.errors import TokenInvalid, Unavailable
 from adlib.identity import Person
-from adlib.service import connect_redis
+from adlib.service import connect_redis, connect_redis_for_calls
 from adlib.testing import FakeAccess, Identities, eventually
 
 MEMBER = (1, 110_100)
@@ -98,21 +104,86 @@ def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: 
     assert source.asked == 2
 
 
-def test_a_redis_that_does_not_answer_is_left_alone_for_a_while() -> None:
-    source, person = CountedAccess(), Identities().person()
+def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    now = [0.0]
+    breaker = CircuitBreaker("redis-test", clock=lambda: now[0])
+    with (
+        ValkeyServer(tmp_path, fsync=False) as valkey,
+        trusted(valkey.url()),
+        connect_redis_for_calls(valkey.url(), breaker) as shared,
+    ):
 
-    class Counted(redis.Redis):
-        tries = 0
+        def ask() -> float:
+            """As a process does that remembers nothing; how long it took."""
+            began = time.monotonic()
+            assert CachedAccess(source, shared).access(person, organization).member
+            return time.monotonic() - began
 
-        def mget(self, *_keys: object) -> NoReturn:
-            self.tries += 1
-            raise redis.TimeoutError
+        ask()
+        ask()
+        assert source.asked == 1, "the cache is used"
+        with frozen(valkey):
+            waited = [ask(), ask()]
+            assert breaker.is_open
+            assert max(waited) < 1.0
+            # The clock of the breaker stands still, so nobody tries; each would have waited for its time-out.
+            failed = redis_failures()
+            refused = refusals("redis-test")
+            for _ in range(50):
+                ask()
+            assert redis_failures() - failed == refusals("redis-test") - refused == 50
+            now[0] += 1
+            ask()
+            assert breaker.is_open, "the one that tried was not answered"
+            ask()
+        assert source.asked == 55
+        now[0] += 1
+        ask()
+        assert not breaker.is_open
+        ask()
+        assert source.asked == 55, "the cache is used again"
 
-    shared = Counted()
-    cached = CachedAccess(source, shared)
-    for _ in range(3):
-        cached.access(person, uuid4())
-    assert (source.asked, shared.tries) == (3, 1)
+
+def test_a_frozen_redis_is_used_again_by_itself(tmp_path: Path) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER)
+    with (
+        ValkeyServer(tmp_path, fsync=False) as valkey,
+        trusted(valkey.url()),
+        connect_redis_for_calls(valkey.url()) as shared,
+    ):
+        with frozen(valkey):
+            for _ in range(3):
+                CachedAccess(source, shared).access(person, organization)
+            assert shared.breaker.is_open
+
+        def is_cached() -> bool:
+            before = source.asked
+            CachedAccess(source, shared).access(person, organization)
+            return source.asked == before
+
+        assert eventually(is_cached, within_s=2.0)
+
+
+@contextmanager
+def frozen(valkey: ValkeyServer) -> Iterator[None]:
+    """It accepts connections and answers nobody."""
+    assert valkey.pid is not None
+    os.kill(valkey.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+
+def redis_failures() -> float:
+    return REGISTRY.get_sample_value("access_cache_failures_total") or 0
+
+
+def refusals(name: str) -> float:
+    return REGISTRY.get_sample_value("circuit_refused_total", {"name": name}) or 0
 
 
 def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:

@@ -72,12 +72,12 @@ class World:
 def compose(config: Config) -> Worker:
     """Puts the service together with the world as it is."""
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common, shared)
+    verifier, access, auth = service.authorization(config.common)
     bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
     providers = {name: settings.provider(db, clock) for name, settings in config.providers.items()}
     worker = assemble(config, World(db, shared, providers, bank, verifier, access, RemoteOrganizations(auth), clock))
-    return replace(worker, closing=[*worker.closing, bank.close, auth.close])
+    return replace(worker, closing=[*worker.closing, bank.close, auth.close, access.close])
 
 
 def assemble(config: Config, world: World) -> Worker:

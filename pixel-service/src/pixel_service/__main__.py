@@ -100,7 +100,7 @@ def compose(settings: Config) -> Worker:
     """Puts the service together."""
     db = Database(settings.database_url)
     shared = service.connect_redis(settings.common.redis_url)
-    verifier, access, auth = service.authorization(settings.common, shared)
+    verifier, access, auth = service.authorization(settings.common)
     campaign = Remote("campaign-service", settings.campaign_targets, settings.common.identity)
     world = World(
         db=db,
@@ -109,7 +109,7 @@ def compose(settings: Config) -> Worker:
         verifier=verifier,
         access=access,
         clock=SystemClock(),
-        closing=[auth.close, campaign.close, db.close, shared.close],
+        closing=[auth.close, access.close, campaign.close, db.close, shared.close],
     )
     return assemble(world, settings, TrackingProcess(settings.common.rpc.host, settings.http_port))
 
@@ -141,9 +141,15 @@ def serve_tracking(environment: Environment) -> None:
 
 
 def _collecting(url: str) -> redis.asyncio.Redis:
-    """A client that reconnects once by itself: a message that is stored twice has the same id."""
+    """A client that reconnects once by itself: a message that is stored twice has the same id.
+
+    A time-out is not waited for twice. It is longer than that of reads: what is refused and stored is counted wrongly.
+    """
     client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(
-        url, socket_timeout=2.0, socket_connect_timeout=0.5, retry=Retry(NoBackoff(), 1)
+        url,
+        socket_timeout=1.0,
+        socket_connect_timeout=0.5,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
     return client
 

@@ -62,7 +62,7 @@ def compose(config: Config) -> Worker:
     """Opens the outside world and puts the service together."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common, shared)
+    verifier, access, auth = service.authorization(config.common)
     payment = Remote("payment-service", config.payment_targets, config.common.identity)
     return assemble(
         World(
@@ -74,7 +74,7 @@ def compose(config: Config) -> Worker:
             clock=SystemClock(),
             share_basis_points=config.default_share_basis_points,
             reader=f"{socket.gethostname()}:{config.common.rpc.ports[0]}",
-            closing=[payment.close, auth.close, db.close, shared.close],
+            closing=[payment.close, auth.close, access.close, db.close, shared.close],
         )
     )
 

@@ -60,27 +60,30 @@ class MarkPusher:
         self._db = db
         self._shared = shared
         self._added = added
+        self._run_id = ""
+        self._has_answered = True
 
     def run(self, stop: threading.Event) -> None:
         """Works until `stop` is set."""
-        answered = True
         while not stop.is_set():
             self._added.wait(_EVERY_S)
             self._added.clear()
             try:
-                if not answered:
-                    # It may have come back without the last it was told, and with older answers.
-                    access.set_marks(self._shared, access.EVERYTHING_CHANGED)
                 self.push()
-                answered = True
+                self._has_answered = True
             except (redis.RedisError, AppError) as error:
-                if answered:
+                if self._has_answered:
                     _log.warning("marks_wait", error=str(error))
-                answered = False
+                self._has_answered = False
 
     def push(self) -> int:
         """Tells what waits; how much that was."""
-        began_ms = access.time_ms(self._shared)
+        began_ms, run_id = access.time_ms(self._shared), access.run_id(self._shared)
+        if run_id != self._run_id and (self._run_id or not self._has_answered):
+            # It was started again: it may lack the last marks that it was sent, and have older answers. One that was
+            # only frozen or out of reach has all of them.
+            access.set_marks(self._shared, access.EVERYTHING_CHANGED)
+        self._run_id = run_id
         waiting = store.marks(self._db, _BATCH)
         if waiting:
             access.set_marks(self._shared, *waiting.values())

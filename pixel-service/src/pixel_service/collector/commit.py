@@ -7,8 +7,10 @@ import redis.asyncio
 from prometheus_client import Counter, Histogram
 from redis.exceptions import RedisError
 
+from adlib.breaker import CircuitBreaker, CircuitOpen
 from adlib.bus.redis_streams import stream
 from adlib.errors import Unavailable
+from adlib.redis_clients import UNANSWERED
 from adlib.telemetry import logger
 
 # One command and one answer a batch: reading an answer a message would cost more than all the rest.
@@ -24,11 +26,21 @@ _log = logger(__name__)
 class GroupCommit:
     """Appends to a topic of the bus.
 
-    While one batch is under way the next one gathers, so the busier it is, the fewer round trips a message costs.
+    While one batch is under way the next one gathers, so the busier it is, the fewer round trips a message costs. Where
+    a batch is not answered, what comes next is refused at once, until one that tries is.
     """
 
-    def __init__(self, client: redis.asyncio.Redis, topic: str, *, waiting: int = 20_000, batch: int = 500) -> None:
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        topic: str,
+        *,
+        waiting: int = 20_000,
+        batch: int = 500,
+        breaker: CircuitBreaker | None = None,
+    ) -> None:
         self._client = client
+        self._breaker = breaker or CircuitBreaker("redis-collector", failures=1)
         self._stream = stream(topic)
         self._limit = waiting
         self._batch = batch
@@ -37,6 +49,9 @@ class GroupCommit:
 
     async def append(self, message: bytes) -> None:
         """Returns once the message is stored; UNAVAILABLE where it cannot be, or too many wait already."""
+        if self._breaker.refuses():
+            _refused.labels("bus_down").inc()
+            raise _not_stored()
         if len(self._gathered) >= self._limit:
             _refused.labels("overloaded").inc()
             raise Unavailable("too many requests wait to be stored; try again")
@@ -51,11 +66,12 @@ class GroupCommit:
         while self._gathered:
             batch, self._gathered = self._gathered[: self._batch], self._gathered[self._batch :]
             try:
-                await self._client.eval(_APPEND, 1, self._stream, *(message for message, _ in batch))
-            except (RedisError, OSError) as error:
+                with self._breaker.attempt(*UNANSWERED):
+                    await self._client.eval(_APPEND, 1, self._stream, *(message for message, _ in batch))
+            except (RedisError, OSError, CircuitOpen) as error:
                 _log.warning("collector_cannot_store", messages=len(batch), error=str(error))
                 _refused.labels("bus_down").inc(len(batch))
-                _end(batch, Unavailable("what was reported could not be stored; try again"))
+                _end(batch, _not_stored())
             except BaseException as error:
                 _end(batch, error)
                 raise
@@ -63,6 +79,10 @@ class GroupCommit:
                 _batches.observe(len(batch))
                 _end(batch)
         self._writing = None
+
+
+def _not_stored() -> Unavailable:
+    return Unavailable("what was reported could not be stored; try again")
 
 
 def _end(batch: Iterable[tuple[bytes, "asyncio.Future[None]"]], error: BaseException | None = None) -> None:
