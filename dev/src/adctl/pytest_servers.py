@@ -18,6 +18,7 @@ from adctl import ports
 from adctl.children import forget_grpc_at_fork
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
+from adctl.small_disk import given
 
 Addresses = dict[str, str]
 _KEY = "adplatform_servers"
@@ -167,6 +168,12 @@ def fresh_session_database(databases: Databases) -> Iterator[FreshDatabase]:
     yield make
     for url in made:
         databases.drop(url)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """A folder that is a small filesystem, in tests that are decorated with `adctl.small_disk.on_small_disk`."""
+    return given(tmp_path)
 
 
 @pytest.fixture

@@ -1,14 +1,21 @@
 """Transactions, and a server that goes away under them."""
 
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text
 
+from adctl.embedded.postgres import PostgresServer
 from adctl.pytest_servers import FreshDatabase
 from adlib.db import Database, Query, UniqueViolated
-from adlib.errors import DeadlineExceeded, Internal, InvalidArgument
+from adlib.deadline import deadline
+from adlib.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
+from adlib.testing import eventually
 
 numbers = Table("numbers", MetaData(), Column("n", Integer))
 ADD = Query(insert(numbers).values(n=bindparam("n")))
@@ -104,3 +111,54 @@ def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
         with db.exclusive("work") as again:
             assert again
         assert db.all(LOCKS) == [], "the name was still held after its block"
+
+
+@contextmanager
+def frozen(server: PostgresServer) -> Iterator[None]:
+    """It keeps its connections, accepts new ones, and answers nobody."""
+    postmaster = psutil.Process(server.pid)
+    processes = [postmaster, *postmaster.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / "data", fsync=False) as server:
+        db = Database(server.url(), max_connections=2, wait_s=0.5, statement_timeout_ms=200)
+        one = Query(text("SELECT 1"))
+        db.one(one)
+
+        def read() -> None:
+            db.one(one)
+
+        def write() -> None:
+            with db.transaction() as tx:
+                tx.one(one)
+
+        with frozen(server):
+            for call in (read, write, db.check, read):
+                with pytest.raises(Unavailable):
+                    call()
+        assert eventually(lambda: db.one(one), within_s=20)
+        db.close()
+    server.cluster.delete()
+
+
+def test_the_time_of_a_call_is_longer_than_that_of_a_frozen_server(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / "data", fsync=False) as server:
+        db = Database(server.url(), statement_timeout_ms=600_000)
+        db.check()
+        with frozen(server):
+            token = deadline.set(time.monotonic() + 0.2)
+            with pytest.raises(Unavailable):
+                db.one(Query(text("SELECT 1")))
+            deadline.reset(token)
+            with pytest.raises(Unavailable):
+                db.check()
+        db.close()
+    server.cluster.delete()

@@ -158,3 +158,11 @@ def _translated() -> Iterator[None]:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as error:
         raise Unavailable("the event bus does not answer; try again") from error
+    except redis.ResponseError as error:
+        # A pipeline puts the command before it, with what was published.
+        reason = str(error).rpartition("of pipeline caused error: ")[2]
+        if not (isinstance(error, redis.ReadOnlyError | redis.OutOfMemoryError) or reason.startswith("MISCONF")):
+            raise
+        # Its disk or memory is full, or it is a replica that has not taken over yet.
+        _log.error("bus_cannot_store", error=reason)
+        raise Unavailable("the event bus cannot store anything right now; try again later") from error

@@ -1,6 +1,7 @@
 """Connections, transactions, and what may go wrong with them."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -11,13 +12,25 @@ from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
 
+from adlib.db.connection import CONNECT_S, Connection, ServerSilent
 from adlib.db.query import Query
+from adlib.deadline import deadline
 from adlib.errors import Aborted, AppError, DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from adlib.telemetry import logger
 
 Row = Any  # a named tuple; its fields are the statement's columns
-_Connection = psycopg.Connection[Any]
 R = TypeVar("R")
+
+# What the readiness check waits for an answer.
+_CHECK_S = 1.0
+# By SQLSTATE. Nothing is wrong with the call, and the same one works once somebody has made room.
+_LACKS = {
+    "53100": "the database has no space left",
+    "53200": "the database has no memory left",
+    "53300": "the database has no connection left",
+    "58030": "the database cannot use its disk",
+}
+_LACKS_SOMETHING = "the database has reached a limit of its machine"
 
 _log = logger(__name__)
 
@@ -53,7 +66,7 @@ class Session(Protocol):
 class Transaction:
     """Statements that take effect together. Made by `Database.transaction` alone."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.after_commit: list[Callable[[], None]] = []
 
@@ -96,14 +109,18 @@ class Database:
         self._url = url
         self._max_connections = max_connections
         self._wait_s = wait_s
-        self._pool: ConnectionPool[_Connection] = ConnectionPool(
+        self._statement_timeout_s = statement_timeout_ms / 1000
+        self._pool: ConnectionPool[Connection] = ConnectionPool(
             url,
             min_size=1,
             max_size=max_connections,
             max_waiting=256,
             timeout=wait_s,
+            connection_class=Connection,
+            configure=self._configure,
             kwargs={
                 "autocommit": True,
+                "connect_timeout": CONNECT_S,
                 "prepare_threshold": 1,
                 "row_factory": namedtuple_row,
                 "options": f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
@@ -150,7 +167,7 @@ class Database:
     @contextmanager
     def exclusive(self, name: str) -> Iterator[bool]:
         """Whether this block is the only one of that name, anywhere, while it runs (an advisory lock)."""
-        with _translated(), psycopg.connect(self._url, autocommit=True, connect_timeout=3) as connection:
+        with _translated(), Connection.connect(self._url, autocommit=True, connect_timeout=CONNECT_S) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
             alone = bool(row and row[0])
             try:
@@ -163,16 +180,26 @@ class Database:
                         connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
     def check(self) -> None:
-        """Raises unless the server answers."""
-        self._read(lambda connection: connection.execute("SELECT 1").fetchone())
+        """Raises unless the server answers, soon."""
+        token = deadline.set(min(deadline.get(), time.monotonic() + _CHECK_S))
+        try:
+            self._read(lambda connection: connection.execute("SELECT 1").fetchone())
+        finally:
+            deadline.reset(token)
+
+    def _configure(self, connection: Connection) -> None:
+        connection.statement_timeout_s = self._statement_timeout_s
 
     @contextmanager
-    def _begun(self) -> Iterator[_Connection]:
+    def _begun(self) -> Iterator[Connection]:
         """A connection in a transaction; ones that died in the pool are passed over."""
         for attempts_left in range(self._max_connections, -1, -1):
             with self._open_pool().connection() as connection:
                 try:
                     connection.execute("BEGIN")
+                except ServerSilent:
+                    # The next one would be as silent, and wait as long.
+                    raise
                 except psycopg.OperationalError:
                     if not (connection.closed and attempts_left):
                         raise
@@ -180,18 +207,20 @@ class Database:
                 yield connection
                 return
 
-    def _read(self, run: Callable[[_Connection], R]) -> R:
+    def _read(self, run: Callable[[Connection], R]) -> R:
         with _translated():
             for attempts_left in range(self._max_connections, -1, -1):
                 with self._open_pool().connection() as connection:
                     try:
                         return run(connection)
+                    except ServerSilent:
+                        raise
                     except psycopg.OperationalError:
                         if not (connection.closed and attempts_left):
                             raise
             raise Unavailable("the database does not answer; try again")
 
-    def _open_pool(self) -> "ConnectionPool[_Connection]":
+    def _open_pool(self) -> "ConnectionPool[Connection]":
         if not self._opened:
             with self._opening:
                 if not self._opened:
@@ -214,8 +243,8 @@ def _translated() -> Iterator[None]:
     except pg.QueryCanceled as error:
         raise DeadlineExceeded("the database took too long; try again") from error
     except (psycopg.OperationalError, PoolTimeout, TooManyRequests) as error:
-        _log.warning("database_unavailable", error=str(error))
-        raise _unavailable() from error
+        _log.warning("database_unavailable", sqlstate=getattr(error, "sqlstate", None), error=str(error))
+        raise _unavailable(error) from error
     except psycopg.Error as error:
         # psycopg's own refusal, before anything is sent: PostgreSQL keeps no such text.
         if isinstance(error, psycopg.DataError) and "NUL" in str(error):
@@ -224,5 +253,8 @@ def _translated() -> Iterator[None]:
         raise Internal from error
 
 
-def _unavailable() -> AppError:
+def _unavailable(error: Exception) -> AppError:
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    if lack := _LACKS.get(sqlstate) or (_LACKS_SOMETHING if sqlstate.startswith("53") else ""):
+        return Unavailable(f"{lack}; try again later")
     return Unavailable("the database does not answer; try again")

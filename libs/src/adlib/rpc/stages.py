@@ -4,7 +4,6 @@ when the server is built.
 
 import time
 from collections.abc import Callable, Sequence
-from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
@@ -17,6 +16,7 @@ from prometheus_client import Histogram
 from adlib import key_text, permissions
 from adlib.access import Access, AccessSource
 from adlib.db import CheckViolated, UniqueViolated
+from adlib.deadline import deadline as deadline
 from adlib.errors import (
     Aborted,
     AddressNotAllowed,
@@ -38,9 +38,6 @@ from adlib.rpc.contract import Rule
 from adlib.telemetry import logger
 
 Handler = Callable[[Message, Call], Message]
-
-# When the call being worked on must be answered, by time.monotonic(); what it calls gets no longer.
-deadline: ContextVar[float] = ContextVar("deadline", default=float("inf"))
 
 # Named in an answer; thousands would not fit into the trailers that carry them, and the client would see another error.
 _MOST_VIOLATIONS = 20
