@@ -252,6 +252,39 @@ class Told:
         return campaign_pb2.LookUpCampaignResponse(name="told")
 
 
+@pytest.mark.parametrize("name", stages.SINGLE_HEADERS)
+def test_a_header_that_names_two_callers_organizations_or_attempts_is_refused(
+    world: World, pixels: pixel_pb2_grpc.PixelServiceStub, name: str
+) -> None:
+    """Also where both values are right, or a proxy joined them: which one counts must not depend on who reads it."""
+    headers = dict(world.headers())
+    value = headers.pop(name, "one")
+    others = list(headers.items())
+    for sent in ([(name, value), (name, value)], [(name, value), (name, "x")], [(name, f"{value}, {value}")]):
+        code, info, bad, message = refused(pixels.CreatePixel, GOOD, metadata=[*others, *sent])
+        assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
+        assert [violation.field for violation in bad.field_violations] == [name]
+        assert "once" in message
+
+
+def test_a_repeated_header_of_another_kind_is_no_obstacle(
+    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
+    repeated = [("accept", "a"), ("accept", "b"), ("trace-bin", b"\xff"), ("trace-bin", b"\xfe")]
+    assert pixels.CreatePixel(GOOD, metadata=[*world.headers(), *repeated]).name == "home"
+
+
+def test_no_value_of_a_repeated_header_is_lost() -> None:
+    sent = [("a", "1"), ("b", "2"), ("a", "3"), ("c-bin", b"\xff"), ("c-bin", b"\xfe")]
+    assert Call.headers_of(sent) == {"a": "1,3", "b": "2", "c-bin": "\xff,\xfe"}
+
+
+def test_a_repeated_forwarded_address_is_no_address(world: World) -> None:
+    """An API key for some addresses only must not be helped by a second header."""
+    headers = Call.headers_of([("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "203.0.113.9")])
+    assert Call("m", headers, "r").address == ""
+
+
 def test_headers_go_before_an_answer_and_not_before_an_error(world: World) -> None:
     worker = Worker({DIRECTORY: Told()}, world.worker.verifier, world.access)
     metadata = world.identities.service_headers("pixel-service")

@@ -1,6 +1,6 @@
 """One call, as a servicer sees it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import TypeVar
@@ -62,6 +62,20 @@ class Call:
         # Whether strangers can make only so many such calls: those that fail are recorded too then.
         self.is_braked = False
         self._caller: Caller | None = None
+
+    @staticmethod
+    def headers_of(metadata: Sequence[tuple[str, str | bytes]]) -> Mapping[str, str | bytes]:
+        """The headers by name; values of a repeated one are joined by commas, as HTTP has it, so that none is lost."""
+        headers = dict(metadata)
+        if len(headers) != len(metadata):
+            for name in headers:
+                values = [
+                    value if isinstance(value, str) else value.decode("latin-1")
+                    for key, value in metadata
+                    if key == name
+                ]
+                headers[name] = ",".join(values)
+        return headers
 
     @property
     def caller(self) -> Caller:

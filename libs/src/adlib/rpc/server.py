@@ -150,7 +150,7 @@ class Server:
             if self._worker.audit is None:
                 raise ContractError(f"{method.full_name} changes something: the worker needs an audit trail")
             handle = audited(method, who, self._worker.audit, handle)
-        handle = stages.observed(method.full_name, stages.readable(handle))
+        handle = stages.observed(method.full_name, stages.readable(stages.unambiguous(handle)))
         return grpc.unary_unary_rpc_method_handler(
             _entry(method.full_name, handle),
             request_deserializer=stages.reader(GetMessageClass(method.input_type)),
@@ -191,7 +191,7 @@ def _entry(method: str, handle: stages.Handler) -> Callable[[Message, grpc.Servi
     """Where grpcio comes in: headers and deadline into a `Call`, errors into `google.rpc.Status`."""
 
     def enter(request: Message, context: grpc.ServicerContext) -> Message:
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = Call.headers_of(context.invocation_metadata() or ())
         call = Call(method, metadata, _whole(_REQUEST_ID, metadata.get("x-request-id")) or str(uuid.uuid4()))
         telemetry.request_id.set(call.request_id)
         telemetry.traceparent.set(_whole(_TRACEPARENT, metadata.get("traceparent")))

@@ -25,6 +25,7 @@ from adlib.errors import (
     AppError,
     Internal,
     InvalidArgument,
+    InvalidField,
     NotAMember,
     OrganizationIdRequired,
     PermissionDenied,
@@ -38,6 +39,9 @@ from adlib.rpc.contract import Rule
 from adlib.telemetry import logger
 
 Handler = Callable[[Message, Call], Message]
+
+# Headers that say who calls, for whom and which attempt it is; the gateway refuses the same ones.
+SINGLE_HEADERS = ("authorization", "x-api-key", "organization-id", "idempotency-key")
 
 # Named in an answer; thousands would not fit into the trailers that carry them, and the client would see another error.
 _MOST_VIOLATIONS = 20
@@ -100,6 +104,21 @@ def readable(following: Handler) -> Handler:
     def handle(request: Message, call: Call) -> Message:
         if request is _UNREADABLE:
             raise InvalidArgument("the request is nested too deeply, or is no message of this method")
+        return following(request, call)
+
+    return handle
+
+
+def unambiguous(following: Handler) -> Handler:
+    """Refuses a call that names two callers, organizations or attempts: which one counts would depend on who reads it.
+
+    A repeated header arrives joined by commas (`Call.headers_of`), as a proxy may have joined it before.
+    """
+
+    def handle(request: Message, call: Call) -> Message:
+        for name in SINGLE_HEADERS:
+            if "," in call.header(name):
+                raise InvalidField(name, "must have one value; send the header once and without a comma")
         return following(request, call)
 
     return handle
