@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -30,7 +33,8 @@ from adctl import ports
 from adgateway import contract
 from adgateway.configuration import Settings, render
 
-CONTRACT = contract.read(Path(str(files("adplatform") / "gateway.pb")))
+DESCRIPTORS = Path(str(files("adplatform") / "gateway.pb"))
+CONTRACT = contract.read(DESCRIPTORS)
 SERVICES = sorted({method.service for method in CONTRACT})
 ORIGIN = "http://localhost:3000"
 JWKS_PATH = "/adplatform.auth.v1.AuthService/GetJwks"
@@ -248,9 +252,10 @@ def ready(running: Gateway) -> None:
 
 
 @contextmanager
-def envoy(chosen: Settings, folder: Path) -> Iterator[None]:
+def envoy(chosen: Settings, folder: Path, rendered: dict[str, Any] | None = None) -> Iterator[None]:
+    """Envoy with the settings' configuration, or with one that a test has changed."""
     configuration = folder / "envoy.json"
-    configuration.write_text(json.dumps(render(chosen)))
+    configuration.write_text(json.dumps(rendered or render(chosen)))
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             [
@@ -283,10 +288,19 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@cache
+def _pool() -> descriptor_pool.DescriptorPool:
+    """The default pool, with the whole contract."""
+    for file in FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()).file:
+        if file.package.startswith("adplatform."):
+            import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")
+    return descriptor_pool.Default()
+
+
 def message_class(path: str, *, answer: bool = False) -> type[Message]:
     """The class of an RPC's request or answer."""
     service, method = path.removeprefix("/").split("/")
-    descriptor = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(method)
+    descriptor = _pool().FindServiceByName(service).FindMethodByName(method)
     return message_factory.GetMessageClass(descriptor.output_type if answer else descriptor.input_type)
 
 

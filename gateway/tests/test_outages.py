@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import httpx
@@ -9,7 +10,22 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.message import Message
 
-from .running import JWKS_PATH, Call, Gateway, Tokens, bearer, error_of, gateway, message_class, ready, until
+from adgateway.configuration import render
+
+from .running import (
+    JWKS_PATH,
+    Call,
+    Gateway,
+    Tokens,
+    bearer,
+    envoy,
+    error_of,
+    gateway,
+    message_class,
+    ready,
+    settings,
+    until,
+)
 
 BALANCE = "/adplatform.payment.v1.BillingService/GetBalance"
 LIST = "/adplatform.campaign.v1.CampaignService/ListCampaigns"
@@ -136,3 +152,17 @@ def test_without_keys_a_token_is_neither_good_nor_bad(tmp_path_factory: pytest.T
         running.services["auth-service"].answers[JWKS_PATH] = keys
         until(lambda: api.get("/campaigns", headers=running.signed_in).status_code == 200, 3)
         assert api.get("/campaigns", headers=bearer(Tokens().access())).status_code == 401
+
+
+def test_a_request_that_cannot_be_checked_is_500_and_goes_nowhere(tmp_path: Path) -> None:
+    """Envoy would pass it on: here to a service that does not run, which would be 503."""
+    chosen = settings(Tokens(), 1)
+    rendered = render(chosen)
+    connections = rendered["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    for route in connections["route_config"]["virtual_hosts"][0]["routes"]:
+        route.pop("metadata", None)
+    with envoy(chosen, tmp_path, rendered):
+        answer = httpx.post(f"http://127.0.0.1:{chosen.listen_port}/auth/login", json={})
+        assert (answer.status_code, error_of(answer)) == (500, (13, "INTERNAL"))
+        assert answer.headers["x-request-id"]
+        until(lambda: "could not be checked" in (tmp_path / "stderr").read_text())

@@ -1,6 +1,7 @@
 """The gateway's own answers, in the JSON shape that the services' errors have."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ def local_reply_config(headers: Mapping[str, str]) -> dict[str, Any]:
     return {
         "mappers": [
             _healthy(headers),
-            _refused_by_strictness(headers),
+            *_worded(headers),
             *(_mapper(answer, headers) for answer in _ANSWERS),
         ],
         "body_format": _error(13, "INTERNAL", "the gateway cannot answer this; quote the request id"),
@@ -42,14 +43,19 @@ def _healthy(headers: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _refused_by_strictness(headers: Mapping[str, str]) -> dict[str, Any]:
-    """strict.lua writes the whole answer itself, because it names the field."""
-    as_it_is = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
-    return {
-        "filter": _details(' == "lua_response"'),
-        "body_format_override": as_it_is,
-        "headers_to_add": _added(headers),
-    }
+def invalid_field(field: str, description: str) -> str:
+    """The body of an INVALID_FIELD that names the field, as the services write it."""
+    violation = {"field": field, "description": description}
+    bad_request = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}
+    details = [_error_info("INVALID_FIELD"), bad_request]
+    return json.dumps({"code": 3, "message": f"{field}: {description}", "details": details})
+
+
+def _worded(headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Answers whose whole body is written already, because it names the field: the Lua filter's, and a route's 400."""
+    unchanged = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
+    for when in (_details(' == "lua_response"'), _all(_status(400), _details(' == "direct_response"'))):
+        yield {"filter": when, "body_format_override": unchanged, "headers_to_add": _added(headers)}
 
 
 def _mapper(answer: _Answer, headers: Mapping[str, str]) -> dict[str, Any]:
@@ -71,14 +77,17 @@ def _added(headers: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _error(code: int, reason: str, message: str) -> dict[str, Any]:
-    detail = {
+    # json_format escapes what it puts in, so that a message cannot break out of its string.
+    return {"json_format": {"code": code, "message": message, "details": [_error_info(reason)]}}
+
+
+def _error_info(reason: str) -> dict[str, Any]:
+    return {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason,
         "domain": "adplatform",
         "metadata": {},
     }
-    # json_format escapes what it puts in, so that a message cannot break out of its string.
-    return {"json_format": {"code": code, "message": message, "details": [detail]}}
 
 
 def _status(status: int, comparison: str = "EQ") -> dict[str, Any]:

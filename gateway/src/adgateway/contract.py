@@ -1,16 +1,16 @@
 """What the contract says about reaching its RPCs by HTTP."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from adplatform.options.v1 import options_pb2
 from google.api import annotations_pb2, http_pb2
-from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions
+from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto, MethodOptions
 
-_VARIABLE = re.compile(r"\{[^{}=]+(?:=([^{}]*))?\}")
+_VARIABLE = re.compile(r"\{([^{}=]+)(?:=([^{}]*))?\}")
 _WILDCARD = re.compile(r"\*\*|\*")
 
 
@@ -28,8 +28,20 @@ class Binding:
 
     verb: str
     template: str
-    message: str | None
-    """The message that the body is; none where there is no body or it is taken as it comes."""
+    request: str
+    """The message that the path, the query and the body fill."""
+    body: str
+    """The field that the body fills: `*` is every field that the path does not, and empty is no body."""
+
+    @property
+    def name(self) -> str:
+        """Names the binding; no other one has the same."""
+        return f"{self.verb} {self.template}"
+
+    @property
+    def path_fields(self) -> tuple[str, ...]:
+        """The fields that the path fills, such as `campaign_id` or `bid.model`."""
+        return tuple(variable[1] for variable in _VARIABLE.finditer(self.template))
 
 
 @dataclass(frozen=True)
@@ -53,11 +65,9 @@ class Method:
 
 def read(descriptor_set: Path) -> list[Method]:
     """All RPCs of the descriptor set, in its order."""
-    files = FileDescriptorSet.FromString(descriptor_set.read_bytes()).file
-    messages = {f".{file.package}.{message.name}": message for file in files for message in file.message_type}
     return [
-        _method(file.package, service.name, method, messages)
-        for file in files
+        _method(file.package, service.name, method)
+        for file in FileDescriptorSet.FromString(descriptor_set.read_bytes()).file
         for service in file.service
         for method in service.method
     ]
@@ -65,7 +75,7 @@ def read(descriptor_set: Path) -> list[Method]:
 
 def path_pattern(template: str) -> str:
     """The regular expression of a path template's paths, as RE2 reads it."""
-    spread = _VARIABLE.sub(lambda variable: variable[1] or "*", template)
+    spread = _VARIABLE.sub(lambda variable: variable[2] or "*", template)
     pattern, end = "", 0
     for wildcard in _WILDCARD.finditer(spread):
         pattern += re.escape(spread[end : wildcard.start()]) + (".+" if wildcard[0] == "**" else "[^/]+")
@@ -83,9 +93,7 @@ def precedence(template: str) -> tuple[bool, ...]:
     return tuple(not is_literal(segment) for segment in template.split("/"))
 
 
-def _method(
-    package: str, service: str, method: MethodDescriptorProto, messages: Mapping[str, DescriptorProto]
-) -> Method:
+def _method(package: str, service: str, method: MethodDescriptorProto) -> Method:
     auth = method.options.Extensions[options_pb2.auth]
     rule = method.options.Extensions[annotations_pb2.http]
     return Method(
@@ -96,8 +104,7 @@ def _method(
         read_only=method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
         server_streaming=method.server_streaming,
         bindings=tuple(
-            Binding(verb, template, _body_message(body, method.input_type, messages))
-            for verb, template, body in _rules(rule)
+            Binding(verb, template, method.input_type.removeprefix("."), body) for verb, template, body in _rules(rule)
         ),
     )
 
@@ -110,10 +117,3 @@ def _rules(rule: http_pb2.HttpRule) -> Iterator[tuple[str, str, str]]:
         yield pattern.upper(), getattr(rule, pattern), rule.body
     for additional in rule.additional_bindings:
         yield from _rules(additional)
-
-
-def _body_message(body: str, request: str, messages: Mapping[str, DescriptorProto]) -> str | None:
-    if body == "*":
-        return request.removeprefix(".")
-    types = [field.type_name for field in messages[request].field if field.name == body]
-    return types[0].removeprefix(".") if types and types[0] in messages else None

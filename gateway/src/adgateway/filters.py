@@ -52,7 +52,7 @@ def http_filters(settings: Settings, methods: Sequence[Method], health_clusters:
         _filter("envoy.filters.http.health_check", "health_check.v3.HealthCheck", _health(health_clusters)),
         _filter(routes.JWT, "jwt_authn.v3.JwtAuthentication", _tokens(settings, methods)),
         _filter("envoy.filters.http.buffer", "buffer.v3.Buffer", {"max_request_bytes": MAX_BODY_BYTES}),
-        _filter(routes.STRICTNESS, "lua.v3.Lua", _strictness(settings)),
+        _filter(routes.STRICTNESS, "lua.v3.Lua", _strictness(settings, methods)),
         _filter(routes.TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", _transcoding(settings, methods)),
         _filter("envoy.filters.http.router", "router.v3.Router", {"suppress_envoy_headers": True}),
     ]
@@ -115,8 +115,8 @@ def _provider(issuer: str, audiences: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _strictness(settings: Settings) -> dict[str, Any]:
-    return {"default_source_code": {"inline_string": strictness.script(Path(settings.descriptor_path))}}
+def _strictness(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
+    return {"default_source_code": {"inline_string": strictness.script(Path(settings.descriptor_path), methods)}}
 
 
 def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
@@ -129,6 +129,8 @@ def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
         "request_validation_options": {
             "reject_unknown_method": True,
             "reject_unknown_query_parameters": True,
+            # Notices a collision only where the values differ and the body has the contract's spelling, and never one
+            # between path and query: the Lua filter refuses the rest.
             "reject_binding_body_field_collisions": True,
         },
         # Browsers write a space in a query as a plus.

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adgateway import contract
+from adgateway import answers, contract, strictness
 from adgateway.contract import Binding, Method, Token
 from adgateway.settings import Settings
 
@@ -51,6 +51,7 @@ def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
                     *_tracking(settings),
                     _native_grpc(settings),
                     _preflight(settings),
+                    _repeated_authorization(),
                     *(route for binding, method in bound for route in _bound(settings, binding, method)),
                     *(_other_verb(template, allowed) for template, allowed in verbs.items()),
                     {"match": {"prefix": "/"}, **_refusal(404)},
@@ -76,7 +77,7 @@ def _route(
     return {
         "name": method.grpc_path,
         "match": _match(binding.template) | {"headers": [_verb(binding.verb), *headers]},
-        "metadata": {"filter_metadata": {STRICTNESS: {"message": binding.message} if binding.message else {}}},
+        "metadata": {"filter_metadata": {STRICTNESS: {"binding": binding.name}}},
         "route": {"cluster": method.service, **_patience(settings, method), "retry_policy": _retries(method)},
         "request_headers_to_add": [] if method.server_streaming else [_deadline(settings)],
         "typed_per_filter_config": {JWT: _require(token)},
@@ -114,6 +115,24 @@ def _preflight(settings: Settings) -> dict[str, Any]:
         # Should it ever pass one on, that one is a preflight no more and finds nothing.
         "route": {"cluster": SELF_CLUSTER, "timeout": _timeout(settings), "prefix_rewrite": "/grpc."},
         "request_headers_to_remove": ["origin"],
+        "typed_per_filter_config": _UNTOUCHED,
+    }
+
+
+def _repeated_authorization() -> dict[str, Any]:
+    """Refuses two tokens: the gateway would check the first one and the service another.
+
+    By a route, because it has to come before the token is read. Of this header Envoy keeps a repeated one as one value
+    with commas; the other headers of SINGLE_HEADERS stay apart, and only the Lua filter can count them.
+    """
+    name = "authorization"
+    return {
+        "name": "repeated authorization",
+        "match": {"prefix": "/", "headers": [{"name": name, "string_match": {"contains": ","}}]},
+        "direct_response": {
+            "status": 400,
+            "body": {"inline_string": answers.invalid_field(name, strictness.ONE_VALUE)},
+        },
         "typed_per_filter_config": _UNTOUCHED,
     }
 

@@ -1,0 +1,53 @@
+-- Texts of requests, and of the answers to them.
+
+local function continues(byte, low, high)
+  return byte ~= nil and byte >= (low or 128) and byte <= (high or 191)
+end
+
+local function is_utf8(text)
+  local at = text:find("[\128-\255]")
+  while at do
+    local a, b, c, d = text:byte(at, at + 3)
+    if a >= 194 and a <= 223 and continues(b) then
+      at = at + 2
+    elseif a >= 224 and a <= 239 and continues(b, a == 224 and 160, a == 237 and 159) and continues(c) then
+      at = at + 3
+    elseif a >= 240 and a <= 244 and continues(b, a == 240 and 144, a == 244 and 143) and continues(c)
+      and continues(d) then
+      at = at + 4
+    else
+      return false
+    end
+    at = text:find("[\128-\255]", at)
+  end
+  return true
+end
+
+-- Whether every percent-escape is whole.
+local function is_escaped_well(text)
+  return not text:gsub("%%%x%x", ""):find("%", 1, true)
+end
+
+local function percent_decoded(text)
+  return (text:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end))
+end
+
+-- A fault of a field, as the services tell it.
+local function fault_of_field(field, description, reason)
+  return string.format(
+    '{"code":3,"message":"%s: %s","details":['
+      .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s","domain":"adplatform","metadata":{}},'
+      .. '{"@type":"type.googleapis.com/google.rpc.BadRequest","fieldViolations":['
+      .. '{"field":"%s","description":"%s"}]}]}',
+    field, description, reason or "INVALID_FIELD", field, description
+  )
+end
+
+-- An error that no field is named in.
+local function error_without_field(code, reason, message)
+  return string.format(
+    '{"code":%d,"message":"%s","details":['
+      .. '{"@type":"type.googleapis.com/google.rpc.ErrorInfo","reason":"%s","domain":"adplatform","metadata":{}}]}',
+    code, message, reason
+  )
+end
