@@ -48,6 +48,7 @@ sessions = Table(
     "sessions", metadata,
     Column("id", Uuid), Column("user_id", Uuid), Column("created_at", _time), Column("refreshed_at", _time),
     Column("address", Text), Column("user_agent", Text), Column("ended_at", _time),
+    Column("rotated_hash", LargeBinary), Column("successor_salt", LargeBinary),
 )  # fmt: skip
 refresh_tokens = Table(
     "refresh_tokens", metadata,

@@ -87,10 +87,13 @@ def test_unknown_email_and_wrong_password_look_the_same(auth: auth_pb2_grpc.Auth
     assert answers[0] == answers[1] == ("CREDENTIALS_INVALID", "the e-mail or the password is wrong")
 
 
-def test_a_refresh_token_works_once_and_its_reuse_ends_the_session(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_reuse_of_a_refresh_token_after_its_successor_was_used_ends_the_session(
+    auth: auth_pb2_grpc.AuthServiceStub,
+) -> None:
     sign_up(auth, email="ada@example.com")
     tokens = auth.LogIn(pb.LogInRequest(email="Ada@example.com", password="correct horse battery"))
-    fresh = auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=tokens.refresh_token))
+    second = auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=tokens.refresh_token))
+    fresh = auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=second.refresh_token))
     assert auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(fresh.access_token)).user.name == "Ada"
     for stolen in (tokens.refresh_token, fresh.refresh_token):
         with pytest.raises(grpc.RpcError) as refused:

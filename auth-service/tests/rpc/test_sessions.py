@@ -1,10 +1,13 @@
 """Sessions as their people see them, also while Redis is away."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import grpc
+import psycopg
 import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.auth.v1 import auth_pb2_grpc
@@ -51,11 +54,71 @@ def test_a_person_sees_their_sessions_and_ends_one_of_them(people: Any, refused:
     assert [one.id for one in sessions(people, second.access_token)] == [newest.id]
 
 
-def test_whose_refresh_token_was_stolen_is_told(people: Any, refused: Any, redis_url: str) -> None:
+def refresh(people: Any, refresh_token: str) -> pb.RefreshTokenResponse:
+    return people.auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=refresh_token))
+
+
+@pytest.mark.parametrize("tabs", [2, 20])
+def test_tabs_that_refresh_at_once_all_stay_signed_in(people: Any, tabs: int) -> None:
     signed = people.sign_up()
-    people.auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=signed.refresh_token))
+    ready = threading.Barrier(tabs)
+
+    def tab(_: int) -> pb.RefreshTokenResponse:
+        ready.wait()
+        return refresh(people, signed.refresh_token)
+
+    with ThreadPoolExecutor(tabs) as threads:
+        answers = list(threads.map(tab, range(tabs)))
+    (shared,) = {answer.refresh_token for answer in answers}
+    assert not any(people.is_out(answer.access_token) for answer in answers)
+    # Both tabs refresh again, one after the other, and a third time.
+    second = refresh(people, shared)
+    assert refresh(people, shared).refresh_token == second.refresh_token
+    assert not people.is_out(refresh(people, second.refresh_token).access_token)
+    (session,) = sessions(people, signed.access_token)
+    assert session.current
+
+
+def test_a_refresh_whose_answer_was_lost_can_be_repeated_for_thirty_seconds(
+    people: Any, refused: Any, database_url: str
+) -> None:
+    signed = people.sign_up()
+    first = refresh(people, signed.refresh_token)
+    later(database_url, 20)
+    assert refresh(people, signed.refresh_token).refresh_token == first.refresh_token
+    # Since the first use, not the last.
+    later(database_url, 11)
+    with refused() as refusal:
+        refresh(people, signed.refresh_token)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID")
+    with refused() as refusal:
+        refresh(people, first.refresh_token)
+    assert refusal.reason == "REFRESH_TOKEN_INVALID"
+    assert eventually(lambda: people.is_out(first.access_token), within_s=1.0)
+
+
+def test_a_refresh_is_not_repeated_after_signing_out(people: Any, refused: Any) -> None:
+    signed = people.sign_up()
+    fresh = refresh(people, signed.refresh_token)
+    people.auth.LogOut(pb.LogOutRequest(), metadata=people.bearer(fresh.access_token))
+    for token in (signed.refresh_token, fresh.refresh_token):
+        with refused() as refusal:
+            refresh(people, token)
+        assert refusal.reason == "REFRESH_TOKEN_INVALID"
+
+
+def later(database_url: str, seconds: int) -> None:
+    """Has every refresh token been used that much earlier."""
+    with psycopg.connect(database_url) as db:
+        db.execute("UPDATE refresh_tokens SET used_at = used_at - %s * interval '1 s'", [seconds])
+
+
+def test_whose_refresh_token_was_stolen_is_told(people: Any, refused: Any, redis_url: str, database_url: str) -> None:
+    signed = people.sign_up()
+    refresh(people, signed.refresh_token)
+    later(database_url, 31)
     with refused():
-        people.auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=signed.refresh_token))
+        refresh(people, signed.refresh_token)
 
     with connect_redis(redis_url) as shared:
         subscription = RedisBus(shared).subscribe("auth", "test", "test")
@@ -66,6 +129,7 @@ def test_whose_refresh_token_was_stolen_is_told(people: Any, refused: Any, redis
 
         (news,) = eventually(told)
     assert (news.user_id, news.kind) == (signed.user.id, UserNotified.SESSION_STOLEN)
+    assert news.body.startswith("A refresh token of it was used again after it had been replaced")
 
 
 @pytest.fixture

@@ -82,7 +82,9 @@ def test_roles_can_be_put_again(db: Database) -> None:
 
 
 def test_migrations_go_down_and_up_again_with_rows_in_the_tables(db: Database, database_url: str) -> None:
-    add(db)
+    _, _, session = add(db)
+    with db.transaction() as tx:
+        sessions.rotated(tx, session.id, b"hash", b"salt", NOW)
     db.close()
     backend = get_backend(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     own = read_migrations(str(files("auth_service") / "migrations"))

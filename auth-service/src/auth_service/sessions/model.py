@@ -10,10 +10,12 @@ from adlib.errors import NotFound, Unauthenticated
 
 # Of a refresh token; a session whose tokens are not refreshed for that long is over.
 REFRESH_LIFETIME = timedelta(days=30)
+# Two tabs that refresh at once, or one that lost the answer, come back within this time.
+REPEAT_WINDOW = timedelta(seconds=30)
 
 
 class RefreshTokenInvalid(Unauthenticated):
-    """Unknown, expired, revoked or already used."""
+    """Unknown, expired, revoked, or used again too late."""
 
     reason = ErrorReason.REFRESH_TOKEN_INVALID
 
@@ -69,13 +71,24 @@ class LiveSession:
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
-    """A refresh token that was handed out, and the session it is of."""
+    """A refresh token that was handed out, and the session it is of.
+
+    `successor_salt` is what its successor was derived with; None unless it is the token that the session rotated last,
+    whose successor is unused.
+    """
 
     session: Session
     ended: bool
-    used: bool
     created_at: datetime
+    used_at: datetime | None
+    successor_salt: bytes | None
 
     def has_expired(self, at: datetime) -> bool:
         """Whether it is too old."""
         return at - self.created_at >= REFRESH_LIFETIME
+
+    def repeat_salt(self, at: datetime) -> bytes | None:
+        """The salt of the successor that it answers with once more; None unless it was used first so lately."""
+        if self.used_at is None or at - self.used_at >= REPEAT_WINDOW:
+            return None
+        return self.successor_salt

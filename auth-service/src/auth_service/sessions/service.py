@@ -1,6 +1,7 @@
 """Starting, refreshing, listing and ending sessions."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from auth_service.sessions.model import (
     SessionNotFound,
     Tokens,
 )
-from auth_service.sessions.tokens import ACCESS_TOKEN_S, access_token, hashed, new_refresh_token
+from auth_service.sessions.tokens import ACCESS_TOKEN_S, access_token, hashed, new_refresh_token, new_salt, successor
 
 
 class Marks(Protocol):
@@ -48,26 +49,33 @@ class SessionService:
     def begin(self, tx: Transaction, user_id: UUID, client: Client) -> Tokens:
         """Begins a session of this person, in the caller's transaction; its first pair of tokens."""
         session = Session(self._ids(), user_id, client)
-        store.add(tx, session, self._clock.now())
-        return self._tokens(tx, session)
+        now, token = self._clock.now(), new_refresh_token()
+        store.add(tx, session, now)
+        store.add_token(tx, hashed(token), session.id, now)
+        return self._tokens(session, token)
 
     def refresh(self, token: str) -> Tokens:
-        """Trades a refresh token for a new pair; a second use means that it was stolen, and ends the session."""
+        """Trades a refresh token for a new pair.
+
+        Within 30 s of its first use, and until its successor is used, it answers with that successor again: two tabs
+        refresh at once, or an answer is lost. Any later use means that somebody has a copy, and ends the session.
+        """
         tokens = None
         with self._db.transaction() as tx:
             known = store.lock_token(tx, hashed(token))
             now = self._clock.now()
-            # One that is too old tells nothing, whether it was used or not: it is forgotten sooner or later.
-            if known is None or known.ended or known.has_expired(now):
+            if known is None or known.ended:
                 pass
-            elif known.used:
+            elif salt := known.repeat_salt(now):
+                tokens = self._tokens(known.session, successor(token, salt))
+            elif known.has_expired(now):
+                # No sign of theft, whether it was used or not: it is forgotten sooner or later.
+                pass
+            elif known.used_at is not None:
                 # Committed, unlike what raises in here: whoever holds the newer tokens is put out too.
                 self._end_stolen(tx, known.session)
             else:
-                store.use_token(tx, hashed(token), now)
-                store.refreshed(tx, known.session.id, now)
-                store.forget_tokens(tx, known.session.id, now - REFRESH_LIFETIME)
-                tokens = self._tokens(tx, known.session)
+                tokens = self._rotate(tx, known.session, token, now)
         if tokens is None:
             raise RefreshTokenInvalid
         return tokens
@@ -98,11 +106,17 @@ class SessionService:
         """The public keys of access tokens."""
         return self._keys.jwks()
 
-    def _tokens(self, tx: Transaction, session: Session) -> Tokens:
-        now = self._clock.now()
-        refresh_token = new_refresh_token()
-        store.add_token(tx, hashed(refresh_token), session.id, now)
-        signed = access_token(self._keys, session.user_id, session.id, now)
+    def _rotate(self, tx: Transaction, session: Session, token: str, now: datetime) -> Tokens:
+        salt = new_salt()
+        fresh = successor(token, salt)
+        store.use_token(tx, hashed(token), now)
+        store.rotated(tx, session.id, hashed(token), salt, now)
+        store.forget_tokens(tx, session.id, now - REFRESH_LIFETIME)
+        store.add_token(tx, hashed(fresh), session.id, now)
+        return self._tokens(session, fresh)
+
+    def _tokens(self, session: Session, refresh_token: str) -> Tokens:
+        signed = access_token(self._keys, session.user_id, session.id, self._clock.now())
         return Tokens(signed, refresh_token, ACCESS_TOKEN_S, session.user_id)
 
     def _end_stolen(self, tx: Transaction, session: Session) -> None:
@@ -116,7 +130,7 @@ class SessionService:
                 user_id=str(session.user_id),
                 kind=UserNotified.SESSION_STOLEN,
                 title="A session of yours was ended",
-                body=f"Its refresh token was used twice, so somebody else may have it.{where} "
-                "Sign in again; if you do not know why this happened, change your password.",
+                body="A refresh token of it was used again after it had been replaced, so somebody else may have it."
+                f"{where} Sign in again; if you do not know why this happened, change your password.",
             ),
         )

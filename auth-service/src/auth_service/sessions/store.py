@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from adlib.db import Query, Transaction
 from adlib.db import Session as Reader
@@ -42,8 +42,10 @@ _END_ALL = Query(
     .values(ended_at=bindparam("at"))
     .returning(sessions.c.id)
 )
-_REFRESHED = Query(
-    update(sessions).where(sessions.c.id == bindparam("session_id")).values(refreshed_at=bindparam("at"))
+_ROTATED = Query(
+    update(sessions)
+    .where(sessions.c.id == bindparam("session_id"))
+    .values(refreshed_at=bindparam("at"), rotated_hash=bindparam("rotated"), successor_salt=bindparam("salt"))
 )
 _ADD_TOKEN = Query(
     insert(refresh_tokens).values(
@@ -54,6 +56,7 @@ _ADD_TOKEN = Query(
 _LOCK_TOKEN = Query(
     select(
         refresh_tokens.c.used_at, refresh_tokens.c.created_at,
+        case((sessions.c.rotated_hash == refresh_tokens.c.hash, sessions.c.successor_salt)).label("successor_salt"),
         sessions.c.id, sessions.c.user_id, sessions.c.ended_at, sessions.c.address, sessions.c.user_agent,
     )
     .select_from(refresh_tokens.join(sessions, sessions.c.id == refresh_tokens.c.session_id))
@@ -99,9 +102,9 @@ def end_all(tx: Transaction, user_id: UUID, but: UUID, at: datetime) -> Sequence
     return [row.id for row in tx.all(_END_ALL, of_user=user_id, but=but, at=at)]
 
 
-def refreshed(tx: Transaction, session_id: UUID, at: datetime) -> None:
-    """Notes that the session got new tokens."""
-    tx.execute(_REFRESHED, session_id=session_id, at=at)
+def rotated(tx: Transaction, session_id: UUID, hash: bytes, salt: bytes, at: datetime) -> None:
+    """Notes which refresh token was replaced, and the salt of its successor; what was noted before is forgotten."""
+    tx.execute(_ROTATED, session_id=session_id, rotated=hash, salt=salt, at=at)
 
 
 def add_token(tx: Transaction, hash: bytes, session_id: UUID, at: datetime) -> None:
@@ -115,7 +118,7 @@ def lock_token(tx: Transaction, hash: bytes) -> KnownToken | None:
     if row is None:
         return None
     session = Session(row.id, row.user_id, Client(row.address, row.user_agent))
-    return KnownToken(session, row.ended_at is not None, row.used_at is not None, row.created_at)
+    return KnownToken(session, row.ended_at is not None, row.created_at, row.used_at, row.successor_salt)
 
 
 def use_token(tx: Transaction, hash: bytes, at: datetime) -> None:

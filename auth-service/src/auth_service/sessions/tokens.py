@@ -1,6 +1,8 @@
 """Access tokens and refresh tokens."""
 
+import base64
 import hashlib
+import hmac
 import secrets
 from datetime import datetime
 from uuid import UUID
@@ -28,6 +30,17 @@ def access_token(keys: KeyRing, user_id: UUID, session_id: UUID, at: datetime) -
 def new_refresh_token() -> str:
     """A text that nobody can guess."""
     return secrets.token_urlsafe(32)
+
+
+def new_salt() -> bytes:
+    """What one successor is derived with."""
+    return secrets.token_bytes(32)
+
+
+def successor(refresh_token: str, salt: bytes) -> str:
+    """The refresh token that this one is traded for; nobody who lacks either of the two can compute it."""
+    derived = hmac.digest(refresh_token.encode(), b"refresh-token-successor" + salt, "sha256")
+    return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
 
 
 def hashed(refresh_token: str) -> bytes:
