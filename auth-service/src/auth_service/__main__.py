@@ -96,10 +96,18 @@ class World:
     marks: Marks
     links: Links
     outgoing: Outgoing
+    passwords: Passwords
     clock: Clock
 
     @classmethod
-    def of(cls, config: Config, db: Database, shared: redis.Redis, counters: redis.Redis) -> "World":
+    def of(
+        cls,
+        config: Config,
+        db: Database,
+        shared: redis.Redis,
+        counters: redis.Redis,
+        passwords: Passwords | None = None,
+    ) -> "World":
         """The world that the configuration describes."""
         clock = SystemClock()
         return cls(
@@ -111,6 +119,7 @@ class World:
             marks=Marks(new_id),
             links=Links(config.keys, clock, new_id),
             outgoing=Outgoing(clock, new_id),
+            passwords=passwords or Passwords(),
             clock=clock,
         )
 
@@ -120,12 +129,12 @@ class World:
         return Consumer(RedisBus(self.shared).subscribe(topic, _GROUP, reader), handle, wait_ms=_BUS_WAIT_MS)
 
 
-def compose(config: Config) -> Worker:
-    """Opens the outside world and puts the service together."""
+def compose(config: Config, passwords: Passwords | None = None) -> Worker:
+    """Opens the outside world and puts the service together; `passwords` are as argon2 recommends unless given."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
     for_calls = service.connect_redis_for_calls(config.common.redis_url)
-    world = World.of(config, db, shared, for_calls)
+    world = World.of(config, db, shared, for_calls, passwords)
     access, audit, documents = AccessService(db, world.clock), AuditService(db), _documents(world)
     preferences = PreferenceService(documents)
     notifications = NotificationService(db, documents, preferences, world.outgoing)
@@ -173,7 +182,7 @@ def _people(world: World) -> People:
     firebase = world.config.firebase
     sessions = SessionService(db, outbox, world.config.keys, world.marks, clock, new_id)
     attempts = Attempts(world.counters, clock)
-    credentials = Credentials(db, Passwords(), attempts, clock)
+    credentials = Credentials(db, world.passwords, attempts, clock)
     reclaiming = Reclaiming(sessions, links, world.marks, clock)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
     accounts = AccountService(db, outbox, sessions, credentials, firebase, reclaiming, clock)

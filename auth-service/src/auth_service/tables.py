@@ -57,7 +57,7 @@ refresh_tokens = Table(
 links = Table(
     "links", metadata,
     Column("id", Uuid), Column("purpose", Text), Column("subject_id", Uuid), Column("email", Text),
-    Column("created_at", _time), Column("expires_at", _time), Column("used_at", _time),
+    Column("created_at", _time), Column("expires_at", _time), Column("used_at", _time), Column("tries", BigInteger),
 )  # fmt: skip
 outgoing_mails = Table(
     "outgoing_mails", metadata,

@@ -3,16 +3,23 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from threading import Event
+from typing import Literal
 from uuid import uuid4
 
 import grpc
 import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.auth.v1 import auth_pb2_grpc
+from argon2 import PasswordHasher
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adlib.testing import eventually, running, stub_channel
+from auth_service.__main__ import compose
+from auth_service.accounts.passwords import Passwords
+from auth_service.config import Config
 from auth_service.mail.mailer import FakeMailer
 
 Metadata = Sequence[tuple[str, str]]
@@ -107,3 +114,22 @@ def refused() -> Callable[[], "contextmanager[Refusal]"]:
 @pytest.fixture
 def people(channel: grpc.Channel, mailer: FakeMailer) -> People:
     return People(auth_pb2_grpc.AuthServiceStub(channel), mailer)
+
+
+class FixedTime(PasswordHasher):
+    """Compares in a tenth of a second, however busy the machine is."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=1024)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        Event().wait(0.1)
+        return super().verify(hash, password)
+
+
+@pytest.fixture
+def busy(config: Config, mailer: FakeMailer) -> Iterator[People]:
+    """People of a server that takes as many calls at once as in production."""
+    many = replace(config, common=replace(config.common, rpc=replace(config.common.rpc, threads=64)))
+    with running(compose(many, Passwords(FixedTime()))) as server, stub_channel(server) as channel:
+        yield People(auth_pb2_grpc.AuthServiceStub(channel), mailer)

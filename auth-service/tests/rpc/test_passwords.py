@@ -2,19 +2,25 @@
 
 import statistics
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.auth.v1 import auth_pb2_grpc
 
 from adlib.clock import SystemClock
 from adlib.service import connect_redis
-from adlib.testing import eventually
+from adlib.testing import eventually, running, stub_channel
+from auth_service.__main__ import compose
 from auth_service.accounts.attempts import Attempts
+from auth_service.config import Config
 
-ANOTHER = "staple of nine violets"
+PASSWORD, ANOTHER = "correct horse battery", "staple of nine violets"
 
 
 @pytest.mark.parametrize("password", ["password1", "ada@example.com", "Zanzibar Trading", "aaaaaaaaaaaa"])
@@ -55,6 +61,80 @@ def test_guessing_is_slowed_down_and_a_reset_releases_the_account(people: Any, r
     people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=ANOTHER))
     assert people.log_in("ada@example.com", ANOTHER).user.email_verified
     assert eventually(lambda: people.is_out(signed.access_token), within_s=1.0)
+
+
+def test_right_passwords_at_the_same_time_all_sign_in(busy: Any) -> None:
+    busy.sign_up("ada@example.com")
+    with ThreadPoolExecutor(40) as threads:
+        answers = list(threads.map(lambda _: busy.log_in("ada@example.com", address="192.0.2.7"), range(40)))
+    assert not any(busy.is_out(answer.access_token) for answer in answers)
+
+
+def test_wrong_passwords_at_the_same_time_are_no_more_than_one_after_the_other(busy: Any, refused: Any) -> None:
+    busy.sign_up("ada@example.com")
+
+    def guess(_: int) -> str:
+        with refused() as refusal:
+            busy.log_in("ada@example.com", "wrong horse")
+        return str(refusal.reason)
+
+    with ThreadPoolExecutor(40) as threads:
+        reasons = list(threads.map(guess, range(40)))
+    assert reasons.count("TOO_MANY_ATTEMPTS") == 30
+    assert reasons.count("CREDENTIALS_INVALID") == 10
+
+
+def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: Config) -> None:
+    signed = busy.sign_up("ada@example.com")
+    change = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
+    without_database = replace(config, database_url="postgresql://nobody:nothing@127.0.0.1:1/auth")
+    with running(compose(without_database)) as server, stub_channel(server) as channel:
+        stub = auth_pb2_grpc.AuthServiceStub(channel)
+        forgot = pb.ForgotPasswordRequest(email="ada@example.com")
+        calls: list[Callable[[], object]] = [
+            *[lambda: stub.LogIn(pb.LogInRequest(email="ada@example.com", password=PASSWORD))] * 12,
+            *[lambda: stub.ForgotPassword(forgot)] * 5,
+        ]
+
+        def during_outage(call: Callable[[], object]) -> grpc.StatusCode:
+            with refused() as refusal:
+                call()
+            return refusal.code
+
+        with ThreadPoolExecutor(len(calls)) as threads:
+            assert set(threads.map(during_outage, calls)) == {grpc.StatusCode.UNAVAILABLE}
+            assert set(threads.map(during_outage, calls)) == {grpc.StatusCode.UNAVAILABLE}
+    for _ in range(10):
+        with refused() as refusal:
+            busy.log_in("ada@example.com", "wrong horse")
+        assert refusal.reason == "CREDENTIALS_INVALID"
+    with refused() as refusal:
+        busy.auth.ChangePassword(change, metadata=busy.bearer(signed.access_token))
+    assert refusal.reason == "TOO_MANY_ATTEMPTS"
+    for _ in range(5):
+        busy.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+
+
+def test_ten_weak_passwords_use_a_reset_link_up(busy: Any, refused: Any) -> None:
+    busy.sign_up("ada@example.com")
+
+    def reset(token: str, password: str) -> str:
+        with refused() as refusal:
+            busy.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=password))
+        return str(refusal.reason)
+
+    busy.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    token = busy.token("ada@example.com", "reset-password")
+    with ThreadPoolExecutor(15) as threads:
+        reasons = list(threads.map(lambda _: reset(token, "password1"), range(15)))
+    assert (reasons.count("PASSWORD_WEAK"), reasons.count("LINK_USED")) == (10, 5)
+    assert reset(token, ANOTHER) == "LINK_USED"
+    # Nine are not too many.
+    busy.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
+    token = busy.token("ada@example.com", "reset-password")
+    assert [reset(token, "password1") for _ in range(9)] == ["PASSWORD_WEAK"] * 9
+    busy.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=ANOTHER))
+    assert busy.log_in("ada@example.com", ANOTHER).access_token
 
 
 def test_nobody_keeps_the_service_busy_by_signing_up(people: Any, refused: Any, redis_url: str) -> None:

@@ -1,16 +1,21 @@
-"""The brake on guessing, on a real Redis."""
+"""The limit on guessing, on a real Redis."""
 
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
 
 from adlib.clock import FixedClock
-from adlib.errors import Unavailable
+from adlib.errors import Aborted, DeadlineExceeded, Unavailable
+from adlib.rpc.stages import deadline
 from adlib.service import connect_redis
 from auth_service.accounts.attempts import Attempts, TooManyAttempts
+from auth_service.accounts.model import PasswordWeak
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -32,12 +37,22 @@ def attempts(shared: redis.Redis, clock: FixedClock) -> Attempts:
 
 
 def wait_s(attempts: Attempts, email: str = "ada@example.com", address: str = "") -> float:
-    """How long the next attempt must wait; makes it where it need not."""
+    """How long the next guess must wait; makes a wrong one where it need not."""
     try:
-        attempts.at_password(email, address)
+        guess(attempts, email, address)
     except TooManyAttempts as refused:
         return refused.retry_after_s or 0
     return 0
+
+
+def guess(attempts: Attempts, email: str, address: str = "") -> None:
+    with attempts.at_password(email, address) as attempt:
+        attempt.failed()
+
+
+def sign_in(attempts: Attempts, email: str, address: str = "") -> None:
+    with attempts.at_password(email, address) as attempt:
+        attempt.succeeded()
 
 
 def later(clock: FixedClock, seconds: float) -> None:
@@ -69,14 +84,16 @@ def test_attempts_fade_after_a_quarter_of_an_hour_without_one(attempts: Attempts
 
 
 def test_success_and_a_new_password_release_the_account(attempts: Attempts) -> None:
-    for release in (lambda: attempts.succeeded("ada@example.com", ""), lambda: attempts.released("ada@example.com")):
-        assert [wait_s(attempts) for _ in range(10)] == [0] * 10
-        assert wait_s(attempts) > 0
-        release()
-    assert wait_s(attempts) == 0
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+    assert wait_s(attempts) > 0
+    attempts.released("ada@example.com")
+    assert [wait_s(attempts) for _ in range(9)] == [0] * 9
+    sign_in(attempts, "ada@example.com")
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+    assert wait_s(attempts) > 0
 
 
-def test_an_address_is_braked_however_many_accounts_it_tries(attempts: Attempts) -> None:
+def test_an_address_is_limited_however_many_accounts_it_tries(attempts: Attempts) -> None:
     assert [wait_s(attempts, f"{number}@example.com", "192.0.2.7") for number in range(100)] == [0] * 100
     assert wait_s(attempts, "another@example.com", "192.0.2.7") == 1
     # What was refused for the address does not count for the account.
@@ -85,7 +102,7 @@ def test_an_address_is_braked_however_many_accounts_it_tries(attempts: Attempts)
 
 def test_whose_neighbours_guess_can_still_ask_for_a_new_password(attempts: Attempts) -> None:
     for number in range(100):
-        attempts.at_password(f"{number}@example.com", "192.0.2.1")
+        guess(attempts, f"{number}@example.com", "192.0.2.1")
     assert wait_s(attempts, address="192.0.2.1") > 0
     attempts.at_mail("ada@example.com", "192.0.2.1")
 
@@ -102,8 +119,7 @@ def test_a_guess_is_not_forgiven_for_signing_in_with_ones_own_account(attempts: 
     for number in range(100):
         assert wait_s(attempts, f"{number}@example.com", "192.0.2.7") == 0
         if number < 99:
-            assert wait_s(attempts, "eve@example.com", "192.0.2.7") == 0
-            attempts.succeeded("eve@example.com", "192.0.2.7")
+            sign_in(attempts, "eve@example.com", "192.0.2.7")
     assert wait_s(attempts, "eve@example.com", "192.0.2.7") == 1
 
 
@@ -111,6 +127,90 @@ def test_of_parallel_guesses_only_the_free_ones_get_through(attempts: Attempts) 
     with ThreadPoolExecutor(16) as threads:
         allowed = list(threads.map(lambda _: wait_s(attempts) == 0, range(64)))
     assert allowed.count(True) == 10
+
+
+def test_right_passwords_at_the_same_time_do_not_stand_in_each_others_way(attempts: Attempts) -> None:
+    ten_at_once = threading.Barrier(10)
+
+    def right(_: int) -> None:
+        with attempts.at_password("ada@example.com", "192.0.2.7") as attempt:
+            ten_at_once.wait(5)
+            attempt.succeeded()
+
+    with ThreadPoolExecutor(40) as threads:
+        list(threads.map(right, range(120)))
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+
+
+def test_once_guesses_must_wait_one_is_made_at_a_time(attempts: Attempts, clock: FixedClock) -> None:
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+    later(clock, 1)
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(lambda _: wait_s(attempts), range(64))).count(0) == 1
+    later(clock, 2)
+    with ThreadPoolExecutor(2) as threads, attempts.at_password("ada@example.com", "") as attempt:
+        waiting = threads.submit(sign_in, attempts, "ada@example.com")
+        with pytest.raises(TimeoutError):
+            waiting.result(0.1)
+        attempt.succeeded()
+        waiting.result(5)
+
+
+def test_what_was_not_compared_is_not_counted(attempts: Attempts) -> None:
+    for _ in range(40):
+        with pytest.raises(Unavailable), attempts.at_password("ada@example.com", "192.0.2.7"):
+            raise Unavailable("the database does not answer")
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+    assert wait_s(attempts) > 0
+
+
+def test_an_attempt_whose_process_died_ends_by_itself(attempts: Attempts, clock: FixedClock) -> None:
+    with ExitStack() as died:
+        lost = [died.enter_context(attempts.at_password("ada@example.com", "")) for _ in range(10)]
+        later(clock, 61)
+        assert [wait_s(attempts) for _ in range(9)] == [0] * 9
+        # Its guess was not counted, so it is not answered.
+        with pytest.raises(Unavailable):
+            lost[0].failed()
+        with pytest.raises(Unavailable):
+            lost[1].succeeded()
+        assert wait_s(attempts) == 0
+        assert wait_s(attempts) == 1
+
+
+def test_who_waits_too_long_for_others_is_not_counted(attempts: Attempts) -> None:
+    until = deadline.set(time.monotonic() + 1.2)
+    with ExitStack() as under_way:
+        for _ in range(10):
+            under_way.enter_context(attempts.at_password("ada@example.com", ""))
+        with pytest.raises(Unavailable):
+            guess(attempts, "ada@example.com")
+    deadline.reset(until)
+    assert [wait_s(attempts) for _ in range(10)] == [0] * 10
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), Aborted("changing"), DeadlineExceeded("late"), OSError("bug")])
+def test_mail_that_could_not_be_written_is_not_counted(attempts: Attempts, error: Exception) -> None:
+    for _ in range(20):
+        with pytest.raises(type(error)), attempts.at_mail("ada@example.com", "192.0.2.7"):
+            raise error
+        with pytest.raises(type(error)), attempts.at_invitation("ada@example.com"):
+            raise error
+    for _ in range(5):
+        attempts.at_mail("ada@example.com", "192.0.2.7")
+        attempts.at_invitation("ada@example.com")
+    with pytest.raises(TooManyAttempts):
+        attempts.at_mail("ada@example.com", "192.0.2.7")
+    with pytest.raises(TooManyAttempts):
+        attempts.at_invitation("ada@example.com")
+
+
+def test_what_the_caller_did_wrong_is_counted(attempts: Attempts) -> None:
+    for _ in range(1000):
+        with pytest.raises(PasswordWeak), attempts.at_sign_up("192.0.2.7"):
+            raise PasswordWeak("password", "")
+    with pytest.raises(TooManyAttempts):
+        attempts.at_sign_up("192.0.2.7")
 
 
 def test_mail_that_anybody_can_ask_for_is_limited_for_an_hour_and_by_itself(
@@ -130,15 +230,18 @@ def test_mail_that_anybody_can_ask_for_is_limited_for_an_hour_and_by_itself(
 
 
 def test_redis_keeps_no_email_and_nothing_for_ever(attempts: Attempts, shared: redis.Redis) -> None:
-    attempts.at_password("ada@example.com", "192.0.2.7")
+    guess(attempts, "ada@example.com", "192.0.2.7")
     attempts.at_mail("ada@example.com", "192.0.2.7")
+    with attempts.at_password("ada@example.com", "192.0.2.7"):
+        keys = list(shared.scan_iter("attempts:*"))
+    assert len(keys) == 6
+    assert not any(b"ada" in key or b"192" in key for key in keys)
     keys = list(shared.scan_iter("attempts:*"))
     assert len(keys) == 4
-    assert not any(b"ada" in key or b"192" in key for key in keys)
     assert all(0 < shared.ttl(key) <= 3600 for key in keys)
 
 
 def test_without_redis_nobody_guesses(clock: FixedClock) -> None:
     cut_off = Attempts(connect_redis("redis://127.0.0.1:1/0"), clock)
     with pytest.raises(Unavailable):
-        cut_off.at_password("ada@example.com", "")
+        guess(cut_off, "ada@example.com")

@@ -16,7 +16,7 @@ from adplatform.pixel.v1 import pixel_pb2 as pb
 from adplatform.pixel.v1 import pixel_pb2_grpc
 
 from adlib import key_text
-from adlib.errors import AppError, NotFound, Unauthenticated
+from adlib.errors import AppError, NotFound, Unauthenticated, Unavailable
 from adlib.identity import ApiKey
 from adlib.permissions import mask
 from adlib.rpc import Call, Server, Settings, Worker
@@ -65,6 +65,8 @@ class Auth:
         if request.email.startswith("many"):
             raise TooMany("too many")
         call.is_braked = not request.email.startswith("stranger")
+        if request.email.startswith("outage"):
+            raise Unavailable("down")
         if request.email.startswith(("nobody", "stranger")):
             raise Unauthenticated("wrong")
         call.acted(MADE)
@@ -220,9 +222,9 @@ def test_a_sign_in_names_who_it_was_and_no_secret(world: World, auth: auth_pb2_g
             assert text.encode() not in event.SerializeToString()
 
 
-@pytest.mark.parametrize("who", ["many", "stranger"])
+@pytest.mark.parametrize("who", ["many", "stranger", "outage"])
 def test_a_flood_is_not_recorded(world: World, auth: auth_pb2_grpc.AuthServiceStub, who: str) -> None:
-    """Neither what a brake refuses nor what strangers can fail at without one."""
+    """Neither what a limit refuses, nor what strangers can fail at without one, nor what nothing was tried in."""
     with pytest.raises(grpc.RpcError):
         auth.LogIn(auth_pb2.LogInRequest(email=f"{who}@example.com", password=SECRET))
     assert world.trail.events == []

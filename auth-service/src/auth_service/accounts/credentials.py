@@ -1,4 +1,4 @@
-"""Checking a password, with the brake on; and accepting a new one."""
+"""Checking a password, with a limit on guesses; and accepting a new one."""
 
 from dataclasses import dataclass
 
@@ -33,13 +33,15 @@ class Credentials:
         """Whose e-mail (normalised) and password these are; CREDENTIALS_INVALID, TOO_MANY_ATTEMPTS.
 
         An unknown e-mail and a wrong password take the same way: one attempt counted, one read, one hash, no write.
+        What could not be compared, because the platform is down or busy, is not counted.
         """
-        self._attempts.at_password(email, address)
-        found = store.by_email(self._db, email)
-        user, kept = found or (None, None)
-        if not self._passwords.verify(kept, password) or user is None or kept is None:
-            raise CredentialsInvalid
-        self._attempts.succeeded(email, address)
+        with self._passwords.place(), self._attempts.at_password(email, address) as attempt:
+            found = store.by_email(self._db, email)
+            user, kept = found or (None, None)
+            if not self._passwords.verify(kept, password) or user is None or kept is None:
+                attempt.failed()
+                raise CredentialsInvalid
+            attempt.succeeded()
         if self._passwords.is_outdated(kept):
             # Outside the transaction, as every hash: it takes some 50 ms, and no connection should wait for it.
             rehashed = self._passwords.hash(password)

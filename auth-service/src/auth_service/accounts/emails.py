@@ -48,8 +48,7 @@ class Emails:
         if user.email_verified:
             return
         # The e-mail may be somebody else's, who shall not be flooded.
-        self._attempts.at_mail(user.email, address)
-        with self._db.transaction() as tx:
+        with self._attempts.at_mail(user.email, address), self._db.transaction() as tx:
             self.ask_verification(tx, user)
 
     def verify(self, token: str) -> User:
@@ -69,8 +68,7 @@ class Emails:
         """
         proof = self._credentials.check(self._known(user_id).email, password, address)
         email = normalized_email(new_email)
-        self._attempts.at_mail(email, address)
-        with self._db.transaction() as tx:
+        with self._attempts.at_mail(email, address), self._db.transaction() as tx:
             user = self._credentials.hold(tx, proof)
             link = self._links.make(tx, Purpose.CHANGE_EMAIL, user.id, email)
             self._outgoing.add(tx, MailKind.CONFIRM_EMAIL, email, link)

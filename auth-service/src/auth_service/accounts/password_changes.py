@@ -1,19 +1,22 @@
 """Changing a password, by the old one or by a link."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
+from adlib.errors import AppError
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import NO_ORGANIZATION
 from auth_service.accounts import notices, store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
-from auth_service.accounts.model import User, UserNotFound, normalized_email
+from auth_service.accounts.model import PasswordWeak, User, UserNotFound, normalized_email
 from auth_service.accounts.reclaiming import Reclaiming
-from auth_service.links.model import LinkInvalid, Purpose
+from auth_service.links.model import Link, LinkInvalid, Purpose
 from auth_service.links.service import Links
 from auth_service.mail.model import MailKind
 from auth_service.mail.outgoing import Outgoing
@@ -54,30 +57,34 @@ class PasswordChanges:
         by making the link unusable, since mail with such a link is not sent.
         """
         email = normalized_email(email)
-        self._attempts.at_mail(email, address)
-        found = store.by_email(self._db, email)
         nobody = self._ids()
-        with self._db.transaction() as tx:
-            link = self._links.make(tx, Purpose.RESET_PASSWORD, found[0].id if found else nobody, email)
-            self._outgoing.add(tx, MailKind.RESET_PASSWORD, email, link)
-            self._links.void(tx, nobody, Purpose.RESET_PASSWORD)
+        with self._attempts.at_mail(email, address):
+            found = store.by_email(self._db, email)
+            with self._db.transaction() as tx:
+                link = self._links.make(tx, Purpose.RESET_PASSWORD, found[0].id if found else nobody, email)
+                self._outgoing.add(tx, MailKind.RESET_PASSWORD, email, link)
+                self._links.void(tx, nobody, Purpose.RESET_PASSWORD)
 
     def reset(self, token: str, password: str) -> UUID:
-        """Sets a new password by that link; ends every session and releases the account where it was locked; whose."""
+        """Sets a new password by that link; ends every session and releases the account where it was locked; whose.
+
+        A weak password counts as a try of the link, and the tenth uses it up.
+        """
         link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
         user = store.by_id(self._db, link.subject_id)
         # It was asked for by the old e-mail in the moment that another one took its place.
         if user is None or user.email != link.email:
             raise LinkInvalid
-        hashed = self._credentials.accept(password, "password", user.email, user.name)
-        self._attempts.released(user.email)
-        with self._db.transaction() as tx:
-            self._links.use(tx, token, Purpose.RESET_PASSWORD)
-            if not user.email_verified:
-                self._reclaiming.reclaim(tx, user)
-            # The link has shown that the e-mail is theirs.
-            self._change(tx, replace(user, email_verified=True), hashed)
-            self._sessions.end_all(tx, user.id)
+        with self._tried(link):
+            hashed = self._credentials.accept(password, "password", user.email, user.name)
+            self._attempts.released(user.email)
+            with self._db.transaction() as tx:
+                self._links.use(tx, token, Purpose.RESET_PASSWORD)
+                if not user.email_verified:
+                    self._reclaiming.reclaim(tx, user)
+                # The link has shown that the e-mail is theirs.
+                self._change(tx, replace(user, email_verified=True), hashed)
+                self._sessions.end_all(tx, user.id)
         return user.id
 
     def change(self, user_id: UUID, session_id: UUID, current: str, new: str, address: str) -> None:
@@ -91,6 +98,26 @@ class PasswordChanges:
             user = self._credentials.hold(tx, proof)
             self._change(tx, user, hashed)
             self._sessions.end_all(tx, user.id, but=session_id)
+
+    @contextmanager
+    def _tried(self, link: Link) -> Iterator[None]:
+        """Around a try of the link, which counts where the password is weak; LINK_USED.
+
+        It is counted first, and given back unless the password was weak: tries at the same time are too many, too.
+        """
+        with self._db.transaction() as tx:
+            self._links.count_try(tx, link)
+        try:
+            yield
+        except PasswordWeak:
+            with self._db.transaction() as tx:
+                self._links.end_if_spent(tx, link)
+            raise
+        except BaseException:
+            # The first failure is what the caller hears of.
+            with suppress(AppError), self._db.transaction() as tx:
+                self._links.give_try_back(tx, link)
+            raise
 
     def _change(self, tx: Transaction, user: User, hashed: str) -> None:
         store.set_password(tx, user.id, hashed, self._clock.now())

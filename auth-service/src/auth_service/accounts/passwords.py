@@ -1,5 +1,6 @@
 """Password hashes: argon2id (RFC 9106)."""
 
+import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ class Passwords:
         self._hasher = hasher or PasswordHasher()
         self._slots = BoundedSemaphore(_AT_ONCE)
         self._places = BoundedSemaphore(_AT_ONCE + _WAITING)
+        # A thread takes one place, however many blocks it is in.
+        self._own = threading.local()
         self._nobodys = self._hasher.hash("")
 
     def hash(self, password: str) -> str:
@@ -47,14 +50,24 @@ class Passwords:
         return self._hasher.check_needs_rehash(kept)
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
+        """One of the places of those who wait, for a whole block; UNAVAILABLE, at once, where all are taken."""
+        if getattr(self._own, "has_place", False):
+            yield
+            return
         if not self._places.acquire(blocking=False):
             raise Unavailable("too many people are signing in right now; try again")
+        self._own.has_place = True
         try:
-            with self._slots:
-                yield
+            yield
         finally:
+            self._own.has_place = False
             self._places.release()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with self.place(), self._slots:
+            yield
 
 
 def _prepared(password: str) -> str:

@@ -85,13 +85,13 @@ class SignUps:
 
         EMAIL_TAKEN, PASSWORD_WEAK, TOO_MANY_ATTEMPTS.
         """
-        self._attempts.at_sign_up(client.address)
-        person = self._person(new)
-        with self._db.transaction() as tx:
-            organization = self._settle(tx, person, new)
-            if not person.user.email_verified:
-                self._emails.ask_verification(tx, person.user)
-            return person.user, organization, self._sessions.begin(tx, person.user.id, client)
+        with self._attempts.at_sign_up(client.address):
+            person = self._person(new)
+            with self._db.transaction() as tx:
+                organization = self._settle(tx, person, new)
+                if not person.user.email_verified:
+                    self._emails.ask_verification(tx, person.user)
+                return person.user, organization, self._sessions.begin(tx, person.user.id, client)
 
     def ensure_platform(self, admin: NewAccount) -> bool:
         """Makes the platform's own organization and its admin unless they are there; whether it did.

@@ -9,6 +9,9 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument
 
+# With a link of one's own one could otherwise have passwords judged without end.
+MAX_TRIES = 10
+
 
 class Purpose(Enum):
     """What a link does when it is used; a link for one thing is good for no other."""
@@ -62,9 +65,9 @@ class LinkExpired(FailedPrecondition):
 
 
 class LinkUsed(FailedPrecondition):
-    """Genuine, but used before, or replaced by a newer one."""
+    """Genuine, but used before, tried too often, or replaced by a newer one."""
 
     reason = ErrorReason.LINK_USED
 
     def __init__(self) -> None:
-        super().__init__("the link was used before, or a newer one was sent; ask for a new one")
+        super().__init__("the link was used or tried too often, or a newer one was sent; ask for a new one")

@@ -9,7 +9,7 @@ from adlib.clock import Clock
 from adlib.db import Session, Transaction
 from adlib.ids import NewId
 from auth_service.links import store
-from auth_service.links.model import Link, LinkExpired, LinkInvalid, LinkUsed, Purpose
+from auth_service.links.model import MAX_TRIES, Link, LinkExpired, LinkInvalid, LinkUsed, Purpose
 from auth_service.sessions.keys import ALGORITHM, KeyRing
 
 # No access token: whoever checks those wants another audience.
@@ -55,6 +55,19 @@ class Links:
     def use(self, tx: Transaction, token: str, purpose: Purpose) -> Link:
         """Uses the link up together with what it allows; LINK_INVALID, LINK_EXPIRED or LINK_USED."""
         return _unused(store.use(tx, self._link_id(token, purpose), self._clock.now()))
+
+    def count_try(self, tx: Transaction, link: Link) -> None:
+        """Counts a try of the link; LINK_USED where there were ten, or it was used."""
+        if not store.count_try(tx, link.id, MAX_TRIES):
+            raise LinkUsed
+
+    def give_try_back(self, tx: Transaction, link: Link) -> None:
+        """Counts one try of the link less."""
+        store.give_try_back(tx, link.id)
+
+    def end_if_spent(self, tx: Transaction, link: Link) -> None:
+        """Uses the link up where it was tried ten times."""
+        store.end_spent(tx, link.id, MAX_TRIES, self._clock.now())
 
     def _link_id(self, token: str, purpose: Purpose) -> UUID:
         """The row that the token names; LINK_INVALID or LINK_EXPIRED."""

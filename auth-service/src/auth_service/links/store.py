@@ -33,6 +33,10 @@ _USE = Query(
     .values(used_at=bindparam("at"))
     .returning(*_columns)
 )
+_open = (links.c.id == bindparam("link_id")) & links.c.used_at.is_(None)
+_COUNT_TRY = Query(update(links).where(_open, links.c.tries < bindparam("most")).values(tries=links.c.tries + 1))
+_GIVE_TRY_BACK = Query(update(links).where(_open, links.c.tries > 0).values(tries=links.c.tries - 1))
+_END_SPENT = Query(update(links).where(_open, links.c.tries >= bindparam("most")).values(used_at=bindparam("at")))
 
 
 def add(tx: Transaction, link: Link, at: datetime) -> None:
@@ -58,3 +62,18 @@ def use(tx: Transaction, link_id: UUID, at: datetime) -> Link | None:
     """Uses the link up; None where it was used before, whoever does it at the same time."""
     row = tx.one(_USE, link_id=link_id, at=at)
     return Link(row.id, Purpose(row.purpose), row.subject_id, row.email, row.expires_at) if row else None
+
+
+def count_try(tx: Transaction, link_id: UUID, most: int) -> bool:
+    """Counts a try of the link; False where it was used, or tried as often as it may be."""
+    return tx.execute(_COUNT_TRY, link_id=link_id, most=most) == 1
+
+
+def give_try_back(tx: Transaction, link_id: UUID) -> None:
+    """Counts one try less; nothing where the link was used."""
+    tx.execute(_GIVE_TRY_BACK, link_id=link_id)
+
+
+def end_spent(tx: Transaction, link_id: UUID, most: int, at: datetime) -> None:
+    """Uses the link up where it was tried as often as it may be."""
+    tx.execute(_END_SPENT, link_id=link_id, most=most, at=at)

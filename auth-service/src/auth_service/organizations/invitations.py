@@ -1,5 +1,6 @@
 """The use cases of invitations."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TypeVar
 from uuid import UUID
@@ -70,7 +71,7 @@ class InvitationService:
     def invite(self, caller: Caller, email: str, code: str, once: Once[Member, M]) -> M:
         """Invites whoever has the e-mail; ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, RIGHTS_EXCEEDED, MEMBER_EXISTS."""
         email = normalized_email(email)
-        with self._db.transaction() as tx:
+        with ExitStack() as counted, self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen
             actor = act(tx, caller)
@@ -83,16 +84,17 @@ class InvitationService:
             now = self._clock.now()
             invitation = Invitation(self._ids(), tenant.id, email, role.code, actor.user_id, now, now)
             store.add_invitation(tx, invitation)
-            return once.record(tx, self._send(tx, actor, invitation, role).as_member)
+            return once.record(tx, self._send(tx, actor, invitation, role, counted).as_member)
 
     def resend(self, caller: Caller, invitation_id: UUID) -> Member:
         """Sends a new link, and has the caller answer for it; USER_NOT_FOUND, RIGHTS_EXCEEDED."""
-        with self._db.transaction() as tx:
+        with ExitStack() as counted, self._db.transaction() as tx:
             actor = act(tx, caller)
             invitation = self._open(tx, actor.tenant, invitation_id)
             role, given = assignable(tx, actor.tenant, invitation.role)
             actor.require(given)
-            return self._send(tx, actor, replace(invitation, invited_by=actor.user_id), role).as_member
+            resent = replace(invitation, invited_by=actor.user_id)
+            return self._send(tx, actor, resent, role, counted).as_member
 
     def change_role(self, tx: Transaction, actor: Actor, invitation_id: UUID, code: str) -> Member:
         """Gives the invitation another role, and has the caller answer for it; USER_NOT_FOUND and what inviting may."""
@@ -164,9 +166,12 @@ class InvitationService:
             raise MemberExists
         self._end(tx, earlier)
 
-    def _send(self, tx: Transaction, actor: Actor, invitation: Invitation, role: Role) -> Invitation:
+    def _send(
+        self, tx: Transaction, actor: Actor, invitation: Invitation, role: Role, counted: ExitStack
+    ) -> Invitation:
         """Mails a new link and stores until when it can be accepted; older links stop working; TOO_MANY_ATTEMPTS."""
-        self._attempts.at_invitation(invitation.email)
+        # Given back where the transaction fails, which ends before `counted`.
+        counted.enter_context(self._attempts.at_invitation(invitation.email))
         link = self._links.make(tx, Purpose.INVITATION, invitation.id, invitation.email)
         sent = replace(invitation, expires_at=link.expires_at)
         store.change_invitation(tx, sent)

@@ -125,7 +125,8 @@ def audited(method: MethodDescriptor, rule: Rule, trail: AuditTrail, following: 
             return False
         if call.service or call.known_caller:
             return rule.public or error.code is not grpc.StatusCode.UNAUTHENTICATED
-        return call.is_braked
+        # A stranger's call that met an outage tried nothing, either.
+        return call.is_braked and error.code is not grpc.StatusCode.UNAVAILABLE
 
     def handle(request: Message, call: Call) -> Message:
         made = partial(event, request, call, new_id(), clock.now())

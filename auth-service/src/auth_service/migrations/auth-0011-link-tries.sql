@@ -1,0 +1,3 @@
+ALTER TABLE links
+    -- How often a weak password was sent with it.
+    ADD COLUMN tries bigint NOT NULL DEFAULT 0;
