@@ -53,3 +53,6 @@ class Disagreement:
     held_micros: int
     standing: Standing | None
     should_hold_micros: int = 0
+
+    def __str__(self) -> str:
+        return f"hold of campaign {self.campaign_id}"

@@ -11,7 +11,7 @@ from adplatform.jobs.v1.jobs_pb2 import JobResult
 from adlib import jobs
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.errors import Aborted, Internal
+from adlib.errors import Aborted
 from adlib.telemetry import logger
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.model import Campaign, State
@@ -30,8 +30,11 @@ _REPAIRS = ("released", "held again", "paused")
 _log = logger(__name__)
 
 
-class UnknownCampaign(Internal):
+class UnknownCampaign(Exception):
     """The ledger holds money for a campaign that is none of ours, or another organization's."""
+
+    def __init__(self, held_micros: int) -> None:
+        super().__init__(f"the ledger holds {held_micros} micros for it, and no such campaign is here")
 
 
 class HoldsSweep:
@@ -91,7 +94,7 @@ class HoldsSweep:
         if item.standing is None:
             found["unknown"] += 1
             _log.error("hold_of_unknown_campaign", campaign=str(item.campaign_id), held_micros=item.held_micros)
-            raise UnknownCampaign
+            raise UnknownCampaign(item.held_micros)
         try:
             with within(_CAMPAIGN_S, own=True), _alone(self._db, item.standing) as campaign:
                 # The same as when it was compared: nothing was spent, moved or begun in between.

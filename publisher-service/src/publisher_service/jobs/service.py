@@ -77,7 +77,7 @@ class BalanceSync:
 
     def run(self) -> JobResult:
         """Works on every payout that was left half done and every approved publisher."""
-        return jobs.run(self._db, "sync-publisher-balances", self._items, self._work)
+        return jobs.run(self._db, "sync-publisher-balances", self._items, self._work, _described)
 
     def _work(self, item: UUID | Check) -> None:
         if isinstance(item, Check):
@@ -120,3 +120,7 @@ class BalanceSync:
             now = earnings.staff_totals(self._db, [check.publisher_id for check in checks])
             checks = [replace(check, earned_since=now.get(check.publisher_id, {})) for check in checks]
         yield from checks
+
+
+def _described(item: UUID | Check) -> str:
+    return f"publisher {item.publisher_id}" if isinstance(item, Check) else f"payout {item}"
