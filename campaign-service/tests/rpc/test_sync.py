@@ -19,12 +19,14 @@ from structlog.testing import capture_logs
 
 from adlib.clock import timestamp
 from adlib.db import Database, Query
+from campaign_service.clients.payment import Spend
 from campaign_service.clients.publisher import Owner
 from campaign_service.stats.model import Figures
 
 Client = Any  # conftest's, which cannot be imported
 Refused = Callable[[], AbstractContextManager[Any]]
 TODAY = date(2030, 1, 15)
+_POSTINGS = Query(text("SELECT id FROM spend_postings"))
 _OUTBOX = Query(text("SELECT payload FROM outbox ORDER BY position"))
 
 
@@ -341,3 +343,38 @@ def test_a_figure_of_nothing_is_no_spend(client: Client, db: Database, spend_mic
     assert client.sync().success
     assert len(events(db, "spend_posted")) == spend_micros
     assert client.stats(campaign_id).total.impressions == 1000
+
+
+@pytest.mark.parametrize(
+    ("asked_before", "held_before", "taken_before"),
+    [(1_000_000, 100_000_000, 1_000_000), (3_000_000, 100_000_000, 3_000_000), (1_000_000, 0, 0)],
+    ids=["less", "more", "nothing"],
+)
+def test_a_posting_that_the_ledger_knows_with_another_amount_is_posted_once_and_lost_never(
+    client: Client, db: Database, asked_before: int, held_before: int, taken_before: int
+) -> None:
+    campaign_id, payments = started(client), client.outside.payments
+    report(client, campaign_id, 2_000_000)
+    payments.loses_answers = True
+    payments.is_down = True
+    assert not client.sync().success
+    payments.loses_answers = payments.is_down = False
+    held_micros, payments.held_micros[UUID(campaign_id)] = payments.held_micros[UUID(campaign_id)], held_before
+    (row,) = db.all(_POSTINGS)
+    spend = Spend(str(row.id), client.organization_id, UUID(campaign_id), asked_before, "USD", None)
+    assert payments.post([spend])[spend.key].micros == taken_before
+    payments.held_micros[UUID(campaign_id)] = held_micros - taken_before
+
+    first = client.sync()
+    assert (first.success, first.stats.error_count) == (False, 1)
+    (failure,) = first.failures
+    assert (failure.item, "another amount" in failure.reason) == (f"campaign {campaign_id} at TRAFFIC_ENGINE", True)
+    assert client.sync().success
+    assert client.sync().success
+    taken_micros = max(2_000_000, taken_before)
+    assert payments.held_micros[UUID(campaign_id)] == held_micros - taken_micros
+    assert sum(one.amount_micros for one in events(db, "spend_posted")) == taken_micros
+    assert client.stats(campaign_id).total.spent_micros == taken_micros
+    report(client, campaign_id, 5_000_000)
+    assert client.sync().success
+    assert client.stats(campaign_id).total.spent_micros == 5_000_000

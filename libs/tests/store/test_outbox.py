@@ -8,12 +8,13 @@ from uuid import uuid4
 import pytest
 from adplatform.auth.v1.auth_pb2 import LogInRequest, User
 from adplatform.events.v1.events_pb2 import Event, PublisherApproved
+from sqlalchemy import text
 
 from adctl.pytest_servers import FreshDatabase
 from adlib import inbox
 from adlib.bus import RedisBus, Subscription
 from adlib.clock import FixedClock, SystemClock
-from adlib.db import Database, migrate
+from adlib.db import Database, Query, migrate
 from adlib.idempotency import KeyInvalid, KeyReused, Once
 from adlib.outbox import Outbox, Relay
 from adlib.service import connect_redis
@@ -80,10 +81,25 @@ def test_two_relays_never_publish_the_same(db: Database) -> None:
 def test_an_event_is_worked_on_once(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
-        assert inbox.first_time(tx, "projection", event_id)
+        assert inbox.first_time(tx, "projection", event_id, "5 USD")
     with db.transaction() as tx:
-        assert not inbox.first_time(tx, "projection", event_id)
-        assert inbox.first_time(tx, "another", event_id)
+        assert not inbox.first_time(tx, "projection", event_id, "5 USD")
+        assert inbox.first_time(tx, "another", event_id, "5 USD")
+
+
+def test_another_event_with_a_known_id_is_refused(db: Database) -> None:
+    event_id = uuid4()
+    with db.transaction() as tx:
+        inbox.first_time(tx, "projection", event_id, "5 USD")
+    with pytest.raises(inbox.EventReused, match=str(event_id)), db.transaction() as tx:
+        inbox.first_time(tx, "projection", event_id, "6 USD")
+
+
+def test_an_event_that_an_earlier_release_worked_on_is_a_repeat(db: Database) -> None:
+    event_id = uuid4()
+    with db.transaction() as tx:
+        tx.execute(Query(text(f"INSERT INTO inbox (consumer, event_id) VALUES ('projection', '{event_id}')")))  # noqa: S608 - an id of ours
+        assert not inbox.first_time(tx, "projection", event_id, "5 USD")
 
 
 def once(key: str, password: str = "a") -> Once[str, User]:

@@ -27,11 +27,11 @@ def test_old_events_are_forgotten_up_to_the_limit(db: Database) -> None:
     now = SystemClock().now()
     with db.transaction() as tx:
         for consumer in ("a", "b", "c"):
-            inbox.first_time(tx, consumer, event_id)
+            inbox.first_time(tx, consumer, event_id, "")
     with db.transaction() as tx:
         assert inbox.purge(tx, now - timedelta(minutes=1), 2) == 0
         assert [inbox.purge(tx, now + timedelta(minutes=1), 2) for _ in range(3)] == [2, 1, 0]
-        assert inbox.first_time(tx, "a", event_id)
+        assert inbox.first_time(tx, "a", event_id, "")
 
 
 def test_old_keys_are_forgotten_up_to_the_limit(db: Database) -> None:

@@ -25,7 +25,7 @@ pendings = Table("pendings", metadata, Column("transfer_id", Uuid), Column("expi
 spends = Table(
     "spends", metadata,
     Column("escrow_id", Uuid), Column("idempotency_key", Text), Column("asked_micros", BigInteger),
-    Column("posted_micros", BigInteger),
+    Column("posted_micros", BigInteger), Column("content_hash", LargeBinary),
 )  # fmt: skip
 payments = Table(
     "payments", metadata,

@@ -31,7 +31,8 @@ class NotificationService:
             return
         with self._db.transaction() as tx:
             recipient = store.email(tx, user_id)
-            if recipient and inbox.first_time(tx, _MAILED, notification.id):
+            content = f"{notification.kind} {notification.title} {notification.body}"
+            if recipient and inbox.first_time(tx, _MAILED, notification.id, content):
                 title, body = notification.title, notification.body
                 self._outgoing.add(tx, MailKind.NOTIFICATION, recipient, title=title, body=body)
 

@@ -13,6 +13,7 @@ from adplatform.payment.v1 import payment_pb2_grpc
 
 from adlib.errors import FailedPrecondition, Unavailable
 from adlib.errors import Remote as RemoteError
+from adlib.idempotency import KeyReused
 from adlib.rpc import Remote
 
 MOST_ITEMS = 500
@@ -48,6 +49,14 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What the ledger took under a key; refused: for another amount or publisher than it was asked for now."""
+
+    micros: int
+    is_refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """What the ledger holds for a campaign."""
 
@@ -74,7 +83,7 @@ class Payments(Protocol):
         """What is set aside for every organization's campaigns, in pages of up to 200. For jobs alone."""
         ...
 
-    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, Taken]:
         """Takes up to 500 amounts from what is set aside; by key, how much of each could be taken."""
         ...
 
@@ -129,10 +138,10 @@ class RemotePayments:
             if not (token := page.next_page_token):
                 return
 
-    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, Taken]:
         """Takes up to 500 amounts from what is set aside; by key, how much of each could be taken."""
         answer = self._remote.call(self._stub.PostSpend, pb.PostSpendRequest(items=[_item(one) for one in spends]))
-        return {result.idempotency_key: result.posted_micros for result in answer.results}
+        return {result.idempotency_key: _taken(result) for result in answer.results}
 
 
 def _item(spend: Spend) -> pb.SpendItem:
@@ -144,6 +153,12 @@ def _item(spend: Spend) -> pb.SpendItem:
         idempotency_key=spend.key,
         publisher=share_pb(spend.share) if spend.share else None,
     )
+
+
+def _taken(result: pb.SpendResult) -> Taken:
+    if result.refusal:
+        return Taken(result.first_posted_micros, is_refused=True)
+    return Taken(result.posted_micros)
 
 
 def share_pb(share: Share) -> pb.PublisherShare:
@@ -170,12 +185,13 @@ class FakePayments:
         self.is_down = False
         self.loses_answers = False
         self._answers: dict[str, int] = {}
+        self._contents: dict[str, object] = {}
         self._lock = Lock()
 
     def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
         """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
         self._check()
-        with self._once(key) as is_new:
+        with self._once(key, (campaign_id, amount_micros, currency_code)) as is_new:
             if is_new:
                 if amount_micros > self.available_micros:
                     raise InsufficientFunds(
@@ -192,7 +208,7 @@ class FakePayments:
     ) -> None:
         """Gives back what is left of what was set aside, or at most this much of it."""
         self._check()
-        with self._once(key) as is_new:
+        with self._once(key, (campaign_id, amount_micros)) as is_new:
             if is_new:
                 held = self.held_micros.pop(campaign_id, 0)
                 self._answers[key] = held if amount_micros is None else min(held, amount_micros)
@@ -209,24 +225,33 @@ class FakePayments:
         for start in range(0, len(held), 2):
             yield held[start : start + 2]
 
-    def post(self, spends: Sequence[Spend]) -> Mapping[str, int]:
+    def post(self, spends: Sequence[Spend]) -> Mapping[str, Taken]:
         """Takes the amounts from what is set aside; by key, how much of each could be taken."""
         self._check()
+        taken: dict[str, Taken] = {}
         for spend in spends:
-            with self._once(spend.key) as is_new:
-                if is_new:
-                    held = self.held_micros.get(spend.campaign_id, 0)
-                    self._answers[spend.key] = min(held, spend.amount_micros)
-                    self.held_micros[spend.campaign_id] = held - self._answers[spend.key]
-                    self.spends.append(spend)
+            try:
+                with self._once(spend.key, spend) as is_new:
+                    if is_new:
+                        held = self.held_micros.get(spend.campaign_id, 0)
+                        self._answers[spend.key] = min(held, spend.amount_micros)
+                        self.held_micros[spend.campaign_id] = held - self._answers[spend.key]
+                        self.spends.append(spend)
+                taken[spend.key] = Taken(self._answers[spend.key])
+            except KeyReused:
+                taken[spend.key] = Taken(self._answers[spend.key], is_refused=True)
         self._answer()
-        return {spend.key: self._answers[spend.key] for spend in spends}
+        return taken
 
     @contextmanager
-    def _once(self, key: str) -> Iterator[bool]:
-        """Whether the key is new; one call at a time."""
+    def _once(self, key: str, content: object) -> Iterator[bool]:
+        """Whether the key is new; one call at a time. IDEMPOTENCY_KEY_REUSED where it was for something else."""
         with self._lock:
-            yield key not in self._answers
+            is_new = key not in self._answers
+            if not is_new and self._contents.get(key) != content:
+                raise KeyReused
+            yield is_new
+            self._contents.setdefault(key, content)
 
     def _check(self) -> None:
         if self.is_down:

@@ -10,6 +10,7 @@ from sqlalchemy import (
     BindParameter,
     Cast,
     Column,
+    Uuid,
     and_,
     bindparam,
     cast,
@@ -181,6 +182,16 @@ _SETTLE = Query(
     .where(_is_it)
     .values(posted_micros=bindparam("taken"), publisher_micros=bindparam("earned"))
 )  # fmt: skip
+# A posting that the ledger knows with other content: what it took stays under the key, the rest gets a new one.
+_REKEY = Query(update(postings).where(_is_it).values(id=bindparam("new_id")))
+_SHORTEN = Query(update(postings).where(_is_it).values(amount_micros=bindparam("taken")))
+_copied = [column for column in postings.c if column.name not in ("id", "amount_micros")]
+_COPY_REST = Query(
+    insert(postings).from_select(
+        ["id", "amount_micros", *(column.name for column in _copied)],
+        select(cast(bindparam("new_id"), Uuid), cast(bindparam("rest"), BigInteger), *_copied).where(_is_it),
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +335,17 @@ def settle(tx: Transaction, posting: Posting, posted_micros: int, publisher_micr
         )
         == 1
     )  # fmt: skip
+
+
+def split(tx: Transaction, posting: Posting, taken_micros: int, new_id: UUID) -> None:
+    """Has the posting ask for no more than the ledger took under its key, and asks for the rest with the new one."""
+    this = {"of_organization": posting.organization_id, "of_posting": posting.id}
+    if not taken_micros:
+        tx.execute(_REKEY, **this, new_id=new_id)
+        return
+    if (rest_micros := posting.amount_micros - taken_micros) > 0:
+        tx.execute(_COPY_REST, **this, new_id=new_id, rest=rest_micros)
+    tx.execute(_SHORTEN, **this, taken=taken_micros)
 
 
 def _of(due: Due) -> dict[str, object]:

@@ -7,13 +7,14 @@ from functools import cached_property
 from uuid import UUID
 
 from adplatform.campaign.v1.campaign_pb2 import Network as NetworkCode
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.events.v1.events_pb2 import SpendPosted
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 
 from adlib import jobs
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.errors import AppError
+from adlib.errors import AppError, FailedPrecondition
 from adlib.ids import NewId
 from adlib.money import share
 from adlib.outbox import Outbox
@@ -22,7 +23,7 @@ from campaign_service.campaigns import store as campaigns
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.model import STILL_READ, Campaign, Reason, State
 from campaign_service.campaigns.service import Announcer
-from campaign_service.clients.payment import MOST_ITEMS, Payments, Share, Spend, share_pb
+from campaign_service.clients.payment import MOST_ITEMS, Payments, Share, Spend, Taken, share_pb
 from campaign_service.clients.publisher import Owner, Publishers
 from campaign_service.deadlines import within
 from campaign_service.delivery.network import Network
@@ -39,6 +40,7 @@ _HALF_DONE = timedelta(minutes=1)
 _READ_S = 30.0
 _CAMPAIGN_S = 10.0
 _MOST_BATCHES = 20
+_MOST_NAMED = 5
 _ZERO = UUID(int=0)
 
 _log = logger(__name__)
@@ -76,6 +78,9 @@ class Reading:
     due: Due
     batch: Batch
 
+    def __str__(self) -> str:
+        return f"campaign {self.due.campaign_id} at {self.due.network}"
+
 
 @dataclass(frozen=True, slots=True)
 class HalfDone:
@@ -83,6 +88,21 @@ class HalfDone:
 
     organization_id: UUID
     campaign_id: UUID
+
+    def __str__(self) -> str:
+        return f"campaign {self.campaign_id}, half done"
+
+
+class SpendRefused(FailedPrecondition):
+    """The ledger knows the keys of these postings with another amount or publisher."""
+
+    reason = ErrorReason.IDEMPOTENCY_KEY_REUSED
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(
+            f"the ledger has these spend_postings with another amount or publisher: {', '.join(keys[:_MOST_NAMED])}; "
+            "what it took is stored, and the next run posts the rest with new keys"
+        )
 
 
 class StatsSync:
@@ -163,10 +183,13 @@ class StatsSync:
             taken = self._payments.post([_spend(posting) for posting in postings])
             with self._db.transaction() as tx:
                 campaign = campaigns.lock(tx, due.organization_id, due.campaign_id)
+                postings = [self._split(tx, posting, taken[str(posting.id)]) for posting in postings]
                 missing_micros = sum(self._settle(tx, posting, taken[str(posting.id)]) for posting in postings)
                 self._announcer.put(tx, campaign.touched(self._clock.now()))
             if missing_micros:
                 _log.warning("spend_not_held", campaign=str(due.campaign_id), amount_micros=missing_micros)
+            if refused := [key for key, one in taken.items() if one.is_refused]:
+                raise SpendRefused(refused)
 
     def _resolved(self, postings: Sequence[Posting]) -> Sequence[Posting]:
         """The postings with whose zones they are, stored so that a repeat tells the ledger the same."""
@@ -179,8 +202,16 @@ class StatsSync:
                     store.resolve(tx, after)
         return resolved
 
-    def _settle(self, tx: Transaction, posting: Posting, posted_micros: int) -> int:
-        """Stores and tells what the ledger took; what it had nothing held for, 0 where that was stored before."""
+    def _split(self, tx: Transaction, posting: Posting, taken: Taken) -> Posting:
+        """The posting as the ledger has it under its key; the rest is asked for with a key of its own."""
+        if not taken.is_refused:
+            return posting
+        store.split(tx, posting, taken.micros, self._ids())
+        return replace(posting, amount_micros=taken.micros)
+
+    def _settle(self, tx: Transaction, posting: Posting, taken: Taken) -> int:
+        """Stores and publishes what the ledger took; what it had nothing held for, 0 where that was stored before."""
+        posted_micros = taken.micros
         earned = share(posted_micros, posting.earner.basis_points) if posting.earner else 0
         if not store.settle(tx, posting, posted_micros, earned):
             return 0

@@ -1,5 +1,6 @@
 """Double entry: accounts, and transfers between them. A credit adds to a balance, a debit takes from it."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -239,6 +240,21 @@ class Earner:
 
 
 @dataclass(frozen=True, slots=True)
+class Answered:
+    """What the first item with a key asked for, and what was posted for it.
+
+    `content_hash` is the first item's; None where a transfer is all that is kept of it: then `shared_micros`, and the
+    account `payable_id` that got them, show whose share was asked for.
+    """
+
+    asked_micros: int
+    posted_micros: int
+    content_hash: bytes | None
+    payable_id: UUID | None = None
+    shared_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Spend:
     """An amount that a campaign has spent."""
 
@@ -255,6 +271,26 @@ class Spend:
     @property
     def _key(self) -> str:
         return f"{self.escrow.organization_id}:{self.escrow.campaign_id}:{self.escrow.currency_code}:{self.key}"
+
+    @property
+    def share_key(self) -> str:
+        """The key of the transfer that gives the publisher its share."""
+        return f"publisher_share:{self._key}"
+
+    @property
+    def content_hash(self) -> bytes:
+        """The same for items that ask for the same: amount, publisher and share."""
+        return hashlib.sha256(f"{self.amount_micros}:{self.earner}".encode()).digest()
+
+    def asks_the_same(self, first: Answered) -> bool:
+        """Whether this is a repeat of what was answered before, rather than another request with its key."""
+        if first.content_hash is not None:
+            return first.content_hash == self.content_hash
+        shared_micros = share(first.posted_micros, self.earner.share_basis_points) if self.earner else 0
+        payable_id = self.accounts[-1].id if shared_micros else None
+        return (first.asked_micros, first.payable_id, first.shared_micros) == (
+            self.amount_micros, payable_id, shared_micros
+        )  # fmt: skip
 
     @property
     def accounts(self) -> tuple[Account, ...]:

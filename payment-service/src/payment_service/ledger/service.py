@@ -13,9 +13,11 @@ from adlib.idempotency import KeyReused, Once
 from adlib.ids import NewId, first_at
 from adlib.money import currency
 from adlib.paging import Page, Slice, cut
+from adlib.telemetry import logger
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books
 from payment_service.ledger.model import (
+    Answered,
     Balance,
     Books,
     Escrow,
@@ -29,14 +31,21 @@ from payment_service.ledger.model import (
 )
 from payment_service.ledger.wallet import Wallet
 
+_log = logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class SpendResult:
-    """What became of one item: what was taken, and what the escrow holds now."""
+    """What became of one item: what was taken, and what the escrow holds now.
+
+    Refused: the key was used before with another amount or publisher, whose item posted `first_posted_micros`.
+    """
 
     key: str
     posted_micros: int
     held_micros: int
+    is_refused: bool = False
+    first_posted_micros: int = 0
 
 
 class LedgerService:
@@ -71,13 +80,16 @@ class LedgerService:
     ) -> pb.ReleaseHoldResponse:
         """Moves what the escrow holds, or at most so much, back into the wallet; how much that was.
 
-        What comes back pays a debt first. A repeat moves nothing.
+        What comes back pays a debt first. A repeat moves nothing. IDEMPOTENCY_KEY_REUSED.
         """
         currency(escrow.currency_code)
         wallet = Wallet(escrow.organization_id, escrow.currency_code)
         with self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen
+            # Keys are forgotten after a while; the ledger knows for ever what was released under which.
+            if (first := store.posted_from(tx, escrow.release(1, key).key)) is not None:
+                return once.record(tx, _released_before(first, escrow, most_micros))
             there = store.lock(tx, [wallet.available, wallet.debt, escrow.account])
             released_micros = there[escrow.account]
             if most_micros is not None:
@@ -87,42 +99,43 @@ class LedgerService:
             return once.record(tx, released_micros)
 
     def spend(self, items: Sequence[Spend]) -> Sequence[SpendResult]:
-        """Takes each item, or as much of it as its escrow holds. A repeated key posts nothing and says what was."""
+        """Takes each item, or as much of it as its escrow holds.
+
+        A repeat posts nothing and says what was posted; another item with the same key is refused.
+        """
         for code in {item.escrow.currency_code for item in items}:
             currency(code)
         with self._db.transaction() as tx:
             chains = [list(item.transfers(item.amount_micros)) for item in items]
             outcomes = store.post_chains(tx, chains, self._ids, answers=[item.key for item in items])
-            posted = [item.amount_micros for item in items]
-            others = [place for place, outcome in enumerate(outcomes) if outcome is not Outcome.POSTED]
-            if others:
-                for place, micros in zip(others, self._spend_rest(tx, [items[one] for one in others]), strict=True):
-                    posted[place] = micros
+            others = [item for item, outcome in zip(items, outcomes, strict=True) if outcome is not Outcome.POSTED]
+            rest = iter(self._spend_rest(tx, others) if others else ())
             held = store.takeable(tx, {item.escrow.account for item in items})
         return [
-            SpendResult(item.key, micros, held[item.escrow.account]) for item, micros in zip(items, posted, strict=True)
+            _result(item, None if outcome is Outcome.POSTED else next(rest), held[item.escrow.account])
+            for item, outcome in zip(items, outcomes, strict=True)
         ]
 
-    def _spend_rest(self, tx: Transaction, items: Sequence[Spend]) -> Sequence[int]:
-        """What could be taken of those that were not taken whole: repeats, and what is beyond an escrow."""
+    def _spend_rest(self, tx: Transaction, items: Sequence[Spend]) -> Sequence[Answered]:
+        """What was answered for those that were not taken whole: repeats, and what is beyond an escrow."""
         # No account that was not locked with all of these already.
         chains = [item.transfers(item.amount_micros) for item in items]
         held = dict(store.lock(tx, {side for chain in chains for one in chain for side in (one.debit, one.credit)}))
-        posted = store.posted_before(tx, items)
+        answered = store.answered_before(tx, items)
         transfers: list[Transfer] = []
         parts: list[tuple[Spend, int]] = []
         for item in items:
             escrow = item.escrow.account
-            if (escrow.id, item.key) in posted:
+            if (escrow.id, item.key) in answered:
                 continue
             amount_micros = min(item.amount_micros, held[escrow])
             held[escrow] -= amount_micros
-            posted[escrow.id, item.key] = amount_micros
+            answered[escrow.id, item.key] = Answered(item.amount_micros, amount_micros, item.content_hash)
             transfers += item.transfers(amount_micros)
             parts.append((item, amount_micros))
         store.post(tx, transfers, self._ids)
         store.add_spends(tx, parts)
-        return [posted[item.escrow.account.id, item.key] for item in items]
+        return [answered[item.escrow.account.id, item.key] for item in items]
 
     def expired(self, limit: int) -> Sequence[UUID]:
         """The transfers that set something aside until a time that has passed."""
@@ -171,3 +184,24 @@ class LedgerService:
     def verify(self) -> Sequence[Books]:
         """What the books add up to when every balance is derived anew."""
         return books.verify(self._db)
+
+
+def _result(item: Spend, first: Answered | None, held_micros: int) -> SpendResult:
+    """The item's result; `first` is what was answered for its key, None where all of it was posted now."""
+    if first is None:
+        return SpendResult(item.key, item.amount_micros, held_micros)
+    if item.asks_the_same(first):
+        return SpendResult(item.key, first.posted_micros, held_micros)
+    _log.error(
+        "spend_key_reused", campaign=str(item.escrow.campaign_id), key=item.key, asked_micros=item.amount_micros,
+        first_asked_micros=first.asked_micros, first_posted_micros=first.posted_micros,
+    )  # fmt: skip
+    return SpendResult(item.key, 0, held_micros, is_refused=True, first_posted_micros=first.posted_micros)
+
+
+def _released_before(first: tuple[UUID, int], escrow: Escrow, most_micros: int | None) -> int:
+    """What a release moved whose key is used again; IDEMPOTENCY_KEY_REUSED where it was another's."""
+    escrow_id, released_micros = first
+    if escrow_id != escrow.account.id or (most_micros is not None and released_micros > most_micros):
+        raise KeyReused
+    return released_micros

@@ -2,10 +2,11 @@
 
 from uuid import UUID
 
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.clock import instant, timestamp
-from adlib.idempotency import Once
+from adlib.idempotency import KeyReused, Once
 from adlib.paging import page
 from adlib.rpc import NO_ORGANIZATION, Call
 from payment_service.ledger.model import Earner, Escrow, Hold, Line, Spend
@@ -73,7 +74,13 @@ class LedgerServicer:
         results = self._ledger.spend([_spend(item) for item in request.items])
         return pb.PostSpendResponse(
             results=[
-                pb.SpendResult(idempotency_key=one.key, posted_micros=one.posted_micros, held_micros=one.held_micros)
+                pb.SpendResult(
+                    idempotency_key=one.key,
+                    posted_micros=one.posted_micros,
+                    held_micros=one.held_micros,
+                    refusal=KeyReused.reason if one.is_refused else ErrorReason.ERROR_REASON_UNSPECIFIED,
+                    first_posted_micros=one.first_posted_micros,
+                )
                 for one in results
             ]
         )

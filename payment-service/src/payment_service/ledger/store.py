@@ -10,6 +10,7 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
+    LargeBinary,
     Select,
     TableValuedAlias,
     Text,
@@ -28,7 +29,7 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from adlib.db import Query, Session, Transaction
 from adlib.ids import NewId
-from payment_service.ledger.model import Account, Kind, Outcome, Phase, Spend, Transfer
+from payment_service.ledger.model import Account, Answered, Kind, Outcome, Phase, Spend, Transfer
 from payment_service.tables import accounts, pendings, spends, transfers
 
 
@@ -88,17 +89,37 @@ _POST_CHAINS = Query(select(_FAILED.c.chain, _FAILED.c.outcome))
 _OUTCOMES = {"accounts_floor": Outcome.INSUFFICIENT_FUNDS} | {outcome.value: outcome for outcome in Outcome}
 _MISSING = "ACCOUNT_MISSING"
 
-_ASKED = _given(escrow_id=_UUID, item_key=_TEXT, transfer_key=_TEXT)
-_SEEN = Query(
-    select(_ASKED.c.escrow_id, _ASKED.c.item_key, func.coalesce(spends.c.posted_micros, transfers.c.amount_micros))
+_ASKED = _given(escrow_id=_UUID, item_key=_TEXT, transfer_key=_TEXT, share_key=_TEXT)
+_TAKEN, _SHARED = transfers.alias("taken"), transfers.alias("shared")
+_POSTED_MICROS = func.coalesce(spends.c.posted_micros, _TAKEN.c.amount_micros).label("posted_micros")
+_ANSWERED = Query(
+    select(
+        _ASKED.c.escrow_id,
+        _ASKED.c.item_key,
+        func.coalesce(spends.c.asked_micros, _TAKEN.c.amount_micros).label("asked_micros"),
+        _POSTED_MICROS,
+        spends.c.content_hash,
+        _SHARED.c.credit_account_id.label("payable_id"),
+        func.coalesce(_SHARED.c.amount_micros, 0).label("shared_micros"),
+    )
     .select_from(
         _ASKED.outerjoin(
             spends, (spends.c.escrow_id == _ASKED.c.escrow_id) & (spends.c.idempotency_key == _ASKED.c.item_key)
-        ).outerjoin(transfers, transfers.c.idempotency_key == _ASKED.c.transfer_key)
+        )
+        .outerjoin(_TAKEN, _TAKEN.c.idempotency_key == _ASKED.c.transfer_key)
+        .outerjoin(_SHARED, _SHARED.c.idempotency_key == _ASKED.c.share_key)
     )
-    .where(func.coalesce(spends.c.posted_micros, transfers.c.amount_micros).is_not(None))
+    .where(_POSTED_MICROS.is_not(None))
 )
-_SPENDS: _Types = {"escrow_id": _UUID, "idempotency_key": _TEXT, "asked_micros": _MICROS, "posted_micros": _MICROS}
+_POSTED_BY_KEY = Query(
+    select(transfers.c.debit_account_id, transfers.c.amount_micros).where(
+        transfers.c.idempotency_key == bindparam("transfer_key")
+    )
+)
+_SPENDS: _Types = {
+    "escrow_id": _UUID, "idempotency_key": _TEXT, "asked_micros": _MICROS, "posted_micros": _MICROS,
+    "content_hash": LargeBinary(),
+}  # fmt: skip
 _ADD_SPENDS = Query(insert(spends).from_select(list(_SPENDS), select(*_given(**_SPENDS).c)))
 _EXPIRED_OF_ANYONE = Query(
     select(pendings.c.transfer_id)
@@ -212,15 +233,27 @@ def _text(value: str) -> str:
     return rf"\"{value}\""
 
 
-def posted_before(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, str], int]:
-    """What was posted for those of the items that are repeats, by escrow and key."""
+def answered_before(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, str], Answered]:
+    """What was answered for those of the items whose keys were used before, by escrow and key."""
     rows = tx.all(
-        _SEEN,
+        _ANSWERED,
         escrow_id=[item.escrow.account.id for item in items],
         item_key=[item.key for item in items],
         transfer_key=[item.transfer_key for item in items],
+        share_key=[item.share_key for item in items],
     )
-    return {(escrow_id, key): posted for escrow_id, key, posted in rows}
+    return {
+        (row.escrow_id, row.item_key): Answered(
+            row.asked_micros, row.posted_micros, row.content_hash, row.payable_id, row.shared_micros
+        )
+        for row in rows
+    }
+
+
+def posted_from(tx: Transaction, key: str) -> tuple[UUID, int] | None:
+    """Which account the transfer with this key took from, and how much; None where there is none."""
+    row = tx.one(_POSTED_BY_KEY, transfer_key=key)
+    return (row.debit_account_id, row.amount_micros) if row else None
 
 
 def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
@@ -232,6 +265,7 @@ def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
             idempotency_key=[item.key for item, _ in results],
             asked_micros=[item.amount_micros for item, _ in results],
             posted_micros=[posted for _, posted in results],
+            content_hash=[item.content_hash for item, _ in results],
         )
 
 

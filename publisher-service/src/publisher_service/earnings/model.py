@@ -16,3 +16,8 @@ class Earning:
     day: date
     currency_code: str
     amount_micros: int
+
+    @property
+    def content(self) -> str:
+        """What the event says, for telling a repeat from another event with its id."""
+        return f"{self.publisher_id} {self.zone_id} {self.day} {self.amount_micros} {self.currency_code}"

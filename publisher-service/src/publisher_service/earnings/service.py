@@ -28,5 +28,6 @@ class EarningService:
         now = self._clock.now()
         with self._db.transaction() as tx:
             for earning in ordered:
-                if first_time(tx, _CONSUMER, earning.event_id) and not store.credit(tx, earning, now):
+                is_new = first_time(tx, _CONSUMER, earning.event_id, earning.content)
+                if is_new and not store.credit(tx, earning, now):
                     _log.error("earning_of_another_organization", event_id=str(earning.event_id))

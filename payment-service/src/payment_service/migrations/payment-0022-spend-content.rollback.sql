@@ -1,0 +1,1 @@
+ALTER TABLE spends DROP COLUMN content_hash;
