@@ -19,6 +19,7 @@ FORBIDDEN = frozenset(
     {"PERMISSION_MISSING", "NOT_A_MEMBER", "SERVICE_NOT_ALLOWED", "API_KEY_NOT_ALLOWED", "ADDRESS_NOT_ALLOWED"}
 )
 NO_ORGANIZATION = "ORGANIZATION_ID_REQUIRED"
+NOT_VERIFIED = "EMAIL_NOT_VERIFIED"
 
 ALL = frozenset(Permission.values()) - {Permission.PERMISSION_UNSPECIFIED, Permission.ADMIN_FULL}
 
@@ -50,6 +51,10 @@ class World(Protocol):
 
     def session(self, role: str, kind: str, *, ended: bool = False, exp: int = 600) -> str:
         """An access token of a session of its own, that expires in so many seconds."""
+        ...
+
+    def unverified(self) -> tuple[str, str]:
+        """An access token of an advertiser's owner who has not verified their e-mail, and their organization."""
         ...
 
     def organization_id(self, kind: str) -> str:
@@ -148,6 +153,21 @@ class Person:
         if self.ended:
             return "TOKEN_INVALID"
         return permitted(auth, self.held) if self.asks_for == self.kind else "NOT_A_MEMBER"
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """The owner of an advertiser, who has not verified their e-mail."""
+
+    name: str = "owner whose e-mail is not verified"
+    sends: Sends = Sends.ACCESS_TOKEN
+
+    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
+        return bearer(*world.unverified())
+
+    def outcome(self, auth: Auth) -> str:
+        verified = Person("owner", "ADVERTISER", asks_for="ADVERTISER").outcome(auth)
+        return NOT_VERIFIED if verified == LET_THROUGH and auth.verified_email else verified
 
 
 @dataclass(frozen=True)
@@ -263,7 +283,7 @@ KEYS = (
     Key("an API key with everything else", all_but),
     Key("an API key for another organization", needed, elsewhere=True),
 )
-CALLERS: tuple[Caller, ...] = (*STRANGERS, *PEOPLE, *KEYS, *(Tool(name) for name in IDENTITIES))
+CALLERS: tuple[Caller, ...] = (*STRANGERS, *PEOPLE, Newcomer(), *KEYS, *(Tool(name) for name in IDENTITIES))
 
 
 def differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> str:

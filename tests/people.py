@@ -3,22 +3,35 @@
 import hashlib
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 from adctl.client import Client
-from adctl.sandbox_commands import mails
+from adctl.newcomers import mailed_token, sign_up
 from adctl.state import State
-from adlib.testing import eventually
 
 PASSWORD = "correct horse battery"
 OWNER_OF_KIND = {"ADVERTISER": "owner", "PUBLISHER": "publisher"}
 
 
 def owner(platform: State, kind: str = "ADVERTISER") -> Client:
-    """Somebody new with an organization of their own."""
+    """Somebody new with an organization of their own and a verified e-mail."""
     client = Client(platform.gateway_url)
-    client.sign_up(email=_email(), password=PASSWORD, name="Ada", organizationName="Acme", organizationKind=kind)
+    sign_up(
+        platform,
+        client,
+        email=new_email(),
+        password=PASSWORD,
+        name="Ada",
+        organizationName="Acme",
+        organizationKind=kind,
+    )
+    return client
+
+
+def unverified_owner(platform: State, email: str = "") -> Client:
+    """Somebody new who has not opened the link in the mail."""
+    client = Client(platform.gateway_url)
+    client.sign_up(email=email or new_email(), password=PASSWORD, name="Ada", organizationName="Acme")
     return client
 
 
@@ -31,7 +44,7 @@ def staff(platform: State) -> Client:
 
 def invited(platform: State, by: Client, roles: Sequence[str]) -> list[Client]:
     """A new member of that person's organization for each role, who signed up with the link that was mailed."""
-    emails = [_email() for _ in roles]
+    emails = [new_email() for _ in roles]
     for email, role in zip(emails, roles, strict=True):
         by.post("/users", {"email": email, "role": role})
     return [_joined(platform, email) for email in emails]
@@ -53,13 +66,13 @@ def digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode()).digest()
 
 
-def _email() -> str:
+def new_email() -> str:
+    """An address that was not used before."""
     return f"{uuid4().hex}@example.com"
 
 
 def _joined(platform: State, email: str) -> Client:
-    (mail,) = eventually(lambda: mails(platform, to=email), within_s=20)
-    (token,) = parse_qs(urlsplit(mail["links"][0]).query)["token"]
+    token = mailed_token(platform, email, "accept-invitation")
     client = Client(platform.gateway_url)
     client.sign_up(email=email, password=PASSWORD, name="Grace", invitationToken=token)
     return client

@@ -14,7 +14,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adctl import sandbox_commands
+from adctl import newcomers, sandbox_commands
 from adctl.client import Client, Refused
 from adctl.keys import Keys
 from adctl.state import State
@@ -42,8 +42,8 @@ def stranger(platform: State) -> Client:
 
 def sign_up(platform: State, **more: str) -> Client:
     client = Client(platform.gateway_url)
-    email = f"{uuid4().hex}@example.com"
-    client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme", **more)
+    fields = {"email": f"{uuid4().hex}@example.com", "password": "correct horse battery", "name": "Ada"}
+    newcomers.sign_up(platform, client, **fields, organizationName="Acme", **more)
     return client
 
 

@@ -31,6 +31,7 @@ from .callers import (
     LET_THROUGH,
     MEMBERS,
     NO_ORGANIZATION,
+    NOT_VERIFIED,
     UNKNOWN,
     Headers,
     Key,
@@ -39,7 +40,7 @@ from .callers import (
     at_the_gateway,
     differences,
 )
-from .people import OWNER_OF_KIND, api_key, invited, owner, staff, user_id
+from .people import OWNER_OF_KIND, api_key, invited, owner, staff, unverified_owner, user_id
 from .sessions import Sessions, claims
 
 pytestmark = pytest.mark.xdist_group("platform")
@@ -72,7 +73,7 @@ _STATUS = {
 }
 # The gateway's own: the request came to no service.
 _NOT_SERVED = frozenset({"PATH_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_TOO_LARGE", "RATE_LIMITED"})
-_CODE = dict.fromkeys(UNKNOWN, 401) | dict.fromkeys(FORBIDDEN, 403) | {NO_ORGANIZATION: 400}
+_CODE = dict.fromkeys(UNKNOWN, 401) | dict.fromkeys(FORBIDDEN, 403) | {NO_ORGANIZATION: 400, NOT_VERIFIED: 400}
 
 
 class Platform:
@@ -90,6 +91,8 @@ class Platform:
             others = [member.role for member in MEMBERS if member.kind == kind and member.role != own]
             members = zip([own, *others], [client, *invited(state, client, others)], strict=True)
             self._people.update({(role, kind): user_id(member) for role, member in members})
+        newcomer = unverified_owner(state)
+        self._unverified = user_id(newcomer), newcomer.organization_id
         self._secrets: dict[tuple[object, ...], str] = {}
         self._forger = Ed25519PrivateKey.generate()
         self._kid = identity.jwt.get_unverified_header(self._staff.token)["kid"]
@@ -110,6 +113,10 @@ class Platform:
 
     def session(self, role: str, kind: str, *, ended: bool = False, exp: int = 600) -> str:
         return self._sessions.token(self._people[role, kind], ended=ended, exp=exp)
+
+    def unverified(self) -> tuple[str, str]:
+        newcomer, organization_id = self._unverified
+        return self._sessions.token(newcomer), organization_id
 
     def forged(self) -> str:
         return identity.sign(self._forger, self._kid, claims(self._people["owner", "ADVERTISER"], uuid4(), 600))
@@ -194,6 +201,7 @@ def test_the_matrix_has_both_outcomes_of_every_permission_and_every_kind_of_rule
     }  # fmt: skip
     assert outcomes
     assert not one_sided
+    assert NOT_VERIFIED in {at_a_service(caller, auth) for auth in AUTH.values() for caller in CALLERS}
     rules = {field.name for auth in AUTH.values() for field, _ in auth.ListFields()}
     assert rules == set(Auth.DESCRIPTOR.fields_by_name)
     for auth in AUTH.values():

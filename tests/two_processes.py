@@ -90,7 +90,8 @@ class World:
     def user(self) -> UUID:
         user_id = uuid4()
         self._db.execute(
-            "INSERT INTO users (id, email, name, created_at, updated_at) VALUES (%s, %s, 'Ada', now(), now())",
+            "INSERT INTO users (id, email, name, email_verified_at, created_at, updated_at) "
+            "VALUES (%s, %s, 'Ada', now(), now(), now())",
             [user_id, f"{user_id}@example.com"],
         )
         return user_id

@@ -31,8 +31,8 @@ SET session_replication_role = replica;
 CREATE TEMP TABLE numbers AS SELECT n, md5('user-' || n)::uuid AS user_id, md5('organization-' || n)::uuid AS id,
     CASE WHEN n = 0 THEN 'PLATFORM' WHEN n % 4 = 0 THEN 'PUBLISHER' ELSE 'ADVERTISER' END AS kind
     FROM generate_series(0, {people} - 1) AS n;
-INSERT INTO users (id, email, name, created_at, updated_at)
-    SELECT user_id, n || '@example.com', 'Person', now(), now() FROM numbers;
+INSERT INTO users (id, email, name, email_verified_at, created_at, updated_at)
+    SELECT user_id, n || '@example.com', 'Person', now(), now(), now() FROM numbers;
 INSERT INTO sessions (id, user_id, created_at) SELECT md5('session-' || n)::uuid, user_id, now() FROM numbers;
 INSERT INTO organizations (id, name, kind, owner_id, created_at, updated_at)
     SELECT id, 'Organization', kind, user_id, now(), now() FROM numbers;

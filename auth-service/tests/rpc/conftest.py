@@ -9,6 +9,7 @@ from typing import Literal
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.auth.v1 import auth_pb2_grpc
@@ -63,6 +64,17 @@ class People:
             fields["organization_name"] = "Acme"
         return self.auth.SignUp(pb.SignUpRequest(**{"name": "Ada", **fields, **changes}))
 
+    def verified(self, email: str = "", **changes: object) -> pb.SignUpResponse:
+        """Somebody new who has opened the link in the mail in the browser in which they signed up."""
+        signed = self.sign_up(email, **changes)
+        self.verify(signed.user.email, signed.access_token)
+        return signed
+
+    def verify(self, email: str, access_token: str = "") -> pb.VerifyEmailResponse:
+        """Opens the link in the newest verification mail, in a browser with this access token, or with none."""
+        request = pb.VerifyEmailRequest(token=self.token(email, "verify-email"))
+        return self.auth.VerifyEmail(request, metadata=self.bearer(access_token) if access_token else [])
+
     def log_in(self, email: str, password: str = PASSWORD, *, address: str = "") -> pb.LogInResponse:
         metadata = [("x-forwarded-for", address)] if address else []
         return self.auth.LogIn(pb.LogInRequest(email=email, password=password), metadata=metadata)
@@ -109,6 +121,17 @@ def _refused() -> Iterator[Refusal]:
 def refused() -> Callable[[], "contextmanager[Refusal]"]:
     """`with refused() as refusal:` holds that the call in it fails; afterwards `refusal` says how."""
     return _refused
+
+
+@pytest.fixture
+def unproven(database_url: str) -> Callable[[str], None]:
+    """Makes an account one of an earlier release, which made keys and members without a proven e-mail."""
+
+    def change(email: str) -> None:
+        with psycopg.connect(database_url, autocommit=True) as connection:
+            connection.execute("UPDATE users SET email_verified_at = NULL WHERE email = %s", [email])
+
+    return change
 
 
 @pytest.fixture

@@ -93,8 +93,8 @@ def test_a_firebase_user_without_a_verified_email_keeps_no_account_of_its_owner(
     assert refusal.reason == "USER_NOT_FOUND"
 
 
-def test_api_keys_of_whoever_took_the_account_end_too(people: Any, channel: grpc.Channel) -> None:
-    eve = people.sign_up("ada@example.com")
+def test_api_keys_of_whoever_took_the_account_end_too(people: Any, unproven: Any, channel: grpc.Channel) -> None:
+    eve = people.verified("ada@example.com")
     keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
     metadata = people.bearer(eve.access_token, organization_id=eve.organization.id)
     request = api_keys_pb2.CreateApiKeyRequest(name="door", permissions=[Permission.USERS_READ])
@@ -109,6 +109,7 @@ def test_api_keys_of_whoever_took_the_account_end_too(people: Any, channel: grpc
         return False
 
     assert not is_refused()
+    unproven("ada@example.com")
     log_in(people, "ada")
     assert eventually(is_refused, within_s=1.5)
 

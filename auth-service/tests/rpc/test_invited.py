@@ -11,7 +11,7 @@ from adplatform.auth.v1 import organizations_pb2_grpc
 @pytest.fixture
 def invited(people: Any, channel: grpc.Channel) -> str:
     """The token of an invitation of ada@example.com."""
-    owner = people.sign_up(organization_name="Guild")
+    owner = people.verified(organization_name="Guild")
     metadata = people.bearer(owner.access_token, organization_id=owner.organization.id)
     organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
     organizations.InviteUser(pb.InviteUserRequest(email="ada@example.com", role="manager"), metadata=metadata)

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from adctl import jobs, ledger, sandbox_commands
+from adctl import jobs, ledger, newcomers, sandbox_commands
 from adctl.client import Client, Refused
 from adctl.keys import OPERATOR, Keys
 from adctl.state import State
@@ -77,7 +77,7 @@ class Journey:
 
     def steps(self) -> Iterator[Step]:
         """The steps, in order."""
-        yield Step("an advertiser signs up and signs in", self.sign_up)
+        yield Step("an advertiser signs up, verifies the e-mail and signs in", self.sign_up)
         yield Step("500.00 are paid by card, and Stripe's signed webhook credits the wallet", self.deposit)
         yield Step("a campaign is made and started: 100.00 are held", self.start_campaign)
         yield Step("1,000 impressions, 50 clicks and 5 conversions are tracked exactly", self.track)
@@ -88,9 +88,11 @@ class Journey:
         yield Step("the ledger sums to zero", self.verify)
 
     def sign_up(self) -> list[str]:
-        """Signs up, signs in, looks at the profile."""
+        """Signs up, opens the link in the mail, signs in, looks at the profile."""
         email = f"ada-{self._tag}@example.com"
-        self.advertiser.sign_up(email=email, password=_PASSWORD, name="Ada", organizationName="Acme")
+        newcomers.sign_up(
+            self._state, self.advertiser, email=email, password=_PASSWORD, name="Ada", organizationName="Acme"
+        )
         (membership,) = self.advertiser.log_in(email, _PASSWORD)["memberships"]
         expect("the role", membership["role"], "owner")
         return [f"{email} is {membership['role']} of {membership['organizationName']}"]
@@ -155,8 +157,14 @@ class Journey:
     def approve_publisher(self) -> list[str]:
         """Registers a publisher, lets the platform's admin approve it, adds a site and a zone."""
         email = f"grace-{self._tag}@example.com"
-        self.publisher.sign_up(
-            email=email, password=_PASSWORD, name="Grace", organizationName="Gazette", organizationKind="PUBLISHER"
+        newcomers.sign_up(
+            self._state,
+            self.publisher,
+            email=email,
+            password=_PASSWORD,
+            name="Grace",
+            organizationName="Gazette",
+            organizationKind="PUBLISHER",
         )
         made = self.publisher.post("/publishers", {"name": "Gazette", "email": email})
         self.publisher_id = made["id"]

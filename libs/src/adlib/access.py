@@ -45,11 +45,15 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A person's standing in an organization; `kind` is `Organization.Kind`, `permissions` a bitmask."""
+    """A person's standing in an organization; `kind` is `Organization.Kind`, `permissions` a bitmask.
+
+    `email_verified` says whether a member has proven their e-mail.
+    """
 
     member: bool
     kind: int
     permissions: int
+    email_verified: bool = False
 
 
 class SessionEnded(TokenInvalid):
@@ -89,7 +93,7 @@ _TRUST = (_ALL_TOLD, EVERYTHING_CHANGED.key)
 
 
 def organization_changed(organization_id: UUID) -> Mark:
-    """Memberships, roles or grants of the organization changed."""
+    """Memberships, roles or grants of the organization changed, or a member has proven their e-mail."""
     return Mark(f"permissions-changed:{organization_id}", _CHANGED_S)
 
 
@@ -150,7 +154,9 @@ class CachedAccess:
         return self._keys.get(hash, lambda: self._api_key(hash))
 
     def _standing(self, person: Person, organization_id: UUID | None) -> Access:
-        session, standing = f"session-live:{person.session_id}", f"permissions:{person.user_id}:{organization_id}"
+        session = f"session-live:{person.session_id}"
+        # v2: the release before this one reads values of two parts.
+        standing = f"permissions:v2:{person.user_id}:{organization_id}"
         changed = organization_changed(organization_id).key if organization_id else EVERYTHING_CHANGED.key
         found = self._read(session_ended(person.session_id).key, session, changed, standing)
         if found is None:
@@ -163,13 +169,13 @@ class CachedAccess:
         if live and not organization_id:
             return NOBODY
         if live and kept and not marked:
-            kind, held = kept.split(b":")
-            return Access(member=True, kind=int(kind), permissions=int(held, 16))
+            kind, held, verified = kept.split(b":")
+            return Access(True, int(kind), int(held, 16), email_verified=verified == b"1")
         access = self._source.access(person, organization_id)
         if not live:
             self._keep(session, b"1")
         if access.member and not marked:
-            self._keep(standing, f"{access.kind}:{access.permissions:x}".encode())
+            self._keep(standing, f"{access.kind}:{access.permissions:x}:{access.email_verified:d}".encode())
         return access
 
     def _api_key(self, hash: bytes) -> ApiKey | None:

@@ -162,6 +162,18 @@ class FailedPrecondition(AppError):
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
 
 
+class EmailNotVerified(FailedPrecondition):
+    """What the call would make outlives an account whose e-mail is somebody else's."""
+
+    reason = ErrorReason.EMAIL_NOT_VERIFIED
+
+    def __init__(self) -> None:
+        super().__init__(
+            "verify your e-mail first: open the link that was mailed to you, in the browser in which you are signed "
+            "in, or have it sent again with POST /auth/verify-email/send"
+        )
+
+
 class LimitReached(FailedPrecondition):
     """There are as many as there may be; waiting does not help, taking one away does."""
 

@@ -115,7 +115,8 @@ class RemoteAccess:
             raise SessionEnded
         if not answer.member:
             return NOBODY
-        return Access(True, answer.organization_kind, permissions.mask(answer.permissions))
+        held = permissions.mask(answer.permissions)
+        return Access(True, answer.organization_kind, held, email_verified=answer.email_verified)
 
     def api_key(self, hash: bytes) -> ApiKey | None:
         """The API key whose text has this SHA-256; None where there is none, or none that works any more."""

@@ -5,7 +5,9 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 from uuid import UUID, uuid4
 
 import pytest
@@ -202,3 +204,33 @@ def test_without_redis_and_source_nobody_gets_in() -> None:
 
     with connect_redis("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unavailable):
         CachedAccess(Down(), nobody).access(Identities().person(), uuid4())
+
+
+def test_a_proven_email_is_seen_by_every_process_within_a_second(redis_url: str) -> None:
+    source, person, organization = CountedAccess(), Identities().person(), uuid4()
+    source.grant(person, organization, *MEMBER, email_verified=False)
+    with trusted(redis_url) as shared:
+        cached, elsewhere = CachedAccess(source, shared), CachedAccess(source, shared)
+        assert [one.access(person, organization).email_verified for one in (cached, elsewhere)] == [False, False]
+        source.grant(person, organization, *MEMBER, email_verified=True)
+
+        def is_verified(one: CachedAccess) -> bool:
+            return one.access(person, organization).email_verified
+
+        access.set_marks(shared, access.organization_changed(organization))
+        for one in (cached, elsewhere):
+            assert eventually(partial(is_verified, one), within_s=1.0)
+
+
+def test_what_redis_keeps_says_whether_the_email_is_proven(redis_url: str) -> None:
+    source, organization = CountedAccess(), uuid4()
+    verified, unverified = Identities().person(), Identities().person()
+    source.grant(verified, organization, *MEMBER)
+    source.grant(unverified, organization, *MEMBER, email_verified=False)
+    with trusted(redis_url) as shared:
+        for person in (verified, unverified):
+            CachedAccess(source, shared).access(person, organization)
+        source.asked = 0
+        assert CachedAccess(source, shared).access(verified, organization) == Access(True, 1, 1, email_verified=True)
+        assert CachedAccess(source, shared).access(unverified, organization) == Access(True, 1, 1, email_verified=False)
+    assert source.asked == 0

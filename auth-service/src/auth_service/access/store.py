@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from adplatform.auth.v1.auth_pb2 import Organization
@@ -14,22 +15,25 @@ from adlib.access import NOBODY, Access, Mark
 from adlib.db import Query, Session, Transaction
 from adlib.identity import ApiKey
 from auth_service.roles.model import held
-from auth_service.tables import api_keys, organizations, pending_marks, role_permissions, sessions, user_roles
+from auth_service.tables import api_keys, organizations, pending_marks, role_permissions, sessions, user_roles, users
 
 _codes = func.array_agg(role_permissions.c.permission_code).label("codes")
-_memberships = user_roles.join(organizations, organizations.c.id == user_roles.c.organization_id).outerjoin(
-    role_permissions, role_permissions.c.role_code == user_roles.c.role_code
+_is_verified = users.c.email_verified_at.is_not(None).label("is_verified")
+_memberships = (
+    user_roles.join(organizations, organizations.c.id == user_roles.c.organization_id)
+    .join(users, users.c.id == user_roles.c.user_id)
+    .outerjoin(role_permissions, role_permissions.c.role_code == user_roles.c.role_code)
 )
 _OF_MEMBER = Query(
-    select(organizations.c.kind, _codes)
+    select(organizations.c.kind, _is_verified, _codes)
     .select_from(_memberships)
     .where(
         user_roles.c.user_id == bindparam("user_id"), user_roles.c.organization_id == bindparam("organization_id")
     )
-    .group_by(organizations.c.kind)
+    .group_by(organizations.c.kind, users.c.email_verified_at)
 )  # fmt: skip
 _OF_SESSION = Query(
-    select(organizations.c.kind, _codes)
+    select(organizations.c.kind, _is_verified, _codes)
     .select_from(
         sessions.outerjoin(
             _memberships,
@@ -44,7 +48,7 @@ _OF_SESSION = Query(
         sessions.c.user_id == bindparam("user_id"),
         sessions.c.ended_at.is_(None),
     )
-    .group_by(organizations.c.kind)
+    .group_by(organizations.c.kind, users.c.email_verified_at)
 )
 _NAME = Query(select(organizations.c.name).where(organizations.c.id == bindparam("organization")))
 _KEY = Query(
@@ -73,20 +77,20 @@ _REMOVE_MARKS = Query(delete(pending_marks).where(pending_marks.c.id == any_(bin
 def of_session(db: Session, user_id: UUID, session_id: UUID, organization_id: UUID | None) -> Access | None:
     """The standing of a person in the organization; None where their session has ended."""
     row = db.one(_OF_SESSION, user_id=user_id, session_id=session_id, organization_id=organization_id)
-    return _access(row.kind, row.codes) if row else None
+    return _access(row) if row else None
 
 
 def of_member(db: Session, user_id: UUID, organization_id: UUID) -> Access:
     """The standing of a person in the organization, whether they are signed in or not."""
     row = db.one(_OF_MEMBER, user_id=user_id, organization_id=organization_id)
-    return _access(row.kind, row.codes) if row else NOBODY
+    return _access(row) if row else NOBODY
 
 
-def _access(kind: str | None, codes: Sequence[int | None]) -> Access:
-    if kind is None:
+def _access(row: Any) -> Access:
+    if row.kind is None:
         return NOBODY
-    granted = held(kind, [code for code in codes if code is not None])
-    return Access(True, Organization.Kind.Value(kind), bits.mask(granted))
+    granted = held(row.kind, [code for code in row.codes if code is not None])
+    return Access(True, Organization.Kind.Value(row.kind), bits.mask(granted), email_verified=row.is_verified)
 
 
 def organization_name(db: Session, organization_id: UUID) -> str | None:

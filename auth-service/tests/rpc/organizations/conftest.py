@@ -59,8 +59,8 @@ from auth_service.tables import invitations, links, organizations, outgoing_mail
 
 _ADD_PERSON = Query(
     insert(users).values(
-        id=bindparam("id"), email=bindparam("email"), name=bindparam("name"), created_at=bindparam("at"),
-        updated_at=bindparam("at"),
+        id=bindparam("id"), email=bindparam("email"), name=bindparam("name"),
+        email_verified_at=bindparam("verified_at"), created_at=bindparam("at"), updated_at=bindparam("at"),
     )
 )  # fmt: skip
 _ADD_SESSION = Query(
@@ -136,11 +136,13 @@ class Town:
         self.db.close()
         self.shared.close()
 
-    def someone(self, name: str = "Ada", email: str = "") -> Someone:
+    def someone(self, name: str = "Ada", email: str = "", *, email_verified: bool = True) -> Someone:
         person = Person(new_id(), new_id())
         email = email or f"{uuid4().hex}@example.com"
         with self.db.transaction() as tx:
-            tx.execute(_ADD_PERSON, id=person.user_id, email=email, name=name, at=self.clock.now())
+            now = self.clock.now()
+            verified_at = now if email_verified else None
+            tx.execute(_ADD_PERSON, id=person.user_id, email=email, name=name, verified_at=verified_at, at=now)
             tx.execute(_ADD_SESSION, id=person.session_id, user_id=person.user_id, at=self.clock.now())
         return Someone(person.user_id, email, person)
 

@@ -14,7 +14,7 @@ class ContractError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method; exactly one kind of caller."""
+    """Who may call a method; exactly one kind of caller, who with `verified_email` must have proven theirs."""
 
     public: bool = False
     signed_in: bool = False
@@ -22,6 +22,7 @@ class Rule:
     required_all: int = 0
     required_any: int = 0
     services: frozenset[str] = frozenset()
+    verified_email: bool = False
 
     @property
     def needs_organization(self) -> bool:
@@ -42,6 +43,8 @@ def rule(method: MethodDescriptor) -> Rule:
         )
     if unknown := [code for code in (*auth.all, *auth.any) if not permissions.mask([code])]:
         raise ContractError(f"{method.full_name} requires permissions that this build does not know: {unknown}")
+    if auth.verified_email and not (auth.all or auth.any):
+        raise ContractError(f"{method.full_name}: verified_email goes with all or any")
     return Rule(
         public=auth.public,
         signed_in=auth.signed_in,
@@ -49,4 +52,5 @@ def rule(method: MethodDescriptor) -> Rule:
         required_all=permissions.mask(auth.all),
         required_any=permissions.mask(auth.any),
         services=frozenset(auth.services),
+        verified_email=auth.verified_email,
     )

@@ -23,6 +23,7 @@ from adlib.errors import (
     ApiKeyInvalid,
     ApiKeyNotAllowed,
     AppError,
+    EmailNotVerified,
     Internal,
     InvalidArgument,
     InvalidField,
@@ -158,6 +159,7 @@ def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) 
         standing = access.access(principal, organization_id)
         call.caller = _member(call.caller, organization_id, standing, standing.permissions)
         _require(rule, standing.permissions, "your role in this organization does not have {}")
+        _require_verified(rule, standing)
     else:
         access.access(principal, None)
 
@@ -185,6 +187,7 @@ def _by_api_key(rule: Rule, access: AccessSource, text: str, call: Call) -> None
     if rule.needs_organization:
         _require(rule, key.permissions, "this API key does not have {}")
         _require(rule, held, "whoever made this API key does not have {} here")
+        _require_verified(rule, standing)
 
 
 def _refuse_people(rule: Rule) -> None:
@@ -223,6 +226,11 @@ def _require(rule: Rule, held: int, words: str) -> None:
     if not permissions.satisfies(held, required_all=rule.required_all, required_any=rule.required_any):
         required = ",".join(permissions.names(rule.required_all or rule.required_any))
         raise PermissionDenied(words.format(required), required=required)
+
+
+def _require_verified(rule: Rule, standing: Access) -> None:
+    if rule.verified_email and not standing.email_verified:
+        raise EmailNotVerified
 
 
 def validated(following: Handler) -> Handler:

@@ -21,9 +21,9 @@ class FakeAccess:
         self._ended: set[UUID] = set()
         self._keys: dict[bytes, ApiKey] = {}
 
-    def grant(self, person: Person, organization_id: UUID, kind: int, *codes: int) -> None:
+    def grant(self, person: Person, organization_id: UUID, kind: int, *codes: int, email_verified: bool = True) -> None:
         """Makes the person a member with these permissions."""
-        self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes))
+        self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes), email_verified)
 
     def add_key(self, text: str, key: ApiKey) -> None:
         """Makes this text an API key."""

@@ -1,0 +1,115 @@
+"""What outlives a session takes a proven e-mail, where the contract says so."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import grpc
+import pytest
+from adplatform.auth.v1 import api_keys_pb2 as pb
+from adplatform.auth.v1 import api_keys_pb2_grpc
+from adplatform.options.v1 import options_pb2
+from adplatform.options.v1.options_pb2 import Permission
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.rpc.error_details_pb2 import ErrorInfo
+from grpc_status import rpc_status
+
+from adlib import key_text
+from adlib.identity import ApiKey, Person
+from adlib.permissions import mask
+from adlib.rpc import Call, Worker
+from adlib.rpc.contract import ContractError, rule
+from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+
+API_KEYS = pb.DESCRIPTOR.services_by_name["ApiKeyService"]
+KEY = key_text.make()
+RIGHTS = (Permission.ORGANIZATIONS_UPDATE,)
+
+
+class Keys:
+    """Answers with nothing in it."""
+
+    def CreateApiKey(self, _request: pb.CreateApiKeyRequest, _call: Call) -> pb.CreateApiKeyResponse:
+        return pb.CreateApiKeyResponse()
+
+    def ListApiKeys(self, _request: pb.ListApiKeysRequest, _call: Call) -> pb.ListApiKeysResponse:
+        return pb.ListApiKeysResponse()
+
+    def RevokeApiKey(self, _request: pb.RevokeApiKeyRequest, _call: Call) -> pb.RevokeApiKeyResponse:
+        return pb.RevokeApiKeyResponse()
+
+
+@dataclass
+class World:
+    """A person with a key of theirs, and the service that they call."""
+
+    identities: Identities
+    access: FakeAccess
+    person: Person
+    organization: UUID
+    keys: api_keys_pb2_grpc.ApiKeyServiceStub
+
+    def grant(self, *rights: int, email_verified: bool) -> None:
+        for person in (self.person, Person(self.person.user_id)):
+            self.access.grant(person, self.organization, 1, *rights, email_verified=email_verified)
+
+    def create(self, *, by_key: bool = False) -> tuple[str, str]:
+        """The code and the reason of what making a key is refused for; empty where it is not."""
+        signed_in = self.identities.headers(self.person, self.organization)
+        request = pb.CreateApiKeyRequest(name="program", permissions=[Permission.USERS_READ])
+        try:
+            self.keys.CreateApiKey(request, metadata=[("x-api-key", KEY)] if by_key else signed_in)
+        except grpc.RpcError as error:
+            return error.code().name, reason(error)
+        return "", ""
+
+
+def reason(error: grpc.RpcError) -> str:
+    info = ErrorInfo()
+    assert any(detail.Unpack(info) for detail in rpc_status.from_call(error).details)
+    return info.reason
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    identities, access = Identities(), FakeAccess()
+    person, organization = identities.person(), uuid4()
+    access.add_key(KEY, ApiKey(uuid4(), person.user_id, organization, mask(RIGHTS)))
+    worker = Worker({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
+    with running(worker) as server, stub_channel(server) as channel:
+        yield World(identities, access, person, organization, api_keys_pb2_grpc.ApiKeyServiceStub(channel))
+
+
+@pytest.mark.parametrize("by_key", [False, True], ids=["session", "API key"])
+def test_an_unproven_email_makes_nothing_that_outlives_the_session(world: World, by_key: bool) -> None:
+    world.grant(*RIGHTS, email_verified=False)
+    assert world.create(by_key=by_key) == ("FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED")
+    world.grant(*RIGHTS, email_verified=True)
+    assert world.create(by_key=by_key) == ("", "")
+
+
+def test_an_unproven_email_can_still_look_and_revoke(world: World) -> None:
+    world.grant(*RIGHTS, email_verified=False)
+    headers = world.identities.headers(world.person, world.organization)
+    assert world.keys.ListApiKeys(pb.ListApiKeysRequest(), metadata=headers) == pb.ListApiKeysResponse()
+    request = pb.RevokeApiKeyRequest(api_key_id=str(uuid4()))
+    assert world.keys.RevokeApiKey(request, metadata=headers) == pb.RevokeApiKeyResponse()
+
+
+def test_a_missing_permission_is_named_first(world: World) -> None:
+    world.grant(Permission.USERS_READ, email_verified=False)
+    assert world.create() == ("PERMISSION_DENIED", "PERMISSION_MISSING")
+
+
+@pytest.mark.parametrize("who", ["public", "signed_in", "authenticated"])
+def test_a_contract_that_requires_an_email_of_whom_it_does_not_know_is_refused(who: str) -> None:
+    pool = descriptor_pool.DescriptorPool()
+    file = descriptor_pb2.FileDescriptorProto(name=f"{who}.proto", package="open")
+    file.message_type.add(name="M")
+    method = file.service.add(name="Open").method.add(name="Do", input_type=".open.M", output_type=".open.M")
+    auth = options_pb2.Auth(verified_email=True)
+    setattr(auth, who, True)
+    method.options.Extensions[options_pb2.auth].CopyFrom(auth)
+    pool.Add(file)
+    with pytest.raises(ContractError, match="verified_email"):
+        rule(pool.FindServiceByName("open.Open").methods_by_name["Do"])
