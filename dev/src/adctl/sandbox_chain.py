@@ -17,6 +17,8 @@ from adsandbox.chain_coins import CHAIN_ID, CHAIN_NAME, COINS, NATIVE, TOKENS
 CONFIRMATIONS = 3
 MOST_BLOCKS = 2_000
 _POLL_S = 1
+# An outage is to be seen while somebody waits for it.
+_STALE_AFTER_S = 15
 _RATES = {"ETH": {"USD": "2500", "EUR": "2300"}}
 
 # Method, path and body of a control request; its answer.
@@ -38,6 +40,8 @@ def chains(state: State) -> str:
     chain = {
         "chain_id": CHAIN_ID, "name": CHAIN_NAME, "rpc_url": state.url("chain-sandbox"), "poll_s": _POLL_S,
         "confirmations": CONFIRMATIONS, "start_block": 0, "tokens": tokens, "native": native,
+        # The chain rests while nothing is sent, so the age of its newest block says nothing.
+        "stale_after_s": _STALE_AFTER_S, "head_age_s": 0,
     }  # fmt: skip
     return json.dumps([chain])
 

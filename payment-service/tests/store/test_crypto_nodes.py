@@ -4,14 +4,18 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.resources import files
 
 import psycopg
 import pytest
+from yoyo import get_backend, read_migrations
 
+from adlib.db import migrate
 from adlib.errors import Unavailable
 from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
-from payment_service.payments.model import Outcome, Payment, State
+from payment_service.__main__ import MIGRATIONS
+from payment_service.payments.model import Outcome, Payment, ProviderUnavailable, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.node import Node
 
@@ -228,3 +232,85 @@ def test_a_search_believes_no_logs_of_another_block(shop) -> None:
     with pytest.raises(Unavailable, match="changed"):
         shop.provider.close(payment)
     assert (shop.deposits(payment), shop.balance()) == ([], (0, 0))
+
+
+def outage(shop):
+    return shop.provider.outage({"chain_id": CHAIN_ID})
+
+
+def test_node_that_is_behind_is_named_and_takes_payments_until_the_chain_is_stale(
+    new_shop, own_database_url: str
+) -> None:
+    shop = new_shop()
+    shop.chain.mine(3)
+    shop.look()
+    assert outage(shop) is None
+    shop.chain.behave(behind_blocks=2)
+    shop.look()
+    found = outage(shop)
+    assert found
+    assert (found.is_lasting, "2 blocks behind" in found.because) == (False, True)
+    with psycopg.connect(own_database_url, autocommit=True) as sql:
+        sql.execute("UPDATE crypto_chains SET current_at = current_at - interval '10 minutes'")
+    found = outage(shop)
+    assert found
+    assert (found.is_lasting, "could not be read since" in found.because) == (True, True)
+    with pytest.raises(ProviderUnavailable, match="2 blocks behind"):
+        shop.open()
+    shop.chain.behave(behind_blocks=0)
+    shop.look()
+    assert outage(shop) is None
+    assert shop.open().instructions["address"]
+
+
+def test_chain_whose_newest_block_is_old_takes_no_payments(new_shop, own_database_url: str) -> None:
+    shop = new_shop(head_age_s=900)
+    shop.chain.mine()
+    shop.look()
+    payment = shop.open()
+    with psycopg.connect(own_database_url, autocommit=True) as sql:
+        sql.execute("UPDATE crypto_chains SET head_at = now() - interval '1 hour'")
+    with pytest.raises(ProviderUnavailable, match="lags behind"):
+        shop.open()
+    assert "lags behind" in shop.payments.details(shop.organization_id, payment.id)[0].pending_reason
+
+
+def test_payment_that_waits_to_be_opened_gets_no_address_of_a_halted_chain(shop, own_database_url: str) -> None:
+    payment = shop.open()
+    with psycopg.connect(own_database_url, autocommit=True) as sql:
+        # As a crash before the address leaves it.
+        sql.execute("DELETE FROM crypto_addresses")
+        sql.execute("UPDATE payments SET external_id = NULL, instructions = '{}', expires_at = NULL")
+        sql.execute("UPDATE crypto_chains SET halted_reason = 'too deep'")
+    with pytest.raises(ProviderUnavailable, match="too deep"):
+        shop.payments.open(payment.id)
+    waiting = shop.payments.confirm(shop.organization_id, payment.id)
+    assert (waiting.external_id, "too deep" in waiting.pending_reason) == (None, True)
+
+
+def test_payment_on_a_chain_that_is_not_configured_any_more_says_so(shop) -> None:
+    found = shop.provider.outage({"chain_id": CHAIN_ID + 1})
+    assert found
+    assert "not watched any more" in found.because
+
+
+def test_progress_of_chains_from_the_release_before_is_unknown_and_comes_with_the_first_look(
+    fresh_database, chain, xpub
+) -> None:
+    url = fresh_database("chain_progress")
+    migrate(url, *MIGRATIONS)
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    every = read_migrations(str(files("payment_service") / "migrations"))
+    mine = every.filter(lambda one: one.id >= "payment-0019")
+    add = "INSERT INTO crypto_chains (chain_id, read_number, confirmed_number, updated_at) VALUES (%s, 5, 5, now())"
+    backend.rollback_migrations(backend.to_rollback(mine))
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute(add, [CHAIN_ID])
+        migrate(url, *MIGRATIONS)
+        # As the release before still writes.
+        sql.execute(add, [CHAIN_ID + 1])
+        rows = sql.execute("SELECT current_at, head_at, fault FROM crypto_chains").fetchall()
+        assert rows == [(None, None, "")] * 2
+        backend.rollback_migrations(backend.to_rollback(mine))
+        assert sql.execute("SELECT count(*) FROM crypto_chains").fetchone() == (2,)
+    backend.connection.close()

@@ -25,7 +25,16 @@ from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Account, Escrow, Kind
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.wallet import Wallet
-from payment_service.payments.model import Arrival, CurrencyMismatch, Outcome, Payment, PaymentNotFound, Report, State
+from payment_service.payments.model import (
+    Arrival,
+    CurrencyMismatch,
+    Outage,
+    Outcome,
+    Payment,
+    PaymentNotFound,
+    Report,
+    State,
+)
 from payment_service.payments.service import NewPayment, PaymentService
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
 from payment_service.providers.turns import Turns
@@ -49,6 +58,12 @@ class Chainlike:
 
     def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
         return choice
+
+    def outage(self, _choice: Mapping[str, Any]) -> Outage | None:
+        return None
+
+    def recheck(self, _choice: Mapping[str, Any]) -> Outage | None:
+        return None
 
     def open(self, payment: Payment) -> Report:
         self.asked.release()

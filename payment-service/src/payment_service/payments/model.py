@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
+from adlib.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 # A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
 ABANDONED_AFTER = timedelta(hours=24)
@@ -60,6 +60,34 @@ class ProviderNotAvailable(InvalidArgument):
 
     def __init__(self, provider: str, known: str) -> None:
         super().__init__(f"provider {provider} cannot be paid with here; use {known or 'none'}", provider=provider)
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why a provider cannot settle payments now, in a sentence without its full stop.
+
+    Not `is_lasting`: it may be over in a moment, so payments are still opened. `metadata` says where it is.
+    """
+
+    because: str
+    is_lasting: bool = True
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ProviderUnavailable(Unavailable):
+    """The provider is known not to work."""
+
+    reason = ErrorReason.PROVIDER_UNAVAILABLE
+    retry_after_s = 30.0
+
+    def __init__(self, provider: str, outage: Outage) -> None:
+        super().__init__(
+            f"{provider} cannot be paid with now: {outage.because}; try again later or use another provider",
+            provider=provider,
+            reason=outage.because,
+            **outage.metadata,
+        )
+        self.because = outage.because
 
 
 class ProviderRejected(FailedPrecondition):

@@ -1,6 +1,7 @@
 """Opening deposits and booking what providers say of them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from adplatform.events.v1.events_pb2 import PaymentChanged
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.errors import AppError
+from adlib.errors import AppError, Unavailable
 from adlib.idempotency import KeyReused
 from adlib.ids import NewId
 from adlib.money import currency, to_minor
@@ -24,10 +25,12 @@ from payment_service.payments import store
 from payment_service.payments.messages import to_pb
 from payment_service.payments.model import (
     Arrival,
+    Outage,
     Payment,
     PaymentNotFound,
     ProviderNotAvailable,
     ProviderRejected,
+    ProviderUnavailable,
     Report,
     State,
 )
@@ -80,16 +83,20 @@ class PaymentService:
     def create(self, new: NewPayment) -> Payment:
         """Opens the payment at its provider. A repeat goes on where the first one stopped.
 
-        Where the provider does not answer, it stays PENDING with a reason and is opened later. What the contract names.
+        Where the provider does not answer, it stays PENDING with a reason and is opened later; where it is known not to
+        work, nothing is stored. What the contract names.
         """
         provider = self._provider(new.provider)
         to_minor(new.amount_micros, currency(new.currency_code))
-        payment = self._ensure(new, provider.check(new.choice, new.currency_code))
+        choice = provider.check(new.choice, new.currency_code)
+        if not (new.key and store.by_key(self._db, new.organization_id, new.key)):
+            self._refuse_during_outage(new.provider, choice)
+        payment = self._ensure(new, choice)
         if payment.external_id is None and payment.state is State.FAILED:
             raise ProviderRejected(payment.failure_message)
         if payment.external_id is None and payment.is_open:
             return self._opened(payment)
-        return payment
+        return self._explained([payment])[0]
 
     def open(self, payment_id: UUID) -> None:
         """Opens a payment whose provider did not answer before, unless that is done; UNAVAILABLE."""
@@ -115,8 +122,8 @@ class PaymentService:
             if error.code is not grpc.StatusCode.UNAVAILABLE:
                 raise
             # Only said, and not kept: where nobody asks again, nobody would take it back.
-            return payment.waiting(_NO_ANSWER, self._clock.now())
-        return self.settle(payment.id, payment.provider, report) or payment
+            return payment.waiting(self._why(payment), self._clock.now())
+        return self._explained([self.settle(payment.id, payment.provider, report) or payment])[0]
 
     def get(self, organization_id: UUID, payment_id: UUID) -> Payment:
         """The organization's payment; PAYMENT_NOT_FOUND."""
@@ -127,12 +134,13 @@ class PaymentService:
 
     def details(self, organization_id: UUID, payment_id: UUID) -> tuple[Payment, Sequence[Deposit]]:
         """The organization's payment, and what has arrived for it; PAYMENT_NOT_FOUND."""
-        payment = self.get(organization_id, payment_id)
+        (payment,) = self._explained([self.get(organization_id, payment_id)])
         return payment, self._deposits.of_payment(self._db, payment)
 
     def list(self, organization_id: UUID, part: Page) -> Slice[Payment]:
         """The organization's payments, newest first."""
-        return cut(store.page(self._db, organization_id, part), part, lambda payment: payment.id)
+        found = cut(store.page(self._db, organization_id, part), part, lambda payment: payment.id)
+        return replace(found, rows=self._explained(found.rows))
 
     def unsettled(self, limit: int) -> Sequence[Payment]:
         """Payments whose webhook may have been missed, or which have expired; not asked about for a minute."""
@@ -218,6 +226,38 @@ class PaymentService:
             return self._waiting(payment)
         return self.settle(payment.id, payment.provider, report) or payment
 
+    def _refuse_during_outage(self, name: str, choice: Mapping[str, Any]) -> None:
+        """PROVIDER_UNAVAILABLE where the provider is known not to work, and still does not."""
+        provider = self._provider(name)
+        outage = provider.outage(choice)
+        if outage and outage.is_lasting:
+            with suppress(Unavailable), self._turns.take(name):
+                outage = provider.recheck(choice)
+        if outage and outage.is_lasting:
+            _log.warning("payment_refused_by_outage", provider=name, because=outage.because)
+            raise ProviderUnavailable(name, outage)
+
+    def _why(self, payment: Payment) -> str:
+        """Why the payment's provider did not answer just now."""
+        outage = self._provider(payment.provider).outage(payment.choice)
+        return outage.because if outage else _NO_ANSWER
+
+    def _explained(self, payments: Sequence[Payment]) -> Sequence[Payment]:
+        """The payments with what keeps those that are open from being settled, as far as it is known and not stored."""
+        known: dict[tuple[str, object], Outage | None] = {}
+
+        def explained(payment: Payment) -> Payment:
+            provider = self._providers.get(payment.provider)
+            if provider is None or not payment.is_open:
+                return payment
+            key = (payment.provider, payment.choice.get("chain_id"))
+            if key not in known:
+                known[key] = provider.outage(payment.choice)
+            outage = known[key]
+            return replace(payment, pending_reason=outage.because) if outage else payment
+
+        return [explained(payment) for payment in payments]
+
     def _waiting(self, payment: Payment) -> Payment:
         """The payment, to be opened by the queue; unless that was done, and only the answer was lost."""
         with self._db.transaction() as tx:
@@ -225,7 +265,7 @@ class PaymentService:
             if before is None or not before.is_open or before.external_id is not None:
                 return before or payment
             self._queue.add(tx, OPEN_PAYMENT, payment.id)
-            return self.change_in(tx, before, before.waiting(_NO_ANSWER, self._clock.now()))
+            return self.change_in(tx, before, before.waiting(self._why(before), self._clock.now()))
 
     def _ensure(self, new: NewPayment, choice: Mapping[str, Any]) -> Payment:
         """The payment's row, there before the provider is asked."""

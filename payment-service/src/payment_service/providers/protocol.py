@@ -9,7 +9,7 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.rpc import Runnable
-from payment_service.payments.model import Arrival, Payment, Report
+from payment_service.payments.model import Arrival, Outage, Payment, Report
 from payment_service.payouts.model import State as PayoutState
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
@@ -144,6 +144,14 @@ class Provider(Protocol):
 
         Asks nobody. The errors that CreatePayment has for it, CURRENCY_UNSUPPORTED where it cannot be paid in.
         """
+        ...
+
+    def outage(self, choice: Mapping[str, Any]) -> Outage | None:
+        """What keeps payments with this choice from being settled, as far as that is known; asks only our database."""
+        ...
+
+    def recheck(self, choice: Mapping[str, Any]) -> Outage | None:
+        """The same, once the provider was asked whether what is known still holds; raises nothing."""
         ...
 
     def open(self, payment: Payment) -> Report:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import InvalidArgument
+from payment_service.payments.model import Outage
 
 ZERO_ADDRESS = "0x" + "0" * 40
 _HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
@@ -99,6 +100,10 @@ class Chain:
     start_block: int | None = None
     # What is worth less is not booked: it would cost more than it is.
     dust_micros: int = 10_000
+    # Not read up to its node's newest block for so long, it takes no new payments.
+    stale_after_s: float = 120.0
+    # Nor where that block is older: its node has stopped following the chain. 0: blocks come at no certain pace.
+    head_age_s: float = 0.0
 
     @property
     def contracts(self) -> Mapping[str, Coin]:
@@ -116,6 +121,35 @@ class Chain:
         if not found:
             raise TokenNotAvailable(symbol, self.name, ", ".join(coin.symbol for coin in self.coins))
         return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How the reading of a chain goes; `current_at` is when it was last read to its node's newest block."""
+
+    current_at: datetime
+    head_at: datetime | None = None
+    halted_reason: str = ""
+    fault: str = ""
+
+    def outage(self, chain: Chain, at: datetime) -> Outage | None:
+        """What keeps payments on the chain from being settled."""
+        metadata = {"chainId": chain.chain_id}
+        if self.halted_reason:
+            why = f"staff look into {chain.name}, and nothing on it is credited until they are done: "
+            return Outage(why + self.halted_reason, metadata=metadata)
+        fault = self.fault.removesuffix("; try again") or "its node does not answer"
+        if (at - self.current_at).total_seconds() > chain.stale_after_s:
+            since = f"{self.current_at:%Y-%m-%d %H:%M} UTC"
+            return Outage(f"{chain.name} could not be read since {since}: {fault}", metadata=metadata)
+        if chain.head_age_s and self.head_at and (at - self.head_at).total_seconds() > chain.head_age_s:
+            newest = f"{self.head_at:%Y-%m-%d %H:%M} UTC"
+            why = f"the node of {chain.name} lags behind: its newest block is of {newest}"
+            return Outage(why, metadata=metadata)
+        if self.fault:
+            why = f"the node of {chain.name} does not answer as it should ({fault}); we keep trying"
+            return Outage(why, is_lasting=False, metadata=metadata)
+        return None
 
 
 def worth_micros(amount: int, coin: Coin, rate: Decimal) -> int:

@@ -12,7 +12,7 @@ from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.rpc import Runnable
-from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Outage, Payment, ProviderRejected, ProviderUnavailable, Report, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.addresses import Addresses, checked
 from payment_service.providers.crypto.model import (
@@ -20,13 +20,14 @@ from payment_service.providers.crypto.model import (
     Chain,
     ChainNotAvailable,
     Coin,
+    Progress,
     needed,
     worth_micros,
 )
 from payment_service.providers.crypto.node import Node
 from payment_service.providers.crypto.rates import Rates
 from payment_service.providers.crypto.store import Address
-from payment_service.providers.crypto.watcher import Watcher
+from payment_service.providers.crypto.watcher import NAME, Watcher
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
 from payment_service.refunds.model import RefundNotSeen
 
@@ -46,7 +47,7 @@ class NoWebhooks(InvalidArgument):
 
 
 class Crypto:
-    """The chains that are configured. Opening a payment needs none of their nodes."""
+    """The chains that are configured. Opening a payment asks none of their nodes."""
 
     is_watched = True
 
@@ -57,6 +58,7 @@ class Crypto:
         self._nodes = {chain.chain_id: Node(chain.rpc_url, chain.chain_id) for chain in chains}
         self._rates = rates
         self._clock = clock
+        self._watched_since: datetime | None = None
         self._watchers: Mapping[int, Watcher] = {}
 
     def check(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
@@ -74,12 +76,33 @@ class Crypto:
                 raise AddressInvalid("is a token's contract; what is sent there is lost")
         return {"chain_id": chain.chain_id, "token": coin.symbol, "refund_address": refund_address}
 
+    def outage(self, choice: Mapping[str, Any]) -> Outage | None:
+        """That the chain is halted, not read, or that its node lags behind, as the watchers of all processes know."""
+        chain_id = int(choice.get("chain_id", 0))
+        if chain_id and chain_id not in self._chains:
+            return Outage(f"chain {chain_id} is not watched any more", metadata={"chainId": chain_id})
+        chain = self._chain(chain_id)
+        now, position = self._clock.now(), store.position(self._db, chain.chain_id)
+        since = self._watched_since or now
+        if position is None:
+            progress = Progress(since, fault="it was never read")
+        else:
+            progress = Progress(position.current_at or since, position.head_at, position.halted_reason, position.fault)
+        return progress.outage(chain, now)
+
+    def recheck(self, choice: Mapping[str, Any]) -> Outage | None:
+        """The same: the watchers find out by themselves when it is over."""
+        return self.outage(choice)
+
     def open(self, payment: Payment) -> Report:
-        """Gives the payment its address and its rate, once."""
+        """Gives the payment its address and its rate, once; PROVIDER_UNAVAILABLE."""
         chain, coin = self._choice(payment)
         organization_id, now = payment.organization_id, self._clock.now()
         address = store.get_address(self._db, organization_id, payment.id)
         if address is None:
+            outage = self.outage(payment.choice)
+            if outage and outage.is_lasting:
+                raise ProviderUnavailable(NAME, outage)
             number, position = store.next_number(self._db), store.position(self._db, chain.chain_id)
             new = Address(
                 payment_id=payment.id,
@@ -160,6 +183,7 @@ class Crypto:
 
     def background(self, bookings: Bookings) -> Sequence[Runnable]:
         """A watcher a chain."""
+        self._watched_since = self._clock.now()
         self._watchers = {
             chain.chain_id: Watcher(
                 chain, self._nodes[chain.chain_id], self._db, bookings, self._rates, self._clock

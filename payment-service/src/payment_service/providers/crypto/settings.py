@@ -19,11 +19,12 @@ from payment_service.providers.crypto.rates import ConfiguredRates
 _MOST_CONFIRMATIONS = 1_000
 _KEYS = {
     "chain_id", "name", "rpc_url", "confirmations", "tokens", "native", "block_range", "poll_s", "start_block",
-    "dust_micros",
+    "dust_micros", "stale_after_s", "head_age_s",
 }  # fmt: skip
 _COIN_KEYS = {"symbol", "contract", "decimals", "rates", "valid_for_s"}
 # A stablecoin keeps its rate; that of a chain's own coin does not hold for long.
 _TOKEN_FOR, _NATIVE_FOR = 24 * 3600, 3600
+_STALE_AFTER_S, _HEAD_AGE_S = 120, 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,8 @@ def _chain(told: Any) -> Chain:
         poll_s=float(_number(told.get("poll_s", 5), f"poll_s of {name}")),
         start_block=_integer(told, "start_block", name, 0, 2**53) if "start_block" in told else None,
         dust_micros=_integer(told, "dust_micros", name, 1, 10**9, 10_000),
+        stale_after_s=_integer(told, "stale_after_s", name, 1, 86_400, _STALE_AFTER_S),
+        head_age_s=_integer(told, "head_age_s", name, 0, 7 * 86_400, _HEAD_AGE_S),
     )
 
 

@@ -4,7 +4,7 @@ A chain knows payments only by their addresses, so what is read from it is of an
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -47,7 +47,8 @@ _addresses = Table(
 _chains = Table(
     "crypto_chains", _metadata,
     Column("chain_id", BigInteger), Column("read_number", BigInteger), Column("confirmed_number", BigInteger),
-    Column("halted_reason", Text), Column("updated_at", _time),
+    Column("halted_reason", Text), Column("updated_at", _time), Column("current_at", _time), Column("head_at", _time),
+    Column("fault", Text),
 )  # fmt: skip
 _blocks = Table(
     "crypto_blocks", _metadata, Column("chain_id", BigInteger), Column("number", BigInteger), Column("hash", Text)
@@ -105,6 +106,10 @@ class Position:
     confirmed_number: int
     halted_reason: str = ""
     hash: str = ""
+    # How the reading goes, which does not make it another position.
+    current_at: datetime | None = field(default=None, compare=False)
+    head_at: datetime | None = field(default=None, compare=False)
+    fault: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,14 @@ _MOVE = Query(
     .values(read_number=bindparam("number"), confirmed_number=bindparam("confirmed"), updated_at=bindparam("at"))
 )
 _HALT = Query(update(_chains).where(_OF_CHAIN).values(halted_reason=bindparam("why"), updated_at=bindparam("at")))
+_CURRENT = Query(
+    update(_chains).where(_OF_CHAIN).values(current_at=bindparam("at"), head_at=bindparam("head"), fault="")
+)
+_FAULT = Query(
+    update(_chains)
+    .where(_OF_CHAIN, _chains.c.halted_reason == "", _chains.c.fault != bindparam("why"))
+    .values(fault=bindparam("why"))
+)
 _ADD_BLOCK = Query(
     insert(_blocks)
     .values(chain_id=bindparam("chain"), number=bindparam("number"), hash=bindparam("hash"))
@@ -303,6 +316,16 @@ def halt(tx: Transaction, chain_id: int, why: str, at: datetime) -> None:
     tx.execute(_HALT, chain=chain_id, why=why, at=at)
 
 
+def current(tx: Transaction, chain_id: int, head_at: datetime | None, at: datetime) -> None:
+    """The chain was read up to its node's newest block, of that time."""
+    tx.execute(_CURRENT, chain=chain_id, head=head_at, at=at)
+
+
+def fault(tx: Transaction, chain_id: int, why: str) -> None:
+    """An attempt to read the chain ended early; of a halted chain more is known."""
+    tx.execute(_FAULT, chain=chain_id, why=why)
+
+
 def add_blocks(tx: Transaction, chain_id: int, hashes: Mapping[int, str]) -> None:
     """The hashes of blocks that were read."""
     tx.execute_many(_ADD_BLOCK, [{"chain": chain_id, "number": one, "hash": hash} for one, hash in hashes.items()])
@@ -359,7 +382,9 @@ def claim(tx: Transaction, chain_id: int, transaction_hash: str, refund_id: UUID
 
 
 def _position(row: Row | None) -> Position | None:
-    return row and Position(row.read_number, row.confirmed_number, row.halted_reason, row.hash or "")
+    return row and Position(
+        row.read_number, row.confirmed_number, row.halted_reason, row.hash or "", row.current_at, row.head_at, row.fault
+    )
 
 
 def _transfer(row: Row) -> Transfer:

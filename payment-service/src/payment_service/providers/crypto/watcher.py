@@ -57,6 +57,7 @@ class Watcher:
         self._rates = rates
         self._clock = clock
         self._range = chain.block_range
+        self._newest_at: datetime | None = None
         self._stop = threading.Event()
 
     def pause(self, seconds: float) -> None:
@@ -88,7 +89,12 @@ class Watcher:
         """
         with self._db.exclusive(f"crypto-chain-{self._chain.chain_id}") as alone:
             if alone:
-                self._look(self._node.within(seconds))
+                try:
+                    self._look(self._node.within(seconds))
+                except Unavailable as error:
+                    with self._db.transaction() as tx:
+                        store.fault(tx, self._chain.chain_id, error.message)
+                    raise
             return alone
 
     def search(self, address: Address, seconds: float) -> bool:
@@ -135,15 +141,27 @@ class Watcher:
             raise Unavailable(f"{self._chain.name} is being looked into by staff: {position.halted_reason}")
         try:
             head, last = node.head_and(position.read_number)
+            if last:
+                self._newest_at = datetime.fromtimestamp(last.timestamp, UTC)
             position = self._verified(node, position, head, last)
             while position.read_number < head and node.has_time and not self._stop.is_set():
                 position = self._read(node, position, head)
                 position = self._confirm(node, position, head)
                 self._book(position)
             position = self._confirm(node, position, head)
+            self._note(position, head)
         finally:
             # What is stored can be booked without the node.
             self._book(position)
+
+    def _note(self, position: Position, head: int) -> None:
+        """Records whether this look has come to the newest block."""
+        behind = position.read_number - head
+        with self._db.transaction() as tx:
+            if behind > 0:
+                store.fault(tx, self._chain.chain_id, f"it is {behind} blocks behind")
+            elif behind == 0:
+                store.current(tx, self._chain.chain_id, self._newest_at, self._clock.now())
 
     def _begin(self, node: Node) -> Position:
         head, _ = node.head_and(0)
@@ -204,6 +222,7 @@ class Watcher:
             if block.parent_hash != previous:
                 raise Inconsistent("the chain changed while it was read; try again")
             previous = block.hash
+        self._newest_at = datetime.fromtimestamp(found[-1].timestamp, UTC)
         hashes = {block.number: block.hash for block in found}
         transfers = self._of_tokens(logs, {block.number: block for block in found})
         if native:

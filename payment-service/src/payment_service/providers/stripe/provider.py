@@ -15,7 +15,8 @@ from adlib.ids import made_at
 from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Outage, Payment, ProviderRejected, Report, State
+from payment_service.providers.health import Health
 from payment_service.providers.protocol import Bookings, Event, Header, News, Outgoing, PaymentNews, RefundReport
 from payment_service.providers.stripe.objects import (
     Json,
@@ -39,6 +40,7 @@ _KEYS_LAST = timedelta(hours=20)
 _TOLERANCE_S = 300
 _PAGE = 100
 _NOT_FOUND = 404
+_CONFLICT = 409
 _EVENTS = {
     "payment_intent": ("succeeded", "payment_failed", "processing", "requires_action", "canceled"),
     "refund": ("created", "updated", "failed"),
@@ -63,6 +65,7 @@ class Stripe:
     ) -> None:
         self._webhook_secret = webhook_secret
         self._clock = clock
+        self._health = Health(clock)
         self._client = stripe.StripeClient(
             api_key,
             stripe_version=API_VERSION,
@@ -74,6 +77,18 @@ class Stripe:
     def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
         """There is nothing to choose."""
         return choice
+
+    def outage(self, _choice: Mapping[str, Any]) -> Outage | None:
+        """That Stripe has not answered for a while."""
+        because = self._health.outage
+        return Outage(because) if because else None
+
+    def recheck(self, choice: Mapping[str, Any]) -> Outage | None:
+        """The same, once Stripe was asked for something small."""
+        if self._health.outage:
+            with suppress(Unavailable, ProviderRejected), self._translated():
+                self._events(limit=1)
+        return self.outage(choice)
 
     def open(self, payment: Payment) -> Report:
         """Creates the intent, once for the payment's id; PROVIDER_REJECTED, UNAVAILABLE."""
@@ -109,7 +124,7 @@ class Stripe:
         if self._clock.now() - made_at(outgoing.refund_id) > _KEYS_LAST:
             made = self._made(payment, outgoing)
         if made is None:
-            with _translated():
+            with self._translated():
                 made = self._client.v1.refunds.create(
                     {
                         "payment_intent": payment.external_id or "",
@@ -151,7 +166,7 @@ class Stripe:
 
     def missed(self, since: datetime) -> Iterable[Event]:
         """The events since then, unread and oldest first, asked for as they are taken; UNAVAILABLE."""
-        with _translated():
+        with self._translated():
             for event in self._events_since(int(since.timestamp())):
                 at = datetime.fromtimestamp(event["created"], UTC)
                 yield Event(event["id"], event["type"], None, at, json.dumps(event).encode())
@@ -218,7 +233,7 @@ class Stripe:
     def _intent(self, intent_id: object) -> Json:
         if not isinstance(intent_id, str) or not intent_id:
             return {}
-        with _translated():
+        with self._translated():
             try:
                 return self._client.v1.payment_intents.retrieve(intent_id).to_dict()
             except stripe.InvalidRequestError as error:
@@ -228,13 +243,31 @@ class Stripe:
 
     def _made(self, payment: Payment, outgoing: Outgoing) -> Json | None:
         """The refund, where Stripe has made it before and may have forgotten by which key."""
-        with _translated():
+        with self._translated():
             page = self._client.v1.refunds.list({"payment_intent": payment.external_id or "", "limit": _PAGE})
         made = (one.to_dict() for one in page.data)
         return next((one for one in made if ids(one, "refund_id") == (outgoing.refund_id,)), None)
 
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (stripe.InvalidRequestError, stripe.CardError) as error:
+            self._health.answered()
+            raise ProviderRejected(error.user_message or "no reason given") from error
+        except stripe.StripeError as error:
+            # Among them a wrong key of ours, and an idempotency key that is in use by a call of the same moment.
+            _log.warning("stripe_failed", kind=type(error).__name__, status=error.http_status, error=str(error))
+            if error.http_status != _CONFLICT:
+                status = error.http_status
+                self._health.failed(f"Stripe answers with status {status}" if status else "Stripe does not answer")
+            raise Unavailable(
+                "the payment provider does not answer; try again with the same idempotency-key"
+            ) from error
+        self._health.answered()
+
     def _ask(self, call: Callable[[], stripe.PaymentIntent]) -> Report:
-        with _translated():
+        with self._translated():
             return payment_report(call().to_dict())
 
 
@@ -247,15 +280,3 @@ def _object(body: bytes) -> Json:
     if not isinstance(found, dict):
         raise InvalidArgument("the body is no JSON object")
     return found
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (stripe.InvalidRequestError, stripe.CardError) as error:
-        raise ProviderRejected(error.user_message or "no reason given") from error
-    except stripe.StripeError as error:
-        # Among them a wrong key of ours, and an idempotency key that is in use by a call of the same moment.
-        _log.warning("stripe_failed", kind=type(error).__name__, status=error.http_status, error=str(error))
-        raise Unavailable("the payment provider does not answer; try again with the same idempotency-key") from error

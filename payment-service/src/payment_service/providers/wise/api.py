@@ -10,10 +10,12 @@ from typing import Any
 
 import httpx
 
+from adlib.clock import SystemClock
 from adlib.errors import Unavailable
 from adlib.money import from_decimal
 from adlib.telemetry import logger
 from payment_service.providers.answers import whole
+from payment_service.providers.health import Health
 
 # To connect, to answer, and for the whole answer. Wise waits 5 s for ours to a webhook.
 _TIMEOUT = httpx.Timeout(3.0, connect=1.0)
@@ -38,9 +40,13 @@ class Line:
 
 
 class WiseApi:
-    """For one profile. Everything raises UNAVAILABLE."""
+    """For one profile. Everything raises UNAVAILABLE.
 
-    def __init__(self, url: str, token: str, profile_id: int) -> None:
+    `health` is that of the statement: without it nothing is credited, whatever else is answered.
+    """
+
+    def __init__(self, url: str, token: str, profile_id: int, health: Health | None = None) -> None:
+        self._health = health or Health(SystemClock())
         self._profile = f"profiles/{profile_id}"
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, follow_redirects=False
@@ -61,10 +67,12 @@ class WiseApi:
         """The currency's statement, oldest first; nothing where the profile has no such balance."""
         balance_id = balance_id or self._balance_id(currency_code)
         if balance_id is None or since >= until:
+            self._health.answered()
             return []
         path = f"/v1/{self._profile}/balance-statements/{balance_id}/statement.json"
         interval = {"intervalStart": _time(since), "intervalEnd": _time(until)}
         answer = self._read(path, currency=currency_code, type="COMPACT", **interval)
+        self._health.answered()
         return sorted(map(_line, _transactions(answer)), key=lambda line: line.at)
 
     def transfer(self, transfer_id: str) -> Mapping[str, Any] | None:
@@ -92,12 +100,14 @@ class WiseApi:
             status, body = whole(self._client, "GET", path, _WITHIN_S, params=query)
             found = json.loads(body, parse_float=Decimal) if body else None
         except (httpx.HTTPError, ValueError) as error:
+            self._health.failed("Wise does not answer")
             raise Unavailable(f"Wise does not answer: {type(error).__name__}") from error
         if status == httpx.codes.NOT_FOUND:
             return None
         if not httpx.codes.is_success(status):
             # Among them a wrong token or profile of ours, and a statement that Wise wants a second factor for.
             _log.error("wise_failed", path=path, status=status)
+            self._health.failed(f"Wise answers with status {status}")
             raise Unavailable(f"Wise answers with status {status}")
         return found
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,11 +23,12 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.errors import InvalidArgument
+from adlib.errors import InvalidArgument, Unavailable
 from adlib.money import to_decimal
 from adlib.rpc import Runnable
-from payment_service.payments.model import Arrival, Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Arrival, Outage, Payment, ProviderRejected, Report, State
 from payment_service.payouts import wise as payouts
+from payment_service.providers.health import Health
 from payment_service.providers.protocol import (
     Bookings,
     Event,
@@ -52,6 +54,8 @@ _MARGIN = timedelta(hours=1)
 _MOST_AT_ONCE = timedelta(days=60)
 # Without leading zeros, so that a transfer has one id only.
 _ID = re.compile("[1-9][0-9]{0,17}")
+# So much of a statement is read to find out whether it can be read.
+_GLANCE = timedelta(minutes=1)
 _BALANCE_EVENTS = ("balances#update", "balances#credit")
 
 
@@ -82,7 +86,8 @@ class WiseDeposits:
         db: Database,
         clock: Clock,
     ) -> None:
-        self._api = WiseApi(url, token, profile_id)
+        self._health = Health(clock)
+        self._api = WiseApi(url, token, profile_id, self._health)
         self._profile_id = profile_id
         self._webhook_key = webhook_key
         self._currencies = currencies
@@ -94,6 +99,18 @@ class WiseDeposits:
         if currency_code not in self._currencies:
             raise CurrencyNotReceived(currency_code, self._currencies)
         return {}
+
+    def outage(self, _choice: Mapping[str, Any]) -> Outage | None:
+        """That Wise has not given out its statement for a while."""
+        because = self._health.outage
+        return Outage(because) if because else None
+
+    def recheck(self, choice: Mapping[str, Any]) -> Outage | None:
+        """The same, once Wise was asked for a minute of a statement."""
+        if self._health.outage:
+            with suppress(Unavailable):
+                self._api.lines(self._currencies[0], self._now() - _GLANCE, self._now())
+        return self.outage(choice)
 
     def open(self, payment: Payment) -> Report:
         """Tells where to transfer the amount to, and with which reference; PROVIDER_REJECTED."""
