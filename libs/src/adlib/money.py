@@ -51,6 +51,16 @@ def from_minor(amount_minor: int, currency_code: str) -> int:
     return amount_minor * _micros_per_minor(currency_code)
 
 
+def whole_minor(amount_micros: int, currency_code: str) -> int:
+    """The amount rounded down to whole minor units (cents), in micros."""
+    return amount_micros - amount_micros % _micros_per_minor(currency_code)
+
+
+def minor_micros(currency_code: str) -> int:
+    """Micros of one minor unit (a cent)."""
+    return _micros_per_minor(currency_code)
+
+
 def to_decimal(amount_micros: int) -> Decimal:
     """The amount in units, exactly."""
     return Decimal(amount_micros) / MICROS

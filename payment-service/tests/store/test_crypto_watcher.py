@@ -52,7 +52,7 @@ def test_a_deposit_is_shown_at_once_and_credited_with_its_confirmations_and_not_
 def test_less_more_and_again_are_credited_and_said(shop) -> None:
     under, over, again = shop.open(), shop.open(), shop.open()
     shop.chain.pay(address(under), "60")
-    shop.chain.pay(address(over), "100.000001")
+    shop.chain.pay(address(over), "100.020001")
     shop.chain.pay(address(again), "100")
     shop.chain.mine(CONFIRMATIONS)
     shop.look()
@@ -64,7 +64,7 @@ def test_less_more_and_again_are_credited_and_said(shop) -> None:
     shop.look()
     assert [shop.get(one).outcome for one in (under, again)] == [Outcome.EXACT, Outcome.REPEATED]
     assert shop.get(under).state is State.SUCCEEDED
-    assert shop.balance() == (100 * USD + 100_000_001 + 200 * USD, 0)
+    assert shop.balance() == (100 * USD + 100_020_000 + 200 * USD, 0)
 
 
 def test_another_coin_than_the_chosen_one_is_credited_too(shop) -> None:

@@ -233,3 +233,8 @@ def test_a_choice_that_cannot_be_paid_with_is_refused(
 def test_there_are_no_webhooks_of_chains(crypto: Crypto) -> None:
     with pytest.raises(NoWebhooks):
         crypto.event(b"{}", lambda _: "")
+
+
+def test_rate_in_a_currency_without_wallets_is_refused_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="CHF is not supported"):
+        read(chains(native={"symbol": "ETH", "decimals": 18, "rates": {"CHF": "2500"}}))

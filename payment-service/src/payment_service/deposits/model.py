@@ -11,6 +11,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, NotFound
+from adlib.money import whole_minor
 from payment_service.ledger.model import Account, Kind, Transfer
 from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import Arrival, Payment
@@ -124,6 +125,8 @@ class Deposit:
 def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime) -> Deposit:
     """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's.
 
+    Its amount is whole minor units, rounded down: wallets hold no fraction of a cent or a yen.
+
     Where it is all of the payment it has the payment's id, and so its transfer's key: a release that knows no deposits
     and is still running credits under that key, and the two cannot both.
     """
@@ -135,7 +138,7 @@ def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, 
         payment_id=payment.id if payment else None,
         organization_id=payment.organization_id if payment else None,
         state=State.SEEN if payment else State.UNMATCHED,
-        amount_micros=arrival.amount_micros,
+        amount_micros=whole_minor(arrival.amount_micros, arrival.currency_code),
         currency_code=arrival.currency_code,
         asset=arrival.asset,
         asset_amount=arrival.asset_amount,

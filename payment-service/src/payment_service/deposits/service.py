@@ -10,6 +10,7 @@ from adlib.clock import Clock
 from adlib.db import Session, Transaction
 from adlib.errors import Aborted
 from adlib.ids import NewId
+from adlib.money import whole_minor
 from adlib.telemetry import logger
 from payment_service.deposits import store
 from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound, State, arrived
@@ -35,6 +36,8 @@ class Deposits:
 
     def book(self, tx: Transaction, payment: Payment, arrival: Arrival) -> Payment:
         """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
+        if not _is_money(arrival):
+            return payment
         if arrival.currency_code != payment.currency_code:
             if arrival.is_final:
                 self.suspend(tx, payment.provider, arrival)
@@ -56,6 +59,8 @@ class Deposits:
 
     def suspend(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
         """Keeps money of nobody that is known on the suspense account, once for its key."""
+        if not _is_money(arrival):
+            return
         now = self._clock.now()
         deposit = arrived(self._ids(), provider, arrival, None, now)
         if not store.add(tx, deposit):
@@ -126,3 +131,8 @@ class Deposits:
         ledger.post(tx, wallet.put(transfer, balances), self._ids)
         receipts.issue(tx, payment.organization_id, payment.id, now)
         return payment.credited(deposit.amount_micros, now, deposit.created_at)
+
+
+def _is_money(arrival: Arrival) -> bool:
+    """Whether it is at least one minor unit of its currency; less cannot be in a wallet."""
+    return whole_minor(arrival.amount_micros, arrival.currency_code) > 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
@@ -11,6 +11,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from adlib.money import MICROS, minor_micros
 
 # A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
 ABANDONED_AFTER = timedelta(hours=24)
@@ -195,6 +196,22 @@ class Payment:
         """What was paid and has not gone back, nor may go back by a dispute."""
         return max(0, self.paid_micros - self.refunded_micros - self.disputed_micros)
 
+    @property
+    def tolerance_micros(self) -> int:
+        """What exact may be off by where it is paid in a coin: the coin's smallest unit or the currency's minor one.
+
+        Amounts of neither convert to whole amounts of the other. 0 where it is paid in its own currency.
+        """
+        if "decimals" not in self.instructions:
+            return 0
+        unit = Decimal(self.instructions["rate"]) * MICROS / 10 ** int(self.instructions["decimals"])
+        return max(int(unit.to_integral_value(ROUND_CEILING)), minor_micros(self.currency_code))
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether all that was asked for has been credited."""
+        return self.paid_micros > 0 and self.paid_micros + self.tolerance_micros >= self.amount_micros
+
     def is_abandoned(self, at: datetime) -> bool:
         """Whether nobody is expected to pay it any more."""
         return self.is_open and at >= (self.expires_at or self.created_at + ABANDONED_AFTER)
@@ -244,7 +261,7 @@ class Payment:
         paid_micros = self.paid_micros + amount_micros
         if is_late:
             outcome = Outcome.LATE
-        elif self.paid_micros >= self.amount_micros:
+        elif self.is_paid:
             outcome = Outcome.REPEATED
         else:
             outcome = self._compared(paid_micros)
@@ -273,7 +290,7 @@ class Payment:
     def _compared(self, paid_micros: int) -> Outcome:
         if not paid_micros:
             return Outcome.NONE
-        if paid_micros == self.amount_micros:
+        if abs(paid_micros - self.amount_micros) <= self.tolerance_micros:
             return Outcome.EXACT
         return Outcome.UNDERPAID if paid_micros < self.amount_micros else Outcome.OVERPAID
 
@@ -283,7 +300,7 @@ class Payment:
             state = State.DISPUTED
         elif self.refunded_micros and self.refunded_micros >= self.paid_micros:
             state = State.REFUNDED
-        elif self.is_closed or self.paid_micros >= self.amount_micros:
+        elif self.is_closed or self.is_paid:
             state = State.SUCCEEDED
         else:
             state = State.PROCESSING

@@ -11,6 +11,7 @@ from typing import Any
 from adlib.clock import Clock
 from adlib.config import ConfigurationError, Environment
 from adlib.db import Database
+from adlib.money import CurrencyUnsupported, currency
 from payment_service.providers.crypto.addresses import Addresses, checked
 from payment_service.providers.crypto.model import AddressChecksumInvalid, AddressInvalid, Chain, Coin
 from payment_service.providers.crypto.provider import Crypto
@@ -97,7 +98,7 @@ def _coin(told: Any, chain: str, *, is_native: bool) -> Coin:
     return Coin(
         symbol=symbol,
         decimals=_integer(told, "decimals", what, 0, 36),
-        rates={str(code): _number(rate, f"the rate of {what}") for code, rate in rates.items()},
+        rates={_currency(code, what): _number(rate, f"the rate of {what}") for code, rate in rates.items()},
         contract=contract,
         valid_for=timedelta(
             seconds=_integer(told, "valid_for_s", what, 60, 30 * 86400, _NATIVE_FOR if is_native else _TOKEN_FOR)
@@ -117,6 +118,13 @@ def _integer(told: Mapping[str, Any], key: str, what: str, least: int, most: int
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ConfigurationError(f"CRYPTO_CHAINS: {key} of {what} must be a whole number from {least} to {most}")
     return value
+
+
+def _currency(code: Any, what: str) -> str:
+    try:
+        return currency(str(code))
+    except CurrencyUnsupported as error:
+        raise ConfigurationError(f"CRYPTO_CHAINS: the rates of {what}: {error.message}") from None
 
 
 def _number(value: Any, what: str) -> Decimal:

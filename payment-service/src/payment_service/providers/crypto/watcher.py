@@ -17,7 +17,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
@@ -25,10 +24,11 @@ from adlib.errors import Aborted, AppError, Unavailable
 from adlib.telemetry import logger
 from payment_service.payments.model import Arrival, Report, State
 from payment_service.providers.crypto import store
-from payment_service.providers.crypto.model import Chain, Coin, CoinHasNoRate, worth_micros
+from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.node import Block, Inconsistent, Log, Node, Refused
 from payment_service.providers.crypto.rates import Rates
 from payment_service.providers.crypto.store import Address, Position, Stage, Transfer
+from payment_service.providers.crypto.valuation import Valuation
 from payment_service.providers.protocol import Bookings
 
 NAME = "CRYPTO"
@@ -41,8 +41,6 @@ _LONGEST_PAUSE_S = 60.0
 _BATCH = 200
 # Blocks with all their transactions, which are large, that are read at once.
 _FULL_BLOCKS = 100
-# More than any sum of money; a token that moves more is not what it is configured as.
-_MOST_MICROS = 10**17
 _log = logger(__name__)
 
 
@@ -54,7 +52,7 @@ class Watcher:
         self._node = node
         self._db = db
         self._bookings = bookings
-        self._rates = rates
+        self._valuation = Valuation(chain, rates, clock)
         self._clock = clock
         self._range = chain.block_range
         self._newest_at: datetime | None = None
@@ -291,7 +289,7 @@ class Watcher:
         if any(log.receiver in known and hashes.get(log.block_number) != log.block_hash for log in logs):
             raise Inconsistent("the chain changed while its logs were read; try again")
         found = [
-            self._transfer(
+            self._valuation.transfer(
                 blocks[log.block_number], log.transaction_hash, str(log.index), known[log.receiver],
                 self._chain.contracts[log.contract], log.amount,
             )
@@ -309,45 +307,8 @@ class Watcher:
             if receipt is None or receipt.block_hash != block.hash:
                 raise Inconsistent("the chain changed while a transaction was read; try again")
             if receipt.is_successful:
-                found.append(self._transfer(block, one.hash, "native", known[one.receiver], coin, one.amount))
+                found.append(self._valuation.transfer(block, one.hash, "native", known[one.receiver], coin, one.amount))
         return [one for one in found if one]
-
-    def _transfer(
-        self, block: Block, hash: str, index: str, address: Address, coin: Coin, amount: int
-    ) -> Transfer | None:
-        """What was sent, at the rate that the customer was told where it still holds; None for dust."""
-        currency_code, rate = self._rate(block, address, coin)
-        worth = worth_micros(amount, coin, rate)
-        if worth > _MOST_MICROS:
-            _log.error("crypto_transfer_too_large", transaction=hash, coin=coin.symbol, amount=str(amount))
-            return None
-        if worth < self._chain.dust_micros:
-            return None
-        return Transfer(
-            key=f"{self._chain.chain_id}:{block.hash}:{hash}:{index}",
-            chain_id=self._chain.chain_id,
-            block_number=block.number,
-            transaction_hash=hash,
-            payment_id=address.payment_id,
-            address=address.address,
-            coin=coin.symbol,
-            amount=amount,
-            rate=rate,
-            currency_code=currency_code,
-            amount_micros=worth,
-            seen_at=self._clock.now(),
-        )
-
-    def _rate(self, block: Block, address: Address, coin: Coin) -> tuple[str, Decimal]:
-        """Where the coin has no rate in the payment's currency, another in which it has one: it is for staff then."""
-        was_told = (address.chain_id, address.coin) == (self._chain.chain_id, coin.symbol)
-        if was_told and datetime.fromtimestamp(block.timestamp, UTC) <= address.expires_at:
-            return address.currency_code, address.rate
-        try:
-            return address.currency_code, self._rates.rate(coin, address.currency_code)
-        except CoinHasNoRate:
-            other = next(iter(coin.rates))
-            return other, self._rates.rate(coin, other)
 
     def _book(self, position: Position) -> None:
         """Books what is stored and not booked to the end; one that fails does not stop the others."""

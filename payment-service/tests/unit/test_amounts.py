@@ -1,0 +1,135 @@
+"""What a customer is asked for in a coin, and what of it is in the wallet once they have paid it."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adlib.money import minor_micros, whole_minor
+from payment_service.deposits.model import arrived
+from payment_service.payments.model import Arrival, Outcome, Payment, State
+from payment_service.providers.crypto.model import Coin, needed, worth_micros
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+ID = UUID(int=1)
+MOST_MINOR = 99_999_999
+
+currencies = st.sampled_from(["EUR", "GBP", "JPY", "USD"])
+rates = st.decimals("0.0001", "100000", places=4)
+
+
+def payment(amount_micros: int, currency_code: str, provider: str, instructions: dict[str, object]) -> Payment:
+    return Payment(
+        id=ID,
+        organization_id=ID,
+        provider=provider,
+        state=State.PENDING,
+        amount_micros=amount_micros,
+        currency_code=currency_code,
+        idempotency_key=None,
+        external_id="there",
+        created_at=NOW,
+        updated_at=NOW,
+        instructions=instructions,
+    )
+
+
+def paid_in(coin: Coin, asked: Payment, rate: Decimal, amount: int) -> Payment:
+    """The payment once so many of the coin's smallest unit have arrived."""
+    worth = worth_micros(amount, coin, rate)
+    deposit = arrived(ID, "CRYPTO", Arrival("a", worth, asked.currency_code, asset=coin.symbol), asked, NOW)
+    return asked.credited(deposit.amount_micros, NOW, NOW)
+
+
+def in_coin(amount_micros: int, currency_code: str, decimals: int, rate: Decimal) -> tuple[Coin, Payment, int]:
+    coin = Coin("C", decimals, {currency_code: rate})
+    told = needed(amount_micros, coin, rate)
+    instructions = {"amount": str(told), "decimals": decimals, "rate": f"{rate:f}"}
+    return coin, payment(amount_micros, currency_code, "CRYPTO", instructions), told
+
+
+@given(
+    minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(0, 18), rate=rates,
+    off=st.sampled_from([0, 1]),
+)  # fmt: skip
+def test_what_was_asked_for_in_a_coin_is_exact_when_it_is_paid(
+    minor: int, currency_code: str, decimals: int, rate: Decimal, off: int
+) -> None:
+    amount_micros = minor * minor_micros(currency_code)
+    coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
+    # One unit more, where a unit is worth less than the currency's.
+    more = off if worth_micros(1, coin, rate) < minor_micros(currency_code) else 0
+    after = paid_in(coin, asked, rate, told + more)
+    assert after.outcome is Outcome.EXACT
+    assert after.state is State.SUCCEEDED
+    assert after.paid_micros >= amount_micros
+    assert after.paid_micros % minor_micros(currency_code) == 0
+    assert after.paid_micros <= worth_micros(told + more, coin, rate), "nothing is booked that did not move"
+
+
+@given(minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(6, 18), rate=rates)
+def test_one_unit_of_the_coin_less_is_exact_and_not_more_is_booked_than_moved(
+    minor: int, currency_code: str, decimals: int, rate: Decimal
+) -> None:
+    amount_micros = minor * minor_micros(currency_code)
+    coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
+    after = paid_in(coin, asked, rate, told - 1)
+    assert after.outcome is Outcome.EXACT
+    assert after.state is State.SUCCEEDED
+    assert after.paid_micros <= worth_micros(told - 1, coin, rate)
+    assert after.paid_micros % minor_micros(currency_code) == 0
+
+
+@given(
+    minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(0, 18), rate=rates,
+    sent=st.integers(1, 10**30),
+)  # fmt: skip
+def test_whatever_arrives_is_whole_minor_units_and_never_more_than_it_is_worth(
+    minor: int, currency_code: str, decimals: int, rate: Decimal, sent: int
+) -> None:
+    coin, asked, _ = in_coin(minor * minor_micros(currency_code), currency_code, decimals, rate)
+    worth = worth_micros(sent, coin, rate)
+    deposit = arrived(ID, "CRYPTO", Arrival("a", worth, currency_code, asset="C"), asked, NOW)
+    assert deposit.amount_micros % minor_micros(currency_code) == 0
+    assert worth - minor_micros(currency_code) < deposit.amount_micros <= worth
+
+
+@pytest.mark.parametrize("provider", ["STRIPE", "WISE"])
+@given(minor=st.integers(100, MOST_MINOR), currency_code=currencies, off=st.sampled_from([-1, 0, 1]))
+def test_what_is_paid_in_its_own_currency_is_exact_to_the_minor_unit(
+    provider: str, minor: int, currency_code: str, off: int
+) -> None:
+    unit = minor_micros(currency_code)
+    asked = payment(minor * unit, currency_code, provider, {"reference": "ADP-1", "client_secret": "s"})
+    after = asked.credited((minor + off) * unit, NOW, NOW)
+    assert after.outcome is {-1: Outcome.UNDERPAID, 0: Outcome.EXACT, 1: Outcome.OVERPAID}[off]
+    assert after.state is (State.PROCESSING if off < 0 else State.SUCCEEDED)
+
+
+@pytest.mark.parametrize(("sent", "paid", "outcome"), [
+    (3_333_333, 499, Outcome.EXACT),
+    (3_333_334, 500, Outcome.EXACT),
+    (3_333_335, 500, Outcome.EXACT),
+    (3_320_000, 498, Outcome.UNDERPAID),
+    (3_350_000, 502, Outcome.OVERPAID),
+])  # fmt: skip
+def test_yen_in_a_coin_of_six_decimals(sent: int, paid: int, outcome: Outcome) -> None:
+    coin, asked, told = in_coin(500_000_000, "JPY", 6, Decimal(150))
+    assert told == 3_333_334
+    after = paid_in(coin, asked, Decimal(150), sent)
+    assert (after.paid_micros, after.outcome) == (paid * 1_000_000, outcome)
+
+
+def test_second_payment_of_what_was_exact_is_a_repeat() -> None:
+    coin, asked, told = in_coin(500_000_000, "JPY", 6, Decimal(150))
+    once = paid_in(coin, asked, Decimal(150), told - 1)
+    assert paid_in(coin, once, Decimal(150), told).outcome is Outcome.REPEATED
+
+
+@given(amount_micros=st.integers(0, 10**18), currency_code=currencies)
+def test_whole_minor_takes_less_than_one_minor_unit_away(amount_micros: int, currency_code: str) -> None:
+    rest = amount_micros - whole_minor(amount_micros, currency_code)
+    assert 0 <= rest < minor_micros(currency_code)
