@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from adsandbox import wise_wire as wire
 from adsandbox.behaviour import Behaviour
-from adsandbox.control import BadJson, ControlError, not_found, read_object
+from adsandbox.control import BadJson, not_found, read_object
 from adsandbox.database import Database
 from adsandbox.sandbox import Sandbox, application
 from adsandbox.settings import Settings, SettingsError
@@ -29,8 +29,9 @@ from adsandbox.webhooks import SCHEMA as WEBHOOKS_SCHEMA
 from adsandbox.webhooks import Webhooks
 from adsandbox.wise_balances import SCHEMA as BALANCES_SCHEMA
 from adsandbox.wise_balances import Balances
+from adsandbox.wise_control import Control
 from adsandbox.wise_incoming import Incoming
-from adsandbox.wise_transfers import FIRST_ID, WAITING, Transfers
+from adsandbox.wise_transfers import FEE_CENTS, FIRST_ID, WAITING, Transfers, rendered
 from adsandbox.wise_transfers import SCHEMA as TRANSFERS_SCHEMA
 from adsandbox.wise_wire import WiseError, iso_time
 
@@ -40,7 +41,6 @@ CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY AUTOINCREMENT, curre
 """
 
 QUOTE_LASTS_S = 1800
-FEE_CENTS = 50
 
 Json = dict[str, Any]
 
@@ -61,7 +61,8 @@ def wise_sandbox(settings: Settings) -> Sandbox:
     balances = Balances(settings.wise_profile_id, database, webhooks)
     transfers = Transfers(settings.wise_profile_id, database, webhooks, balances)
     incoming = Incoming(database, balances)
-    wise = Wise(settings.wise_api_token, settings.wise_profile_id, database, transfers, balances, incoming)
+    control = Control(settings.wise_profile_id, database, transfers, balances)
+    wise = Wise(settings.wise_api_token, settings.wise_profile_id, database, transfers, balances, incoming, control)
     app = application(
         [*wise.routes(), *webhooks.routes()],
         behaviour,
@@ -98,6 +99,7 @@ class Wise:
         transfers: Transfers,
         balances: Balances,
         incoming: Incoming,
+        control: Control,
     ) -> None:
         self._token = token
         self._profile_id = profile_id
@@ -105,6 +107,7 @@ class Wise:
         self._transfers = transfers
         self._balances = balances
         self._incoming = incoming
+        self._control = control
 
     def routes(self) -> list[Route]:
         """The API of Wise, and what banks do."""
@@ -133,9 +136,7 @@ class Wise:
             ),
             route("/v1/profiles/{profile:int}/account-details", "GET", self._incoming.account_details),
             *self._incoming.routes(),
-            Route("/sandbox/transfers/{id}/bounce", self._bounce, methods=["POST"]),
-            Route("/sandbox/transfers/{id}", self._find, methods=["GET"]),
-            Route("/sandbox/balance", self._set_balance, methods=["PUT"]),
+            *self._control.routes(),
         ]
 
     def _check_caller(self, request: Request) -> None:
@@ -228,7 +229,7 @@ class Wise:
         transaction_id = _uuid(body, "customerTransactionId")
         before = self._database.row("SELECT * FROM transfers WHERE transaction_id = ?", (transaction_id,))
         if before is not None:
-            return JSONResponse(_transfer(before))
+            return JSONResponse(rendered(before))
         quote_id, account_id = _uuid(body, "quoteUuid"), body.get("targetAccount")
         quote = self._usable_quote(quote_id)
         account = (
@@ -282,14 +283,14 @@ class Wise:
         return row
 
     async def _get_transfer(self, request: Request) -> Response:
-        return JSONResponse(_transfer(self._row(request.path_params["id"])))
+        return JSONResponse(rendered(self._row(request.path_params["id"])))
 
     async def _cancel(self, request: Request) -> Response:
         row = self._row(request.path_params["id"])
         if row["status"] != WAITING or row["due_at"] is not None:
             raise WiseError(f"transfer {row['id']} cannot be cancelled any more", code="transfer.invalid-state")
         self._transfers.cancel(row)
-        return JSONResponse(_transfer(self._row(row["id"])))
+        return JSONResponse(rendered(self._row(row["id"])))
 
     async def _fund(self, request: Request) -> Response:
         """Takes the amount and the fee from the balance, once; a second funding is refused, as at Wise."""
@@ -303,44 +304,6 @@ class Wise:
         refusal = None if self._transfers.fund(row) else "transfer.insufficient_funds"
         status = "COMPLETED" if refusal is None else "REJECTED"
         return JSONResponse({"type": "BALANCE", "status": status, "errorCode": refusal}, 201)
-
-    def _found(self, request: Request) -> Any:
-        """By Wise's own id, by our customerTransactionId, or by our reference."""
-        wanted = request.path_params["id"]
-        row = self._database.row(
-            """
-            SELECT * FROM transfers WHERE CAST(id AS TEXT) = :wanted OR transaction_id = lower(:wanted)
-              OR json_extract(body, '$.reference') = :wanted ORDER BY id DESC
-            """,
-            {"wanted": wanted},
-        )
-        if row is None:
-            raise ControlError(404, f"Wise has no transfer with the id, customerTransactionId or reference {wanted}")
-        return row
-
-    async def _find(self, request: Request) -> Response:
-        return JSONResponse(_transfer(self._found(request)))
-
-    async def _bounce(self, request: Request) -> Response:
-        """The recipient's bank sends the money back: after it was sent, or as soon as it will be."""
-        row = self._found(request)
-        if not self._transfers.bounce(row):
-            raise ControlError(409, f"transfer {row['id']} is {row['status']}; it is not funded, or bounces already")
-        return JSONResponse(_transfer(row))
-
-    async def _set_balance(self, request: Request) -> Response:
-        """{currency, amount}: what the profile has, so that funding can be short of it."""
-        body = await read_object(request)
-        code = wire.currency(body, "currency")
-        held_cents = 0 if body.get("amount") == 0 else wire.cents(body, "amount")
-        if held_cents is None:
-            raise ControlError(400, "amount is missing")
-        self._balances.set(code, held_cents)
-        return JSONResponse({"currency": code, "amount": wire.amount(held_cents)})
-
-
-def _transfer(row: Any) -> Json:
-    return {"id": row["id"], **json.loads(row["body"]), "status": row["status"]}
 
 
 def _is_id(value: Any) -> bool:

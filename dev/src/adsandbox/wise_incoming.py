@@ -2,7 +2,6 @@
 
 import json
 import time
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.requests import Request
@@ -56,11 +55,7 @@ class Incoming:
         The amount is a number, or a text such as "12.34".
         """
         body = await read_object(request)
-        if isinstance(body.get("amount"), str):
-            body["amount"] = _decimal(body["amount"])
-        code, cents = wire.currency(body, "currency"), wire.cents(body, "amount")
-        if cents is None:
-            raise ControlError(400, "amount is missing")
+        code, cents = wire.currency(body, "currency"), wire.decimal_cents(body, "amount")
         sender, text = _text(body, "sender_name", "Ada Zone"), _text(body, "reference", "")
         details = {
             "type": _text(body, "type", "DEPOSIT"),
@@ -77,18 +72,24 @@ class Incoming:
         return JSONResponse({"referenceNumber": f"TRANSFER-{number}"})
 
     async def _recall(self, request: Request) -> Response:
-        """The sender's bank takes the money back: a debit under the credit's own reference number."""
+        """The sender's bank takes the money back: a debit under the credit's own reference number.
+
+        {amount}: so much of it, any number of times; all that is left unless given.
+        """
+        body = await read_object(request) if await request.body() else {}
         reference = request.path_params["reference"]
         rows = self._database.rows("SELECT * FROM movements WHERE reference = ? ORDER BY id", (reference,))
         if not rows or json.loads(rows[0]["details"])["type"] != "DEPOSIT":
             raise ControlError(404, f"nothing was received as {reference}")
-        if len(rows) > 1:
-            raise ControlError(409, f"{reference} was taken back already")
+        left_cents = sum(row["cents"] for row in rows)
+        back_cents = wire.decimal_cents(body, "amount") if "amount" in body else left_cents
+        if not 0 < back_cents <= left_cents:
+            raise ControlError(409, f"{reference} was taken back already, or less than that is left of it")
         received = json.loads(rows[0]["details"])
         details = {**received, "description": f"Returned to {received['senderName']}"}
         with self._database.transaction():
             number = reference.removeprefix("TRANSFER-")
-            self._balances.move(rows[0]["currency"], -rows[0]["cents"], reference, number, details)
+            self._balances.move(rows[0]["currency"], -back_cents, reference, number, details)
         return JSONResponse({"referenceNumber": reference})
 
 
@@ -115,16 +116,6 @@ def _account(code: str, number: int) -> Json:
         "receiveOptions": [{"type": "LOCAL", "title": "Local", "description": None, "details": details}],
         "bankFeatures": [{"key": "LOCAL_RECEIVE", "title": "Receive locally", "supported": True}],
     }
-
-
-def _decimal(text: str) -> Decimal:
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise ControlError(400, f"{text} is no amount")
-    return amount
 
 
 def _text(body: Json, name: str, default: str) -> str:

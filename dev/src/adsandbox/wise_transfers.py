@@ -28,8 +28,17 @@ CREATE TABLE IF NOT EXISTS transfers (
 WAITING = "incoming_payment_waiting"
 PAID_OUT = ["processing", "funds_converted", "outgoing_payment_sent"]
 BOUNCED = ["bounced_back", "processing", "cancelled", "funds_refunded"]
+# A step of a plan that ends with less than was sent: the banks on the way kept the rest.
+REFUNDED_IN_PART = "funds_refunded:"
 STEP_S = 0.1
 FIRST_ID = 16_500_000
+# What Wise takes for a transfer, on top of it.
+FEE_CENTS = 50
+
+
+def rendered(row: Any) -> dict[str, Any]:
+    """A transfer as the API has it."""
+    return {"id": row["id"], **json.loads(row["body"]), "status": row["status"]}
 
 
 class Transfers:
@@ -73,12 +82,33 @@ class Transfers:
             self._plan(row["id"], PAID_OUT, time.time() + STEP_S)
         return True
 
-    def bounce(self, row: Any) -> bool:
-        """Lets the recipient's bank send it back, now or as soon as it was sent; False when it cannot."""
+    def bounce(self, row: Any, returned_cents: int | None = None) -> bool:
+        """Lets the recipient's bank send it back, now or as soon as it was sent; False when it cannot.
+
+        All that was paid comes back, fee included, unless it is told how much.
+        """
         plan = json.loads(row["plan"])
         if BOUNCED[0] in plan or not (plan or row["status"] == PAID_OUT[-1]):
             return False
-        self._plan(row["id"], plan + BOUNCED, row["due_at"] or time.time())
+        end = BOUNCED[-1:] if returned_cents is None else [f"{REFUNDED_IN_PART}{returned_cents}"]
+        self._plan(row["id"], [*plan, *BOUNCED[:-1], *end], row["due_at"] or time.time())
+        return True
+
+    def give_back(self, row: Any, cents: int) -> bool:
+        """Lets more of a refunded transfer come back; False where it is not refunded."""
+        if row["status"] != BOUNCED[-1]:
+            return False
+        with self._database.transaction():
+            self._pay(row, cents, "Refunded money")
+        return True
+
+    def charge_back(self, row: Any) -> bool:
+        """Lets what was sent be taken back at once; False where it was not sent."""
+        if row["status"] != PAID_OUT[-1] or row["due_at"] is not None:
+            return False
+        with self._database.transaction():
+            self._move(row, "charged_back", [])
+            self._pay(row, row["source_cents"], "Refunded money")
         return True
 
     def cancel(self, row: Any) -> None:
@@ -91,11 +121,12 @@ class Transfers:
         while True:
             self._wake.clear()
             for row in self._database.rows("SELECT * FROM transfers WHERE due_at <= ? ORDER BY due_at", (time.time(),)):
-                state, *rest = json.loads(row["plan"])
+                step, *rest = json.loads(row["plan"])
+                state, _, part = step.partition(":")
                 with self._database.transaction():
                     self._move(row, state, rest)
                     if state == "funds_refunded":
-                        self._pay(row, row["source_cents"], "Refunded money")
+                        self._pay(row, int(part or row["source_cents"]), "Refunded money")
             following = self._database.row("SELECT min(due_at) AS at FROM transfers")
             at = following["at"] if following else None
             try:

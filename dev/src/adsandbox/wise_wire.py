@@ -2,10 +2,12 @@
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
+
+from adsandbox.control import ControlError
 
 # What one unit is worth in USD cents, fixed so that figures can be predicted.
 USD_CENTS = {"USD": 100, "EUR": 110, "GBP": 130, "CHF": 112, "PLN": 25, "SEK": 9, "AUD": 65, "CAD": 73, "SGD": 74}
@@ -46,6 +48,22 @@ def cents(body: dict[str, Any], name: str) -> int | None:
     if not 0 < value <= MOST_CENTS // 100 or value * 100 != int(value * 100):
         raise WiseError(f"{name} must be more than 0, with at most two decimals", path=name)
     return int(value * 100)
+
+
+def decimal_cents(body: dict[str, Any], name: str) -> int:
+    """A positive amount of a control request: a number, or a text such as "12.34"."""
+    value = body.get(name)
+    if isinstance(value, str):
+        try:
+            value = Decimal(value)
+        except InvalidOperation:
+            value = Decimal("NaN")
+        if not value.is_finite():
+            raise ControlError(400, f"{body[name]} is no amount")
+    found = cents({name: value}, name)
+    if found is None:
+        raise ControlError(400, f"{name} is missing")
+    return found
 
 
 def amount(minor: int) -> float:

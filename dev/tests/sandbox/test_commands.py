@@ -68,6 +68,21 @@ def test_payout_is_found_by_its_own_id_and_bounces(run, sandboxes, receiver):
     receiver.about(f'"id": {transfer["id"]}', 8)
 
 
+def test_refund_is_sent_by_hand_and_comes_back_in_part(run, receiver):
+    number = run("wise", "send", "20", "--currency", "EUR").output.split()[-1]
+    receiver.about(f'"id": {number}', 4)
+    assert f"transfer {number} bounces" in run("wise", "bounce", number, "--returned", "19.00").output
+    receiver.about(f'"id": {number}', 8)
+    assert f"0.50 more of transfer {number} came back" in run("wise", "return", number, "0.50").output
+    assert "was not sent, or bounces already" in str(run("wise", "charge-back", number).exception)
+
+
+def test_bank_transfer_is_taken_back_in_part(run):
+    number = run("wise", "deposit", "ADP-7KQ2-M9XR-4", "12.34", "--currency", "EUR").output.split()[0]
+    assert f"{number} was taken back" in run("wise", "recall", number, "--amount", "0.50").output
+    assert "less than that is left" in str(run("wise", "recall", number, "--amount", "12").exception)
+
+
 def test_bank_transfer_arrives_and_is_taken_back(run, sandboxes):
     said = run("wise", "deposit", "ADP-7KQ2-M9XR-4", "12.34", "--currency", "EUR").output
     number = said.split()[0]

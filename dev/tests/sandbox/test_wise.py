@@ -215,3 +215,28 @@ def test_unfunded_transfer_can_be_cancelled(sandboxes):
     transfer = _transfer(sandboxes.wise)
     assert sandboxes.wise.put(f"/v1/transfers/{transfer['id']}/cancel").json()["status"] == "cancelled"
     assert _fund(sandboxes.wise, transfer["id"]).status_code == 422
+
+
+def test_transfer_that_bounces_with_a_part_gives_back_that_part_and_more_later(sandboxes, receiver):
+    wise = sandboxes.wise
+    sent = wise.post("/sandbox/transfers", json={"currency": "SEK", "amount": 100, "reference": "refund"}).json()
+    receiver.about(_mention(sent), 4)
+    after_sending = _balance(wise, "SEK")
+    path = f"/sandbox/transfers/{sent['id']}"
+    assert wise.post(f"{path}/return", json={"amount": 1}).status_code == 409
+    wise.post(f"{path}/bounce", json={"returned": "75.00"}).raise_for_status()
+    assert _states(receiver.about(_mention(sent), 8))[-1] == "funds_refunded"
+    assert _balance(wise, "SEK") == pytest.approx(after_sending + 75, abs=0.001)
+    wise.post(f"{path}/return", json={"amount": 25}).raise_for_status()
+    assert _balance(wise, "SEK") == pytest.approx(after_sending + 100, abs=0.001)
+
+
+def test_sent_transfer_is_charged_back(sandboxes, receiver):
+    wise = sandboxes.wise
+    before = _balance(wise, "PLN")
+    sent = wise.post("/sandbox/transfers", json={"currency": "PLN", "amount": 100}).json()
+    receiver.about(_mention(sent), 4)
+    wise.post(f"/sandbox/transfers/{sent['id']}/charge-back").raise_for_status()
+    assert _states(receiver.about(_mention(sent), 5))[-1] == "charged_back"
+    assert _balance(wise, "PLN") == pytest.approx(before, abs=0.001)
+    assert wise.post(f"/sandbox/transfers/{sent['id']}/charge-back").status_code == 409

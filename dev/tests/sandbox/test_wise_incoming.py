@@ -116,3 +116,14 @@ def test_account_details_are_ready_in_the_ordered_currencies_only(sandboxes):
 def test_transfer_that_no_bank_would_make_is_refused(sandboxes, changes):
     body = {"currency": "USD", "amount": 1, "reference": "x", "sender_name": "Ada Zone", **changes}
     assert sandboxes.wise.post("/sandbox/incoming", json=body).is_client_error
+
+
+def test_recall_of_a_part_leaves_the_rest_to_be_recalled(sandboxes):
+    wise = sandboxes.wise
+    reference = _receive(wise, 100, "GBP")
+    path = f"/sandbox/incoming/{reference}/recall"
+    wise.post(path, json={"amount": "0.50"}).raise_for_status()
+    assert wise.post(path, json={"amount": 99.51}).status_code == 409
+    wise.post(path).raise_for_status()
+    assert [one["amount"]["value"] for one in _of(wise, reference, "GBP")] == [-99.5, -0.5, 100]
+    assert wise.post(path).status_code == 409
