@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE crypto_chains
 -- When the chain was last read up to its node's newest block; NULL: not since this column exists.
 ADD COLUMN current_at timestamptz,
