@@ -1,5 +1,6 @@
 """What the warehouse has is exact, however often it is told."""
 
+import os
 import random
 import subprocess
 import sys
@@ -8,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
+import duckdb
 import pytest
 
+from adctl.small_disk import Filler, on_small_disk
 from adlib.errors import Unavailable
 from adlib.ids import new_id
+from adlib.testing import eventually
 from analytics_service.warehouse.duckdb import DuckDbWarehouse
 from analytics_service.warehouse.model import CampaignSpans, CampaignSums, Spend, Sums, TrackedEvent, Warehouse
 
@@ -126,3 +130,58 @@ os.kill(os.getpid(), signal.SIGKILL)
     warehouse = DuckDbWarehouse(path)
     assert warehouse.sums(spans(0, 10)).total.spend_micros == 100
     warehouse.close()
+
+
+@on_small_disk(24)
+def test_without_space_it_is_unavailable_and_says_why_and_goes_on_by_itself(small_disk: Path) -> None:
+    filler = Filler(small_disk)
+    warehouse = DuckDbWarehouse(small_disk / "warehouse.duckdb")
+    kept = [event() for _ in range(100)]
+    assert warehouse.add_events(kept) == 100
+    filler.fill()
+    refusals = set()
+    for _ in range(10):
+        batch = [event(user_agent="x" * 400) for _ in range(2_000)]
+        with pytest.raises(Unavailable) as refused:
+            warehouse.add_events(batch)
+        refusals.add(refused.value.message)
+    assert refusals == {"the warehouse has no space left; try again later"}
+    assert warehouse.sums(spans(0, 10)).total.impressions == 100
+    filler.free()
+    assert warehouse.add_events(batch) == 2_000
+    assert warehouse.add_events(kept) == 0
+    assert warehouse.sums(spans(0, 10)).total.impressions == 2_100
+    warehouse.close()
+    again = DuckDbWarehouse(small_disk / "warehouse.duckdb")
+    assert again.sums(spans(0, 10)).total.impressions == 2_100
+    again.close()
+
+
+@on_small_disk(80)
+def test_a_checkpoint_without_space_loses_nothing_and_needs_nobody(small_disk: Path) -> None:
+    filler, path = Filler(small_disk), small_disk / "warehouse.duckdb"
+    warehouse, added = DuckDbWarehouse(path), 0
+
+    def add() -> None:
+        nonlocal added
+        # Text that does not compress, so that the file grows by what is added.
+        added += warehouse.add_events([event(user_agent=os.urandom(400).hex()) for _ in range(2_000)])
+
+    # At 16 MB beside the file itself DuckDB writes a checkpoint into it; here it is asked for.
+    for _ in range(4):
+        add()
+    # DuckDB gives a second connection to a file only to one that has the same settings.
+    with duckdb.connect(str(path), config={"memory_limit": "256MB", "threads": 2}) as beside:
+        filler.fill()
+        with pytest.raises(duckdb.FatalException):
+            beside.execute("CHECKPOINT")
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="no space left"):
+            add()
+    filler.free()
+    assert eventually(lambda: warehouse.sums(spans(0, 10)).total.impressions == added)
+    add()
+    warehouse.close()
+    again = DuckDbWarehouse(path)
+    assert again.sums(spans(0, 10)).total.impressions == added == 10_000
+    again.close()

@@ -1,5 +1,7 @@
 """The warehouse in a DuckDB file; this process alone writes it."""
 
+import errno
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,8 @@ from analytics_service.warehouse.model import CampaignSpans, CampaignSums, Spend
 
 # The whole platform fits a developer's machine; a query over a million events needs a tenth of this.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
+
+_NO_SPACE = os.strerror(errno.ENOSPC)
 
 _log = logger(__name__)
 
@@ -40,9 +44,12 @@ class DuckDbWarehouse:
 
     def __init__(self, path: Path) -> None:
         """Opens the file; ConfigurationError where it cannot be."""
+        self._path = path
+        self._opening = threading.Lock()
+        self._is_invalid = False
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(str(path), config=_SETTINGS)
+            self._connection = self._open()
         except (duckdb.Error, OSError) as error:
             raise ConfigurationError(f"WAREHOUSE_PATH: {path} cannot be opened: {error}") from None
         self._writing = threading.Lock()
@@ -104,8 +111,32 @@ class DuckDbWarehouse:
     def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection of this thread's own; what DuckDB reports is in the log, never in an answer."""
         try:
-            with self._connection.cursor() as cursor:
+            with self._valid().cursor() as cursor:
                 yield cursor
         except duckdb.Error as error:
-            _log.error("warehouse_error", error=str(error), exc_info=True)
+            if isinstance(error, duckdb.FatalException):
+                self._is_invalid = True
+            is_full = _NO_SPACE in str(error)
+            _log.error("warehouse_error", error=str(error), exc_info=not is_full)
+            if is_full:
+                raise Unavailable("the warehouse has no space left; try again later") from error
             raise Unavailable("the warehouse does not answer; try again") from error
+
+    def _valid(self) -> duckdb.DuckDBPyConnection:
+        """The connection. DuckDB uses a file no more in which it could not write its checkpoint: it is opened again.
+
+        What was committed is in the file beside it, from which DuckDB repeats it.
+        """
+        if self._is_invalid:
+            with self._opening:
+                if self._is_invalid:
+                    self._connection.close()
+                    self._connection = self._open()
+                    # The old one comes back for as long as another thread uses it.
+                    self._connection.execute("SELECT 1")
+                    self._is_invalid = False
+                    _log.info("warehouse_opened_again")
+        return self._connection
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(str(self._path), config=_SETTINGS)
