@@ -2,17 +2,44 @@
 
 import logging
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
+from typing import TextIO, cast
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import Counter, start_http_server
 
 # Of the call that is being worked on; empty outside of calls.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 # Where the call came from (W3C Trace Context), passed on as it came.
 traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
+_lost = Counter("log_lines_lost_total", "Lines that could not be written, on a full disk for instance")
+
 Logger = structlog.typing.FilteringBoundLogger
+
+
+class _Sheltered:
+    """A stream whose failures are not its writers': a full disk must not turn an answer into an error.
+
+    A line that cannot be written is counted; what the stream itself still holds is written once there is space.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes what it can."""
+        try:
+            return self._stream.write(text)
+        except OSError:
+            _lost.inc()
+            return len(text)
+
+    def flush(self) -> None:
+        """Passes it on, if that is possible."""
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def logger(name: str) -> Logger:
@@ -36,14 +63,15 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    stream = _Sheltered(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", stream)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
