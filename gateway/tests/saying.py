@@ -13,7 +13,22 @@ from adgateway.strictness import SINGLE_HEADERS
 
 from .running import message_class
 
-_NUMBERS = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32)
+_WELL_KNOWN = {
+    "google.protobuf.Timestamp": "2026-01-31T09:30:00Z",
+    "google.protobuf.Duration": "5s",
+    "google.protobuf.FieldMask": "name",
+    "google.protobuf.Struct": {"a": {"b": [1, None]}},
+    "google.protobuf.Value": {"a": 1},
+}
+_SCALARS = {
+    FieldDescriptor.CPPTYPE_INT32: 7,
+    FieldDescriptor.CPPTYPE_UINT32: 7,
+    FieldDescriptor.CPPTYPE_INT64: "7",
+    FieldDescriptor.CPPTYPE_UINT64: "7",
+    FieldDescriptor.CPPTYPE_FLOAT: 0.5,
+    FieldDescriptor.CPPTYPE_DOUBLE: 0.5,
+    FieldDescriptor.CPPTYPE_BOOL: True,
+}
 
 
 class Way(NamedTuple):
@@ -27,15 +42,24 @@ class Way(NamedTuple):
 
 
 def is_ours(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.full_name.startswith("adplatform.")
+    return (
+        field.message_type is not None and not is_map(field) and field.message_type.full_name.startswith("adplatform.")
+    )
 
 
 def spellings(field: FieldDescriptor) -> list[str]:
     return list(dict.fromkeys([field.json_name, field.name]))
 
 
+def is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
 def value_of(field: FieldDescriptor) -> Any:
     """A JSON value of the field that is not its default."""
+    if is_map(field):
+        keys, values = field.message_type.fields
+        return {str(_one(keys)): _one(values)}
     one = _one(field)
     return [one] if field.is_repeated else one
 
@@ -45,11 +69,10 @@ def _one(field: FieldDescriptor) -> Any:
         return field.enum_type.values[1].name
     if field.message_type:
         kind = field.message_type.full_name
-        known = {"google.protobuf.Timestamp": "2026-01-31T09:30:00Z", "google.protobuf.Struct": {"a": {"b": [1, None]}}}
-        return known[kind] if kind in known else object_of(field.message_type)
-    if field.cpp_type in _NUMBERS:
-        return "7" if field.cpp_type == FieldDescriptor.CPPTYPE_INT64 else 7
-    return True if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL else f"text of {field.name}"
+        return _WELL_KNOWN[kind] if kind in _WELL_KNOWN else object_of(field.message_type)
+    if field.type == FieldDescriptor.TYPE_BYTES:
+        return "QQ=="
+    return _SCALARS.get(field.cpp_type, f"text of {field.name}")
 
 
 def fields_to_give(message: Descriptor, binding: Binding | None = None) -> list[FieldDescriptor]:
@@ -70,7 +93,7 @@ def query_of(message: Descriptor, binding: Binding, *, spelling: int = 0) -> dic
     return {
         spellings(field)[-spelling]: _in_query(field)
         for field in fields_to_give(message, binding)
-        if not is_ours(field) or field.message_type is None
+        if not is_ours(field) and not is_map(field)
     }
 
 
@@ -135,7 +158,7 @@ def _query_beside_body(message: Descriptor, binding: Binding) -> Iterator[Way]:
 
 def _twice_in_query(message: Descriptor, binding: Binding) -> Iterator[Way]:
     for field in fields_to_give(message, binding):
-        if field.is_repeated or is_ours(field):
+        if field.is_repeated or is_ours(field):  # a map is repeated
             continue
         value = _in_query(field)
         for first in spellings(field):
@@ -170,7 +193,9 @@ def _twice_in(message: Descriptor, in_path: tuple[str, ...] = (), at: str = "") 
 
 
 def _twice_inside(field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
-    if field.is_repeated:
+    if is_map(field):
+        yield f"{path}.a", '{"a":null}'
+    elif field.is_repeated:
         yield f"{path}[0]", "[null]"
         yield f"{path}[1]", f"[{json.dumps(_one(field))},[]]"
     if is_ours(field):
