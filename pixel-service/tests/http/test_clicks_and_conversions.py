@@ -17,9 +17,13 @@ from adlib.db import Database
 from adlib.testing import eventually
 from pixel_service.pixels import store
 from pixel_service.pixels.model import Pixel
+from pixel_service.signing.click_ids import ClickIds
 from pixel_service.signing.postback_keys import PostbackKeys
 
 KEYS = PostbackKeys(b"a key for tests, of 32 characters")
+
+
+CLICKS = ClickIds(b"a key for tests, of 32 characters")
 
 
 @pytest.fixture
@@ -36,6 +40,13 @@ def click(tracking: Any, pixel: Pixel, **parameters: str) -> str:
     answer = httpx.get(f"{tracking.url}/track/click/{pixel.id}", params=parameters)
     assert answer.status_code == 302
     return parse_qs(urlsplit(answer.headers["location"]).query)["click_id"][0]
+
+
+def raw_get(url: str) -> tuple[int, str, str]:
+    """The fault of a URL as it is written: httpx would mend its percent-escapes."""
+    parts = urlsplit(url)
+    raw = httpx.URL(f"{parts.scheme}://{parts.netloc}").copy_with(raw_path=f"{parts.path}?{parts.query}".encode())
+    return fault(httpx.get(raw))
 
 
 def fault(answer: httpx.Response) -> tuple[int, str, str]:
@@ -105,6 +116,62 @@ def test_a_postback_may_come_as_a_form(tracking: Any, pixel: Pixel) -> None:
     form = {"click_id": click(tracking, pixel), "payout": "1", "key": KEYS.of(pixel.id), "status": "approved"}
     answer = httpx.post(f"{tracking.url}/track/s2s?goal=signup", data=form)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
+
+
+def test_a_postback_says_each_thing_once(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    """Of two payouts, ids or keys, none is the right one, also where one stands in the query and one in the form."""
+    good = {"click_id": click(tracking, pixel), "goal": "conversion", "key": KEYS.of(pixel.id), "txid": "1"}
+    good |= {"payout": "2.50", "status": "approved"}
+    url = f"{tracking.url}/track/s2s?{urlencode(good)}"
+    for name, value in good.items():
+        for again in (value, "another"):
+            twice = urlencode({name: again})
+            assert fault(httpx.get(f"{url}&{twice}")) == (400, "INVALID_FIELD", name)
+            assert fault(httpx.get(f"{url}&%{ord(name[0]):02X}{twice[1:]}")) == (400, "INVALID_FIELD", name)
+            assert fault(httpx.post(url, content=twice)) == (400, "INVALID_FIELD", name)
+    assert messages(shared, "events") == []
+    answer = httpx.get(f"{url}&sub1=a&sub1=b&=&&%zz=1")
+    assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
+
+
+def test_what_a_postback_writes_wrong_is_refused(tracking: Any, pixel: Pixel) -> None:
+    """Read leniently, two transaction ids that are no UTF-8 would be one, and the second sale would be a duplicate."""
+    good = {"click_id": click(tracking, pixel), "goal": "conversion", "key": KEYS.of(pixel.id)}
+    url = f"{tracking.url}/track/s2s?{urlencode(good)}"
+    for name, text in (("txid", "%ff"), ("txid", "%zz"), ("txid", "100%"), ("payout", "1%2"), ("status", "%C3")):
+        assert raw_get(f"{url}&{name}={text}") == (400, "INVALID_FIELD", name), text
+    assert fault(httpx.post(url, content=b"txid=\xff")) == (400, "INVALID_FIELD", "")
+    assert fault(httpx.get(url + "&a=1" * 64)) == (400, "INVALID_FIELD", "")
+    headers = {"content-encoding": "gzip"}
+    assert fault(httpx.post(url, content=b"txid=1", headers=headers)) == (400, "INVALID_FIELD", "content-encoding")
+
+
+def test_a_conversion_says_each_thing_once_and_in_the_body(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    url = f"{tracking.url}/track/conversion"
+    good = {"pixelId": str(pixel.id), "goal": "conversion", "transactionId": "1", "valueMicros": "5"}
+    good |= {"currencyCode": pixel.currency_code}
+    for name, value in good.items():
+        for again in (json.dumps(value), "null", '"another"'):
+            key = f"\\u{ord(name[0]):04x}{name[1:]}"
+            body = f'{json.dumps(good)[:-1]}, "{key}": {again}}}'
+            assert fault(httpx.post(url, content=body)) == (400, "INVALID_FIELD", name), body
+        assert fault(httpx.post(f"{url}?{name}=x", json=good)) == (400, "INVALID_FIELD", name)
+    inner = '{"pixelId": {"a": 1, "a": 2}}'
+    assert fault(httpx.post(url, content=inner)) == (400, "INVALID_FIELD", "a")
+    for encoding in ("gzip", "deflate", "br"):
+        for encodings in ([encoding], ["identity", encoding], [encoding, "identity"]):
+            answer = httpx.post(url, json=good, headers=[("content-encoding", one) for one in encodings])
+            assert fault(answer) == (400, "INVALID_FIELD", "content-encoding")
+    assert messages(shared, "events") == []
+    assert httpx.post(f"{url}?_=1", json=good, headers={"content-encoding": "identity"}).status_code == 200
+
+
+def test_a_click_of_two_zones_leads_on_and_is_of_none(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    """Its visitor is not at fault; the publisher whose zone it was cannot be known."""
+    answer = httpx.get(f"{tracking.url}/track/click/{pixel.id}?zone={uuid4()}&zone={uuid4()}")
+    assert answer.status_code == 302
+    click_id = parse_qs(urlsplit(answer.headers["location"]).query)["click_id"][0]
+    assert CLICKS.read(click_id, SystemClock().now(), "click_id").zone_id is None
 
 
 @pytest.fixture

@@ -77,6 +77,21 @@ def test_a_zone_that_is_no_uuid_is_dropped(enricher: Enricher, bus: RedisBus, pi
     assert events(bus)[0].zone_id == ""
 
 
+def test_a_zone_given_twice_is_dropped(enricher: Enricher, bus: RedisBus, pixel: Pixel) -> None:
+    """Which publisher the impression was of cannot be known."""
+    enricher.handle([collected(f"/track/pixel/{pixel.id}", query=f"zone={uuid4()}&zone={uuid4()}")])
+    assert events(bus)[0].zone_id == ""
+
+
+def test_an_impression_that_says_twice_what_it_is_is_counted_as_none(
+    enricher: Enricher, bus: RedisBus, db: Database, pixel: Pixel
+) -> None:
+    for query in ("event=impression&event=impression", "event=impression&event=other", "event=&e%76ent=impression"):
+        enricher.handle([collected(f"/track/pixel/{pixel.id}", query=query)])
+    assert events(bus) == []
+    assert counted(db) == {"event_repeated": 3}
+
+
 def test_what_is_no_event_is_counted_with_its_reason(
     enricher: Enricher, bus: RedisBus, db: Database, pixel: Pixel
 ) -> None:

@@ -24,7 +24,7 @@ from pixel_service.collector import answers
 from pixel_service.collector.answers import Answer
 from pixel_service.collector.commit import GroupCommit
 from pixel_service.collector.redirects import location
-from pixel_service.collector.requests import Exchange, TooLarge, body_of, remote_address
+from pixel_service.collector.requests import Exchange, TooLarge, body_of, remote_address, text_of
 from pixel_service.conversions.model import Recorded
 from pixel_service.conversions.requests import ConversionRequests, Reporter
 from pixel_service.enricher.model import CLICK_PATH, PIXEL_PATH
@@ -118,13 +118,14 @@ class Tracking:
             _only(method, "POST")
             body = await body_of(scope, exchange)
             reporter = self._reporter(scope)
-            return _recorded(await self._in_thread(lambda: self._conversions.from_page(body, reporter)))
+            query = scope.query_string
+            return _recorded(await self._in_thread(lambda: self._conversions.from_page(query, body, reporter)))
         if path == "/track/s2s":
             _only(method, "GET", "POST")
             query = scope.query_string
             if method == "POST":
                 # As it stands in a form, which is written as a query is.
-                query += "&" + (await body_of(scope, exchange)).decode(errors="replace")
+                query += "&" + text_of(await body_of(scope, exchange))
             return _recorded(await self._in_thread(lambda: self._conversions.from_partner(query)))
         if path == "/track/health":
             return answers.of({"status": "ok"})

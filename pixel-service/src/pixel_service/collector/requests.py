@@ -6,7 +6,7 @@ from typing import Protocol
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from granian.rsgi import Scope
 
-from adlib.errors import InvalidArgument
+from adlib.errors import InvalidArgument, InvalidField
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -31,7 +31,10 @@ class TooLarge(InvalidArgument):
 
 
 async def body_of(scope: Scope, exchange: Exchange) -> bytes:
-    """The request's body; TooLarge as soon as that is known."""
+    """The request's body; TooLarge as soon as that is known, INVALID_FIELD where it is encoded."""
+    encodings = [value.lower() for name, value in scope.headers.items() if name == "content-encoding"]
+    if encodings not in ([], ["identity"]):
+        raise InvalidField("content-encoding", "is not taken here; send the body without an encoding")
     declared = scope.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
         raise TooLarge
@@ -41,6 +44,14 @@ async def body_of(scope: Scope, exchange: Exchange) -> bytes:
         if len(body) > MAX_BODY_BYTES:
             raise TooLarge
     return body
+
+
+def text_of(body: bytes) -> str:
+    """The body as text; INVALID_FIELD."""
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument("the body is not UTF-8 text") from None
 
 
 def remote_address(scope: Scope, *, trusted_proxy: bool) -> str:

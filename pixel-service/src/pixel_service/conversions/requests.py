@@ -15,10 +15,12 @@ from pixel_service.conversions.model import (
 )
 from pixel_service.conversions.service import ConversionService
 from pixel_service.pixels.model import Pixel, PixelNotFound, pixel_id
-from pixel_service.query import parameters
+from pixel_service.query import given_once
 from pixel_service.signing.postback_keys import PostbackKeys
 
 _TEXTS = ("pixelId", "clickId", "goal", "transactionId", "currencyCode")
+_FIELDS = (*_TEXTS, "valueMicros")
+_PARAMETERS = ("click_id", "key", "goal", "payout", "txid", "status")
 _ACCEPTED = ("", "approved")
 
 
@@ -38,8 +40,10 @@ class ConversionRequests:
         self._conversions = conversions
         self._keys = keys
 
-    def from_page(self, body: bytes, reporter: Reporter) -> Recorded:
-        """A conversion in JSON; INVALID_FIELD, PIXEL_NOT_FOUND."""
+    def from_page(self, query: str, body: bytes, reporter: Reporter) -> Recorded:
+        """A conversion in JSON, no field of which stands in the query; INVALID_FIELD, PIXEL_NOT_FOUND."""
+        for name in given_once(query, _FIELDS):
+            raise InvalidField(name, "belongs in the body; leave it out of the query")
         given = _object(body)
         if not given.get("pixelId"):
             raise InvalidField("pixelId", "is missing")
@@ -62,7 +66,7 @@ class ConversionRequests:
 
     def from_partner(self, query: str) -> Recorded:
         """A postback; the pixel and the key are those of the click. INVALID_FIELD, TOKEN_MISSING, TOKEN_INVALID."""
-        given = parameters(query)
+        given = given_once(query, _PARAMETERS)
         if not given.get("click_id"):
             raise InvalidField("click_id", "is missing")
         click = self._conversions.click(given["click_id"], "click_id")
@@ -86,7 +90,7 @@ class ConversionRequests:
 def _object(body: bytes) -> dict[str, Any]:
     """The JSON object, its fields known and the texts among them texts."""
     try:
-        given = json.loads(body)
+        given = json.loads(body, object_pairs_hook=_members)
     # Deep nesting ends in a RecursionError, which is the sender's fault as well.
     except (ValueError, RecursionError):
         raise InvalidArgument("the body must be a JSON object") from None
@@ -94,11 +98,21 @@ def _object(body: bytes) -> dict[str, Any]:
         raise InvalidArgument("the body must be a JSON object")
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
-        if name not in (*_TEXTS, "valueMicros"):
+        if name not in _FIELDS:
             raise InvalidField(_shown(name), f"is unknown; there are {', '.join(_TEXTS)} and valueMicros")
         if name in _TEXTS and not isinstance(value, str):
             raise InvalidField(name, "must be a text")
     return given
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a key that is given twice, json would keep the last value."""
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise InvalidField(_shown(name), "is given twice; give it once")
+        members[name] = value
+    return members
 
 
 def _shown(text: str) -> str:

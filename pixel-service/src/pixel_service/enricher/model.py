@@ -9,7 +9,7 @@ from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
 from google.protobuf.message import DecodeError
 
 from pixel_service.pixels.model import Pixel, pixel_id
-from pixel_service.query import parameters, zone_id
+from pixel_service.query import values_of, zone_id
 from pixel_service.signing.visitors import Visitors
 
 PIXEL_PATH = "/track/pixel/"
@@ -36,8 +36,8 @@ class Reading:
         except DecodeError:
             return Rejected("request_malformed")
         kind, text = _kind(request)
-        if kind is None:
-            return Rejected("event_unknown")
+        if kind == TrackingEvent.IMPRESSION and (fault := _fault_of_event(request)):
+            return Rejected(fault)
         known = pixel_id(text)
         if known is None:
             return Rejected("pixel_malformed")
@@ -64,10 +64,16 @@ class Reading:
         )
 
 
-def _kind(request: CollectedRequest) -> tuple[TrackingEvent.Type.ValueType | None, str]:
+def _kind(request: CollectedRequest) -> tuple[TrackingEvent.Type.ValueType, str]:
     """What happened, and the text that names the pixel."""
     if request.path.startswith(CLICK_PATH):
         return TrackingEvent.CLICK, request.path.removeprefix(CLICK_PATH)
-    if "event=" in request.query and parameters(request.query).get("event") not in (None, "", "impression"):
-        return None, ""
     return TrackingEvent.IMPRESSION, request.path.removeprefix(PIXEL_PATH)
+
+
+def _fault_of_event(request: CollectedRequest) -> str | None:
+    """Why a request for a pixel is no impression, where it says that it is something else."""
+    events = values_of(request.query, "event")
+    if len(events) > 1:
+        return "event_repeated"
+    return "event_unknown" if events and events[0] not in ("", "impression") else None
