@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 import protovalidate
 import pytest
 from adplatform.auth.v1.api_keys_pb2 import CreateApiKeyRequest
+from adplatform.auth.v1.auth_pb2 import SignUpRequest, UpdateProfileRequest
+from adplatform.auth.v1.organizations_pb2 import CreateOrganizationRequest, UpdateOrganizationRequest
 from adplatform.auth.v1.personal_pb2 import DeleteDraftRequest, GetDraftRequest, PutDraftRequest, PutPreferencesRequest
 from adplatform.auth.v1.roles_pb2 import CreateRoleRequest, UpdateRoleRequest
 from adplatform.options.v1.options_pb2 import Permission
@@ -71,6 +73,52 @@ def test_networks_are_allowed(network: str) -> None:
 )  # fmt: skip
 def test_what_no_address_could_match_is_refused_in_plain_words(network: str) -> None:
     assert networks(network) == ["must be a network such as 192.0.2.0/24 or, for one address, 192.0.2.7/32"]
+
+
+def named(name: str) -> list[str]:
+    """What is said of the name wherever mails carry it."""
+    uuid = "00000000-0000-0000-0000-000000000001"
+    return said_of(
+        SignUpRequest(email="a@example.com", password="12345678", name=name, organization_name="Acme"),
+        SignUpRequest(email="a@example.com", password="12345678", name="Ada", organization_name=name),
+        UpdateProfileRequest(name=name),
+        CreateOrganizationRequest(name=name),
+        UpdateOrganizationRequest(organization_id=uuid, name=name),
+        CreateRoleRequest(name=name),
+        UpdateRoleRequest(code="x", name=name),
+        CreateApiKeyRequest(name=name, permissions=[Permission.CAMPAIGNS_READ]),
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Acme", "Booking.com", "J.R.R. Tolkien", "Fa. Müller/Söhne", "A/B Test", "Data: Insights", "ada@example.com",
+        "1.2.3", "St.Pauli e.V.", "3.5/5 stars", "Web 2.0/Labs", "Awww. Cute", "Ромашка", "بازار",
+    ],
+)  # fmt: skip
+def test_names_are_allowed(name: str) -> None:
+    assert named(name) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Your account is locked - https://evil.example/pay", "HTTPS\uff1a\uff0f\uff0fx", "hxxp://x",
+        "x www.evil.example",
+        "evil.example/pay", "evil.example?a=1", "evil.example#a", "evil.example:8080", "evil\u3002example/x",
+        "mailto:eve@evil.example", "192.0.2.7/pay", "пример.рф/вход",
+    ],
+)  # fmt: skip
+def test_a_name_that_mails_carry_is_no_web_address(name: str) -> None:
+    assert named(name) == ["must not contain a web address, since mails carry it"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Acme\nBcc: a", "Acme\r", "a\u2028b", "a\tb", "a\0", "a\u202eb", "a\u2066b", " a", "a "]
+)
+def test_a_name_that_mails_carry_is_one_line_that_turns_nothing(name: str) -> None:
+    assert named(name) == ["must be one line of text, without spaces around it"]
 
 
 def described(text: str) -> list[str]:

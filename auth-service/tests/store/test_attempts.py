@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -14,9 +15,10 @@ from adlib.clock import FixedClock
 from adlib.errors import Aborted, DeadlineExceeded, Unavailable
 from adlib.rpc.stages import deadline
 from adlib.service import connect_redis
-from auth_service.accounts.attempts import Attempts, TooManyAttempts
+from auth_service.accounts.attempts import Attempts, TooManyAttempts, TooManyInvitations
 from auth_service.accounts.model import PasswordWeak
 
+ACME, EVE = UUID(int=1), UUID(int=2)
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -194,15 +196,52 @@ def test_mail_that_could_not_be_written_is_not_counted(attempts: Attempts, error
     for _ in range(20):
         with pytest.raises(type(error)), attempts.at_mail("ada@example.com", "192.0.2.7"):
             raise error
-        with pytest.raises(type(error)), attempts.at_invitation("ada@example.com"):
+        with pytest.raises(type(error)), attempts.at_invitation("ada@example.com", ACME, EVE):
             raise error
     for _ in range(5):
         attempts.at_mail("ada@example.com", "192.0.2.7")
-        attempts.at_invitation("ada@example.com")
+        attempts.at_invitation("ada@example.com", ACME, EVE)
     with pytest.raises(TooManyAttempts):
         attempts.at_mail("ada@example.com", "192.0.2.7")
     with pytest.raises(TooManyAttempts):
-        attempts.at_invitation("ada@example.com")
+        attempts.at_invitation("ada@example.com", ACME, EVE)
+
+
+def test_invitations_are_limited_an_hour_however_many_mailboxes_they_go_to(
+    attempts: Attempts, clock: FixedClock
+) -> None:
+    def invite(organization_id: UUID, user_id: UUID) -> None:
+        attempts.at_invitation(f"{uuid4()}@example.com", organization_id, user_id)
+
+    def wait(organization_id: UUID, user_id: UUID) -> float | None:
+        with pytest.raises(TooManyInvitations) as refused:
+            invite(organization_id, user_id)
+        assert refused.value.metadata == {"limit": "100"}
+        return refused.value.retry_after_s
+
+    for _ in range(60):
+        invite(ACME, EVE)
+    later(clock, 1800)
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(lambda _: invite(ACME, EVE), range(40)))
+    # Neither by another member nor in another organization; it says when the first of them is an hour old.
+    assert (wait(ACME, EVE), wait(ACME, uuid4()), wait(uuid4(), EVE)) == (1800, 1800, 1800)
+    invite(uuid4(), uuid4())
+    later(clock, 1799)
+    assert wait(ACME, EVE) == 1
+    later(clock, 1)
+    for _ in range(60):
+        invite(ACME, EVE)
+    assert wait(ACME, EVE) == 1800
+
+
+def test_an_invitation_that_its_mailbox_refuses_is_not_counted_for_its_sender(attempts: Attempts) -> None:
+    for _ in range(5):
+        attempts.at_invitation("ada@example.com", ACME, EVE)
+    for _ in range(200):
+        with pytest.raises(TooManyAttempts):
+            attempts.at_invitation("ada@example.com", ACME, EVE)
+    attempts.at_invitation("another@example.com", ACME, EVE)
 
 
 def test_what_the_caller_did_wrong_is_counted(attempts: Attempts) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network
 from types import TracebackType
 from typing import cast
+from uuid import UUID
 
 import grpc
 import redis
@@ -31,6 +32,21 @@ class TooManyAttempts(AppError):
         self.retry_after_s = wait_s
 
 
+class TooManyInvitations(AppError):
+    """An organization, or a person in all of theirs, has sent as many as an hour allows."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = ErrorReason.TOO_MANY_INVITATIONS
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(
+            f"you or your organization sent {MAX_INVITATIONS_AN_HOUR} invitations within an hour; "
+            f"try again in {math.ceil(wait_s)} s",
+            limit=MAX_INVITATIONS_AN_HOUR,
+        )
+        self.retry_after_s = wait_s
+
+
 @dataclass(frozen=True, slots=True)
 class _Limit:
     """`free` attempts need not wait, then five wait 1, 2, 4, 8, 16 s, then all until there was none for `fade_s`."""
@@ -49,6 +65,9 @@ _MAIL = _Limit("mail", 5, 60 * 60)
 _MAIL_ADDRESS = _Limit("mail-address", 100, 15 * 60)
 # Beside the others, so that nobody keeps somebody from resetting their password by inviting them.
 _INVITATION = _Limit("invitation", 5, 60 * 60)
+# Of an organization, and of a person in all of theirs, to however many mailboxes: what they say is the sender's choice.
+MAX_INVITATIONS_AN_HOUR = 100
+_HOUR_S = 60 * 60
 
 # How long a password may take to be compared; an attempt that was not settled by then was never answered.
 _LEASE_S = 60
@@ -141,13 +160,30 @@ for i = 1, #KEYS, 2 do
 end
 return was_open and 1 or 0
 """
+# KEYS: the times of what was done; ARGV: now in ms, this one's name, the window in ms, how many may be in it. Answers
+# how long to wait in ms, and adds this one everywhere or, where that is not 0, nowhere.
+_TAKE = """
+local now, window, most, wait = tonumber(ARGV[1]), tonumber(ARGV[3]), tonumber(ARGV[4]), 0
+for _, key in ipairs(KEYS) do
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+  if redis.call('ZCARD', key) >= most then
+    wait = math.max(wait, redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2] + window - now)
+  end
+end
+if wait > 0 then return math.ceil(wait) end
+for _, key in ipairs(KEYS) do
+  redis.call('ZADD', key, now, ARGV[2])
+  redis.call('PEXPIRE', key, window)
+end
+return 0
+"""
 
 
 class Counted:
     """An attempt that was counted. As a context, it is given back where the platform fails in it."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
-        self._give_back = give_back
+        self.give_back = give_back
 
     def __enter__(self) -> None:
         """It was counted before."""
@@ -157,7 +193,7 @@ class Counted:
         if error and (not isinstance(error, AppError) or error.code in _PLATFORM_FAULTS):
             # The failure is what the caller hears of; an attempt too many is forgotten after a while.
             with suppress(Unavailable):
-                self._give_back()
+                self.give_back()
 
 
 class PasswordAttempt:
@@ -193,6 +229,7 @@ class Attempts:
         self._give_back_script = shared.register_script(_GIVE_BACK)
         self._begin_script = shared.register_script(_BEGIN)
         self._settle_script = shared.register_script(_SETTLE)
+        self._take_script = shared.register_script(_TAKE)
 
     @contextmanager
     def at_password(self, email: str, address: str) -> Iterator[PasswordAttempt]:
@@ -222,9 +259,27 @@ class Attempts:
         """Before a mail is sent that anybody can ask for; TOO_MANY_ATTEMPTS."""
         return self._count((_MAIL, email), (_MAIL_ADDRESS, _whose(address)))
 
-    def at_invitation(self, email: str) -> Counted:
-        """Before an invitation is sent, whoever sends it; TOO_MANY_ATTEMPTS."""
-        return self._count((_INVITATION, email))
+    def at_invitation(self, email: str, organization_id: UUID, user_id: UUID) -> Counted:
+        """Before this person invites this e-mail to the organization; TOO_MANY_INVITATIONS, TOO_MANY_ATTEMPTS."""
+        id = secrets.token_hex(8)
+        senders = ("organization", organization_id), ("person", user_id)
+        keys = [f"attempts:invitations-of-{kind}:{sender}" for kind, sender in senders]
+        arguments: list[int | str] = [self._now_ms(), id, _HOUR_S * 1000, MAX_INVITATIONS_AN_HOUR]
+        with _translated():
+            wait_ms = cast("int", self._take_script(keys=keys, args=arguments))
+        if wait_ms:
+            raise TooManyInvitations(wait_ms / 1000)
+        try:
+            mailbox = self._count((_INVITATION, email))
+        except AppError:
+            self._drop(keys, id)
+            raise
+
+        def give_back() -> None:
+            self._drop(keys, id)
+            mailbox.give_back()
+
+        return Counted(give_back)
 
     def released(self, email: str) -> None:
         """The account has a new password: forgets its attempts."""
@@ -243,6 +298,11 @@ class Attempts:
     def _give_back(self, keys: list[str]) -> None:
         with _translated():
             self._give_back_script(keys=keys)
+
+    def _drop(self, keys: list[str], id: str) -> None:
+        with _translated():
+            for key in keys:
+                self._shared.zrem(key, id)
 
     def _begin(self, id: str, counters: list[tuple[_Limit, str]]) -> None:
         until = min(time.monotonic() + _LINE_S, deadline.get() - _MARGIN_S)

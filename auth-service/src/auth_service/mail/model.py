@@ -1,5 +1,7 @@
 """The mails that are sent: their words, and the pages that their links open."""
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -72,6 +74,9 @@ _TEXTS: Mapping[MailKind, str] = {
     ),
     MailKind.NOTIFICATION: "{body}",
 }
+# What senders of invitations choose and strangers read; and what was validated as an e-mail.
+_NAMES = frozenset({"organization_name", "invited_by", "role_name"})
+_EMAILS = frozenset({"new_email"})
 _PATHS: Mapping[MailKind, str] = {
     MailKind.VERIFY_EMAIL: "verify-email",
     MailKind.RESET_PASSWORD: "reset-password",
@@ -80,12 +85,43 @@ _PATHS: Mapping[MailKind, str] = {
 }
 
 
+# The two joiners belong to words of some scripts and to emoji; what else shows nothing can hide a link or turn a text.
+_JOINERS = "\u200c\u200d"
+_DOT = "[.\u3002\uff0e\uff61]"
+_SLASHES = re.compile(r"([:\uff1a])[/\uff0f]{2,}")
+_SCHEME = re.compile(r"\b((?:https?|ftp|mailto|tel):)(?=\S)", re.IGNORECASE)
+_ADDRESS = re.compile(
+    rf"\bwww{_DOT}(?=\S)|(?:[\w-]+{_DOT})+[^\W\d_]{{2,}}(?=[/?#]\S|:\d)|\b(?:\d{{1,3}}\.){{3}}\d{{1,3}}(?=[/:])",
+    re.IGNORECASE,
+)
+_INNER_DOT = re.compile(rf"(?<=\w)({_DOT})(?=[^\W\d_])")
+
+
+def without_links(text: str) -> str:
+    """The text on one line, with nothing in it that a mail program would make a link of, but lone domains.
+
+    The contract refuses such names today; those that were given before are still in the database.
+    """
+    shown = (char for char in text if char.isspace() or char in _JOINERS or unicodedata.category(char)[0] != "C")
+    line = " ".join("".join(shown).split())
+    line = _SCHEME.sub(r"\1 ", _SLASHES.sub(r"\1 ", line))
+    return _ADDRESS.sub(lambda found: re.sub(f"({_DOT})", r"\1 ", found[0]), line)
+
+
+def plain_name(name: str) -> str:
+    """A name for a mail to strangers, in which lone domains are no links, either: "Booking. com"."""
+    return _INNER_DOT.sub(r"\1 ", without_links(name))
+
+
 def written(
     id: UUID, kind: MailKind, recipient: str, parameters: Mapping[str, str], *, app_url: str, token: str
 ) -> Mail:
     """The mail in words; `token` is the link's, empty for mails without one."""
-    # A name cannot begin a new line: in the subject that would be a header, in the text words of ours.
-    words = {name: " ".join(value.split()) for name, value in parameters.items()}
+    # A name cannot begin a new line, which would be a header in the subject and words of ours in the text.
+    words = {
+        name: plain_name(value) if name in _NAMES else value if name in _EMAILS else without_links(value)
+        for name, value in parameters.items()
+    }
     if path := _PATHS.get(kind):
         words["link"] = f"{app_url.rstrip('/')}/{path}?token={token}"
     return Mail(id, recipient, _SUBJECTS[kind].format(**words), _TEXTS[kind].format(**words) + "\n")

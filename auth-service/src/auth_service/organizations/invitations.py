@@ -169,9 +169,12 @@ class InvitationService:
     def _send(
         self, tx: Transaction, actor: Actor, invitation: Invitation, role: Role, counted: ExitStack
     ) -> Invitation:
-        """Mails a new link and stores until when it can be accepted; older links stop working; TOO_MANY_ATTEMPTS."""
+        """Mails a new link and stores until when it can be accepted; older links stop working.
+
+        TOO_MANY_ATTEMPTS, TOO_MANY_INVITATIONS.
+        """
         # Given back where the transaction fails, which ends before `counted`.
-        counted.enter_context(self._attempts.at_invitation(invitation.email))
+        counted.enter_context(self._attempts.at_invitation(invitation.email, actor.tenant.id, actor.user_id))
         link = self._links.make(tx, Purpose.INVITATION, invitation.id, invitation.email)
         sent = replace(invitation, expires_at=link.expires_at)
         store.change_invitation(tx, sent)

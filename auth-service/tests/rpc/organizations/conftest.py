@@ -20,7 +20,7 @@ from adplatform.auth.v1 import (
 from adplatform.events.v1.events_pb2 import Event, UserNotified
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 from sqlalchemy import bindparam, insert, select
 
@@ -224,6 +224,7 @@ class Refusal:
 
     def __init__(self) -> None:
         self.info = ErrorInfo()
+        self.wait_s = 0.0
 
     def __enter__(self) -> "Refusal":
         return self
@@ -231,7 +232,9 @@ class Refusal:
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
         assert isinstance(error, grpc.RpcError), f"not refused: {error!r}"
         for detail in rpc_status.from_call(error).details:
-            detail.Unpack(self.info)
+            retry = RetryInfo()
+            if not detail.Unpack(self.info) and detail.Unpack(retry):
+                self.wait_s = retry.retry_delay.ToTimedelta().total_seconds()
         self.code = error.code()
         return True
 

@@ -1,5 +1,6 @@
 """Invitations: a door that only whoever could open it today keeps open."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
@@ -65,6 +66,38 @@ def test_nobody_is_invited_twice_until_the_invitation_has_expired(town, stubs, r
     assert second.id != first.id
     listed = stubs.organizations.ListUsers(pb.ListUsersRequest(), metadata=town.by(owner, acme)).users
     assert [one.id for one in listed if one.state == pb.Member.INVITED] == [second.id]
+
+
+def test_an_organization_and_a_person_send_a_hundred_invitations_an_hour(town, stubs, refused):
+    owner = town.someone()
+    acme, other = town.organization(owner), town.organization(owner)
+    manager = town.joined(acme, "owner")
+
+    def one(number):
+        return invite(town, stubs, town.by(owner, acme), f"{number}-{town.new_email}")
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(list(threads.map(one, range(100)))) == 100
+    for someone, organization in ((owner, acme), (manager, acme), (owner, other)):
+        with refused() as refusal:
+            invite(town, stubs, town.by(someone, organization))
+        assert (refusal.info.reason, refusal.code) == ("TOO_MANY_INVITATIONS", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert refusal.info.metadata["limit"] == "100"
+        assert 3500 < refusal.wait_s <= 3600
+        assert not town.mails(town.new_email)
+    town.clock.at += timedelta(hours=1)
+    invite(town, stubs, town.by(owner, acme))
+
+
+def test_an_invitation_that_was_refused_is_not_counted(town, stubs, refused):
+    owner = town.someone()
+    acme = town.organization(owner)
+    bob = town.joined(acme, "member")
+    for _ in range(110):
+        with refused() as refusal:
+            invite(town, stubs, town.by(owner, acme), bob.email)
+        assert refusal.info.reason == "MEMBER_EXISTS"
+    invite(town, stubs, town.by(owner, acme))
 
 
 def test_nobody_is_flooded_with_invitations(town, stubs, refused):
