@@ -14,9 +14,11 @@ from auth_service.roles.model import (
     Reason,
     RightsExceeded,
     Role,
+    RoleExists,
     beyond,
     held,
     in_words,
+    require_free_name,
     require_within,
     why,
 )
@@ -85,3 +87,66 @@ def test_what_decides(kind: str, granted: set[int] | None, reason: Reason) -> No
     assert why(kind, role, Permission.CAMPAIGNS_READ) is reason
     assert reason.allows == (reason in {Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL})
     assert in_words(reason, role, Permission.CAMPAIGNS_READ).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("Owner", "Owner"),
+        ("0wner", "Owner"),
+        ("\N{CYRILLIC CAPITAL LETTER O}wner", "Owner"),
+        ("\N{GREEK CAPITAL LETTER OMICRON}wn\N{CYRILLIC SMALL LETTER IE}r", "Owner"),
+        ("\N{FULLWIDTH LATIN CAPITAL LETTER O}wner", "Owner"),
+        ("\N{MATHEMATICAL BOLD CAPITAL O}wner", "Owner"),
+        ("\N{LATIN CAPITAL LETTER O WITH DIAERESIS}wner", "Owner"),
+        ("Ow\N{ZERO WIDTH SPACE}ner", "Owner"),
+        ("\N{ARABIC-INDIC DIGIT ZERO}wner\N{SOFT HYPHEN}", "Owner"),
+        ("o-w-n-e-r.", "Owner"),
+        ("Ovvner", "Owner"),
+        ("AdmIn", "Admin"),
+        ("Admln", "Admin"),
+        ("4DM1N", "Admin"),
+        ("@dm!n", "Admin"),
+        ("Adrnin", "Admin"),
+        ("Publi5her", "Publisher"),
+        ("M4n4g3r", "Manager"),
+        ("Mernber", "Member"),
+        (" m e m b e r", "Member"),
+    ],
+)
+def test_a_name_that_looks_like_a_built_in_role_is_taken(name: str, taken: str) -> None:
+    with pytest.raises(RoleExists) as refused:
+        require_free_name(name, ())
+    assert refused.value.metadata == {"name": name, "looksLike": taken}
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("Buyer", "buyer"),
+        ("Bu\N{CYRILLIC SMALL LETTER U}er", "Buyer"),
+        ("Sales 1", "Sales l"),
+        ("Sales 1", "Sales I"),
+        ("Level 5", "Level S"),
+        ("Sales  team", "Sales\N{NO-BREAK SPACE}team"),
+        # Of one script throughout: only an invisible character and the case differ.
+        ("\u041e\u0442\u0434\u0435\u043b", "\u043e\u0442\u200b\u0434\u0435\u043b"),
+    ],
+)
+def test_a_name_that_looks_like_another_role_of_the_organization_is_taken(name: str, other: str) -> None:
+    for one, two in ((name, other), (other, name)):
+        with pytest.raises(RoleExists) as refused:
+            require_free_name(one, [_named("Reader"), _named(two)])
+        assert refused.value.metadata["looksLike"] == two
+
+
+@pytest.mark.parametrize(
+    "name", ["Buyer", "Team 2", "Team 11", "Sales-team", "Co-owner", "Campaign manager", "Администратор", "営業", "R&D"]
+)
+def test_a_name_that_looks_like_no_other_is_free(name: str) -> None:
+    others = ["Team 1", "Team 1.1", "Team A", "Sales team", "Оператор", "営業部", "RD", "Buyers"]
+    require_free_name(name, [_named(other) for other in others])
+
+
+def _named(name: str) -> Role:
+    return Role("r", name, "", frozenset(), frozenset({"ADVERTISER"}), UUID(int=1))

@@ -1,12 +1,15 @@
 """The roles that every organization starts with, what they grant, and what an organization's kind can hold at all."""
 
-from collections.abc import Collection, Mapping
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.options.v1.options_pb2 import Permission
+from confusable_homoglyphs import confusables  # type: ignore[import-untyped]  # it ships no types
 
 from adlib.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 
@@ -29,12 +32,16 @@ class RoleNotFound(NotFound):
 
 
 class RoleExists(AlreadyExists):
-    """The organization has a role of that name."""
+    """The organization has a role of that name, or of one that looks like it."""
 
     reason = ErrorReason.ROLE_EXISTS
 
-    def __init__(self, name: str) -> None:
-        super().__init__("there is a role of that name; choose another", name=name)
+    def __init__(self, name: str, looks_like: str = "") -> None:
+        super().__init__(
+            "there is a role of that name, or of one that looks like it; choose another",
+            name=name,
+            looksLike=looks_like or name,
+        )
 
 
 class RoleBuiltIn(FailedPrecondition):
@@ -166,13 +173,49 @@ def require_within(own: Collection[int], *others: Collection[int]) -> None:
         raise RightsExceeded(f"nobody gives, changes or takes rights beyond their own; you lack {names}", missing=names)
 
 
-def require_free_name(name: str) -> None:
-    """ROLE_EXISTS where a role that every organization has is named so."""
-    if name.casefold() in _TAKEN:
-        raise RoleExists(name)
+def require_free_name(name: str, others: Iterable[Role]) -> None:
+    """ROLE_EXISTS where a role that every organization has, or one of these others, is named so or looks like it."""
+    looks = lookalike(name)
+    if taken := _BUILT_IN_NAMES.get(_spelled(looks)):
+        raise RoleExists(name, taken)
+    for other in others:
+        if lookalike(other.name) == looks:
+            raise RoleExists(name, other.name)
 
 
-_TAKEN = frozenset(name.casefold() for role in ROLES for name in (role.name, role.code))
+def lookalike(name: str) -> str:
+    """What all names have in common that people take for this one.
+
+    Characters of other scripts become the Latin ones they look like (Unicode's confusables), digits the letters they
+    look like; marks, case and what shows nothing are left out.
+    """
+    plain = unicodedata.normalize("NFKD", name)
+    found = confusables.is_confusable(plain, greedy=True) or ()
+    latin = {one["character"]: _first_latin(one) for one in found if not one["character"].isascii()}
+    seen = "".join(latin.get(char) or _decimal(char) for char in plain if unicodedata.category(char)[0] not in "CM")
+    folded = seen.casefold().translate(_SAME_LOOK)
+    return " ".join(folded.replace("rn", "m").replace("vv", "w").split())
+
+
+def _first_latin(found: Mapping[str, Any]) -> str:
+    return next((glyph["c"] for glyph in found["homoglyphs"] if glyph["c"].isascii() and glyph["c"].isalnum()), "")
+
+
+def _decimal(char: str) -> str:
+    """The ASCII digit of a digit of any script; other characters as they are."""
+    return str(unicodedata.decimal(char, char))
+
+
+def _spelled(looks: str) -> str:
+    """The letters of a look-alike, those among them that are spelled with digits and signs: 4dm1n, o-w-n-e-r."""
+    return "".join(char for char in looks.translate(_SPELLED) if char.isalnum())
+
+
+_SAME_LOOK = str.maketrans("01|i5", "ollls")
+_SPELLED = str.maketrans("3478@$!", "eatbasl")
+_BUILT_IN_NAMES: Mapping[str, str] = {
+    _spelled(lookalike(name)): role.name for role in ROLES for name in (role.name, role.code)
+}
 
 
 class Reason(StrEnum):

@@ -69,6 +69,7 @@ class RoleService:
             if store.count(tx, actor.tenant.id) >= MAX_CUSTOM_ROLES:
                 raise LimitReached("roles of an organization's own", MAX_CUSTOM_ROLES)
             role = _role(actor, str(self._ids()), name, description, permissions)
+            require_free_name(name, store.of_organization(tx, actor.tenant.id))
             store.add(tx, role, self._clock.now())
             return once.record(tx, role)
 
@@ -79,8 +80,12 @@ class RoleService:
         """
         with self._db.transaction() as tx:
             actor = act(tx, caller)
-            actor.require(_own(tx, actor, code).permissions)
+            before = _own(tx, actor, code)
+            actor.require(before.permissions)
             role = _role(actor, code, name, description, permissions)
+            if name != before.name:
+                others = store.of_organization(tx, actor.tenant.id)
+                require_free_name(name, (other for other in others if other.code != code))
             store.replace(tx, role)
             self._marks.organization_changed(tx, actor.tenant.id)
             return role
@@ -121,6 +126,5 @@ def _own(tx: Transaction, actor: Actor, code: str) -> Role:
 
 def _role(actor: Actor, code: str, name: str, description: str, permissions: Collection[int]) -> Role:
     actor.require(permissions)
-    require_free_name(name)
     kinds = frozenset({actor.tenant.kind})
     return Role(code, name, description, frozenset(permissions), kinds, actor.tenant.id)

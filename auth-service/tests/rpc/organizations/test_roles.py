@@ -1,5 +1,6 @@
 """Roles that an organization makes for itself, and why somebody may do something."""
 
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import grpc
@@ -13,6 +14,8 @@ from adlib.errors import AppError
 from adlib.idempotency import Once
 from adlib.identity import ApiKey
 from adlib.ids import new_id
+from auth_service.roles import store
+from auth_service.roles.model import Role
 
 BUYING = [Permission.CAMPAIGNS_READ, Permission.CAMPAIGNS_CREATE]
 Explained = pb.ExplainPermissionResponse
@@ -93,6 +96,54 @@ def test_names_are_taken_once_in_an_organization_in_whatever_case(town, stubs, r
         with refused() as refusal:
             attempt()
         assert (refusal.info.reason, refusal.code) == ("ROLE_EXISTS", grpc.StatusCode.ALREADY_EXISTS)
+
+
+@pytest.mark.parametrize(
+    "name", ["0wner", "\N{CYRILLIC CAPITAL LETTER O}wner", "Bu\N{CYRILLIC SMALL LETTER U}er", "BUYER"]
+)
+def test_no_role_looks_like_another(town, stubs, refused, name):
+    owner = town.someone()
+    acme = town.organization(owner)
+    buyer = create(stubs, town.by(owner, acme))
+    reader = create(stubs, town.by(owner, acme), "Reader")
+    for attempt in (
+        lambda: create(stubs, town.by(owner, acme), name),
+        lambda: update(stubs, town.by(owner, acme), reader.code, BUYING, name=name),
+    ):
+        with refused() as refusal:
+            attempt()
+        assert (refusal.info.reason, refusal.code) == ("ROLE_EXISTS", grpc.StatusCode.ALREADY_EXISTS)
+        assert refusal.info.metadata["looksLike"] == ("Owner" if "wner" in name else "Buyer")
+    # A role does not stand in its own way.
+    assert update(stubs, town.by(owner, acme), buyer.code, BUYING, name="BUYER").name == "BUYER"
+
+
+def test_of_names_that_look_alike_one_is_given_when_they_are_asked_for_at_once(town, stubs):
+    owner = town.someone()
+    acme = town.organization(owner)
+    names = ["Seller", "S\N{CYRILLIC SMALL LETTER IE}ller", "5eller", "Sel1er"]
+
+    def attempt(name):
+        try:
+            return create(stubs, town.by(owner, acme), name).name
+        except grpc.RpcError as error:
+            return error.code()
+
+    with ThreadPoolExecutor(len(names)) as threads:
+        outcomes = list(threads.map(attempt, names))
+    assert outcomes.count(grpc.StatusCode.ALREADY_EXISTS) == len(names) - 1
+
+
+def test_a_role_that_was_named_before_names_were_compared_can_still_be_changed(town, stubs, refused):
+    owner = town.someone()
+    acme = town.organization(owner)
+    old = Role(str(uuid4()), "0wner", "", frozenset(BUYING), frozenset({"ADVERTISER"}), acme)
+    with town.db.transaction() as tx:
+        store.add(tx, old, town.clock.now())
+    assert update(stubs, town.by(owner, acme), old.code, [Permission.REPORTS_READ], name="0wner").name == "0wner"
+    with refused() as refusal:
+        update(stubs, town.by(owner, acme), old.code, BUYING, name="0WNER")
+    assert refusal.info.reason == "ROLE_EXISTS"
 
 
 @pytest.mark.parametrize(
