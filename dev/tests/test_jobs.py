@@ -86,6 +86,9 @@ def test_the_scheduler_names_what_it_misses() -> None:
 
 
 def test_an_unknown_job_lists_the_known() -> None:
-    known = "purge-expired, settle-payments, sweep-holds, sync-publisher-balances, sync-stats"
+    known = (
+        "purge-expired, purge-expired-campaign, purge-expired-payment, purge-expired-pixel, purge-expired-publisher, "
+        "settle-payments, sweep-holds, sync-publisher-balances, sync-stats"
+    )
     with pytest.raises(jobs.JobError, match=known):
         jobs.named("sync")

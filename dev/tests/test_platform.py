@@ -150,7 +150,9 @@ def test_a_job_that_fails_says_so(running: Platform) -> None:
     assert "POST /jobs/sync-stats answered 5" in failed.stderr  # the fake has no such method; the token passed
     unknown = running.adctl("jobs", "run", "nothing")
     assert unknown.returncode == 1
-    assert "purge-expired, settle-payments, sweep-holds, sync-publisher-balances, sync-stats" in unknown.stderr
+    assert (
+        "purge-expired-publisher, settle-payments, sweep-holds, sync-publisher-balances, sync-stats" in unknown.stderr
+    )
 
 
 def test_reset_refuses_while_it_runs(running: Platform) -> None:

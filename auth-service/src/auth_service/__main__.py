@@ -28,6 +28,7 @@ from adlib.db import Database
 from adlib.documents import Documents, PostgresDocuments
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.rpc import Worker
 from auth_service import config
 from auth_service.access.marks import MarkPusher, Marks
@@ -50,7 +51,6 @@ from auth_service.audit.servicer import AuditServicer
 from auth_service.config import Config
 from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
-from auth_service.jobs.service import Purge
 from auth_service.jobs.servicer import AuthJobsServicer
 from auth_service.links.service import Links
 from auth_service.mail.outgoing import MailSender, Outgoing
@@ -63,6 +63,7 @@ from auth_service.organizations.service import OrganizationService
 from auth_service.organizations.servicer import OrganizationServicer
 from auth_service.preferences.service import PreferenceService
 from auth_service.preferences.servicer import PreferencesServicer
+from auth_service.retention import RULES
 from auth_service.roles.model import ROLES
 from auth_service.roles.service import RoleService
 from auth_service.roles.servicer import RoleServicer
@@ -147,7 +148,7 @@ def compose(config: Config, passwords: Passwords | None = None) -> Worker:
             _service(personal_pb2, "PreferencesService"): PreferencesServicer(preferences),
             _service(personal_pb2, "NotificationService"): NotificationServicer(notifications),
             _service(personal_pb2, "DraftService"): DraftServicer(DraftService(documents, world.clock)),
-            _service(jobs_pb2, "AuthJobsService"): AuthJobsServicer(Purge(db, documents, world.clock)),
+            _service(jobs_pb2, "AuthJobsService"): AuthJobsServicer(PurgeExpired(db, world.clock, RULES)),
         },
         verifier=config.common.verifier(config.keys.get),
         access=CachedAccess(access, for_calls),

@@ -13,12 +13,12 @@ from adplatform.jobs.v1.jobs_pb2 import JobResult
 from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
-from adlib.documents import PostgresDocuments
 from adlib.ids import new_id
+from adlib.purge import PurgeExpired
 from adlib.rpc import Worker
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
-from auth_service.jobs.service import Purge
 from auth_service.jobs.servicer import AuthJobsServicer
+from auth_service.retention import RULES
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 KINDS = 7
@@ -83,7 +83,7 @@ def people() -> Identities:
 @pytest.fixture
 def purge(db: Database, people: Identities) -> Iterator[Callable[..., JobResult]]:
     clock = FixedClock(NOW)
-    job = Purge(db, PostgresDocuments(db, clock), clock)
+    job = PurgeExpired(db, clock, RULES)
     service = pb.DESCRIPTOR.services_by_name["AuthJobsService"]
     worker = Worker({service: AuthJobsServicer(job)}, people.verifier(), FakeAccess(), FakeAuditTrail())
     with running(worker) as server, stub_channel(server) as channel:

@@ -17,6 +17,7 @@ from adlib.documents import Documents, PostgresDocuments
 from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.rpc import Remote, Worker
 from campaign_service import config
 from campaign_service.campaigns.lifecycle import Lifecycle
@@ -31,6 +32,7 @@ from campaign_service.delivery.network import Network
 from campaign_service.delivery.traffic_engine import TrafficEngine
 from campaign_service.holds.sweep import HoldsSweep
 from campaign_service.projection.projector import GROUP, TOPIC, CampaignProjector
+from campaign_service.retention import RULES
 from campaign_service.stats.service import StatsService
 from campaign_service.stats.servicer import CampaignJobsServicer
 from campaign_service.stats.sync import StatsSync
@@ -110,7 +112,7 @@ def assemble(world: World) -> Worker:
         servicers={
             services["CampaignService"]: CampaignServicer(campaigns, moves, lifecycle, StatsService(db), clock),
             services["CampaignDirectoryService"]: CampaignDirectoryServicer(campaigns),
-            services["CampaignJobsService"]: CampaignJobsServicer(sync, sweep),
+            services["CampaignJobsService"]: CampaignJobsServicer(sync, sweep, PurgeExpired(db, clock, RULES)),
         },
         verifier=world.verifier,
         access=world.access,

@@ -24,6 +24,10 @@ SCHEDULES = {
     "/jobs/sweep-holds": "26 * * * *",
     "/jobs/sync-publisher-balances": "0 1 * * *",
     "/jobs/purge-expired": "30 2 * * *",
+    "/jobs/purge-expired-campaign": "32 2 * * *",
+    "/jobs/purge-expired-payment": "34 2 * * *",
+    "/jobs/purge-expired-publisher": "36 2 * * *",
+    "/jobs/purge-expired-pixel": "38 2 * * *",
 }
 _LATE_SECONDS = 60
 _log = logging.getLogger("scheduler")

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -17,17 +16,18 @@ from sqlalchemy import (
     Text,
     Uuid,
     bindparam,
-    delete,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Transaction
 from adlib.errors import InvalidArgument
+from adlib.retention import Retention
 
 MAX_LENGTH = 255
+# A key that is used again after that is a new one.
+RETENTION = Retention("idempotency_keys", "created_at", days=30)
 
 _table = Table(
     "idempotency_keys", MetaData(),
@@ -50,15 +50,6 @@ _CLAIM = Query(
 )  # fmt: skip
 _FIND = Query(select(_table.c.request_hash, _table.c.response).where(_IS_IT))
 _ANSWER = Query(update(_table).where(_IS_IT).values(response=bindparam("answer")))
-_key = (_table.c.organization_id, _table.c.method, _table.c.key)
-_old = (
-    select(*_key)
-    .where(_table.c.created_at < bindparam("before"))
-    .order_by(_table.c.created_at)
-    .limit(bindparam("most"))
-)
-_PURGE = Query(delete(_table).where(tuple_(*_key).in_(_old)))
-
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
@@ -115,8 +106,3 @@ class Once(Generic[T, M]):
         if self.key:
             tx.execute(_ANSWER, **self._row, answer=message.SerializeToString())
         return message
-
-
-def purge(tx: Transaction, before: datetime, limit: int) -> int:
-    """Forgets keys that were first used before then, and their answers, up to the limit; how many."""
-    return tx.execute(_PURGE, before=before, most=limit)

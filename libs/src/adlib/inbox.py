@@ -1,13 +1,16 @@
 """Makes a consumer idempotent: an event is worked on once, in the transaction that remembers it."""
 
 import hashlib
-from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, bindparam, delete, select, tuple_
+from sqlalchemy import Column, DateTime, LargeBinary, MetaData, Table, Text, Uuid, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Transaction
+from adlib.retention import Retention
+
+# One that is received again after that is worked on again: longer than the bus keeps messages.
+RETENTION = Retention("inbox", "processed_at", days=30)
 
 _table = Table(
     "inbox", MetaData(),
@@ -24,13 +27,6 @@ _FIRST = Query(
         _table.c.consumer == bindparam("of_consumer"), _table.c.event_id == bindparam("of_event")
     )
 )
-_old = (
-    select(_table.c.consumer, _table.c.event_id)
-    .where(_table.c.processed_at < bindparam("before"))
-    .order_by(_table.c.processed_at)
-    .limit(bindparam("most"))
-)
-_PURGE = Query(delete(_table).where(tuple_(_table.c.consumer, _table.c.event_id).in_(_old)))
 
 
 class EventReused(Exception):
@@ -53,11 +49,3 @@ def first_time(tx: Transaction, consumer: str, event_id: UUID, content: str) -> 
     if first is not None and first.content_hash is not None and bytes(first.content_hash) != hash:
         raise EventReused(consumer, event_id)
     return False
-
-
-def purge(tx: Transaction, before: datetime, limit: int) -> int:
-    """Forgets events that were worked on before then, up to the limit; how many.
-
-    One that is received again after that is worked on again: keep them for longer than the bus keeps messages.
-    """
-    return tx.execute(_PURGE, before=before, most=limit)

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from adlib.bus import Bus, Consumer, RedisBus
-from adlib.bus.redis_streams import dead_letters, stream
+from adlib.bus.redis_streams import MAX_DEAD_LETTERS, dead_letters, stream
 from adlib.errors import AppError, DeadlineExceeded, Unavailable
 from adlib.service import connect_redis
 
@@ -130,6 +130,76 @@ def test_a_group_that_comes_a_little_late_still_gets_everything(client: Redis, t
     bus.publish(topic, [b"x"] * 500)
     first.acknowledge(first.receive(1000, 10))
     assert len(bus.subscribe(topic, "late", "one").receive(1000, 10)) == 500
+
+
+def test_a_reader_that_is_gone_is_forgotten_and_one_with_messages_is_not(client: Redis, topic: str) -> None:
+    def readers() -> set[str]:
+        return {reader["name"].decode() for reader in client.xinfo_consumers(stream(topic), "a")}
+
+    bus = RedisBus(client, reader_gone_ms=0)
+    bus.publish(topic, [b"1", b"2"])
+    gone, busy = bus.subscribe(topic, "a", "gone"), bus.subscribe(topic, "a", "busy")
+    gone.acknowledge(gone.receive(1, 10))
+    assert [one.payload for one in busy.receive(1, 10)] == [b"2"]
+    RedisBus(client).subscribe(topic, "a", "lives").receive(1, 10)
+    assert readers() >= {"busy", "lives"}
+    bus.subscribe(topic, "a", "new").receive(1, 10)
+    assert readers() == {"busy", "new"}
+    assert client.xpending(stream(topic), "a")["pending"] == 1
+
+
+def test_a_reader_of_today_is_kept(bus: Bus, client: Redis, topic: str) -> None:
+    for reader in ("one", "two"):
+        payloads(bus, topic, "a", reader)
+        payloads(bus, topic, "a", reader)
+    assert {one["name"] for one in client.xinfo_consumers(stream(topic), "a")} == {b"one", b"two"}
+
+
+def test_dead_letters_are_kept_for_30_days_and_up_to_a_number(client: Redis, topic: str) -> None:
+    month_ms = 30 * 24 * 3_600_000
+    now_ms = int(client.time()[0]) * 1000
+    pipeline = client.pipeline(transaction=False)
+    for number in range(300):
+        pipeline.xadd(dead_letters(topic), {b"m": b"old"}, id=f"{now_ms - month_ms - 60_000}-{number}")
+    for number in range(MAX_DEAD_LETTERS + 500):
+        pipeline.xadd(dead_letters(topic), {b"m": b"new"}, id=f"{now_ms - 60_000}-{number}")
+    pipeline.execute()
+    bus = RedisBus(client, stuck_after_ms=0, max_tries=1)
+    bus.publish(topic, [b"bad"])
+    subscription = bus.subscribe(topic, "a", "one")
+    subscription.receive(1, 10)
+    subscription.receive(1, 10)
+    kept: Any = client.xrange(dead_letters(topic))
+    assert kept[-1][1] == {b"m": b"bad", b"group": b"a"}
+    # Streams are trimmed by whole nodes of 100.
+    assert MAX_DEAD_LETTERS <= len(kept) <= MAX_DEAD_LETTERS + 100
+    assert month_ms - 60_000 < client.pttl(dead_letters(topic)) <= month_ms
+
+
+def test_dead_letters_of_more_than_30_days_are_let_go(client: Redis, topic: str) -> None:
+    old_ms = int(client.time()[0]) * 1000 - 31 * 24 * 3_600_000
+    pipeline = client.pipeline(transaction=False)
+    for number in range(300):
+        pipeline.xadd(dead_letters(topic), {b"m": b"old"}, id=f"{old_ms}-{number}")
+    pipeline.execute()
+    bus = RedisBus(client, stuck_after_ms=0, max_tries=1)
+    bus.publish(topic, [b"bad"])
+    subscription = bus.subscribe(topic, "a", "one")
+    subscription.receive(1, 10)
+    subscription.receive(1, 10)
+    assert 1 <= client.xlen(dead_letters(topic)) <= 100
+
+
+def test_a_topic_that_nobody_reads_keeps_a_week(client: Redis, topic: str) -> None:
+    old_ms = int(client.time()[0]) * 1000 - 8 * 24 * 3_600_000
+    pipeline = client.pipeline(transaction=False)
+    for number in range(300):
+        pipeline.xadd(stream(topic), {b"m": b"old"}, id=f"{old_ms}-{number}")
+    pipeline.execute()
+    RedisBus(client).publish(topic, [b"new"])
+    assert client.xlen(stream(topic)) <= 100
+    newest: Any = client.xrevrange(stream(topic), count=1)
+    assert newest[0][1] == {b"m": b"new"}
 
 
 def test_a_bus_that_does_not_answer_is_unavailable() -> None:

@@ -151,27 +151,6 @@ def test_an_expired_document_is_not_there(documents: Documents, clock: FixedCloc
     assert documents.get("c", "old") == {"n": 5}
 
 
-def test_purging_takes_only_what_has_expired(documents: Documents, clock: FixedClock) -> None:
-    for number in range(3):
-        documents.put("c", f"old{number}", {}, expires_at=SOON)
-    documents.put("c", "kept", {"n": 1})
-    assert documents.purge(9) == 0
-    clock.at = SOON
-    # Firestore purges by itself.
-    assert [documents.purge(2), documents.purge(2), documents.purge(2)] in ([2, 1, 0], [0, 0, 0])
-    clock.at = NOW
-    assert documents.get("c", "kept") == {"n": 1}
-
-
-def test_postgresql_and_memory_purge_up_to_a_limit(postgres: Documents, clock: FixedClock) -> None:
-    for documents in (postgres, MemoryDocuments(clock)):
-        clock.at = NOW
-        for number in range(3):
-            documents.put(f"c{number}", "1", {}, expires_at=SOON)
-        clock.at = SOON
-        assert [documents.purge(2), documents.purge(2), documents.purge(2)] == [2, 1, 0]
-
-
 def test_a_firestore_that_does_not_answer_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     from adlib.documents.firestore import FirestoreDocuments, connect
 

@@ -1,52 +1,107 @@
-"""What is only remembered against repeats is forgotten in time."""
+"""Rows are deleted when their retention is over, and no others."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
 
+import psycopg
 import pytest
 from adplatform.auth.v1.auth_pb2 import LogInRequest, User
+from prometheus_client import REGISTRY
 
 from adctl.pytest_servers import FreshDatabase
 from adlib import idempotency, inbox
-from adlib.clock import SystemClock
+from adlib.clock import FixedClock, SystemClock
 from adlib.db import Database, migrate
+from adlib.documents import PostgresDocuments
+from adlib.documents import postgres as documents
 from adlib.idempotency import Once
+from adlib.purge import PurgeExpired
+from adlib.retention import Kept, Retention, Rule
+
+RULES: tuple[Rule, ...] = (inbox.RETENTION, idempotency.RETENTION, documents.RETENTION, Kept("outbox", "it is emptied"))
 
 
 def prepare(url: str) -> None:
-    migrate(url, ("adlib", "migrations/inbox"), ("adlib", "migrations/idempotency"))
+    migrate(url, *(("adlib", f"migrations/{name}") for name in ("inbox", "idempotency", "documents")))
 
 
 @pytest.fixture
-def db(fresh_database: FreshDatabase) -> Database:
-    return Database(fresh_database("purge", prepare))
+def url(fresh_database: FreshDatabase) -> str:
+    return fresh_database("purge", prepare)
 
 
-def test_old_events_are_forgotten_up_to_the_limit(db: Database) -> None:
-    event_id = uuid4()
-    now = SystemClock().now()
-    with db.transaction() as tx:
-        for consumer in ("a", "b", "c"):
-            inbox.first_time(tx, consumer, event_id, "")
-    with db.transaction() as tx:
-        assert inbox.purge(tx, now - timedelta(minutes=1), 2) == 0
-        assert [inbox.purge(tx, now + timedelta(minutes=1), 2) for _ in range(3)] == [2, 1, 0]
-        assert inbox.first_time(tx, "a", event_id, "")
+@pytest.fixture
+def db(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
 
 
-def test_old_keys_are_forgotten_up_to_the_limit(db: Database) -> None:
+def in_days(days: float) -> FixedClock:
+    return FixedClock(SystemClock().now() + timedelta(days=days))
+
+
+def purged(table: str) -> float:
+    return REGISTRY.get_sample_value("purged_rows_total", {"table": table}) or 0
+
+
+def test_old_events_are_forgotten_in_batches(db: Database, url: str) -> None:
+    with psycopg.connect(url) as sql:
+        sql.execute(
+            "INSERT INTO inbox (consumer, event_id) SELECT number, uuidv7() FROM generate_series(1, 250) number"
+        )
+    before = purged("inbox")
+    assert PurgeExpired(db, in_days(29.9), RULES).run().message == "purge-expired: 3 of 3 done"
+    result = PurgeExpired(db, in_days(30.1), RULES).run()
+    assert (result.success, result.stats.total) == (True, 3)
+    assert result.message == "purge-expired: 3 of 3 done; rows deleted: 250 inbox"
+    assert purged("inbox") - before == 250
+
+
+def test_a_key_is_a_new_one_after_30_days(db: Database) -> None:
+    def answer() -> User | None:
+        once: Once[str, User] = Once(organization_id, "Make", "k", request, lambda name: User(name=name), User)
+        with db.transaction() as tx:
+            seen = once.replay(tx)
+            if seen is None:
+                once.record(tx, "Ada")
+            return seen
+
     organization_id, request = uuid4(), LogInRequest(email="a")
-    now = SystemClock().now()
+    assert answer() is None
+    PurgeExpired(db, in_days(29.9), RULES).run()
+    assert answer() == User(name="Ada")
+    PurgeExpired(db, in_days(30.1), RULES).run()
+    assert answer() is None
 
-    def once(key: str) -> Once[str, User]:
-        return Once(organization_id, "Make", key, request, lambda name: User(name=name), User)
 
-    with db.transaction() as tx:
-        for key in ("1", "2", "3"):
-            once(key).replay(tx)
-            once(key).record(tx, "Ada")
-    with db.transaction() as tx:
-        assert idempotency.purge(tx, now - timedelta(minutes=1), 2) == 0
-        assert once("1").replay(tx) == User(name="Ada")
-        assert [idempotency.purge(tx, now + timedelta(minutes=1), 2) for _ in range(3)] == [2, 1, 0]
-        assert once("1").replay(tx) is None
+def test_documents_are_deleted_once_they_have_expired(db: Database, url: str) -> None:
+    clock = in_days(0)
+    stored = PostgresDocuments(db, clock)
+    for name, expires_at in (("old", clock.at), ("later", clock.at + timedelta(seconds=1)), ("kept", None)):
+        stored.put("c", name, {}, expires_at=expires_at)
+    assert PurgeExpired(db, clock, RULES).run().success
+    with psycopg.connect(url) as sql:
+        assert {id for (id,) in sql.execute("SELECT id FROM documents")} == {"later", "kept"}
+
+
+def test_a_table_may_have_several_retentions_and_conditions(db: Database, url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute("CREATE TABLE visits (name text, began date, ended timestamptz)")
+        sql.execute(
+            "INSERT INTO visits VALUES ('ended', '2026-01-01', '2026-01-01'), ('open', '2026-01-01', NULL),"
+            " ('kept', '2026-01-01', '2026-01-09'), ('new', '2026-01-09', NULL)"
+        )
+        rules = (Retention("visits", "ended", 5), Retention("visits", "began", 7, only="ended IS NULL"))
+        clock = FixedClock(SystemClock().now().replace(year=2026, month=1, day=9))
+        assert PurgeExpired(db, clock, rules).run().message == "purge-expired: 1 of 1 done; rows deleted: 2 visits"
+        assert [name for (name,) in sql.execute("SELECT name FROM visits ORDER BY 1")] == ["kept", "new"]
+
+
+def test_a_table_that_fails_stops_no_other(db: Database, url: str) -> None:
+    with psycopg.connect(url) as sql:
+        sql.execute("INSERT INTO inbox (consumer, event_id) VALUES ('c', uuidv7())")
+    result = PurgeExpired(db, in_days(31), [Retention("gone", "made_at", 1), inbox.RETENTION]).run()
+    assert (result.success, [one.item for one in result.failures]) == (False, ["gone"])
+    assert result.message.endswith("1 inbox")

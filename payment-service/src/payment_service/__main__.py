@@ -16,6 +16,7 @@ from adlib.db import Database
 from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.rpc import Worker
 from payment_service import config
 from payment_service.clients.organizations import Organizations, RemoteOrganizations
@@ -39,6 +40,7 @@ from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
 from payment_service.refunds.service import SEND_REFUND, RefundService
 from payment_service.refunds.servicer import RefundServicer
+from payment_service.retention import RULES
 from payment_service.suspense.service import SuspenseService
 from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.webhooks.service import WebhookService
@@ -105,7 +107,7 @@ def assemble(config: Config, world: World) -> Worker:
             services["BillingService"]: BillingServicer(ledger),
             services["WebhookService"]: WebhookServicer(webhooks),
             services["LedgerService"]: LedgerServicer(ledger, payouts),
-            services["PaymentJobsService"]: PaymentJobsServicer(settlement),
+            services["PaymentJobsService"]: PaymentJobsServicer(settlement, PurgeExpired(db, clock, RULES)),
             refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
             suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(

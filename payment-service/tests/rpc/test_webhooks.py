@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import grpc
 import pytest
@@ -428,17 +428,3 @@ def test_a_signature_that_is_none_is_refused_as_one(config, db, header: str) -> 
     provider = config.providers["STRIPE"].provider(db, None)
     with pytest.raises(SignatureInvalid):
         provider.event(b"{}", lambda _: header)
-
-
-def test_events_are_forgotten_after_90_days_unless_they_could_not_be_booked(gateway, settle, sql) -> None:
-    kept, unbooked, old = (f"evt_{UUID(int=random.getrandbits(128)).hex}" for _ in range(3))
-    for event_id, days, booked in ((kept, 89, True), (unbooked, 91, False), (old, 91, True)):
-        sql.execute(
-            "INSERT INTO webhook_events (provider, event_id, kind, payload, received_at, booked_at) "
-            "VALUES ('GONE', %s, 'x', '', now() - make_interval(days => %s), CASE WHEN %s THEN now() END)",
-            [event_id, days, booked],
-        )
-    settle()
-    left = sql.execute("SELECT event_id FROM webhook_events WHERE provider = 'GONE'").fetchall()
-    assert {event_id for (event_id,) in left} == {kept, unbooked}
-    sql.execute("DELETE FROM webhook_events WHERE provider = 'GONE'")

@@ -34,9 +34,6 @@ class Work:
     def expired(self, _limit: int) -> list[UUID]:
         return []
 
-    def purge(self, _limit: int) -> None:
-        return
-
     sources = ()
 
     def check(self, _one: Waiting) -> None:

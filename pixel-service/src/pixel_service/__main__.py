@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import redis.asyncio
+from adplatform.pixel.v1 import jobs_pb2
 from adplatform.pixel.v1 import pixel_pb2 as pb
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -22,6 +23,7 @@ from adlib.db import Database
 from adlib.identity import Verifier
 from adlib.ids import NewId, new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.rpc import Remote, Worker
 from adlib.telemetry import configure_logging
 from pixel_service import config
@@ -35,12 +37,14 @@ from pixel_service.conversions.requests import ConversionRequests
 from pixel_service.conversions.service import ConversionService
 from pixel_service.enricher.model import Reading
 from pixel_service.enricher.service import Enricher
+from pixel_service.jobs.servicer import PixelJobsServicer
 from pixel_service.pixels.changes import CampaignChanges
 from pixel_service.pixels.known import KnownPixels
 from pixel_service.pixels.service import PixelService
 from pixel_service.pixels.servicer import PixelServicer
 from pixel_service.pixels.snippets import Links
 from pixel_service.pixels.store import find_for_tracking
+from pixel_service.retention import RULES
 from pixel_service.signing.click_ids import ClickIds
 from pixel_service.signing.postback_keys import PostbackKeys
 from pixel_service.signing.visitors import Visitors
@@ -85,7 +89,10 @@ def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -
     ]
     return Worker(
         servicers={
-            pb.DESCRIPTOR.services_by_name["PixelService"]: PixelServicer(pixels, Links(settings.public_url, keys))
+            pb.DESCRIPTOR.services_by_name["PixelService"]: PixelServicer(pixels, Links(settings.public_url, keys)),
+            jobs_pb2.DESCRIPTOR.services_by_name["PixelJobsService"]: PixelJobsServicer(
+                PurgeExpired(world.db, world.clock, RULES)
+            ),
         },
         verifier=world.verifier,
         access=world.access,

@@ -15,6 +15,7 @@ from adlib.db import Database
 from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.rpc import Remote, Worker
 from publisher_service import config
 from publisher_service.clients.payment import Ledger, RemoteLedger
@@ -29,6 +30,7 @@ from publisher_service.payouts.service import PayoutService
 from publisher_service.payouts.servicer import PayoutServicer
 from publisher_service.publishers.service import PublisherService
 from publisher_service.publishers.servicer import PublisherServicer, ZoneDirectoryServicer
+from publisher_service.retention import RULES
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -96,7 +98,7 @@ def assemble(world: World) -> Worker:
             services["PublisherService"]: PublisherServicer(publishers),
             services["PayoutService"]: PayoutServicer(payouts),
             services["ZoneDirectoryService"]: ZoneDirectoryServicer(publishers),
-            services["PublisherJobsService"]: PublisherJobsServicer(sync),
+            services["PublisherJobsService"]: PublisherJobsServicer(sync, PurgeExpired(db, clock, RULES)),
         },
         verifier=world.verifier,
         access=world.access,

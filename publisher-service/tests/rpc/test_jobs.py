@@ -1,6 +1,7 @@
 """Earnings from the bus, and the job that holds them against the ledger."""
 
 import threading
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,7 +9,10 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.events.v1.events_pb2 import Event
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 from adplatform.publisher.v1 import publisher_pb2 as pb
+from sqlalchemy import text
 
+from adlib.clock import FixedClock
+from adlib.db import Database, Query
 from adlib.ids import new_id
 from adlib.testing import eventually
 from publisher_service.clients.payment import FakeLedger
@@ -186,3 +190,42 @@ def test_retries_look_again_whatever_goes_wrong(db, clock) -> None:
 
     PayoutRetries(db, Broken(db, FakeLedger(), clock, new_id), every_s=0.001).run(stop)
     assert len(looks) == 3
+
+
+def test_a_difference_names_the_publisher_and_the_amounts(publisher, bus, sync, ledger, earned) -> None:
+    publish(bus, spent(publisher, 700))
+    ledger.credit(UUID(publisher.id), 800)
+    eventually(lambda: earned(publisher) == {"USD": 700})
+    (failure,) = sync().failures
+    assert failure.item == f"publisher {publisher.id}"
+    assert "earnings add up to 700 micros USD, the ledger has credited 800" in failure.reason
+
+
+def test_keys_and_events_are_purged_after_30_days(
+    jobs, identities, db: Database, clock: FixedClock, staff, refused
+) -> None:
+    def left(table: str) -> int:
+        row = db.one(Query(text(f"SELECT count(*) AS number FROM {table}")))  # noqa: S608 - the test's own
+        return int(row.number) if row else 0
+
+    clock.at = clock.now() + timedelta(days=365 * 10)
+    with db.transaction() as tx:
+        for days in (31, 29):
+            at = clock.now() - timedelta(days=days)
+            tx.execute(_ADD_EVENT, at=at)
+            tx.execute(_ADD_KEY, at=at)
+    request = pb.PurgeExpiredRequest()
+    refused(ErrorReason.SERVICE_NOT_ALLOWED, jobs.PurgeExpired, request, metadata=staff.headers())
+    result = jobs.PurgeExpired(request, metadata=identities.service_headers("scheduler"))
+    assert (result.success, result.stats.total) == (True, 2)
+    assert result.message.endswith("rows deleted: 1 idempotency_keys, 1 inbox")
+    assert (left("inbox"), left("idempotency_keys")) == (1, 1)
+
+
+_ADD_EVENT = Query(text("INSERT INTO inbox (consumer, event_id, processed_at) VALUES ('c', uuidv7(), :at)"))
+_ADD_KEY = Query(
+    text(
+        "INSERT INTO idempotency_keys (organization_id, method, key, request_hash, created_at)"
+        " VALUES (uuidv7(), 'm', 'k', '', :at)"
+    )
+)

@@ -13,6 +13,27 @@ from adlib.errors import Unavailable
 from adlib.telemetry import logger
 
 _FIELD = b"m"
+# Of dead letters, the newest so many are kept, for so long: people look into them.
+MAX_DEAD_LETTERS = 10_000
+DEAD_LETTERS_KEPT_MS = 30 * 24 * 3_600_000
+# What nobody has subscribed to is kept for so long for a group that is yet to be made.
+UNREAD_KEPT_MS = 7 * 24 * 3_600_000
+# A live reader asks every few seconds; a name that has not asked for a day is that of a process that is gone.
+_READER_GONE_MS = 24 * 3_600_000
+_TRIM_UNREAD_EVERY_S = 60.0
+# In one step, since a reader that came back in between would lose what it was given.
+_FORGET_READERS = """
+local forgotten = 0
+for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+    local reader = {}
+    for place = 1, #fields, 2 do reader[fields[place]] = fields[place + 1] end
+    if reader['pending'] == 0 and reader['idle'] >= tonumber(ARGV[2]) then
+        redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], reader['name'])
+        forgotten = forgotten + 1
+    end
+end
+return forgotten
+"""
 _log = logger(__name__)
 
 
@@ -33,17 +54,25 @@ class _Policy:
     stuck_after_ms: int
     max_tries: int
     keep_ms: int
+    reader_gone_ms: int
 
 
 class RedisBus:
     """Publishes with XADD. A message stays until every group has acknowledged it."""
 
     def __init__(
-        self, client: redis.Redis, *, stuck_after_ms: int = 10_000, max_tries: int = 10, keep_ms: int = 600_000
+        self,
+        client: redis.Redis,
+        *,
+        stuck_after_ms: int = 10_000,
+        max_tries: int = 10,
+        keep_ms: int = 600_000,
+        reader_gone_ms: int = _READER_GONE_MS,
     ) -> None:
         """What every group is done with is kept for `keep_ms` more, for groups that are only just being made."""
         self._client = client
-        self._policy = _Policy(stuck_after_ms, max_tries, keep_ms)
+        self._policy = _Policy(stuck_after_ms, max_tries, keep_ms, reader_gone_ms)
+        self._trimmed_at_s: dict[str, float] = {}
 
     def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
         """Stores the messages; they are durable when this returns. UNAVAILABLE."""
@@ -52,6 +81,16 @@ class RedisBus:
             for payload in payloads:
                 pipeline.xadd(stream(topic), {_FIELD: payload})
             pipeline.execute()
+            self._trim_unread(topic)
+
+    def _trim_unread(self, topic: str) -> None:
+        """Lets go of old messages of a topic without any group: no reader trims it. Looks once a minute."""
+        now_s = time.monotonic()
+        if now_s - self._trimmed_at_s.get(topic, -_TRIM_UNREAD_EVERY_S) < _TRIM_UNREAD_EVERY_S:
+            return
+        self._trimmed_at_s[topic] = now_s
+        if not self._client.xinfo_groups(stream(topic)):
+            self._client.xtrim(stream(topic), minid=_id_before(UNREAD_KEPT_MS), approximate=True)
 
     def subscribe(self, topic: str, group: str, reader: str) -> "RedisSubscription":
         """A reader's place in a group; a new group begins with the oldest message that is kept."""
@@ -98,6 +137,9 @@ class RedisSubscription:
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+        forgotten = self._client.eval(_FORGET_READERS, 1, self._stream, self._group, str(self._policy.reader_gone_ms))
+        if forgotten:
+            _log.info("readers_forgotten", topic=self._topic, group=self._group, readers=forgotten)
         self._joined = True
 
     def _read_new(self, limit: int, wait_ms: int) -> Sequence[Delivery]:
@@ -129,15 +171,19 @@ class RedisSubscription:
     def _bury(self, id: bytes) -> None:
         entries: Any = self._client.xrange(self._stream, min=id, max=id)
         pipeline = self._client.pipeline(transaction=True)
+        dead = dead_letters(self._topic)
         for _, fields in entries:
-            pipeline.xadd(dead_letters(self._topic), fields | {b"group": self._group.encode()})
+            pipeline.xadd(dead, fields | {b"group": self._group.encode()}, maxlen=MAX_DEAD_LETTERS, approximate=True)
+            pipeline.xtrim(dead, minid=_id_before(DEAD_LETTERS_KEPT_MS), approximate=True)
+            # The last of them, which no later one would trim.
+            pipeline.pexpire(dead, DEAD_LETTERS_KEPT_MS)
         pipeline.xack(self._stream, self._group, id)
         pipeline.execute()
         _log.error("message_dead", topic=self._topic, group=self._group, message=id.decode())
 
     def _trim(self) -> None:
         """Lets go of messages below the oldest that any group still needs, and not before their time."""
-        needed = [b"%d-0" % (int(time.time() * 1000) - self._policy.keep_ms)]
+        needed = [_id_before(self._policy.keep_ms).encode()]
         groups: Any = self._client.xinfo_groups(self._stream)
         for group in groups:
             pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else {}
@@ -145,6 +191,11 @@ class RedisSubscription:
             needed.append(pending.get("min") or group["last-delivered-id"])
         oldest = min(needed, key=lambda id: tuple(int(part) for part in id.split(b"-")))
         self._client.xtrim(self._stream, minid=oldest.decode(), approximate=True)
+
+
+def _id_before(age_ms: int) -> str:
+    """The id of a message of that age."""
+    return f"{int(time.time() * 1000) - age_ms}-0"
 
 
 def _delivery(entry: tuple[bytes, dict[bytes, bytes]]) -> Delivery:

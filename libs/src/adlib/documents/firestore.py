@@ -136,10 +136,6 @@ class FirestoreDocuments:
 
         return self._change(collection, id, write)
 
-    def purge(self, limit: int) -> int:
-        """Nothing: Firestore's TTL policy deletes what has expired."""
-        return 0
-
     def _change(self, collection: str, id: str, write: Callable[[DocumentReference, DocumentSnapshot], T]) -> T:
         ref = self._ref(collection, id)
         with _translated():

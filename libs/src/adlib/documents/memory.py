@@ -67,13 +67,6 @@ class MemoryDocuments:
         self._kept.pop((collection, id), None)
         return there
 
-    def purge(self, limit: int) -> int:
-        """Lets go of expired documents of any collection, up to the limit; how many."""
-        expired = [key for key in self._kept if not self._live(*key)][:limit]
-        for key in expired:
-            del self._kept[key]
-        return len(expired)
-
     def _live(self, collection: str, id: str) -> _Kept | None:
         kept = self._kept.get((collection, id))
         if kept and kept.expires_at and kept.expires_at <= self._clock.now():

@@ -16,7 +16,6 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
@@ -24,6 +23,10 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database, Query
 from adlib.documents.protocol import Document
+from adlib.retention import Retention
+
+RETENTION = Retention("documents", "expires_at", days=0)
+# In Firestore a TTL policy does it.
 
 _table = Table(
     "documents", MetaData(),
@@ -69,14 +72,6 @@ _LIST = Query(
 _some = select(_table.c.id).where(_is_in, _is_live).limit(bindparam("most")).subquery()
 _COUNT = Query(select(func.count().label("count")).select_from(_some))
 _DELETE = Query(delete(_table).where(_is_it))
-_oldest = select(_table.c.collection, _table.c.id).where(_is_expired).order_by(_table.c.expires_at)
-# Looked at again when the row is deleted: a new document may have come in place of the expired one.
-_PURGE = Query(
-    delete(_table).where(
-        tuple_(_table.c.collection, _table.c.id).in_(_oldest.limit(bindparam("most"))),
-        _is_expired,
-    )
-)
 
 
 class PostgresDocuments:
@@ -128,8 +123,3 @@ class PostgresDocuments:
         """Deletes the document; whether there was one."""
         with self._db.transaction() as tx:
             return tx.execute(_DELETE, of_collection=collection, of_id=id, now=self._clock.now()) == 1
-
-    def purge(self, limit: int) -> int:
-        """Lets go of expired documents of any collection, up to the limit; how many."""
-        with self._db.transaction() as tx:
-            return tx.execute(_PURGE, most=limit, now=self._clock.now())

@@ -8,7 +8,7 @@ Document = Mapping[str, Any]
 
 
 class Documents(Protocol):
-    """Keeps JSON documents by collection and id. One that has expired is not there, whether or not it is purged.
+    """Keeps JSON documents by collection and id. One that has expired is not there, whether or not it is deleted.
 
     A collection is a name, or the path to one inside a document: `users/<id>/notifications`. No array in a document
     may hold an array directly, since Firestore takes none. UNAVAILABLE, DEADLINE_EXCEEDED, ABORTED.
@@ -47,8 +47,4 @@ class Documents(Protocol):
 
     def delete(self, collection: str, id: str) -> bool:
         """Deletes the document; whether there was one."""
-        ...
-
-    def purge(self, limit: int) -> int:
-        """Lets go of expired documents of any collection, up to the limit; how many."""
         ...

@@ -19,7 +19,6 @@ from payment_service.webhooks.service import WebhookService
 _LIMIT = 200
 # A run ends before its caller stops waiting; the next one goes on with those that wait longest.
 _BUDGET_S = 10.0
-_MOST_PURGED = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,5 @@ class SettlementService:
             (_Item(f"free {id}", partial(self._ledger.void, id)) for id in self._ledger.expired(_LIMIT)),
             (_Item(f"send payout {id}", partial(self._payouts.attempt, id)) for id in self._payouts.unsent(_LIMIT)),
         )
-        self._webhooks.purge(_MOST_PURGED)
         for turn in zip_longest(*kinds):
             yield from (item for item in turn if item)

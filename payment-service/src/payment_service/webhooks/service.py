@@ -35,7 +35,6 @@ _FIRST_LOOK = timedelta(days=1)
 _BUDGET_S = 3.0
 # Of what is asked for again, so many at once are found to be known.
 _BATCH = 100
-_KEEP = timedelta(days=90)
 _log = logger(__name__)
 
 
@@ -114,11 +113,6 @@ class WebhookService:
             if store.lock_unbooked(tx, provider, event_id):
                 self._book_all(tx, provider, event)
                 store.booked(tx, provider, event_id, self._clock.now())
-
-    def purge(self, limit: int) -> int:
-        """Forgets what was booked 90 days ago, up to the limit; how many events."""
-        with self._db.transaction() as tx:
-            return store.purge(tx, self._clock.now() - _KEEP, limit)
 
     def _read(self, provider: str, event: Event) -> Event:
         """With its news, or as it is where it cannot be read: there are others after it. UNAVAILABLE."""

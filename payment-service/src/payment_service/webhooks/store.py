@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ARRAY, Text, any_, bindparam, delete, func, select, tuple_, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Session, Transaction
@@ -42,14 +42,6 @@ _UNBOOKED = Query(
     .order_by(webhook_events.c.tried_at.asc().nulls_first())
     .limit(bindparam("most"))
 )
-_KEY = (webhook_events.c.provider, webhook_events.c.event_id)
-_OLD = (
-    select(*_KEY)
-    .where(webhook_events.c.booked_at.is_not(None), webhook_events.c.received_at < bindparam("before"))
-    .order_by(webhook_events.c.received_at)
-    .limit(bindparam("most"))
-)
-_PURGE = Query(delete(webhook_events).where(tuple_(*_KEY).in_(_OLD)))
 _CURSOR = Query(select(webhook_cursors.c.read_until).where(webhook_cursors.c.provider == bindparam("of_provider")))
 _new = insert(webhook_cursors).values(provider=bindparam("of_provider"), read_until=bindparam("until"))
 _REACHED = Query(
@@ -100,8 +92,3 @@ def cursor(db: Session, provider: str) -> datetime | None:
 def reached(tx: Transaction, provider: str, until: datetime) -> None:
     """Moves the cursor on, never back."""
     tx.execute(_REACHED, of_provider=provider, until=until)
-
-
-def purge(tx: Transaction, before: datetime, limit: int) -> int:
-    """Forgets booked events that were received before then, up to the limit; how many."""
-    return tx.execute(_PURGE, before=before, most=limit)

@@ -3,6 +3,7 @@
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 from adplatform.publisher.v1 import publisher_pb2 as pb
 
+from adlib.purge import PurgeExpired
 from adlib.rpc import Call
 from publisher_service.jobs.service import BalanceSync
 
@@ -10,8 +11,12 @@ from publisher_service.jobs.service import BalanceSync
 class PublisherJobsServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, sync: BalanceSync) -> None:
+    def __init__(self, sync: BalanceSync, purge: PurgeExpired) -> None:
         self._sync = sync
+        self._purge = purge
 
     def SyncPublisherBalances(self, _request: pb.SyncPublisherBalancesRequest, _call: Call) -> JobResult:
         return self._sync.run()
+
+    def PurgeExpired(self, _request: pb.PurgeExpiredRequest, _call: Call) -> JobResult:
+        return self._purge.run()

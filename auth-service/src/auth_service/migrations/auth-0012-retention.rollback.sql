@@ -1,0 +1,2 @@
+DROP INDEX outgoing_mails_made;
+DROP INDEX invitations_expired;

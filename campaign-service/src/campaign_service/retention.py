@@ -1,0 +1,20 @@
+"""How long campaign-service keeps its rows."""
+
+from collections.abc import Sequence
+
+from adlib import audit, idempotency, outbox
+from adlib.documents import postgres as documents
+from adlib.retention import Rule, kept
+
+RULES: Sequence[Rule] = (
+    idempotency.RETENTION,
+    documents.RETENTION,
+    outbox.RETENTION,
+    audit.RETENTION,
+    *kept("customers' campaigns, where and how they run", "campaigns", "campaign_networks"),
+    *kept(
+        "what was delivered and what the ledger took for it",
+        "network_stats",
+        "spend_postings",
+    ),
+)

@@ -1,0 +1,28 @@
+"""How long payment-service keeps its rows."""
+
+from collections.abc import Sequence
+
+from adlib import audit, idempotency, outbox
+from adlib.retention import Retention, Rule, kept
+
+RULES: Sequence[Rule] = (
+    idempotency.RETENTION,
+    outbox.RETENTION,
+    audit.RETENTION,
+    # What is not booked is kept until it is, or an operator has discarded it.
+    Retention("webhook_events", "received_at", days=90, only="booked_at IS NOT NULL"),
+    *kept("the ledger, for ever", "accounts", "transfers", "spends"),
+    *kept("a row is deleted when the transfer ends", "pendings"),
+    *kept("the records of customers' money", "payments", "deposits", "refunds", "disputes", "payouts"),
+    *kept("receipts are numbered without gaps", "receipts", "receipt_counters"),
+    *kept("a late transfer still names its payment, and a refund is sent once", "bank_references", "bank_refunds"),
+    *kept("a row a provider", "webhook_cursors"),
+    *kept("money may be sent to an address at any time, and is credited once", "crypto_addresses", "crypto_transfers"),
+    *kept("a transaction serves one refund", "crypto_refunds"),
+    *kept("a row a chain", "crypto_chains"),
+    *kept("the watcher deletes all but the last blocks", "crypto_blocks"),
+    *kept(
+        "the work queue deletes what succeeded, and what failed after 30 days",
+        "procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers", "procrastinate_workers",
+    ),
+)  # fmt: skip

@@ -1,0 +1,15 @@
+"""How long pixel-service keeps its rows."""
+
+from collections.abc import Sequence
+
+from adlib import audit, idempotency, outbox
+from adlib.retention import Retention, Rule, kept
+
+RULES: Sequence[Rule] = (
+    idempotency.RETENTION,
+    outbox.RETENTION,
+    audit.RETENTION,
+    Retention("rejections", "day", days=400),
+    *kept("customers' pixels; tracking events name them", "pixels"),
+    *kept("a conversion counts once, for ever", "conversions"),
+)

@@ -1,0 +1,19 @@
+"""How long publisher-service keeps its rows."""
+
+from collections.abc import Sequence
+
+from adlib import audit, idempotency, inbox, outbox
+from adlib.retention import Rule, kept
+
+RULES: Sequence[Rule] = (
+    idempotency.RETENTION,
+    inbox.RETENTION,
+    outbox.RETENTION,
+    audit.RETENTION,
+    *kept("publishers and their places", "publishers", "sites", "zones"),
+    *kept(
+        "what publishers earned and asked for, as the ledger has it",
+        "earnings",
+        "payout_requests",
+    ),
+)

@@ -1,0 +1,75 @@
+"""No table grows for ever unless somebody has stated why it may."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import psycopg
+import pytest
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.clock import SystemClock
+from adlib.db import Database, migrate
+from adlib.purge import PurgeExpired
+from adlib.retention import Kept, Retention, Rule
+
+SERVICES = ("auth", "campaign", "payment", "publisher", "pixel")
+TABLES = """
+    SELECT table_name FROM information_schema.tables
+    WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'
+"""
+# yoyo's own: a row a migration.
+OF_MIGRATIONS = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
+
+
+def without_a_rule(tables: set[str], rules: Sequence[Rule]) -> set[str]:
+    return tables - {rule.table for rule in rules}
+
+
+@pytest.fixture(params=SERVICES)
+def service(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def rules(service: str) -> Sequence[Rule]:
+    found: Sequence[Rule] = import_module(f"{service}_service.retention").RULES
+    return found
+
+
+@pytest.fixture
+def url(service: str, fresh_database: FreshDatabase) -> str:
+    migrations: Any = import_module(f"{service}_service.__main__").MIGRATIONS
+    return fresh_database(f"retention_{service}", lambda url: migrate(url, *migrations) and None)
+
+
+def test_every_table_has_a_retention_or_a_reason_to_be_kept(url: str, rules: Sequence[Rule]) -> None:
+    with psycopg.connect(url) as sql:
+        tables = {name for (name,) in sql.execute(TABLES)} - OF_MIGRATIONS
+    assert without_a_rule(tables, rules) == set()
+    assert {rule.table for rule in rules} - tables == set(), "rules of tables that are not there"
+    both = {rule.table for rule in rules if isinstance(rule, Kept)} & {
+        rule.table for rule in rules if isinstance(rule, Retention)
+    }
+    assert both == set()
+    assert [rule for rule in rules if isinstance(rule, Kept) and len(rule.reason) < 10] == []
+
+
+def test_a_table_without_a_rule_is_found(service: str, url: str, rules: Sequence[Rule]) -> None:
+    with psycopg.connect(url) as sql:
+        sql.execute("CREATE TABLE grows (id uuid PRIMARY KEY)")
+        tables = {name for (name,) in sql.execute(TABLES)} - OF_MIGRATIONS
+    assert without_a_rule(tables, rules) == {"grows"}
+
+
+def test_the_job_finds_rows_by_an_index(url: str, rules: Sequence[Rule]) -> None:
+    db = Database(url)
+    assert PurgeExpired(db, SystemClock(), rules).run().success
+    db.close()
+    with psycopg.connect(url) as sql:
+        sql.execute("SET enable_seqscan = off")
+        for rule in rules:
+            if isinstance(rule, Retention):
+                found = f"SELECT ctid FROM {rule.table} WHERE {rule.time} <= now() AND {rule.only} ORDER BY {rule.time}"  # noqa: S608 - the rules' own
+                plan = "\n".join(line for (line,) in sql.execute(f"EXPLAIN {found} LIMIT 1".encode()))
+                assert "Index" in plan, (rule, plan)
