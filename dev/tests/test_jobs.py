@@ -4,14 +4,23 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from adctl import jobs, ports
+from adctl.__main__ import app
 from adctl.keys import SCHEDULER, Keys
 from adctl.scheduler import SCHEDULES, build
-from adctl.state import SERVICES
+from adctl.state import SERVICES, prepare
 
+FAILED = (
+    '{"success": false, "message": "sync-stats: 1 of 23 done",'
+    ' "stats": {"total": 23, "successCount": 1, "errorCount": 22, "durationMs": 7, "quarantinedCount": 4},'
+    ' "failures": [{"item": "campaign 0190-a", "reason": "the network does not answer"},'
+    ' {"item": "campaign 0190-b", "reason": "KeyError: \'id\'"}]}'
+)
 ANSWERS = {
     "/jobs/good": (200, '{"success": true, "stats": {"total": 3}}'),
+    "/jobs/sync-stats": (200, FAILED),
     "/jobs/busy": (409, '{"message": "another runner is at it"}'),
     "/jobs/text": (502, "bad gateway"),
 }
@@ -48,6 +57,23 @@ def test_a_job_answers_what_it_did(gateway: str) -> None:
     done = jobs.run(gateway, job("good"), lambda service: f"token-for-{service}")
     assert done == {"success": True, "stats": {"total": 3}}
     assert Gateway.tokens[-1] == "Bearer token-for-campaign-service"
+
+
+def test_a_run_names_what_failed_and_why(gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
+    state = prepare(tmp_path, int(gateway.rsplit(":", 1)[1]))
+    state.save()
+    Keys(state.paths.keys).make()
+    done = CliRunner().invoke(app, ["jobs", "run", "sync-stats"])
+    assert done.exit_code == 1
+    assert done.output.splitlines() == [
+        "sync-stats failed",
+        "  sync-stats: 1 of 23 done",
+        "  23 items, 1 done, 22 failed in 7 ms",
+        "  campaign 0190-a: the network does not answer",
+        "  campaign 0190-b: KeyError: 'id'",
+        "  and 20 more",
+    ]
 
 
 @pytest.mark.parametrize(("name", "said"), [("busy", "409: another runner is at it"), ("text", "502: bad gateway")])

@@ -93,6 +93,19 @@ def test_books_that_do_not_add_up_end_in_exit_code_1(
     assert "✓ EUR" in done.output
 
 
+def test_payments_that_differ_are_named(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
+    ledger, port = served
+    ids = ["0190-a", "0190-b"]
+    ledger.books = [
+        Books(currency_code="USD", accounts=5, transfers=12, payments_differing=22, differing_payment_ids=ids)
+    ]
+    assert verify(port).output.splitlines()[1:] == [
+        "  payment 0190-a differs",
+        "  payment 0190-b differs",
+        "  and 20 more",
+    ]
+
+
 def test_books_that_nobody_has_begun_are_sound(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
     done = verify(served[1])
     assert (done.exit_code, done.output) == (0, "there are no accounts yet\n")

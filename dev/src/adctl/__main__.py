@@ -224,6 +224,8 @@ def run_job(name: Annotated[str, typer.Argument(help="Such as sync-stats.")]) ->
     counts = (f"{stats.get(key, 0)} {label}" for key, label in
               (("total", "items"), ("successCount", "done"), ("errorCount", "failed")))  # fmt: skip
     console.print(f"  {', '.join(counts)} in {stats.get('durationMs', 0)} ms", highlight=False)
+    for line in jobs.failures(result):
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if not good:
         raise typer.Exit(1)
 
@@ -273,6 +275,8 @@ def verify_ledger() -> None:
     for books in found:
         console.print("[green]✓[/]" if ledger.is_sound(books) else "[red]✗[/]", end=" ")
         console.print(ledger.described(books), highlight=False, markup=False, soft_wrap=True)
+        for line in ledger.differing(books):
+            console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if not all(map(ledger.is_sound, found)):
         raise typer.Exit(1)
 

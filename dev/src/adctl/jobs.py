@@ -1,6 +1,6 @@
 """The scheduled jobs, as the contract describes them, and how they are run through the gateway."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -85,3 +85,11 @@ def run(gateway_url: str, job: Job, token: Callable[[str], str]) -> dict[str, An
         message = result.get("message", answer.text[:200]) if isinstance(result, dict) else answer.text[:200]
         raise JobError(f"POST {job.path} answered {answer.status_code}: {message}")
     return result
+
+
+def failures(result: dict[str, Any]) -> Iterator[str]:
+    """What a run failed at and why, a line each; the last says how many are not named."""
+    named = result.get("failures", [])
+    yield from (f"{one.get('item', '')}: {one.get('reason', '')}" for one in named)
+    if (more := int(result.get("stats", {}).get("errorCount", 0)) - len(named)) > 0:
+        yield f"and {more} more"

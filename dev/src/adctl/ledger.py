@@ -1,18 +1,14 @@
 """The books of payment-service, verified by the operator."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 
 from adplatform.payment.v1.payment_pb2 import VerifyLedgerRequest, VerifyLedgerResponse
 from adplatform.payment.v1.payment_pb2_grpc import LedgerServiceStub
 
 from adctl.children import ChildError
-from adctl.keys import OPERATOR, Keys
-from adctl.ports import LOOPBACK
+from adctl.operator_calls import operator
 from adctl.state import State
 from adlib.errors import AppError
-from adlib.identity import SignedIdentity, private_key
-from adlib.rpc import Remote
 
 _SERVICE = "payment-service"
 # It reads every transfer there is.
@@ -27,9 +23,7 @@ class LedgerError(ChildError):
 
 def verify(state: State) -> Sequence[Books]:
     """What each currency's books add up to when every balance is derived anew; LedgerError when nobody answers."""
-    identity = SignedIdentity(OPERATOR, private_key(Keys(state.paths.keys).of(OPERATOR).read_text()))
-    address = f"{LOOPBACK}:{state.ports[_SERVICE]}"
-    with closing(Remote(_SERVICE, address, identity, timeout_s=_TIMEOUT_S)) as payment:
+    with operator(state, _SERVICE, _TIMEOUT_S) as payment:
         try:
             answer = payment.call(LedgerServiceStub(payment.channel).VerifyLedger, VerifyLedgerRequest())
         except AppError as error:
@@ -50,3 +44,10 @@ def described(books: Books) -> str:
         f"sum {books.sum_micros}, difference {books.difference_micros} micros, "
         f"{books.overdrawn} overdrawn, {books.payments_differing} payments differing"
     )
+
+
+def differing(books: Books) -> Iterator[str]:
+    """The payments that differ, a line each; the last says how many are not named."""
+    yield from (f"payment {id} differs" for id in books.differing_payment_ids)
+    if (more := books.payments_differing - len(books.differing_payment_ids)) > 0:
+        yield f"and {more} more"

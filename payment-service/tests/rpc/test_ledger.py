@@ -3,7 +3,9 @@
 from uuid import uuid4
 
 import grpc
+import psycopg
 import pytest
+from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -81,3 +83,38 @@ def test_the_balance_is_in_dollars_unless_asked_otherwise(funded) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         funded.balance("XXX")
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_spend_with_a_used_key_is_refused_by_item(funded, ledger, headers, sound) -> None:
+    whose = {"organization_id": str(funded.organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
+    ledger.HoldBudget(pb.HoldBudgetRequest(**whose, amount_micros=HELD, idempotency_key="start"), metadata=headers)
+
+    def post(**amounts: int) -> list[tuple[str, int, int]]:
+        items = [pb.SpendItem(**whose, amount_micros=micros, idempotency_key=key) for key, micros in amounts.items()]
+        results = ledger.PostSpend(pb.PostSpendRequest(items=items), metadata=headers).results
+        return [(ErrorReason.Name(one.refusal), one.posted_micros, one.first_posted_micros) for one in results]
+
+    taken = "ERROR_REASON_UNSPECIFIED"
+    assert post(a=10) == [(taken, 10, 0)]
+    assert post(a=11, b=5) == [("IDEMPOTENCY_KEY_REUSED", 0, 10), (taken, 5, 0)]
+    assert post(a=10) == [(taken, 10, 0)]
+    assert funded.figures()[2] == 15
+    assert sound()
+
+
+def test_verifying_names_the_payments_that_differ(
+    gateway, customer, sandboxes, ledger, identities, sql: psycopg.Connection
+) -> None:
+    operator = identities.service_headers("operator")
+
+    def usd() -> pb.VerifyLedgerResponse.Currency:
+        answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=operator)
+        return next(one for one in answer.currencies if one.currency_code == "USD")
+
+    payment_id = customer.create().payment.id
+    sandboxes.pay(payment_id)
+    customer.confirm(payment_id)
+    assert (usd().payments_differing, usd().differing_payment_ids) == (0, [])
+    sql.execute("UPDATE payments SET paid_micros = paid_micros + 7 WHERE id = %s", [payment_id])
+    assert (usd().payments_differing, usd().differing_payment_ids) == (1, [payment_id])
+    sql.execute("UPDATE payments SET paid_micros = paid_micros - 7 WHERE id = %s", [payment_id])

@@ -168,6 +168,8 @@ class Books:
     payments_differing: int
     accounts: int
     transfers: int
+    # The first 20 of the payments that differ.
+    differing_payment_ids: tuple[UUID, ...] = ()
 
     @property
     def are_sound(self) -> bool:

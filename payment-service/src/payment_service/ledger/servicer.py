@@ -138,6 +138,7 @@ class LedgerServicer:
                     difference_micros=books.difference_micros,
                     overdrawn=books.overdrawn,
                     payments_differing=books.payments_differing,
+                    differing_payment_ids=[str(id) for id in books.differing_payment_ids],
                     accounts=books.accounts,
                     transfers=books.transfers,
                 )

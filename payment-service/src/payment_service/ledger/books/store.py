@@ -27,6 +27,7 @@ from sqlalchemy import (
     union,
     union_all,
 )
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from adlib.db import Query, Session
 from adlib.ids import made_at
@@ -233,7 +234,12 @@ _CREDITED = (
     .subquery("credited")
 )  # fmt: skip
 _PAYMENTS_DIFFERING = (
-    select(payments.c.currency_code, func.count().label("number"))
+    select(
+        payments.c.currency_code,
+        func.count().label("number"),
+        # As many as an operator looks at; the number says how many there are.
+        func.array_agg(aggregate_order_by(cast(payments.c.id, Text), payments.c.id))[1:20].label("ids"),
+    )
     .select_from(
         payments.outerjoin(
             _CREDITED,
@@ -259,6 +265,7 @@ _VERIFY = Query(
         func.count().filter(_OVERDRAWN).label("overdrawn"),
         func.coalesce(func.max(_COUNTED.c.number), 0).label("transfers"),
         func.coalesce(func.max(_PAYMENTS_DIFFERING.c.number), 0).label("payments_differing"),
+        func.max(_PAYMENTS_DIFFERING.c.ids).label("differing_ids"),
     )
     .select_from(
         accounts.outerjoin(_DERIVED, _DERIVED.c.account_id == accounts.c.id)
@@ -324,7 +331,7 @@ def verify(db: Session) -> Sequence[Books]:
     return [
         Books(
             row.currency_code, row.sum, row.difference, row.overdrawn, row.payments_differing, row.accounts,
-            row.transfers,
+            row.transfers, tuple(UUID(id) for id in row.differing_ids or ()),
         )
         for row in db.all(_VERIFY)
     ]  # fmt: skip
