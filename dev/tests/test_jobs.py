@@ -73,6 +73,7 @@ def test_a_run_names_what_failed_and_why(gateway: str, tmp_path: Path, monkeypat
         "  campaign 0190-a: the network does not answer",
         "  campaign 0190-b: KeyError: 'id'",
         "  and 20 more",
+        "  4 in quarantine: `adctl payments quarantine list`",
     ]
 
 

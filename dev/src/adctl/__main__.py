@@ -27,13 +27,18 @@ app = typer.Typer(
 jobs_app = typer.Typer(help="The scheduled jobs.", no_args_is_help=True)
 keys_app = typer.Typer(help="The keys that access tokens are signed with.", no_args_is_help=True)
 ledger_app = typer.Typer(help="The books of all money.", no_args_is_help=True)
+payments_app = typer.Typer(help="Customers' payments.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="What the settlement job has given up.", no_args_is_help=True)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(keys_app, name="keys")
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(payments_app, name="payments")
+payments_app.add_typer(quarantine_app, name="quarantine")
 console = Console()
 errors = Console(stderr=True)
 
 _NOT_RUNNING = 3
+QuarantinedId = Annotated[str, typer.Argument(metavar="ID", help="As `list` shows it.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="The gateway's port.")]
 
 
@@ -226,6 +231,8 @@ def run_job(name: Annotated[str, typer.Argument(help="Such as sync-stats.")]) ->
     console.print(f"  {', '.join(counts)} in {stats.get('durationMs', 0)} ms", highlight=False)
     for line in jobs.failures(result):
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    if quarantined := stats.get("quarantinedCount"):
+        console.print(f"  {quarantined} in quarantine: `adctl payments quarantine list`", highlight=False)
     if not good:
         raise typer.Exit(1)
 
@@ -279,6 +286,48 @@ def verify_ledger() -> None:
             console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     if not all(map(ledger.is_sound, found)):
         raise typer.Exit(1)
+
+
+@quarantine_app.command("list")
+def list_quarantined() -> None:
+    """List what the job has given up and waits for an operator, newest first."""
+    from adctl import quarantine
+
+    items = quarantine.list_items(load(_paths().home))
+    if not items:
+        console.print("nothing is in quarantine")
+    for item in items:
+        console.print(quarantine.line(item), highlight=False, markup=False, soft_wrap=True)
+
+
+@quarantine_app.command("show")
+def show_quarantined(id: QuarantinedId) -> None:
+    """Show one item, and why it failed."""
+    from adctl import quarantine
+
+    for line in quarantine.lines(quarantine.show(load(_paths().home), id)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@quarantine_app.command("retry")
+def retry_quarantined(id: QuarantinedId) -> None:
+    """Give an item back to the job, once what made it fail is mended."""
+    from adctl import quarantine
+
+    quarantine.retry(load(_paths().home), id)
+    console.print("the next run of settle-payments tries it; `adctl jobs run settle-payments` does so now")
+
+
+@quarantine_app.command("discard")
+def discard_quarantined(
+    id: QuarantinedId,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who look at the books later.")],
+) -> None:
+    """Have the job leave an item alone for good."""
+    from adctl import quarantine
+
+    for line in quarantine.lines(quarantine.discard(load(_paths().home), id, reason)):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _keys() -> "Keys":

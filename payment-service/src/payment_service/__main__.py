@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
-from adplatform.payment.v1 import receipts_pb2, refunds_pb2, suspense_pb2
+from adplatform.payment.v1 import quarantine_pb2, receipts_pb2, refunds_pb2, suspense_pb2
 
 from adlib import service
 from adlib.access import AccessSource
@@ -35,6 +35,8 @@ from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
 from payment_service.providers.protocol import Provider
 from payment_service.providers.turns import Turns
+from payment_service.quarantine.service import QuarantineService
+from payment_service.quarantine.servicer import QuarantineServicer
 from payment_service.receipts.names import Names
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
@@ -97,7 +99,8 @@ def assemble(config: Config, world: World) -> Worker:
     if "WISE" not in sources:
         sources["WISE"] = PayoutsOnly(config.bank.provider(db, clock))
     webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
-    settlement = SettlementService(db, payments, refunds, payouts, webhooks, ledger)
+    quarantine = QuarantineService(db, world.providers, clock, new_id)
+    settlement = SettlementService(db, payments, refunds, payouts, webhooks, ledger, quarantine)
     receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)
     tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
     services = pb.DESCRIPTOR.services_by_name
@@ -108,6 +111,7 @@ def assemble(config: Config, world: World) -> Worker:
             services["WebhookService"]: WebhookServicer(webhooks),
             services["LedgerService"]: LedgerServicer(ledger, payouts),
             services["PaymentJobsService"]: PaymentJobsServicer(settlement, PurgeExpired(db, clock, RULES)),
+            quarantine_pb2.DESCRIPTOR.services_by_name["QuarantineService"]: QuarantineServicer(quarantine),
             refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
             suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(

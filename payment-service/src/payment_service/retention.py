@@ -17,6 +17,7 @@ RULES: Sequence[Rule] = (
     *kept("receipts are numbered without gaps", "receipts", "receipt_counters"),
     *kept("a late transfer still names its payment, and a refund is sent once", "bank_references", "bank_refunds"),
     *kept("a row a provider", "webhook_cursors"),
+    *kept("a row a failing item, deleted when it succeeds; a discarded one is a decision about money", "failing_items"),
     *kept("money may be sent to an address at any time, and is credited once", "crypto_addresses", "crypto_transfers"),
     *kept("a transaction serves one refund", "crypto_refunds"),
     *kept("a row a chain", "crypto_chains"),

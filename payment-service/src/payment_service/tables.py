@@ -78,6 +78,13 @@ webhook_events = Table(
     Column("received_at", _time), Column("booked_at", _time), Column("tried_at", _time),
 )  # fmt: skip
 webhook_cursors = Table("webhook_cursors", metadata, Column("provider", Text), Column("read_until", _time))
+failing_items = Table(
+    "failing_items", metadata,
+    Column("id", Uuid), Column("kind", Text), Column("provider", Text), Column("subject", Text),
+    Column("failure_count", BigInteger), Column("last_error", Text), Column("error_reason", Text),
+    Column("first_failed_at", _time), Column("last_failed_at", _time), Column("quarantined_at", _time),
+    Column("discarded_at", _time), Column("discard_reason", Text),
+)  # fmt: skip
 payouts = Table(
     "payouts", metadata,
     Column("id", Uuid), Column("organization_id", Uuid), Column("publisher_id", Uuid),

@@ -5,8 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from adlib.clock import SystemClock
 from adlib.db import Database
+from adlib.ids import new_id
 from payment_service.jobs.service import SettlementService
+from payment_service.quarantine.service import QuarantineService
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Clock:
 def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payment_service.jobs.service.time", Clock())
     payments, payouts = Work(), Work()
-    SettlementService(db, payments, Work(), payouts, Work(), Work()).settle()
+    quarantine = QuarantineService(db, [], SystemClock(), new_id)
+    SettlementService(db, payments, Work(), payouts, Work(), Work(), quarantine).settle()
     assert payments.checked + payouts.checked == 10
     assert payments.checked == payouts.checked

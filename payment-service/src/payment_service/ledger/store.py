@@ -30,6 +30,8 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 from adlib.db import Query, Session, Transaction
 from adlib.ids import NewId
 from payment_service.ledger.model import Account, Answered, Kind, Outcome, Phase, Spend, Transfer
+from payment_service.quarantine import store as quarantine
+from payment_service.quarantine.model import Kind as ItemKind
 from payment_service.tables import accounts, pendings, spends, transfers
 
 
@@ -123,7 +125,10 @@ _SPENDS: _Types = {
 _ADD_SPENDS = Query(insert(spends).from_select(list(_SPENDS), select(*_given(**_SPENDS).c)))
 _EXPIRED_OF_ANYONE = Query(
     select(pendings.c.transfer_id)
-    .where(pendings.c.expires_at <= bindparam("at", type_=_TIME))
+    .where(
+        pendings.c.expires_at <= bindparam("at", type_=_TIME),
+        quarantine.is_free(ItemKind.RESERVATION, pendings.c.transfer_id),
+    )
     .order_by(pendings.c.expires_at)
     .limit(bindparam("most"))
 )

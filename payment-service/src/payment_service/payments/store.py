@@ -12,6 +12,8 @@ from adlib.db import Query, Session, Transaction, UniqueViolated
 from adlib.db.database import Row
 from adlib.paging import Page
 from payment_service.payments.model import Outcome, Payment, State
+from payment_service.quarantine import store as quarantine
+from payment_service.quarantine.model import Kind
 from payment_service.tables import payments
 
 _FIELDS = [
@@ -57,6 +59,7 @@ _OPEN_OF_ANYONE = Query(
         ),
         payments.c.created_at < bindparam("before"),
         payments.c.checked_at < bindparam("before"),
+        quarantine.is_free(Kind.PAYMENT, payments.c.id),
     )
     .order_by(payments.c.checked_at)
     .limit(bindparam("most"))

@@ -12,6 +12,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from adlib.db import Query, Session, Transaction, UniqueViolated
 from adlib.db.database import Row
 from payment_service.payouts.model import Payout, State, account_from
+from payment_service.quarantine import store as quarantine
+from payment_service.quarantine.model import Kind
 from payment_service.tables import payouts
 
 _FIELDS = [
@@ -66,15 +68,16 @@ _CLAIM = Query(
 _AGAIN = Query(
     update(payouts).where(_THIS, payouts.c.state == State.SENDING.value).values(next_attempt_at=bindparam("next_at"))
 )
+_IS_FREE = quarantine.is_free(Kind.PAYOUT, payouts.c.id)
 _DUE = Query(
     select(payouts.c.id)
-    .where(text("state = 'SENDING'"), payouts.c.next_attempt_at <= bindparam("at"))
+    .where(text("state = 'SENDING'"), payouts.c.next_attempt_at <= bindparam("at"), _IS_FREE)
     .order_by(payouts.c.next_attempt_at)
     .limit(bindparam("most"))
 )
 _UNDER_WAY = Query(
     select(payouts.c.id)
-    .where(text("state = 'PROCESSING'"), payouts.c.updated_at < bindparam("before"))
+    .where(text("state = 'PROCESSING'"), payouts.c.updated_at < bindparam("before"), _IS_FREE)
     .order_by(payouts.c.next_attempt_at.nulls_first())
     .limit(bindparam("most"))
 )

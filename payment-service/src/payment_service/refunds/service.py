@@ -114,10 +114,12 @@ class RefundService:
         return cut(store.page(self._db, organization_id, payment_id, part), part, lambda refund: refund.id)
 
     def send(self, refund_id: UUID) -> None:
-        """Asks the provider for a refund that it does not have yet; UNAVAILABLE."""
+        """Asks the provider for a refund that it does not have yet; UNAVAILABLE, PROVIDER_NOT_AVAILABLE."""
         refund = store.get_of_anyone(self._db, refund_id)
         if refund is None or not refund.is_unsent:
             return
+        if refund.provider not in self._providers:
+            raise ProviderNotAvailable(refund.provider, ", ".join(sorted(self._providers)))
         try:
             self._sent(refund)
         except AppError as error:

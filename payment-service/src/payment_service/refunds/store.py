@@ -9,6 +9,8 @@ from sqlalchemy import bindparam, insert, select, text, update
 from adlib.db import Query, Session, Transaction
 from adlib.db.database import Row
 from adlib.paging import Page
+from payment_service.quarantine import store as quarantine
+from payment_service.quarantine.model import Kind
 from payment_service.refunds.model import Refund, State
 from payment_service.tables import refunds
 
@@ -43,6 +45,7 @@ _UNSENT_OF_ANYONE = Query(
         text("state = 'PENDING'"),
         refunds.c.external_id.is_(None),
         refunds.c.updated_at < bindparam("before"),
+        quarantine.is_free(Kind.REFUND, refunds.c.id),
     )
     .order_by(refunds.c.updated_at)
     .limit(bindparam("most"))

@@ -7,6 +7,8 @@ from sqlalchemy import ARRAY, Text, any_, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Session, Transaction
+from payment_service.quarantine import store as quarantine
+from payment_service.quarantine.model import Kind
 from payment_service.tables import webhook_cursors, webhook_events
 
 _ADD = Query(
@@ -38,6 +40,7 @@ _UNBOOKED = Query(
     .where(
         webhook_events.c.booked_at.is_(None),
         webhook_events.c.provider == any_(bindparam("providers", type_=ARRAY(Text))),
+        quarantine.is_free(Kind.EVENT, webhook_events.c.event_id, webhook_events.c.provider),
     )
     .order_by(webhook_events.c.tried_at.asc().nulls_first())
     .limit(bindparam("most"))

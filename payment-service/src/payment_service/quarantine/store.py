@@ -1,0 +1,191 @@
+"""Failing items in the database: of all organizations, for the job and the operator."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Integer,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from adlib.db import Query, Session, Transaction
+from adlib.db.database import Row
+from adlib.paging import Page
+from payment_service.quarantine.model import FailingItem, ItemKey, Kind
+from payment_service.tables import failing_items, payments, refunds
+
+_FIELDS = [
+    failing_items.c[name]
+    for name in (
+        "id", "kind", "provider", "subject", "failure_count", "last_error", "error_reason", "first_failed_at",
+        "last_failed_at", "quarantined_at", "discarded_at", "discard_reason",
+    )
+]  # fmt: skip
+_IS_QUARANTINED = failing_items.c.quarantined_at.is_not(None)
+_IS_WAITING = _IS_QUARANTINED & failing_items.c.discarded_at.is_(None)
+_new = insert(failing_items).values(
+    id=bindparam("id"), kind=bindparam("kind"), provider=bindparam("provider"), subject=bindparam("subject"),
+    failure_count=1, last_error=bindparam("error"), error_reason=bindparam("reason"),
+    first_failed_at=bindparam("at"), last_failed_at=bindparam("at"),
+)  # fmt: skip
+_FAILED = Query(
+    _new.on_conflict_do_update(
+        index_elements=["kind", "provider", "subject"],
+        set_={
+            "failure_count": failing_items.c.failure_count + 1,
+            "last_error": _new.excluded.last_error,
+            "error_reason": _new.excluded.error_reason,
+            "last_failed_at": _new.excluded.last_failed_at,
+        },
+    ).returning(*_FIELDS)
+)
+_THIS = failing_items.c.id == bindparam("item")
+_SAVE = Query(
+    update(failing_items)
+    .where(_THIS)
+    .values(
+        quarantined_at=bindparam("quarantined"), discarded_at=bindparam("discarded"), discard_reason=bindparam("why")
+    )
+)
+_SUCCEEDED = Query(
+    delete(failing_items).where(
+        failing_items.c.kind == bindparam("of_kind"),
+        failing_items.c.provider == bindparam("of_provider"),
+        failing_items.c.subject == bindparam("of_subject"),
+    )
+)
+_FAILING = Query(
+    select(failing_items.c.kind, failing_items.c.provider, failing_items.c.subject)
+    .where(not_(_IS_QUARANTINED))
+    .limit(bindparam("most", type_=Integer))
+)
+_COUNT = Query(select(func.count().label("number")).where(_IS_WAITING))
+_PAGE = Query(
+    select(*_FIELDS)
+    .where(_IS_WAITING, failing_items.c.id < bindparam("before"))
+    .order_by(failing_items.c.id.desc())
+    .limit(bindparam("most"))
+)
+_GET = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED))
+_LOCK = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED).with_for_update())
+_RELEASE = Query(delete(failing_items).where(_THIS, _IS_QUARANTINED))
+_SUBJECT_ID = cast(
+    case((or_(failing_items.c.kind == "PAYMENT", failing_items.c.kind == "REFUND"), failing_items.c.subject)), Uuid
+)
+_CONFIGURED = any_(bindparam("providers", type_=ARRAY(Text)))
+_RELEASE_OF_PROVIDERS = Query(
+    delete(failing_items).where(
+        _IS_WAITING,
+        failing_items.c.error_reason == "PROVIDER_NOT_AVAILABLE",
+        case(
+            (
+                failing_items.c.kind == "PAYMENT",
+                select(literal(1)).where(payments.c.id == _SUBJECT_ID, payments.c.provider == _CONFIGURED).exists(),
+            ),
+            (
+                failing_items.c.kind == "REFUND",
+                select(literal(1)).where(refunds.c.id == _SUBJECT_ID, refunds.c.provider == _CONFIGURED).exists(),
+            ),
+            else_=False,
+        ),
+    )
+)
+
+
+def is_free(
+    kind: Kind, subject: ColumnElement[UUID] | ColumnElement[str], provider: ColumnElement[str] | None = None
+) -> ColumnElement[bool]:
+    """The condition that an item of a statement is not in quarantine."""
+    return not_(
+        select(literal(1))
+        .where(
+            failing_items.c.kind == kind.value,
+            failing_items.c.provider == (literal("") if provider is None else provider),
+            failing_items.c.subject == cast(subject, Text),
+            _IS_QUARANTINED,
+        )
+        .exists()
+    )
+
+
+def failed(tx: Transaction, id: UUID, key: ItemKey, error: str, reason: str, at: datetime) -> FailingItem:
+    """Counts a failure; the item with it. `id` is for an item that has not failed before."""
+    row = tx.one(
+        _FAILED, id=id, kind=key.kind.value, provider=key.provider, subject=key.subject, error=error, reason=reason,
+        at=at,
+    )  # fmt: skip
+    if row is None:
+        raise LookupError("an upsert returns its row")
+    return _item(row)
+
+
+def save(tx: Transaction, item: FailingItem) -> None:
+    """Stores whether the item is in quarantine, and whether it is discarded."""
+    tx.execute(
+        _SAVE, item=item.id, quarantined=item.quarantined_at, discarded=item.discarded_at, why=item.discard_reason
+    )
+
+
+def succeeded(tx: Transaction, key: ItemKey) -> None:
+    """Forgets that the item has failed."""
+    tx.execute(_SUCCEEDED, of_kind=key.kind.value, of_provider=key.provider, of_subject=key.subject)
+
+
+def failing(db: Session, limit: int) -> Collection[ItemKey]:
+    """Items that have failed and are still tried."""
+    return {ItemKey(Kind(row.kind), row.subject, row.provider) for row in db.all(_FAILING, most=limit)}
+
+
+def count(db: Session) -> int:
+    """How many items wait in quarantine for an operator."""
+    row = db.one(_COUNT)
+    return int(row.number) if row else 0
+
+
+def page(db: Session, part: Page) -> Sequence[FailingItem]:
+    """The items that wait in quarantine, newest first."""
+    return [_item(row) for row in db.all(_PAGE, before=part.before, most=part.limit)]
+
+
+def get(db: Session, id: UUID) -> FailingItem | None:
+    """The item in quarantine, also a discarded one."""
+    row = db.one(_GET, item=id)
+    return _item(row) if row else None
+
+
+def lock(tx: Transaction, id: UUID) -> FailingItem | None:
+    """The same, for this transaction to change."""
+    row = tx.one(_LOCK, item=id)
+    return _item(row) if row else None
+
+
+def release(tx: Transaction, id: UUID) -> bool:
+    """Gives the item back to the job; whether it was in quarantine."""
+    return tx.execute(_RELEASE, item=id) == 1
+
+
+def release_of_providers(tx: Transaction, providers: Collection[str]) -> int:
+    """Gives back what failed only because one of these providers was not configured; how many items."""
+    return tx.execute(_RELEASE_OF_PROVIDERS, providers=list(providers))
+
+
+def _item(row: Row) -> FailingItem:
+    fields = row._asdict()
+    key = ItemKey(Kind(fields.pop("kind")), fields.pop("subject"), fields.pop("provider"))
+    return FailingItem(key=key, **fields)

@@ -1,0 +1,313 @@
+"""What always fails is tried a bounded number of times, and then left to the operator."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from adplatform.jobs.v1.jobs_pb2 import JobResult
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.clock import FixedClock
+from adlib.db import Database, migrate
+from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from adlib.paging import Page
+from adlib.testing.migrations import rolled_back
+from payment_service.__main__ import MIGRATIONS
+from payment_service.deposits.service import Deposits
+from payment_service.jobs.service import SettlementService
+from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.payments.service import PaymentService
+from payment_service.providers.protocol import Event
+from payment_service.providers.turns import Turns
+from payment_service.quarantine.model import MAX_TRIES, FailingItem, ItemKey, ItemNotFound, Kind
+from payment_service.quarantine.service import QuarantineService
+from payment_service.webhooks.service import WebhookService
+from payment_service.work.store import WorkQueue
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Failures are expected here by the dozen, and drawing a traceback takes a quarter of a second."""
+    with capture_logs():
+        yield
+
+
+@dataclass
+class Provider:
+    """Knows every payment as PENDING, and reads events as nothing, unless it is to raise something."""
+
+    error: Exception | None = None
+    is_watched = False
+
+    def _answer(self) -> None:
+        if self.error:
+            raise self.error
+
+    def look_up(self, payment: Payment) -> Report:
+        self._answer()
+        return Report(payment.external_id or "", State.PENDING)
+
+    close = look_up
+
+    def read(self, body: bytes) -> Event:
+        self._answer()
+        return Event(body.decode(), "x")
+
+    def missed(self, _since: datetime) -> list[Event]:
+        return []
+
+
+class Idle:
+    """Has nothing to do."""
+
+    def unsettled(self, _limit: int) -> list[UUID]:
+        return []
+
+    unsent = expired = unsettled
+
+
+@dataclass
+class Bank(Idle):
+    """Has a payout to be sent, which fails."""
+
+    error: Exception = field(default_factory=lambda: Unavailable("the balance is short"))
+
+    def unsent(self, _limit: int) -> list[UUID]:
+        return [UUID(int=7)]
+
+    def attempt(self, _payout_id: UUID) -> None:
+        raise self.error
+
+
+@dataclass
+class Settlement:
+    """The job over real payments and events, with a clock that a test moves."""
+
+    db: Database
+    clock: FixedClock
+    provider: Provider
+    providers: dict[str, Any]
+    payouts: Any = field(default_factory=Idle)
+
+    @property
+    def quarantine(self) -> QuarantineService:
+        return QuarantineService(self.db, self.providers, self.clock, new_id)
+
+    def run(self) -> JobResult:
+        """As if five minutes had passed."""
+        self.clock.at += timedelta(minutes=5)
+        nobody: Any = None
+        payments = PaymentService(
+            self.db, Outbox("payment", self.clock), self.providers, Deposits(self.clock, new_id),
+            Turns(self.providers), WorkQueue(), self.clock, new_id,
+        )  # fmt: skip
+        webhooks = WebhookService(self.db, self.providers, payments, nobody, nobody, nobody, self.clock)
+        idle: Any = Idle()
+        return SettlementService(self.db, payments, idle, self.payouts, webhooks, idle, self.quarantine).settle()
+
+    def waiting(self) -> list[FailingItem]:
+        return list(self.quarantine.list_page(Page(50)).rows)
+
+
+@pytest.fixture
+def url(own_database_url: str) -> str:
+    return own_database_url
+
+
+@pytest.fixture
+def sql(url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def settlement(url: str) -> Iterator[Settlement]:
+    database, provider = Database(url), Provider()
+    yield Settlement(database, FixedClock(NOW), provider, {"STRIPE": provider})
+    database.close()
+
+
+@pytest.fixture
+def event(sql: psycopg.Connection) -> str:
+    """One that was stored and could not be booked."""
+    sql.execute(
+        "INSERT INTO webhook_events (provider, event_id, kind, payload, received_at)"
+        " VALUES ('STRIPE', 'evt_bad', 'x', 'evt_bad', %s)",
+        [NOW],
+    )
+    return "evt_bad"
+
+
+@pytest.fixture
+def payment(sql: psycopg.Connection) -> str:
+    """One that is open at Stripe."""
+    payment_id = new_id()
+    sql.execute(
+        "INSERT INTO payments (id, organization_id, provider, state, amount_micros, currency_code, external_id,"
+        " created_at, updated_at, checked_at) VALUES (%s, %s, 'STRIPE', 'PENDING', 5000000, 'USD', 'pi_1', %s, %s, %s)",
+        [payment_id, uuid4(), NOW, NOW, NOW],
+    )
+    return str(payment_id)
+
+
+def quarantined(kind: str) -> float:
+    return REGISTRY.get_sample_value("settlement_quarantined_total", {"kind": kind}) or 0
+
+
+def test_an_event_that_always_fails_is_quarantined_after_five_tries_and_a_retry_books_it(
+    settlement: Settlement, event: str, sql: psycopg.Connection
+) -> None:
+    settlement.provider.error, before = KeyError("amount"), quarantined("EVENT")
+    for run in range(1, MAX_TRIES + 1):
+        result = settlement.run()
+        assert (result.success, result.stats.error_count) == (False, 1)
+        assert [(one.item, one.reason) for one in result.failures] == [("book STRIPE evt_bad", "KeyError: 'amount'")]
+        assert result.stats.quarantined_count == (run == MAX_TRIES)
+    assert quarantined("EVENT") - before == 1
+    for _ in range(2):
+        result = settlement.run()
+        assert (result.success, result.stats.quarantined_count) == (True, 1)
+    (item,) = settlement.waiting()
+    assert item.key == ItemKey(Kind.EVENT, event, "STRIPE")
+    assert (item.failure_count, item.last_error) == (5, "KeyError: 'amount'")
+    assert item.first_failed_at < item.last_failed_at == item.quarantined_at
+
+    settlement.provider.error = None
+    settlement.quarantine.retry(item.id)
+    result = settlement.run()
+    assert (result.success, result.stats.quarantined_count) == (True, 0)
+    assert sql.execute("SELECT booked_at IS NOT NULL FROM webhook_events").fetchone() == (True,)
+    assert sql.execute("SELECT count(*) FROM failing_items").fetchone() == (0,)
+    with pytest.raises(ItemNotFound):
+        settlement.quarantine.retry(item.id)
+
+
+def test_what_is_retried_and_still_fails_has_all_its_tries_again(settlement: Settlement, event: str) -> None:
+    settlement.provider.error = Internal()
+    for _ in range(MAX_TRIES):
+        settlement.run()
+    settlement.quarantine.retry(settlement.waiting()[0].id)
+    for _ in range(MAX_TRIES - 1):
+        assert settlement.run().stats.quarantined_count == 0
+    assert settlement.run().stats.quarantined_count == 1
+
+
+def test_a_permanent_fault_is_quarantined_at_once(settlement: Settlement, event: str) -> None:
+    settlement.provider.error = NotFound("there is no such thing")
+    first = settlement.run()
+    assert (first.success, first.stats.quarantined_count) == (False, 1)
+    assert settlement.run().success
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), DeadlineExceeded("slow")])
+def test_an_outage_is_waited_for_three_days(settlement: Settlement, payment: str, error: Exception) -> None:
+    settlement.provider.error = error
+    for _ in range(2 * MAX_TRIES):
+        assert settlement.run().stats.quarantined_count == 0
+    settlement.clock.at = NOW + timedelta(days=2, hours=23)
+    assert settlement.run().stats.quarantined_count == 0
+    settlement.clock.at = NOW + timedelta(days=3)
+    assert settlement.run().stats.quarantined_count == 1
+    assert settlement.run().success
+
+
+def test_what_works_again_is_forgotten_to_have_failed(
+    settlement: Settlement, payment: str, sql: psycopg.Connection
+) -> None:
+    for _ in range(2):
+        settlement.provider.error = ProviderRejected("no")
+        for _ in range(MAX_TRIES - 1):
+            assert not settlement.run().success
+        settlement.provider.error = None
+        assert settlement.run().success
+        assert sql.execute("SELECT count(*) FROM failing_items").fetchone() == (0,)
+
+
+def test_a_payment_of_a_provider_that_is_gone_is_reported_once_and_asked_about_when_it_is_back(
+    settlement: Settlement, payment: str, sql: psycopg.Connection
+) -> None:
+    sql.execute("UPDATE payments SET expires_at = %s", [NOW])
+    provider = settlement.providers.pop("STRIPE")
+    result = settlement.run()
+    (failure,) = result.failures
+    assert failure.item == f"payment {payment}"
+    assert "provider STRIPE cannot be paid with here" in failure.reason
+    for _ in range(2):
+        result = settlement.run()
+        assert (result.success, result.stats.total, result.stats.quarantined_count) == (True, 0, 1)
+    sql.execute("UPDATE payments SET expires_at = NULL")
+    settlement.providers["STRIPE"] = provider
+    result = settlement.run()
+    assert (result.success, result.stats.quarantined_count) == (True, 0)
+    assert sql.execute("SELECT checked_at FROM payments").fetchone() == (settlement.clock.at,)
+
+
+def test_a_payout_waits_for_money_for_as_long_as_it_takes(settlement: Settlement) -> None:
+    settlement.payouts = Bank()
+    settlement.run()
+    settlement.clock.at += timedelta(days=30)
+    result = settlement.run()
+    assert (result.success, result.stats.quarantined_count) == (False, 0)
+    settlement.payouts.error = ValueError("a fault of ours")
+    for _ in range(MAX_TRIES):
+        result = settlement.run()
+    assert result.stats.quarantined_count == 1
+
+
+def test_a_discarded_item_is_left_alone_for_good_and_can_be_looked_at(settlement: Settlement, event: str) -> None:
+    settlement.provider.error = NotFound("there is no such thing")
+    settlement.run()
+    (item,) = settlement.waiting()
+    discarded = settlement.quarantine.discard(item.id, "a test of Stripe's")
+    assert settlement.quarantine.discard(item.id, "another reason") == discarded
+    assert settlement.quarantine.get(item.id) == discarded
+    assert (discarded.discard_reason, discarded.discarded_at) == ("a test of Stripe's", settlement.clock.at)
+    assert settlement.waiting() == []
+    result = settlement.run()
+    assert (result.success, result.stats.quarantined_count) == (True, 0)
+    settlement.provider.error = None
+    settlement.quarantine.retry(item.id)
+    assert settlement.run().stats.success_count == 2  # the event, and what webhooks missed
+
+
+def test_an_item_that_is_still_tried_is_not_in_quarantine(settlement: Settlement, event: str) -> None:
+    settlement.provider.error = ValueError("x")
+    settlement.run()
+    (key,) = settlement.quarantine.failing()
+    assert key == ItemKey(Kind.EVENT, event, "STRIPE")
+    for call in (settlement.quarantine.get, settlement.quarantine.retry):
+        with pytest.raises(ItemNotFound):
+            call(uuid4())
+    with pytest.raises(ItemNotFound):
+        settlement.quarantine.discard(uuid4(), "x")
+
+
+def test_a_reason_has_no_secret(settlement: Settlement, event: str) -> None:
+    settlement.provider.error = ValueError("https://node.example/v3/s3cret refused")
+    for _ in range(MAX_TRIES):
+        settlement.run()
+    assert settlement.waiting()[0].last_error == "ValueError: https://node.example refused"
+
+
+def test_the_migration_can_be_taken_back_with_rows(fresh_database: FreshDatabase) -> None:
+    url = fresh_database("quarantine")
+    migrate(url, *MIGRATIONS)
+    insert = (
+        "INSERT INTO failing_items (id, kind, provider, subject, failure_count, last_error, error_reason,"
+        " first_failed_at, last_failed_at) VALUES (uuidv7(), 'EVENT', 'STRIPE', 'evt_1', 1, 'x', '', now(), now())"
+    )
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute(insert)
+        with rolled_back(url, "payment_service", "payment-0023"):
+            assert sql.execute("SELECT to_regclass('failing_items')").fetchone() == (None,)
+        sql.execute(insert)
