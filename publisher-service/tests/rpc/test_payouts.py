@@ -11,7 +11,9 @@ from adplatform.events.v1.events_pb2 import Event, PayoutSettled
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.payment.v1.payment_pb2 import BankAccount
 from adplatform.publisher.v1 import publisher_pb2 as pb
+from sqlalchemy import text
 
+from adlib.db import Query
 from adlib.ids import new_id
 from adlib.rpc import Caller
 from adlib.testing import eventually
@@ -317,6 +319,15 @@ def test_of_two_who_decide_at_the_same_time_exactly_one_wins(
     assert lost == [grpc.StatusCode.FAILED_PRECONDITION] * 3
     expected = "sent" if get(asked).state == State.PROCESSING else "cancelled"
     assert ledger.payouts[UUID(asked.id)] == expected
+
+
+def test_a_key_that_was_purged_still_stands_for_its_payout(ask, db, refused, available) -> None:
+    first, left = ask("key"), available()
+    with db.transaction() as tx:
+        tx.execute(Query(text("DELETE FROM idempotency_keys")))
+    refused(ErrorReason.IDEMPOTENCY_KEY_REUSED, ask, "key", amount_micros=50_000_000)
+    assert ask("key").id == first.id
+    assert available() == left
 
 
 def test_requests_at_the_same_time_with_one_key_reserve_once(ask, ledger, available) -> None:

@@ -163,6 +163,11 @@ class Payout:
             retry_at=at + _FIRST_RETRY,
         )
 
+    def asks_the_same(self, new: NewPayout) -> bool:
+        """Whether it was requested with the same body."""
+        mine = (self.publisher_id, self.amount_micros, self.currency_code, self.destination)
+        return mine == (new.publisher_id, new.amount_micros, new.currency_code, new.destination)
+
     def approve(self, by: UUID, at: datetime) -> "Payout":
         """The payout, approved; itself where the same person did that before.
 

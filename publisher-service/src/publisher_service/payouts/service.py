@@ -14,7 +14,7 @@ from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import Aborted, AppError
 from adlib.errors import Remote as Refused
-from adlib.idempotency import Once
+from adlib.idempotency import KeyReused, Once
 from adlib.ids import NewId
 from adlib.rpc import Caller
 from adlib.telemetry import logger
@@ -41,7 +41,7 @@ class PayoutService:
     def request(self, caller: Caller, new: NewPayout, once: Once[Payout, M]) -> M:
         """Asks for money and has it set aside.
 
-        INVALID_FIELD, PUBLISHER_NOT_FOUND, PUBLISHER_NOT_APPROVED, INSUFFICIENT_FUNDS.
+        INVALID_FIELD, PUBLISHER_NOT_FOUND, PUBLISHER_NOT_APPROVED, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
         new.check()
         with self._db.transaction() as tx:
@@ -50,6 +50,9 @@ class PayoutService:
             payout = store.by_key(tx, caller.organization_id, once.key) if once.key else None
             if payout is None:
                 payout = self._begin(tx, caller, new, once.key)
+            elif not payout.asks_the_same(new):
+                # The key is kept with the payout for longer than with its answer.
+                raise KeyReused
         payout = self._carry_on(payout.id)
         with self._db.transaction() as tx:
             return once.record(tx, payout)
