@@ -39,6 +39,7 @@ from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
 from auth_service.accounts.password_changes import PasswordChanges
 from auth_service.accounts.passwords import Passwords
+from auth_service.accounts.proofs import EmailProofs
 from auth_service.accounts.reclaiming import Reclaiming
 from auth_service.accounts.service import AccountService
 from auth_service.accounts.servicer import AuthServicer
@@ -191,7 +192,8 @@ def _people(world: World) -> People:
         db, outbox, sessions, credentials, attempts, firebase, emails, _invitations(world), clock, new_id
     )  # fmt: skip
     passwords = PasswordChanges(db, outbox, sessions, credentials, attempts, links, reclaiming, outgoing, clock, new_id)
-    return People(AuthServicer(accounts, sign_ups, passwords, emails, sessions), sign_ups)
+    proofs = EmailProofs(db, outbox, emails, links, reclaiming)
+    return People(AuthServicer(accounts, sign_ups, passwords, emails, proofs, sessions), sign_ups)
 
 
 def _organizations(world: World) -> dict[ServiceDescriptor, object]:

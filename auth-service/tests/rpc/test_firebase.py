@@ -58,8 +58,7 @@ def test_an_email_that_firebase_is_not_sure_of_opens_nobodys_account(people: Any
 
 
 def test_a_verified_account_is_linked_and_keeps_its_password(people: Any) -> None:
-    signed = people.sign_up("ada@example.com")
-    people.auth.VerifyEmail(pb.VerifyEmailRequest(token=people.token("ada@example.com", "verify-email")))
+    signed = people.verified("ada@example.com")
     assert log_in(people, "ada").user.id == signed.user.id
     assert not people.is_out(signed.access_token)
     assert people.log_in("ada@example.com").user.id == signed.user.id
@@ -121,8 +120,7 @@ def test_either_way_to_sign_in_and_not_both(people: Any, refused: Any) -> None:
 
 
 def test_a_firebase_user_of_the_old_email_signs_in_no_longer_once_it_was_changed(people: Any, refused: Any) -> None:
-    signed = people.sign_up("ada@example.com")
-    people.auth.VerifyEmail(pb.VerifyEmailRequest(token=people.token("ada@example.com", "verify-email")))
+    signed = people.verified("ada@example.com")
     log_in(people, "ada")
     people.auth.ChangeEmail(
         pb.ChangeEmailRequest(new_email="lovelace@example.com", password="correct horse battery"),

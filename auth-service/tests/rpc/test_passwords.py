@@ -182,8 +182,7 @@ def test_a_reset_link_works_once_and_sets_no_weak_password(people: Any, refused:
 
 
 def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any, refused: Any) -> None:
-    other = people.sign_up("ada@example.com")
-    people.auth.VerifyEmail(pb.VerifyEmailRequest(token=people.token("ada@example.com", "verify-email")))
+    other = people.verified("ada@example.com")
     this = people.log_in("ada@example.com")
     request = pb.ChangePasswordRequest(current_password="wrong horse", new_password=ANOTHER)
     with refused() as refusal:

@@ -1,5 +1,6 @@
-"""Verifying an e-mail, and changing it."""
+"""Asking for the links that verify or change an e-mail."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from adlib.clock import Clock
@@ -10,7 +11,7 @@ from auth_service.accounts import notices, store
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.model import User, UserNotFound, normalized_email
-from auth_service.links.model import LinkInvalid, Purpose
+from auth_service.links.model import Purpose
 from auth_service.links.service import Links
 from auth_service.mail.model import MailKind
 from auth_service.mail.outgoing import Outgoing
@@ -51,16 +52,6 @@ class Emails:
         with self._attempts.at_mail(user.email, address), self._db.transaction() as tx:
             self.ask_verification(tx, user)
 
-    def verify(self, token: str) -> User:
-        """Uses that link; LINK_INVALID, LINK_EXPIRED, LINK_USED."""
-        with self._db.transaction() as tx:
-            link = self._links.use(tx, token, Purpose.VERIFY_EMAIL)
-            store.verify_email(tx, link.subject_id, link.email, self._clock.now())
-            user = store.by_id(tx, link.subject_id)
-            if user is None or user.email != link.email:
-                raise LinkInvalid
-            return user
-
     def ask_change(self, user_id: UUID, new_email: str, password: str, address: str) -> None:
         """Sends a link to the new e-mail, and a note to the old one; CREDENTIALS_INVALID, TOO_MANY_ATTEMPTS.
 
@@ -75,20 +66,16 @@ class Emails:
             self._outgoing.add(tx, MailKind.EMAIL_CHANGE_ASKED, user.email, new_email=email)
             self._outbox.append(tx, NO_ORGANIZATION, notices.email_change_asked(user.id, email))
 
-    def confirm_change(self, token: str) -> User:
-        """Uses that link; LINK_INVALID, LINK_EXPIRED, LINK_USED, EMAIL_TAKEN."""
-        with self._db.transaction() as tx:
-            link = self._links.use(tx, token, Purpose.CHANGE_EMAIL)
-            old = store.lock(tx, link.subject_id)
-            if old is None:
-                raise LinkInvalid
-            store.change_email(tx, old.id, link.email, self._clock.now())
-            # What was sent to the old e-mail is no longer sent to the person, and who has it with Firebase is not them.
-            store.link_firebase(tx, old.id, None, self._clock.now())
-            self._links.void(tx, old.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD)
-            self._outgoing.add(tx, MailKind.EMAIL_CHANGED, old.email, new_email=link.email)
-            self._outbox.append(tx, NO_ORGANIZATION, notices.email_changed(old.id, link.email))
-            return User(old.id, link.email, old.name, email_verified=True)
+    def change(self, tx: Transaction, old: User, email: str) -> User:
+        """Gives the person, who is locked, an e-mail that somebody has proven; EMAIL_TAKEN."""
+        now = self._clock.now()
+        store.change_email(tx, old.id, email, now)
+        # What was sent to the old e-mail is no longer sent to the person, and who has it with Firebase is not them.
+        store.link_firebase(tx, old.id, None, now)
+        self._links.void(tx, old.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD)
+        self._outgoing.add(tx, MailKind.EMAIL_CHANGED, old.email, new_email=email)
+        self._outbox.append(tx, NO_ORGANIZATION, notices.email_changed(old.id, email))
+        return replace(old, email=email, email_verified=True)
 
     def _known(self, user_id: UUID) -> User:
         user = store.by_id(self._db, user_id)

@@ -18,13 +18,14 @@ def password_changed(user_id: UUID) -> UserNotified:
 
 
 def password_removed(user_id: UUID) -> UserNotified:
-    """The first sign-in through Firebase took the account from whoever made it without verifying the e-mail."""
+    """The e-mail was proven without a session of the account, so whoever made the account may be somebody else."""
     return UserNotified(
         user_id=str(user_id),
         kind=UserNotified.PASSWORD_CHANGED,
         title="Your password was removed",
-        body="Nobody had verified your e-mail before you signed in with Firebase, so the password that the account was "
-        "made with does not work any more. To have one again, use “forgot password”.",
+        body="Your e-mail was proven by somebody who was not signed in here. Because somebody else may have made the "
+        "account, its password, sessions and API keys have ended, and so have its invitations and the memberships "
+        "that it gave. To set a new password, use “forgot password”.",
     )
 
 
@@ -44,5 +45,5 @@ def email_changed(user_id: UUID, new_email: str) -> UserNotified:
         user_id=str(user_id),
         kind=UserNotified.EMAIL_CHANGED,
         title="Your e-mail was changed",
-        body=f"From now on you sign in as {new_email}.",
+        body=f"From now on you sign in as {new_email}. Your other sessions have ended.",
     )

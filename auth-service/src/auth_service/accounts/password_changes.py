@@ -80,10 +80,14 @@ class PasswordChanges:
             self._attempts.released(user.email)
             with self._db.transaction() as tx:
                 self._links.use(tx, token, Purpose.RESET_PASSWORD)
-                if not user.email_verified:
-                    self._reclaiming.reclaim(tx, user)
+                locked = store.lock(tx, user.id)
+                if locked is None or locked.email != link.email:
+                    raise LinkInvalid
+                if not locked.email_verified:
+                    for organization_id, notice in self._reclaiming.reclaim(tx, locked):
+                        self._outbox.append(tx, organization_id, notice)
                 # The link has shown that the e-mail is theirs.
-                self._change(tx, replace(user, email_verified=True), hashed)
+                self._change(tx, replace(locked, email_verified=True), hashed)
                 self._sessions.end_all(tx, user.id)
         return user.id
 

@@ -1,18 +1,32 @@
-"""Whoever shows that an e-mail is theirs gets the account that was made for it, and nobody else keeps a way in."""
+"""Revokes every credential of an account once its e-mail is proven by somebody who shows no session of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from adlib.clock import Clock
 from adlib.db import Transaction
+from adlib.rpc import Caller
 from auth_service.access.marks import Marks
 from auth_service.accounts import store
 from auth_service.accounts.model import User
 from auth_service.api_keys import store as api_keys
 from auth_service.links.model import Purpose
 from auth_service.links.service import Links
+from auth_service.organizations import store as organizations
+from auth_service.organizations.taking_back import Notice, organization_ids, take_back
 from auth_service.sessions.service import SessionService
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """An e-mail was proven: by a session of the account itself or not; `notices` are for the outbox."""
+
+    by_own_session: bool
+    notices: Sequence[Notice] = ()
+
+
 class Reclaiming:
-    """Closes every way into an account whose e-mail was never verified: somebody else may have made it, and wait."""
+    """Closes every way into an account that is not shown to be of whoever reads its e-mail."""
 
     def __init__(self, sessions: SessionService, links: Links, marks: Marks, clock: Clock) -> None:
         self._sessions = sessions
@@ -20,14 +34,46 @@ class Reclaiming:
         self._marks = marks
         self._clock = clock
 
-    def reclaim(self, tx: Transaction, user: User) -> None:
-        """Removes the password and the Firebase user, ends sessions, links and API keys; verifies the e-mail."""
+    def prove(self, tx: Transaction, user: User, by: Caller | None) -> Proven:
+        """Verifies the e-mail. A session of the account itself ends the others; anybody else gets the bare account.
+
+        Every session began with the account's one credential, so what any of them made is of the same person as the
+        one that proves the e-mail. TOKEN_INVALID where that one has ended meanwhile.
+        """
+        if by is None or by.user_id != user.id:
+            return Proven(False, self.reclaim(tx, user))
+        self.keep_only(tx, user, by)
+        store.verify_email(tx, user.id, user.email, self._clock.now())
+        for organization_id in organization_ids(tx, user.id):
+            self._marks.organization_changed(tx, organization_id)
+        return Proven(True)
+
+    def keep_only(self, tx: Transaction, user: User, by: Caller) -> None:
+        """Ends every session but this one of theirs; TOKEN_INVALID where it has ended itself."""
+        self._sessions.require_live(tx, user.id, by.session_id)
+        self._sessions.end_all(tx, user.id, but=by.session_id)
+
+    def reclaim(self, tx: Transaction, user: User) -> Sequence[Notice]:
+        """Ends the password, Firebase user, sessions, links and API keys, and what they gave; verifies the e-mail."""
         now = self._clock.now()
+        notices = take_back(tx, user, marks=self._marks, links=self._links, at=now)
         store.remove_password(tx, user.id)
         store.link_firebase(tx, user.id, None, now)
         self._sessions.end_all(tx, user.id)
         self._links.void(tx, user.id, Purpose.VERIFY_EMAIL, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
-        for membership in store.memberships(tx, user.id):
-            for hash in api_keys.revoke_of_member(tx, membership.organization.id, user.id, now):
-                self._marks.api_key_revoked(tx, hash)
+        self.revoke_api_keys(tx, user)
         store.verify_email(tx, user.id, user.email, now)
+        return notices
+
+    def revoke_api_keys(self, tx: Transaction, user: User) -> Sequence[str]:
+        """Revokes the API keys that the person made; what they are called."""
+        revoked = api_keys.revoke_of_person_any_tenant(tx, user.id, self._clock.now())
+        for hash in revoked:
+            self._marks.api_key_revoked(tx, hash)
+        return list(revoked.values())
+
+    def takes_from_others(self, tx: Transaction, user: User) -> bool:
+        """Whether `reclaim` would end an API key, a membership or an invitation."""
+        return organizations.is_shared_any_tenant(tx, user.id) or api_keys.has_live_any_tenant(
+            tx, user.id, self._clock.now()
+        )

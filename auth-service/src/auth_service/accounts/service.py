@@ -78,7 +78,8 @@ class AccountService:
         if user is None:
             raise NotSignedUp
         if not user.email_verified:
-            self._reclaiming.reclaim(tx, user)
+            for organization_id, notice in self._reclaiming.reclaim(tx, user):
+                self._outbox.append(tx, organization_id, notice)
             self._outbox.append(tx, NO_ORGANIZATION, notices.password_removed(user.id))
         store.link_firebase(tx, user.id, known.uid, self._clock.now())
         return replace(user, email_verified=True)

@@ -10,6 +10,7 @@ from adlib.rpc import Call
 from auth_service.accounts.emails import Emails
 from auth_service.accounts.model import Membership, Organization, User
 from auth_service.accounts.password_changes import PasswordChanges
+from auth_service.accounts.proofs import EmailProofs
 from auth_service.accounts.service import AccountService
 from auth_service.accounts.sign_ups import NewAccount, SignUps
 from auth_service.sessions.model import Client, LiveSession
@@ -25,12 +26,14 @@ class AuthServicer:
         sign_ups: SignUps,
         passwords: PasswordChanges,
         emails: Emails,
+        proofs: EmailProofs,
         sessions: SessionService,
     ) -> None:
         self._accounts = accounts
         self._sign_ups = sign_ups
         self._passwords = passwords
         self._emails = emails
+        self._proofs = proofs
         self._sessions = sessions
 
     def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse:
@@ -102,9 +105,9 @@ class AuthServicer:
         return pb.SendEmailVerificationResponse()
 
     def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
-        user = self._emails.verify(request.token)
-        call.acted(user.id)
-        return pb.VerifyEmailResponse(user=_user(user))
+        proof = self._proofs.verify(request.token, call.session())
+        call.acted(proof.user.id)
+        return pb.VerifyEmailResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
 
     def ForgotPassword(self, request: pb.ForgotPasswordRequest, call: Call) -> pb.ForgotPasswordResponse:
         self._passwords.forgot(request.email, call.address)
@@ -126,9 +129,9 @@ class AuthServicer:
         return pb.ChangeEmailResponse()
 
     def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, call: Call) -> pb.ConfirmEmailChangeResponse:
-        user = self._emails.confirm_change(request.token)
-        call.acted(user.id)
-        return pb.ConfirmEmailChangeResponse(user=_user(user))
+        proof = self._proofs.confirm_change(request.token, call.session())
+        call.acted(proof.user.id)
+        return pb.ConfirmEmailChangeResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:
         return HttpBody(content_type="application/json", data=self._sessions.jwks().encode())

@@ -54,10 +54,13 @@ _BY_EMAIL = Query(
     .select_from(users.outerjoin(credentials, credentials.c.user_id == users.c.id))
     .where(users.c.email == bindparam("email"))
 )
-_LOCK_BY_EMAIL = Query(select(*_columns).where(users.c.email == bindparam("email")).with_for_update())
+# Not FOR UPDATE, which would wait for everybody who adds a row that names the person.
+_LOCK_BY_EMAIL = Query(select(*_columns).where(users.c.email == bindparam("email")).with_for_update(key_share=True))
 _BY_ID = Query(select(*_columns).where(users.c.id == bindparam("id")))
-_LOCK_BY_ID = Query(select(*_columns).where(users.c.id == bindparam("id")).with_for_update())
-_LOCK_BY_FIREBASE_UID = Query(select(*_columns).where(users.c.firebase_uid == bindparam("uid")).with_for_update())
+_LOCK_BY_ID = Query(select(*_columns).where(users.c.id == bindparam("id")).with_for_update(key_share=True))
+_LOCK_BY_FIREBASE_UID = Query(
+    select(*_columns).where(users.c.firebase_uid == bindparam("uid")).with_for_update(key_share=True)
+)
 _of_user = users.c.id == bindparam("of_user")
 _RENAME = Query(update(users).where(_of_user).values(name=bindparam("new_name"), updated_at=bindparam("at")))
 _VERIFY_EMAIL = Query(

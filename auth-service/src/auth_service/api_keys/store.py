@@ -1,6 +1,6 @@
 """API keys in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -54,6 +54,19 @@ _REVOKE_OF_MEMBER = Query(
     .values(revoked_at=bindparam("at"))
     .returning(api_keys.c.hash)
 )
+_of_person = (api_keys.c.user_id == bindparam("of_user")) & api_keys.c.revoked_at.is_(None)
+_REVOKE_OF_PERSON = Query(
+    update(api_keys)
+    .where(_of_person)
+    .values(revoked_at=bindparam("at"))
+    .returning(api_keys.c.hash, api_keys.c.name, api_keys.c.expires_at)
+)
+_HAS_LIVE = Query(
+    select(api_keys.c.id)
+    .where(_of_person, or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at")))
+    .limit(1)
+)
+_REVOKED = Query(select(api_keys.c.id).where(api_keys.c.id == bindparam("id"), api_keys.c.revoked_at.is_not(None)))
 
 
 def add(tx: Transaction, key: ApiKey, hash: bytes, made_by: UUID | None) -> None:
@@ -96,6 +109,22 @@ def revoke_of_member(tx: Transaction, organization_id: UUID, user_id: UUID, at: 
     return [
         bytes(row.hash) for row in tx.all(_REVOKE_OF_MEMBER, of_organization=organization_id, of_user=user_id, at=at)
     ]
+
+
+def revoke_of_person_any_tenant(tx: Transaction, user_id: UUID, at: datetime) -> Mapping[bytes, str]:
+    """Revokes all keys that the person made, wherever; the names of those that still worked, by their hashes."""
+    rows = tx.all(_REVOKE_OF_PERSON, of_user=user_id, at=at)
+    return {bytes(row.hash): row.name for row in rows if row.expires_at is None or row.expires_at > at}
+
+
+def has_live_any_tenant(db: Session, user_id: UUID, at: datetime) -> bool:
+    """Whether a key that the person made works somewhere."""
+    return db.one(_HAS_LIVE, of_user=user_id, at=at) is not None
+
+
+def is_revoked(db: Session, api_key_id: UUID) -> bool:
+    """Whether the key is revoked; asked with the id of the key that calls."""
+    return db.one(_REVOKED, id=api_key_id) is not None
 
 
 def _made(row: Any) -> ApiKey:

@@ -36,8 +36,10 @@ from auth_service.organizations.model import (
     MemberNotFound,
     Tenant,
 )
+from auth_service.organizations.taking_back import organization_ids
 from auth_service.roles import store as roles
 from auth_service.roles.model import Role, beyond, held
+from auth_service.sessions import store as sessions
 
 M = TypeVar("M", bound=Message)
 
@@ -111,13 +113,24 @@ class InvitationService:
         actor.require(given_by(tx, actor.tenant, invitation.role))
         self._end(tx, invitation)
 
-    def join(self, token: str, user_id: UUID) -> Membership:
-        """Makes a person who has signed up a member; what `accept` says."""
+    def join(self, token: str, caller: Caller) -> Membership:
+        """Makes a person who has signed up a member; what `accept` says.
+
+        The link was mailed to their e-mail, which this proves: the account's other sessions may be somebody else's.
+        """
         with self._db.transaction() as tx:
-            user = accounts.by_id(tx, user_id)
+            user = accounts.by_id(tx, caller.user_id)
             if user is None:
-                raise UserNotFound(user_id)
-            return self.accept(tx, token, user.id, user.email)
+                raise UserNotFound(caller.user_id)
+            membership = self.accept(tx, token, user.id, user.email)
+            if not user.email_verified:
+                now = self._clock.now()
+                accounts.verify_email(tx, user.id, user.email, now)
+                for session_id in sessions.end_all(tx, user.id, caller.session_id, now):
+                    self._marks.session_ended(tx, session_id)
+                for organization_id in organization_ids(tx, user.id):
+                    self._marks.organization_changed(tx, organization_id)
+            return membership
 
     def accept(self, tx: Transaction, token: str, user_id: UUID, email: str) -> Membership:
         """Makes the person a member; LINK_INVALID, LINK_EXPIRED, LINK_USED, INVITATION_FOR_ANOTHER, MEMBER_EXISTS."""

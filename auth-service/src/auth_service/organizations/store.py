@@ -13,10 +13,12 @@ from sqlalchemy import (
     bindparam,
     cast,
     delete,
+    exists,
     func,
     insert,
     literal,
     null,
+    or_,
     select,
     union_all,
     update,
@@ -98,6 +100,47 @@ _CHANGE_INVITATION = Query(
 )
 _ACCEPT_INVITATION = Query(update(invitations).where(_open_one).values(accepted_at=bindparam("at")))
 _REMOVE_INVITATION = Query(delete(invitations).where(_open_one))
+
+# What an account gave before its e-mail was verified, some at a time.
+_SOME = 500
+_ORGANIZATIONS_OF = Query(
+    select(user_roles.c.organization_id)
+    .where(user_roles.c.user_id == bindparam("of_user"), user_roles.c.organization_id > bindparam("after"))
+    .order_by(user_roles.c.organization_id)
+    .limit(_SOME)
+)
+_accepted = (invitations.c.organization_id == bindparam("of_organization")) & invitations.c.accepted_at.is_not(None)
+_HAS_JOINED = Query(select(invitations.c.id).where(_accepted, invitations.c.email == bindparam("email")).limit(1))
+_OTHERS = Query(_MEMBERS.where(_in_organization, user_roles.c.user_id != bindparam("of_user")).limit(_SOME))
+_invited_by = (
+    select(invitations.c.email).where(_accepted, invitations.c.invited_by == bindparam("of_user")).scalar_subquery()
+)
+_INVITED_BY = Query(
+    _MEMBERS.where(
+        _in_organization,
+        users.c.email.in_(_invited_by),
+        user_roles.c.user_id.not_in([bindparam("of_user"), bindparam("owner_id")]),
+    ).limit(_SOME)
+)
+_OPEN_INVITATIONS = Query(_INVITATION.where(_open).limit(_SOME))
+_OPEN_INVITATIONS_BY = Query(_INVITATION.where(_open, invitations.c.invited_by == bindparam("of_user")).limit(_SOME))
+_own = user_roles.alias("own")
+_in_own = _own.c.user_id == bindparam("of_user")
+_SHARED = Query(
+    select(_own.c.organization_id)
+    .where(
+        _in_own,
+        or_(
+            exists().where(
+                user_roles.c.organization_id == _own.c.organization_id, user_roles.c.user_id != _own.c.user_id
+            ),
+            exists().where(
+                invitations.c.organization_id == _own.c.organization_id, invitations.c.accepted_at.is_(None)
+            ),
+        ),
+    )
+    .limit(1)
+)
 
 _ROWS = bindparam("rows", type_=Integer)
 # Each half reads no more rows than the page has.
@@ -229,6 +272,43 @@ def accept_invitation(tx: Transaction, invitation: Invitation, at: datetime) -> 
 def remove_invitation(tx: Transaction, invitation: Invitation) -> None:
     """Withdraws the invitation."""
     tx.execute(_REMOVE_INVITATION, of_organization=invitation.organization_id, of_id=invitation.id)
+
+
+def organization_ids_any_tenant(db: Session, user_id: UUID, after: UUID) -> Sequence[UUID]:
+    """Some organizations that the person is a member of, in the order of their ids after that one."""
+    return [row.organization_id for row in db.all(_ORGANIZATIONS_OF, of_user=user_id, after=after)]
+
+
+def is_shared_any_tenant(db: Session, user_id: UUID) -> bool:
+    """Whether an organization of the person has another member or an open invitation."""
+    return db.one(_SHARED, of_user=user_id) is not None
+
+
+def has_joined(db: Session, organization_id: UUID, email: str) -> bool:
+    """Whether somebody with this e-mail accepted an invitation there, which was mailed to them."""
+    return db.one(_HAS_JOINED, of_organization=organization_id, email=email) is not None
+
+
+def others(db: Session, organization_id: UUID, user_id: UUID) -> Sequence[Member]:
+    """Some members, but not this one."""
+    return [_member(row) for row in db.all(_OTHERS, of_organization=organization_id, of_user=user_id)]
+
+
+def invited_members(db: Session, tenant: Tenant, user_id: UUID) -> Sequence[Member]:
+    """Some members whom this person invited, but not the owner."""
+    rows = db.all(_INVITED_BY, of_organization=tenant.id, of_user=user_id, owner_id=tenant.owner_id)
+    return [_member(row) for row in rows]
+
+
+def open_invitations(db: Session, organization_id: UUID) -> Sequence[Invitation]:
+    """Some open invitations."""
+    return [Invitation(**row._asdict()) for row in db.all(_OPEN_INVITATIONS, of_organization=organization_id)]
+
+
+def open_invitations_by(db: Session, organization_id: UUID, user_id: UUID) -> Sequence[Invitation]:
+    """Some open invitations that this person answers for."""
+    rows = db.all(_OPEN_INVITATIONS_BY, of_organization=organization_id, of_user=user_id)
+    return [Invitation(**row._asdict()) for row in rows]
 
 
 def _count(row: Any | None) -> int:

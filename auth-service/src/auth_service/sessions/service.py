@@ -7,6 +7,7 @@ from uuid import UUID
 
 from adplatform.events.v1.events_pb2 import UserNotified
 
+from adlib.access import SessionEnded
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.identity import NO_SESSION
@@ -101,6 +102,11 @@ class SessionService:
         """Ends every session of the person but this one, in the caller's transaction."""
         for session_id in store.end_all(tx, user_id, but, self._clock.now()):
             self._marks.session_ended(tx, session_id)
+
+    def require_live(self, tx: Transaction, user_id: UUID, session_id: UUID) -> None:
+        """TOKEN_INVALID unless the person's session lives, which it does until the caller's transaction ends."""
+        if not store.lock_live(tx, user_id, session_id):
+            raise SessionEnded
 
     def jwks(self) -> str:
         """The public keys of access tokens."""

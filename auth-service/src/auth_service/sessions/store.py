@@ -36,6 +36,12 @@ _END_OWN = Query(
     .where(sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("of_user"), _live)
     .values(ended_at=bindparam("at"))
 )
+_LOCK_LIVE = Query(
+    select(sessions.c.id)
+    .where(sessions.c.id == bindparam("session_id"), sessions.c.user_id == bindparam("of_user"), _live)
+    .with_for_update()
+)
+_ENDED = Query(select(sessions.c.id).where(sessions.c.id == bindparam("session_id"), sessions.c.ended_at.is_not(None)))
 _END_ALL = Query(
     update(sessions)
     .where(sessions.c.user_id == bindparam("of_user"), sessions.c.id != bindparam("but"), _live)
@@ -105,6 +111,16 @@ def end_all(tx: Transaction, user_id: UUID, but: UUID, at: datetime) -> Sequence
 def rotated(tx: Transaction, session_id: UUID, hash: bytes, salt: bytes, at: datetime) -> None:
     """Notes which refresh token was replaced, and the salt of its successor; what was noted before is forgotten."""
     tx.execute(_ROTATED, session_id=session_id, rotated=hash, salt=salt, at=at)
+
+
+def lock_live(tx: Transaction, user_id: UUID, session_id: UUID) -> bool:
+    """Whether the person's session lives; if so, nobody ends it until the transaction does."""
+    return tx.one(_LOCK_LIVE, of_user=user_id, session_id=session_id) is not None
+
+
+def has_ended(db: Reader, session_id: UUID) -> bool:
+    """Whether the session is over."""
+    return db.one(_ENDED, session_id=session_id) is not None
 
 
 def add_token(tx: Transaction, hash: bytes, session_id: UUID, at: datetime) -> None:

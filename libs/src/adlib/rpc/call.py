@@ -51,7 +51,7 @@ class Call:
     `answer_headers`, by lower-case names, go before the answer, and not before an error.
     """
 
-    __slots__ = ("_caller", "answer_headers", "is_braked", "metadata", "method", "request_id", "service")
+    __slots__ = ("_caller", "answer_headers", "identify", "is_braked", "metadata", "method", "request_id", "service")
 
     def __init__(self, method: str, metadata: Mapping[str, str | bytes], request_id: str) -> None:
         self.method = method
@@ -61,6 +61,8 @@ class Call:
         self.service = ""
         # Whether strangers can make only so many such calls: those that fail are recorded too then.
         self.is_braked = False
+        # Set by the server for methods that are public.
+        self.identify: Callable[[], Caller | None] = lambda: None
         self._caller: Caller | None = None
 
     @staticmethod
@@ -76,6 +78,13 @@ class Call:
                 ]
                 headers[name] = ",".join(values)
         return headers
+
+    def session(self) -> Caller | None:
+        """Whose session calls a public method; None without an access token, TOKEN_INVALID with one that is not valid.
+
+        Only for methods that are safe without: they get to know a session, and nothing of an organization.
+        """
+        return self.identify()
 
     @property
     def caller(self) -> Caller:

@@ -5,7 +5,7 @@ when the server is built.
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from uuid import UUID
 
 import protovalidate
@@ -128,7 +128,12 @@ def unambiguous(following: Handler) -> Handler:
 def authorized(rule: Rule, verifier: Verifier, access: AccessSource, following: Handler) -> Handler:
     """Lets through whom the contract's rule lets through, and tells the call who that is."""
     if rule.public:
-        return following
+
+        def handle_anyone(request: Message, call: Call) -> Message:
+            call.identify = partial(_session, access, verifier, call)
+            return following(request, call)
+
+        return handle_anyone
 
     def handle(request: Message, call: Call) -> Message:
         if key := call.header("x-api-key"):
@@ -140,13 +145,28 @@ def authorized(rule: Rule, verifier: Verifier, access: AccessSource, following: 
     return handle
 
 
-def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) -> None:
+def _session(access: AccessSource, verifier: Verifier, call: Call) -> Caller | None:
+    """The session whose access token was sent to a public method; TOKEN_INVALID."""
+    if not call.header("authorization"):
+        return None
+    principal = verifier.verify(_token(call))
+    if isinstance(principal, Service):
+        return None
+    access.access(principal, None)
+    return Caller(principal.user_id, principal.session_id)
+
+
+def _token(call: Call) -> str:
     scheme, _, token = call.header("authorization").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise TokenMissing(
             "sign in and send the access token as 'Authorization: Bearer …', or an API key as 'x-api-key: …'"
         )
-    principal = verifier.verify(token)
+    return token
+
+
+def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) -> None:
+    principal = verifier.verify(_token(call))
     if isinstance(principal, Service):
         call.service = principal.name
         if principal.name not in rule.services:

@@ -1,0 +1,242 @@
+"""Accounts that somebody made for another person's e-mail, and what is left of them once its owner proves it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from adplatform.auth.v1 import api_keys_pb2, api_keys_pb2_grpc, organizations_pb2, organizations_pb2_grpc
+from adplatform.auth.v1 import auth_pb2 as pb
+from adplatform.options.v1.options_pb2 import Permission
+
+from adlib.testing import eventually
+from auth_service.accounts.firebase import FakeFirebase
+from auth_service.accounts.model import FirebaseUser
+
+VICTIM, ACCOMPLICE = "victim@example.com", "accomplice@example.com"
+NEW_PASSWORD = "staple of nine violets"
+
+
+@pytest.fixture
+def firebase() -> FakeFirebase:
+    return FakeFirebase({"victim": FirebaseUser("uid-victim", VICTIM, email_verified=True)})
+
+
+class Office:
+    """Keys and members, called by whoever has the metadata."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
+        self.organizations = organizations_pb2_grpc.OrganizationServiceStub(channel)
+
+    def key(self, metadata: Any) -> list[tuple[str, str]]:
+        request = api_keys_pb2.CreateApiKeyRequest(name="door", permissions=[Permission.USERS_READ])
+        return [("x-api-key", self.keys.CreateApiKey(request, metadata=metadata).secret)]
+
+    def invite(self, metadata: Any, email: str, role: str = "owner") -> organizations_pb2.Member:
+        request = organizations_pb2.InviteUserRequest(email=email, role=role)
+        return self.organizations.InviteUser(request, metadata=metadata)
+
+    def members(self, metadata: Any) -> dict[str, str]:
+        found = self.organizations.ListUsers(organizations_pb2.ListUsersRequest(), metadata=metadata).users
+        return {member.email: member.role for member in found}
+
+    def refuses(self, metadata: Any) -> bool:
+        try:
+            self.members(metadata)
+        except grpc.RpcError as error:
+            return error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+        return False
+
+
+@pytest.fixture
+def office(channel: grpc.Channel) -> Office:
+    return Office(channel)
+
+
+@dataclass
+class Hijack:
+    """An account of an earlier release for the victim's e-mail, with a key, a second owner and an open invitation."""
+
+    signed: pb.SignUpResponse
+    accomplice: pb.SignUpResponse
+    ways_in: dict[str, Any]
+    invitation: str
+
+
+@pytest.fixture
+def hijack(people: Any, office: Office, unproven: Callable[[str], None]) -> Hijack:
+    eve = people.verified(VICTIM)
+    own = people.bearer(eve.access_token, organization_id=eve.organization.id)
+    office.invite(own, ACCOMPLICE)
+    token = people.token(ACCOMPLICE, "accept-invitation")
+    accomplice = people.sign_up(ACCOMPLICE, invitation_token=token)
+    office.invite(own, "later@example.com")
+    theirs = people.bearer(accomplice.access_token, organization_id=eve.organization.id)
+    ways_in = {"session": own, "key": office.key(own), "second owner": theirs, "their key": office.key(theirs)}
+    invitation = people.token("later@example.com", "accept-invitation")
+    unproven(VICTIM)
+    return Hijack(eve, accomplice, ways_in, invitation)
+
+
+def by_the_link(people: Any) -> str:
+    """The victim clicks the link in a mail that they did not ask for, and sets a password as the answer offers."""
+    link = people.token(VICTIM, "verify-email")
+    answer = people.auth.VerifyEmail(pb.VerifyEmailRequest(token=link))
+    assert answer.user.email_verified
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=answer.password_reset_token, password=NEW_PASSWORD))
+    return str(people.log_in(VICTIM, NEW_PASSWORD).access_token)
+
+
+def by_a_reset(people: Any) -> str:
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email=VICTIM))
+    token = people.token(VICTIM, "reset-password")
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=NEW_PASSWORD))
+    return str(people.log_in(VICTIM, NEW_PASSWORD).access_token)
+
+
+def by_firebase(people: Any) -> str:
+    return str(people.auth.LogIn(pb.LogInRequest(firebase_id_token="victim")).access_token)
+
+
+@pytest.mark.parametrize("prove", [by_the_link, by_a_reset, by_firebase])
+def test_the_owner_of_an_email_gets_the_account_and_nobody_else_keeps_a_way_in(
+    people: Any, refused: Any, office: Office, hijack: Hijack, prove: Callable[[Any], str]
+) -> None:
+    assert [name for name, metadata in hijack.ways_in.items() if office.refuses(metadata)] == []
+    if prove is by_the_link:
+        people.auth.SendEmailVerification(
+            pb.SendEmailVerificationRequest(), metadata=people.bearer(hijack.signed.access_token)
+        )
+    victim = prove(people)
+    assert eventually(lambda: all(map(office.refuses, hijack.ways_in.values())), within_s=1.0)
+    with refused() as refusal:
+        people.log_in(VICTIM)
+    assert refusal.reason == "CREDENTIALS_INVALID"
+    with refused() as refusal:
+        people.sign_up("later@example.com", invitation_token=hijack.invitation)
+    assert refusal.reason in ("LINK_USED", "LINK_INVALID")
+    own = people.bearer(victim, organization_id=hijack.signed.organization.id)
+    assert office.members(own) == {VICTIM: "owner"}
+    assert office.key(own)
+    assert people.profile(hijack.accomplice.access_token).memberships == []
+
+
+def test_what_the_account_handed_over_is_no_longer_its_own(
+    people: Any, office: Office, hijack: Hijack, unproven: Callable[[str], None]
+) -> None:
+    """The second owner has the organization; the victim shall not pay into it."""
+    organization_id = hijack.signed.organization.id
+    owner = people.bearer(hijack.accomplice.access_token, organization_id=organization_id)
+    request = organizations_pb2.UpdateUserRequest(user_id=hijack.signed.user.id, role="manager")
+    transfer = organizations_pb2.TransferOwnershipRequest(
+        organization_id=organization_id, user_id=hijack.accomplice.user.id
+    )
+    people.auth.SendEmailVerification(
+        pb.SendEmailVerificationRequest(), metadata=people.bearer(hijack.signed.access_token)
+    )
+    people.verify(VICTIM, hijack.signed.access_token)
+    eventually(lambda: office.organizations.TransferOwnership(transfer, metadata=hijack.ways_in["session"]))
+    office.organizations.UpdateUser(request, metadata=owner)
+    unproven(VICTIM)
+    victim = by_a_reset(people)
+    assert people.profile(victim).memberships == []
+    assert office.members(owner)[ACCOMPLICE] == "owner"
+
+
+def test_a_membership_that_was_accepted_by_mail_stays(
+    people: Any, office: Office, unproven: Callable[[str], None]
+) -> None:
+    boss = people.verified("boss@example.com")
+    metadata = people.bearer(boss.access_token, organization_id=boss.organization.id)
+    office.invite(metadata, VICTIM, "manager")
+    people.sign_up(VICTIM, invitation_token=people.token(VICTIM, "accept-invitation"))
+    unproven(VICTIM)
+    victim = by_a_reset(people)
+    assert [one.role for one in people.profile(victim).memberships] == ["manager"]
+    assert office.members(metadata) == {"boss@example.com": "owner", VICTIM: "manager"}
+
+
+def test_a_link_that_is_opened_in_the_session_that_signed_up_changes_nothing_there(people: Any, office: Office) -> None:
+    signed, other = people.sign_up("ada@example.com"), people.log_in("ada@example.com")
+    answer = people.verify("ada@example.com", signed.access_token)
+    assert (answer.user.email_verified, answer.password_reset_token) == (True, "")
+    assert eventually(lambda: people.is_out(other.access_token), within_s=1.0)
+    own = people.bearer(signed.access_token, organization_id=signed.organization.id)
+    assert eventually(lambda: office.key(own), within_s=1.0)
+    assert people.log_in("ada@example.com").user.email_verified
+    refreshed = people.auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=signed.refresh_token))
+    assert not people.is_out(refreshed.access_token)
+
+
+def test_another_accounts_session_does_not_vouch_for_the_account(people: Any) -> None:
+    hijacker, victim = people.sign_up(VICTIM), people.verified("private@example.com")
+    answer = people.verify(VICTIM, victim.access_token)
+    assert answer.password_reset_token
+    assert eventually(lambda: people.is_out(hijacker.access_token), within_s=1.0)
+    assert not people.is_out(victim.access_token)
+
+
+def test_a_session_that_has_ended_vouches_for_nothing_and_uses_up_no_link(people: Any, refused: Any) -> None:
+    signed = people.sign_up("ada@example.com")
+    token = people.token("ada@example.com", "verify-email")
+    people.auth.LogOut(pb.LogOutRequest(), metadata=people.bearer(signed.access_token))
+    assert eventually(lambda: people.is_out(signed.access_token), within_s=1.0)
+    request = pb.VerifyEmailRequest(token=token)
+    for bad in (signed.access_token, "a.b.c"):
+        with refused() as refusal:
+            people.auth.VerifyEmail(request, metadata=people.bearer(bad))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
+    again = people.log_in("ada@example.com")
+    assert people.auth.VerifyEmail(request, metadata=people.bearer(again.access_token)).user.email_verified
+    assert people.log_in("ada@example.com").access_token
+
+
+def change_email(people: Any, access_token: str, new: str) -> str:
+    request = pb.ChangeEmailRequest(new_email=new, password="correct horse battery")
+    people.auth.ChangeEmail(request, metadata=people.bearer(access_token))
+    return str(people.token(new, "confirm-email"))
+
+
+def test_a_change_to_a_strangers_email_gives_the_stranger_no_organization_with_others(
+    people: Any, refused: Any, office: Office
+) -> None:
+    eve = people.verified("eve@example.com")
+    own = people.bearer(eve.access_token, organization_id=eve.organization.id)
+    office.invite(own, ACCOMPLICE)
+    token = change_email(people, eve.access_token, VICTIM)
+    request = pb.ConfirmEmailChangeRequest(token=token)
+    with refused() as refusal:
+        people.auth.ConfirmEmailChange(request)
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SESSION_REQUIRED")
+    assert people.profile(eve.access_token).user.email == "eve@example.com"
+    assert people.auth.ConfirmEmailChange(request, metadata=people.bearer(eve.access_token)).user.email == VICTIM
+    assert office.members(own)[VICTIM] == "owner"
+
+
+@pytest.mark.parametrize("is_verified", [True, False])
+def test_a_change_that_a_stranger_confirms_leaves_no_way_in(people: Any, refused: Any, is_verified: bool) -> None:
+    eve = people.verified("eve@example.com") if is_verified else people.sign_up("eve@example.com")
+    token = change_email(people, eve.access_token, VICTIM)
+    answer = people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token))
+    assert (answer.user.email, answer.user.email_verified) == (VICTIM, True)
+    assert eventually(lambda: people.is_out(eve.access_token), within_s=1.0)
+    for email in (VICTIM, "eve@example.com"):
+        with refused() as refusal:
+            people.log_in(email)
+        assert refusal.reason == "CREDENTIALS_INVALID"
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=answer.password_reset_token, password=NEW_PASSWORD))
+    assert people.log_in(VICTIM, NEW_PASSWORD).user.email_verified
+
+
+def test_accepting_an_invitation_proves_the_email_it_was_mailed_to(people: Any, office: Office) -> None:
+    boss = people.verified("boss@example.com")
+    office.invite(people.bearer(boss.access_token, organization_id=boss.organization.id), "ada@example.com")
+    ada, other = people.sign_up("ada@example.com"), people.log_in("ada@example.com")
+    request = organizations_pb2.AcceptInvitationRequest(token=people.token("ada@example.com", "accept-invitation"))
+    office.organizations.AcceptInvitation(request, metadata=people.bearer(ada.access_token))
+    assert people.profile(ada.access_token).user.email_verified
+    assert eventually(lambda: people.is_out(other.access_token), within_s=1.0)
+    own = people.bearer(ada.access_token, organization_id=ada.organization.id)
+    assert eventually(lambda: office.key(own), within_s=1.0)
