@@ -43,6 +43,7 @@ deposits = Table(
     Column("organization_id", Uuid), Column("state", Text), Column("amount_micros", BigInteger),
     Column("currency_code", Text), Column("asset", Text), Column("asset_amount", Numeric), Column("rate", Numeric),
     Column("detail", JSONB), Column("reversals", BigInteger), Column("created_at", _time), Column("updated_at", _time),
+    Column("sent_for_payment_id", Uuid), Column("sent_for_organization_id", Uuid),
 )  # fmt: skip
 refunds = Table(
     "refunds", metadata,

@@ -1,9 +1,7 @@
 """Every provider that is known not to work refuses new payments, says why of open ones, and recovers by itself."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import timedelta
 from uuid import uuid4
 
 import grpc
@@ -14,70 +12,15 @@ from adplatform.auth.v1.auth_pb2 import Organization
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
-from bip_utils import Bip44, Bip44Coins
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib import service
-from adlib.clock import SystemClock
-from adlib.db import Database, migrate
-from adlib.testing import FakeAccess, Identities, eventually, running, stub_channel
-from adsandbox.chain_coins import CHAIN_ID, COINS
-from payment_service.__main__ import MIGRATIONS, World, assemble
-from payment_service.payouts.wise import Wise
-from payment_service.providers.crypto.addresses import Addresses
-from payment_service.providers.crypto.model import Chain, Coin
-from payment_service.providers.crypto.settings import CryptoSettings
+from adlib.testing import FakeAccess, Identities, eventually
+from adsandbox.chain_coins import CHAIN_ID
 
 every_provider = pytest.mark.parametrize("provider", ["STRIPE", "CRYPTO", "WISE"])
 # Longer than any provider may fail before that counts as an outage.
 LONG = timedelta(minutes=5)
-
-
-class ProviderClock:
-    """The real time, and what a test lets pass."""
-
-    def __init__(self) -> None:
-        self.passed = timedelta()
-
-    def now(self) -> datetime:
-        return SystemClock().now() + self.passed
-
-
-@dataclass
-class Platform:
-    """The service with all its providers."""
-
-    channel: grpc.Channel
-    clock: ProviderClock
-    url: str
-
-
-@pytest.fixture
-def platform(
-    config, running_sandboxes, sandboxes, identities: Identities, access: FakeAccess, organizations, fresh_database
-) -> Iterator[Platform]:
-    url = fresh_database("payment_outages", lambda url: migrate(url, *MIGRATIONS))
-    account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
-    node = str(running_sandboxes.chain.base_url).rstrip("/")
-    coins = [Coin("USDC", 6, {"USD": Decimal(1)}, COINS["USDC"].contract)]
-    crypto = CryptoSettings(
-        Addresses(str(account.PublicKey().ToExtended())), (Chain(CHAIN_ID, "Sandbox", node, 3, coins, poll_s=0.05),)
-    )
-    settings = {**config.providers, "CRYPTO": crypto}
-    db, clock = Database(url), ProviderClock()
-    world = World(
-        db=db,
-        redis=service.connect_redis(config.common.redis_url),
-        providers={name: one.provider(db, clock) for name, one in settings.items()},
-        bank=Wise(config.bank.url, config.bank.token, config.bank.profile_id),
-        verifier=identities.verifier(),
-        access=access,
-        organizations=organizations,
-    )
-    told = replace(config, database_url=url, providers=settings)
-    with running(assemble(told, world)) as server, stub_channel(server) as channel:
-        yield Platform(channel, clock, url)
 
 
 @dataclass
@@ -114,7 +57,7 @@ class Payer:
 
 
 @pytest.fixture
-def payer(platform: Platform, identities: Identities, access: FakeAccess, provider: str) -> Payer:
+def payer(platform, identities: Identities, access: FakeAccess, provider: str) -> Payer:
     person, organization_id = identities.person(), uuid4()
     access.grant(person, organization_id, Organization.ADVERTISER, Permission.PAYMENTS_CREATE, Permission.PAYMENTS_READ)
     stub = payment_pb2_grpc.PaymentServiceStub(platform.channel)
@@ -131,7 +74,7 @@ def outside(sandboxes, provider: str) -> httpx.Client:
 
 @every_provider
 def test_provider_known_to_be_down_refuses_new_payments_until_it_answers(
-    platform: Platform, payer: Payer, outside: httpx.Client, sandboxes, provider: str
+    platform, payer: Payer, outside: httpx.Client, sandboxes, provider: str
 ) -> None:
     sandboxes.chain.post("/sandbox/chain/mine", json={"blocks": 1}).raise_for_status()
     first = payer.create(key="first")
@@ -172,7 +115,7 @@ def test_provider_that_failed_once_still_takes_payments(payer: Payer, outside: h
 
 
 @pytest.mark.parametrize("provider", ["CRYPTO"])
-def test_halted_chain_gives_out_no_address_and_says_so_of_open_payments(platform: Platform, payer: Payer) -> None:
+def test_halted_chain_gives_out_no_address_and_says_so_of_open_payments(platform, payer: Payer) -> None:
     payment = payer.create()
     with psycopg.connect(platform.url, autocommit=True) as sql:
         halt = "UPDATE crypto_chains SET halted_reason = 'it was reorganized too deep'"

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -19,7 +20,7 @@ from adlib.outbox import Outbox
 from adlib.rpc import Runnable
 from adlib.testing import eventually
 from payment_service.deposits import store as deposits_store
-from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound
+from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotAssignable, DepositNotFound
 from payment_service.deposits.service import Deposits
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Account, Escrow, Kind
@@ -50,6 +51,7 @@ class Chainlike:
     """A provider that is told by the test what arrives."""
 
     is_watched = True
+    takes_transfers = True
 
     def __init__(self) -> None:
         self.answers = threading.Event()
@@ -298,7 +300,62 @@ def test_what_was_nobodys_and_is_forgotten_by_its_chain_is_nobodys_when_it_comes
 
 def test_another_currency_is_nobodys(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR"))
-    assert (payment.state, desk.figures(), desk.of(payment)) == (State.PROCESSING, (0, 0, 0), [])
+    assert (payment.state, desk.figures()) == (State.PROCESSING, (0, 0, 0))
+    assert desk.of(payment) == [("UNMATCHED", ASKED)]
+
+
+def test_payment_waits_for_staff_while_they_have_what_was_sent_for_it(desk: Desk) -> None:
+    euros = arrival("x", currency_code="EUR", asset="USDT")
+    payment = desk.arrives(desk.open(), replace(euros, is_final=False))
+    assert (payment.pending_reason, desk.of(payment)) == (
+        "USDT was sent, which is not counted in USD, and waits for its confirmations", []
+    )  # fmt: skip
+    payment = desk.arrives(payment, euros)
+    assert payment.pending_reason == (
+        "USDT worth 100 EUR arrived, which is not the payment's currency: staff have it and assign it"
+    )
+    expired = Report(payment.external_id or "", State.EXPIRED)
+    waiting = desk.payments.settle(payment.id, "CRYPTO", expired)
+    assert waiting
+    assert (waiting.state, waiting.is_open) == (State.PROCESSING, True)
+    other = desk.payments.create(NewPayment(desk.organization_id, "CRYPTO", ASKED, "EUR", ""))
+    unmatched = deposits_store.get_of_anyone(desk.db, "CRYPTO", "x")
+    assert unmatched
+    desk.payments.assign(unmatched.id, other.id)
+    after = desk.payments.get(desk.organization_id, payment.id)
+    assert (after.pending_reason, desk.of(payment)) == ("", [("CREDITED", ASKED)])
+    closed = desk.payments.settle(payment.id, "CRYPTO", expired)
+    assert closed
+    assert closed.state is State.EXPIRED
+    assert desk.is_sound()
+
+
+def test_payment_does_not_wait_for_what_a_chain_has_forgotten(desk: Desk) -> None:
+    payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
+    desk.is_forgotten("x")
+    after = desk.payments.get(desk.organization_id, payment.id)
+    assert (after.pending_reason, desk.of(payment)) == ("", [("REVERSED", ASKED)])
+    payment = desk.arrives(payment, arrival("x", currency_code="EUR", asset="USDT"))
+    assert ("staff have it" in payment.pending_reason, desk.of(payment)) == (True, [("UNMATCHED", ASKED)])
+    assert desk.is_sound()
+
+
+def test_deposit_of_another_organization_is_not_shown_any_more(desk: Desk) -> None:
+    payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
+    other = desk.payments.create(NewPayment(uuid4(), "CRYPTO", ASKED, "EUR", ""))
+    unmatched = deposits_store.get_of_anyone(desk.db, "CRYPTO", "x")
+    assert unmatched
+    desk.payments.assign(unmatched.id, other.id)
+    assert desk.of(payment) == []
+
+
+def test_payment_that_was_never_opened_takes_no_deposit(desk: Desk, own_database_url: str) -> None:
+    unmatched, payment = desk.is_nobodys(arrival("x")), desk.open()
+    with psycopg.connect(own_database_url, autocommit=True) as sql:
+        sql.execute("UPDATE payments SET external_id = NULL")
+    with pytest.raises(DepositNotAssignable):
+        desk.payments.assign(unmatched.id, payment.id)
+    assert (desk.figures(), desk.suspense()) == ((0, 0, 0), ASKED)
 
 
 def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_well(desk: Desk) -> None:
@@ -307,7 +364,10 @@ def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_wel
     unmatched = deposits_store.get_of_anyone(desk.db, "WISE", "x")
     assert unmatched
     payment = desk.open()
-    desk.payments.assign(unmatched.id, payment.id)
+    with desk.db.transaction() as tx:
+        # As the release before allowed it.
+        suspended = deposits_store.lock_of_anyone(tx, "WISE", "x")
+        desk.payments.change_in(tx, payment, Deposits(SystemClock(), new_id)._credit(tx, suspended, payment))
     for _ in range(2):
         with desk.db.transaction() as tx:
             desk.payments.reverse_in(tx, "WISE", "x")

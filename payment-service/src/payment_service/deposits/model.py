@@ -11,7 +11,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, NotFound
-from adlib.money import whole_minor
+from adlib.money import to_decimal
 from payment_service.ledger.model import Account, Kind, Transfer
 from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import Arrival, Payment
@@ -33,6 +33,21 @@ class DepositNotFound(NotFound):
 
     def __init__(self, deposit_id: UUID) -> None:
         super().__init__("there is no such deposit", depositId=deposit_id)
+
+
+class DepositNotAssignable(FailedPrecondition):
+    """It could not be refunded through that payment."""
+
+    reason = ErrorReason.DEPOSIT_NOT_ASSIGNABLE
+
+    def __init__(self, deposit: "Deposit", payment: Payment, why: str) -> None:
+        super().__init__(
+            f"the deposit cannot be assigned to this payment: {why}; assign it to one by {deposit.provider} in "
+            f"{deposit.currency_code}",
+            depositId=deposit.id,
+            provider=deposit.provider,
+            paymentProvider=payment.provider,
+        )
 
 
 class DepositAssigned(FailedPrecondition):
@@ -63,6 +78,9 @@ class Deposit:
     reversals: int
     created_at: datetime
     updated_at: datetime
+    # Whose payment it was sent for, where it is unmatched because its currency is another.
+    sent_for_payment_id: UUID | None = None
+    sent_for_organization_id: UUID | None = None
 
     def seen(self, detail: Mapping[str, Any], at: datetime) -> Self:
         """As it is shown now."""
@@ -76,6 +94,13 @@ class Deposit:
         What a bank took back does not come again under its key: news that say so are older than that.
         """
         return self.state is State.REVERSED and bool(self.asset)
+
+    @property
+    def held_reason(self) -> str:
+        """What the customer is shown who sent it in another currency than the payment's."""
+        amount = f"{to_decimal(self.amount_micros):,f} {self.currency_code}"
+        what = f"{self.asset} worth {amount}" if self.asset else amount
+        return f"{what} arrived, which is not the payment's currency: staff have it and assign it"
 
     def unmatched(self, at: datetime) -> Self:
         """Nobody's, also where it was somebody's before it was taken back."""
@@ -122,10 +147,10 @@ class Deposit:
         return Transfer(kind, debit, credit, self.amount_micros, self.payment_id or self.id, key)
 
 
-def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime) -> Deposit:
+def arrived(
+    id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime, sent_for: Payment | None = None
+) -> Deposit:
     """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's.
-
-    Its amount is whole minor units, rounded down: wallets hold no fraction of a cent or a yen.
 
     Where it is all of the payment it has the payment's id, and so its transfer's key: a release that knows no deposits
     and is still running credits under that key, and the two cannot both.
@@ -138,7 +163,7 @@ def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, 
         payment_id=payment.id if payment else None,
         organization_id=payment.organization_id if payment else None,
         state=State.SEEN if payment else State.UNMATCHED,
-        amount_micros=whole_minor(arrival.amount_micros, arrival.currency_code),
+        amount_micros=arrival.amount_micros,
         currency_code=arrival.currency_code,
         asset=arrival.asset,
         asset_amount=arrival.asset_amount,
@@ -147,4 +172,6 @@ def arrived(id: UUID, provider: str, arrival: Arrival, payment: Payment | None, 
         reversals=0,
         created_at=at,
         updated_at=at,
+        sent_for_payment_id=sent_for.id if sent_for else None,
+        sent_for_organization_id=sent_for.organization_id if sent_for else None,
     )

@@ -10,10 +10,16 @@ from adlib.clock import Clock
 from adlib.db import Session, Transaction
 from adlib.errors import Aborted
 from adlib.ids import NewId
-from adlib.money import whole_minor
 from adlib.telemetry import logger
 from payment_service.deposits import store
-from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotFound, State, arrived
+from payment_service.deposits.model import (
+    Deposit,
+    DepositAssigned,
+    DepositNotAssignable,
+    DepositNotFound,
+    State,
+    arrived,
+)
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Transfer
 from payment_service.ledger.wallet import Wallet
@@ -36,11 +42,9 @@ class Deposits:
 
     def book(self, tx: Transaction, payment: Payment, arrival: Arrival) -> Payment:
         """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
-        if not _is_money(arrival):
-            return payment
         if arrival.currency_code != payment.currency_code:
             if arrival.is_final:
-                self.suspend(tx, payment.provider, arrival)
+                self.suspend(tx, payment.provider, arrival, payment)
             return payment
         now = self._clock.now()
         new = arrived(self._ids(), payment.provider, arrival, payment, now)
@@ -57,12 +61,13 @@ class Deposits:
             return payment
         return self._credit(tx, seen, payment)
 
-    def suspend(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
-        """Keeps money of nobody that is known on the suspense account, once for its key."""
-        if not _is_money(arrival):
-            return
+    def suspend(self, tx: Transaction, provider: str, arrival: Arrival, sent_for: Payment | None = None) -> None:
+        """Keeps money that staff have to assign on the suspense account, once for its key.
+
+        `sent_for` is the payment that it was sent for, where its currency is the reason.
+        """
         now = self._clock.now()
-        deposit = arrived(self._ids(), provider, arrival, None, now)
+        deposit = arrived(self._ids(), provider, arrival, None, now, sent_for)
         if not store.add(tx, deposit):
             known = store.lock_of_anyone(tx, provider, arrival.key)
             if not known.may_come_again:
@@ -74,10 +79,22 @@ class Deposits:
         ledger.lock(tx, [transfer.debit, transfer.credit])
         ledger.post(tx, [transfer], self._ids)
 
-    def assign(self, tx: Transaction, deposit_id: UUID, payment: Payment) -> tuple[Deposit, Payment]:
+    def held_reason(self, tx: Transaction, payment: Payment) -> str:
+        """Why the payment waits for staff; empty where nothing was sent for it in another currency."""
+        deposit = store.held(tx, payment.organization_id, payment.id)
+        return deposit.held_reason if deposit else ""
+
+    def by_id_of_anyone(self, tx: Transaction, deposit_id: UUID) -> Deposit | None:
+        """The deposit."""
+        return store.by_id_of_anyone(tx, deposit_id)
+
+    def assign(
+        self, tx: Transaction, deposit_id: UUID, payment: Payment, *, takes_transfers: bool
+    ) -> tuple[Deposit, Payment]:
         """Credits an unmatched deposit to the locked payment; both as they are then. A repeat changes nothing.
 
-        DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH.
+        `takes_transfers` is that of the payment's provider. DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH,
+        DEPOSIT_NOT_ASSIGNABLE.
         """
         deposit = store.lock_by_id_of_anyone(tx, deposit_id)
         if deposit is None:
@@ -88,6 +105,12 @@ class Deposits:
             raise DepositAssigned(deposit_id)
         if deposit.currency_code != payment.currency_code:
             raise CurrencyMismatch(deposit.currency_code)
+        # A refund goes the payment's way, so that has to be the way that the money came.
+        if deposit.provider != payment.provider:
+            why = f"it came by {deposit.provider}, and the payment is by {payment.provider}"
+            raise DepositNotAssignable(deposit, payment, why)
+        if payment.external_id is None or not takes_transfers:
+            raise DepositNotAssignable(deposit, payment, "a refund of the payment could not give the deposit back")
         paid = self._credit(tx, deposit, payment)
         return store.lock_of_anyone(tx, deposit.provider, deposit.external_key), paid
 
@@ -131,8 +154,3 @@ class Deposits:
         ledger.post(tx, wallet.put(transfer, balances), self._ids)
         receipts.issue(tx, payment.organization_id, payment.id, now)
         return payment.credited(deposit.amount_micros, now, deposit.created_at)
-
-
-def _is_money(arrival: Arrival) -> bool:
-    """Whether it is at least one minor unit of its currency; less cannot be in a wallet."""
-    return whole_minor(arrival.amount_micros, arrival.currency_code) > 0

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from adlib.db import Query, Session, Transaction
@@ -21,6 +21,7 @@ _FIELDS = [
     for name in (
         "id", "provider", "external_key", "payment_id", "organization_id", "state", "amount_micros", "currency_code",
         "asset", "asset_amount", "rate", "detail", "reversals", "created_at", "updated_at",
+        "sent_for_payment_id", "sent_for_organization_id",
     )
 ]  # fmt: skip
 _ADD = Query(
@@ -30,9 +31,31 @@ _ADD = Query(
 )
 _OF_PAYMENT = Query(
     select(*_FIELDS)
-    .where(deposits.c.organization_id == bindparam("organization"), deposits.c.payment_id == bindparam("payment"))
+    .where(
+        or_(
+            and_(
+                deposits.c.organization_id == bindparam("organization"), deposits.c.payment_id == bindparam("payment")
+            ),
+            and_(
+                deposits.c.sent_for_organization_id == bindparam("organization"),
+                deposits.c.sent_for_payment_id == bindparam("payment"),
+                # Staff may have found out that it was somebody else's.
+                or_(deposits.c.organization_id.is_(None), deposits.c.organization_id == bindparam("organization")),
+            ),
+        )
+    )
     .order_by(deposits.c.id.desc())
     .limit(MOST_SHOWN)
+)
+_HELD = Query(
+    select(*_FIELDS)
+    .where(
+        deposits.c.sent_for_organization_id == bindparam("organization"),
+        deposits.c.sent_for_payment_id == bindparam("payment"),
+        deposits.c.state == State.UNMATCHED.value,
+    )
+    .order_by(deposits.c.id.desc())
+    .limit(1)
 )
 # Providers know nothing of organizations, and staff look at those that are nobody's: these are for them alone.
 _BY_KEY = select(*_FIELDS).where(
@@ -40,6 +63,7 @@ _BY_KEY = select(*_FIELDS).where(
 )
 _GET_OF_ANYONE = Query(_BY_KEY)
 _LOCK_OF_ANYONE = Query(_BY_KEY.with_for_update())
+_BY_ID_OF_ANYONE = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")))
 _LOCK_BY_ID_OF_ANYONE = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")).with_for_update())
 _UNMATCHED_OF_ANYONE = Query(
     select(*_FIELDS)
@@ -69,6 +93,12 @@ def of_payment(db: Session, organization_id: UUID, payment_id: UUID) -> Sequence
     return [_deposit(row) for row in reversed(rows)]
 
 
+def held(db: Session, organization_id: UUID, payment_id: UUID) -> Deposit | None:
+    """The newest that was sent for the organization's payment in another currency, and that staff have to assign."""
+    row = db.one(_HELD, organization=organization_id, payment=payment_id)
+    return _deposit(row) if row else None
+
+
 def unmatched_of_anyone(db: Session, part: Page) -> Sequence[Deposit]:
     """What belongs to nobody that is known, newest first."""
     return [_deposit(row) for row in db.all(_UNMATCHED_OF_ANYONE, before=part.before, most=part.limit)]
@@ -86,6 +116,12 @@ def lock_of_anyone(tx: Transaction, provider: str, key: str) -> Deposit:
     if row is None:
         raise LookupError(f"{provider} has no deposit {key}")
     return _deposit(row)
+
+
+def by_id_of_anyone(db: Session, deposit_id: UUID) -> Deposit | None:
+    """The deposit."""
+    row = db.one(_BY_ID_OF_ANYONE, deposit=deposit_id)
+    return _deposit(row) if row else None
 
 
 def lock_by_id_of_anyone(tx: Transaction, deposit_id: UUID) -> Deposit | None:

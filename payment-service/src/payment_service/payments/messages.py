@@ -60,6 +60,7 @@ def deposit_pb(deposit: Deposit) -> pb.Deposit:
         rate="" if deposit.rate is None else f"{deposit.rate:f}",
         create_time=timestamp(deposit.created_at),
         update_time=timestamp(deposit.updated_at),
+        sent_for_payment_id=str(deposit.sent_for_payment_id or ""),
     )
     ParseDict(dict(deposit.detail), message)
     return message

@@ -121,7 +121,7 @@ class PaymentStateInvalid(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Money that a provider has seen, under a key that is its own for ever.
+    """Money that a provider has seen, under a key that is its own for ever, in whole minor units of its currency.
 
     Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
     asset's smallest unit, `rate` the units of the currency for one unit of the asset; both stay empty where the money
@@ -200,12 +200,14 @@ class Payment:
     def tolerance_micros(self) -> int:
         """What exact may be off by where it is paid in a coin: the coin's smallest unit or the currency's minor one.
 
-        Amounts of neither convert to whole amounts of the other. 0 where it is paid in its own currency.
+        Amounts of neither convert to whole amounts of the other. In whole minor units; 0 where it is paid in its own
+        currency.
         """
         if "decimals" not in self.instructions:
             return 0
-        unit = Decimal(self.instructions["rate"]) * MICROS / 10 ** int(self.instructions["decimals"])
-        return max(int(unit.to_integral_value(ROUND_CEILING)), minor_micros(self.currency_code))
+        minor = minor_micros(self.currency_code)
+        unit = Decimal(self.instructions["rate"]) * MICROS / 10 ** int(self.instructions["decimals"]) / minor
+        return int(unit.to_integral_value(ROUND_CEILING)) * minor
 
     @property
     def is_paid(self) -> bool:

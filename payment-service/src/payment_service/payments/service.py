@@ -175,7 +175,12 @@ class PaymentService:
         after = replace(before, external_id=report.external_id)
         for arrival in report.arrivals:
             after = self._deposits.book(tx, after, arrival)
-        return self.change_in(tx, before, after.told(report, self._clock.now()))
+        held, now = self._deposits.held_reason(tx, before) or _unconfirmed(before, report), self._clock.now()
+        if held and report.state is State.EXPIRED:
+            # What staff have to assign is not forgotten.
+            report = replace(report, state=State.PENDING)
+        after = after.told(report, now)
+        return self.change_in(tx, before, after.waiting(held, now) if held and not after.is_paid else after)
 
     def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
         """Keeps what arrived for nobody that is known, until staff assign it. A repeat changes nothing."""
@@ -187,21 +192,34 @@ class PaymentService:
         if deposit is None:
             return
         # Staff may have assigned it to a payment of another provider.
-        before = self._lock_of_anyone(tx, deposit.payment_id) if deposit.payment_id else None
+        locked = self._lock_all_of_anyone(tx, deposit.payment_id, deposit.sent_for_payment_id)
+        before = locked[deposit.payment_id] if deposit.payment_id else None
         after = self._deposits.reverse(tx, provider, arrival_key, before)
         if before and after:
             self.change_in(tx, before, after)
+        self._release_in(tx, deposit, locked)
 
     def assign(self, deposit_id: UUID, payment_id: UUID) -> Deposit:
         """Credits an unmatched deposit to anyone's payment.
 
-        PAYMENT_NOT_FOUND, DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH.
+        PAYMENT_NOT_FOUND, DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH, DEPOSIT_NOT_ASSIGNABLE.
         """
         with self._db.transaction() as tx:
-            before = self._lock_of_anyone(tx, payment_id)
-            deposit, after = self._deposits.assign(tx, deposit_id, before)
+            unmatched = self._deposits.by_id_of_anyone(tx, deposit_id)
+            locked = self._lock_all_of_anyone(tx, payment_id, unmatched.sent_for_payment_id if unmatched else None)
+            before = locked[payment_id]
+            provider = self._providers.get(before.provider)
+            takes_transfers = provider is not None and provider.takes_transfers
+            deposit, after = self._deposits.assign(tx, deposit_id, before, takes_transfers=takes_transfers)
             self.change_in(tx, before, after)
+            self._release_in(tx, deposit, locked)
             return deposit
+
+    def _release_in(self, tx: Transaction, deposit: Deposit, locked: Mapping[UUID, Payment]) -> None:
+        """Lets the payment go on that the deposit was sent for, where nothing else of it waits for staff."""
+        before = locked.get(deposit.sent_for_payment_id) if deposit.sent_for_payment_id else None
+        if before and deposit.sent_for_payment_id != deposit.payment_id:
+            self.change_in(tx, before, before.waiting(self._deposits.held_reason(tx, before), self._clock.now()))
 
     def change_in(self, tx: Transaction, before: Payment, after: Payment) -> Payment:
         """Stores the locked payment as it is now, and tells of it where that can be seen."""
@@ -305,6 +323,11 @@ class PaymentService:
             if before and before.external_id is None and before.is_open:
                 self.change_in(tx, before, before.unopened(self._clock.now()))
 
+    @classmethod
+    def _lock_all_of_anyone(cls, tx: Transaction, *payment_ids: UUID | None) -> Mapping[UUID, Payment]:
+        """The payments, locked in the order of their ids; PAYMENT_NOT_FOUND."""
+        return {one: cls._lock_of_anyone(tx, one) for one in sorted({one for one in payment_ids if one})}
+
     @staticmethod
     def _lock_of_anyone(tx: Transaction, payment_id: UUID) -> Payment:
         found = store.get_of_anyone(tx, payment_id)
@@ -317,3 +340,12 @@ class PaymentService:
         if name not in self._providers:
             raise ProviderNotAvailable(name, ", ".join(sorted(self._providers)))
         return self._providers[name]
+
+
+def _unconfirmed(payment: Payment, report: Report) -> str:
+    """What was sent in another currency and is not final; empty where nothing was."""
+    for arrival in report.arrivals:
+        if arrival.currency_code != payment.currency_code and not arrival.is_final:
+            what = arrival.asset or arrival.currency_code
+            return f"{what} was sent, which is not counted in {payment.currency_code}, and waits for its confirmations"
+    return ""

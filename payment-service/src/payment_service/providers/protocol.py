@@ -138,6 +138,8 @@ class Provider(Protocol):
     """
 
     is_watched: bool
+    # Whether money may be sent there that no payment asked for; not where each payment is charged by itself.
+    takes_transfers: bool
 
     def check(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
         """What the customer chose, complete and as it is to be kept: CryptoChoice's fields by their names.

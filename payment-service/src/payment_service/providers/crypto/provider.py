@@ -50,6 +50,7 @@ class Crypto:
     """The chains that are configured. Opening a payment asks none of their nodes."""
 
     is_watched = True
+    takes_transfers = True
 
     def __init__(self, db: Database, addresses: Addresses, chains: Sequence[Chain], rates: Rates, clock: Clock) -> None:
         self._db = db

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import Aborted, AppError, Unavailable
+from adlib.money import whole_minor
 from adlib.telemetry import logger
 from payment_service.payments.model import Arrival, Report, State
 from payment_service.providers.crypto import store
@@ -346,6 +347,9 @@ class Watcher:
             is_final = one.block_number <= position.confirmed_number
             confirmations = max(position.read_number - one.block_number + 1, 1)
             arrival = self._arrival(one, confirmations, is_final=is_final)
+            if not arrival.amount_micros:
+                store.save(tx, key, Stage.CREDITED, confirmations)
+                return
             report = Report(one.address, State.PROCESSING, [arrival])
             if self._bookings.settle_in(tx, one.payment_id, NAME, report) is None and is_final:
                 self._bookings.suspend_in(tx, NAME, arrival)
@@ -361,7 +365,8 @@ class Watcher:
         }
         return Arrival(
             key=one.key,
-            amount_micros=one.amount_micros,
+            # The release before has stored fractions.
+            amount_micros=whole_minor(one.amount_micros, one.currency_code),
             currency_code=one.currency_code,
             is_final=is_final,
             asset=one.coin,

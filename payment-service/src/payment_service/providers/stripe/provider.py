@@ -54,6 +54,7 @@ class Stripe:
     """Stripe's API v1."""
 
     is_watched = False
+    takes_transfers = False
 
     def __init__(
         self,

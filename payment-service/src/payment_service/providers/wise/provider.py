@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import InvalidArgument, Unavailable
-from adlib.money import to_decimal
+from adlib.money import to_decimal, whole_minor
 from adlib.rpc import Runnable
 from payment_service.payments.model import Arrival, Outage, Payment, ProviderRejected, Report, State
 from payment_service.payouts import wise as payouts
@@ -75,6 +75,7 @@ class WiseDeposits:
     """Deposits by bank transfer to one profile at Wise."""
 
     is_watched = True
+    takes_transfers = True
 
     def __init__(
         self,
@@ -246,11 +247,12 @@ class WiseDeposits:
         """What a line of a statement means for us; `back` are the numbers of what was taken back."""
         if not line.is_credit:
             return ReversalNews(line.reference_number)
-        if line.kind != "DEPOSIT" or line.reference_number in back or not line.amount_micros:
+        amount_micros = whole_minor(line.amount_micros, line.currency_code)
+        if line.kind != "DEPOSIT" or line.reference_number in back or not amount_micros:
             return None
         arrival = Arrival(
             line.reference_number,
-            line.amount_micros,
+            amount_micros,
             line.currency_code,
             detail={"remittance_text": line.text, "sender_name": line.sender_name},
         )

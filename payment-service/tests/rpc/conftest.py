@@ -1,0 +1,70 @@
+"""The service with all its providers, on a database of a test's own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import uuid4
+
+import grpc
+import pytest
+from bip_utils import Bip44, Bip44Coins
+
+from adlib import service
+from adlib.clock import SystemClock
+from adlib.db import Database, migrate
+from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adsandbox.chain_coins import CHAIN_ID, COINS
+from payment_service.__main__ import MIGRATIONS, World, assemble
+from payment_service.payouts.wise import Wise
+from payment_service.providers.crypto.addresses import Addresses
+from payment_service.providers.crypto.model import Chain, Coin
+from payment_service.providers.crypto.settings import CryptoSettings
+
+
+class ProviderClock:
+    """The real time, and what a test lets pass."""
+
+    def __init__(self) -> None:
+        self.passed = timedelta()
+
+    def now(self) -> datetime:
+        return SystemClock().now() + self.passed
+
+
+@dataclass
+class Platform:
+    """The service with all its providers."""
+
+    channel: grpc.Channel
+    clock: ProviderClock
+    url: str
+
+
+@pytest.fixture
+def platform(
+    config, running_sandboxes, sandboxes, identities: Identities, access: FakeAccess, organizations, fresh_database
+) -> Iterator[Platform]:
+    url = fresh_database("payment_outages", lambda url: migrate(url, *MIGRATIONS))
+    account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
+    node = str(running_sandboxes.chain.base_url).rstrip("/")
+    # USDT is counted in dollars alone.
+    rates = {"USDC": {"USD": Decimal(1), "EUR": Decimal("0.92")}, "USDT": {"USD": Decimal(1)}}
+    coins = [Coin(name, 6, of, COINS[name].contract) for name, of in rates.items()]
+    crypto = CryptoSettings(
+        Addresses(str(account.PublicKey().ToExtended())), (Chain(CHAIN_ID, "Sandbox", node, 3, coins, poll_s=0.05),)
+    )
+    settings = {**config.providers, "CRYPTO": crypto}
+    db, clock = Database(url), ProviderClock()
+    world = World(
+        db=db,
+        redis=service.connect_redis(config.common.redis_url),
+        providers={name: one.provider(db, clock) for name, one in settings.items()},
+        bank=Wise(config.bank.url, config.bank.token, config.bank.profile_id),
+        verifier=identities.verifier(),
+        access=access,
+        organizations=organizations,
+    )
+    told = replace(config, database_url=url, providers=settings)
+    with running(assemble(told, world)) as server, stub_channel(server) as channel:
+        yield Platform(channel, clock, url)

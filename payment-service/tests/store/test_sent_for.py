@@ -1,0 +1,44 @@
+"""Deposits from before it was kept which payment they were sent for."""
+
+from importlib.resources import files
+from uuid import uuid4
+
+import psycopg
+from yoyo import get_backend, read_migrations
+
+from adctl.pytest_servers import FreshDatabase
+from adlib.db import Database, migrate
+from adlib.ids import new_id
+from payment_service.__main__ import MIGRATIONS
+from payment_service.deposits import store
+
+ADD = (
+    "INSERT INTO deposits (id, provider, external_key, payment_id, organization_id, state, amount_micros,"
+    " currency_code, created_at, updated_at) VALUES (%s, 'WISE', %s, %s, %s, %s, 5000000, 'EUR', now(), now())"
+)
+
+
+def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(fresh_database: FreshDatabase) -> None:
+    url = fresh_database("sent_for")
+    migrate(url, *MIGRATIONS)
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    every = read_migrations(str(files("payment_service") / "migrations"))
+    mine = every.filter(lambda one: one.id >= "payment-0020")
+    backend.rollback_migrations(backend.to_rollback(mine))
+    payment_id, organization_id = new_id(), uuid4()
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute(ADD, [new_id(), "a", None, None, "UNMATCHED"])
+        migrate(url, *MIGRATIONS)
+        # As the release before still writes.
+        sql.execute(ADD, [new_id(), "b", payment_id, organization_id, "CREDITED"])
+        db = Database(url)
+        assert store.held(db, organization_id, payment_id) is None
+        assert [one.external_key for one in store.of_payment(db, organization_id, payment_id)] == ["b"]
+        known = store.get_of_anyone(db, "WISE", "a")
+        assert known
+        assert known.sent_for_payment_id is None
+        db.close()
+        sql.execute("UPDATE deposits SET sent_for_payment_id = %s, sent_for_organization_id = %s", [new_id(), uuid4()])
+        backend.rollback_migrations(backend.to_rollback(mine))
+        assert sql.execute("SELECT count(*) FROM deposits").fetchone() == (2,)
+    backend.connection.close()
