@@ -12,6 +12,8 @@ import yaml
 
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
+from adsandbox.networks import BILLING_CURRENCIES
+from campaign_service.delivery.traffic_engine import TrafficEngine
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
@@ -139,3 +141,9 @@ def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
     assert entries
     assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []
     assert "://" not in text
+
+
+def test_wallets_here_are_filled_in_what_the_networks_bill_in() -> None:
+    """`make up` derives the wallets from the sandboxes of the networks, and their adapters say the same."""
+    networks = [TrafficEngine]
+    assert {network.code: network.currency_code for network in networks} == BILLING_CURRENCIES

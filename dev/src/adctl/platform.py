@@ -14,6 +14,7 @@ from adctl.keys import SCHEDULER, Keys
 from adctl.ports import LOOPBACK
 from adctl.process import Process
 from adctl.state import DATABASES, MAIL_FROM, SANDBOXES, SERVICES, State, write_privately
+from adsandbox.networks import BILLING_CURRENCIES
 
 # Which other services a service calls.
 _CALLS = {
@@ -169,6 +170,7 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
             "WISE_WEBHOOK_KEY_FILE": str(keys.wise_public),
             "RECEIPT_ISSUER": "Example Ad Platform Ltd|1 Example Street|EX1 0AD Example City|Tax number EX000000000",
             "PAYMENT_PROVIDERS": "STRIPE,CRYPTO,WISE",
+            "WALLET_CURRENCIES": ",".join(sorted(set(BILLING_CURRENCIES.values()))),
             "CRYPTO_XPUB_FILE": str(keys.chain_xpub),
             "CRYPTO_CHAINS": sandbox_chain.chains(state),
         },

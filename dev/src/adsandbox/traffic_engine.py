@@ -16,6 +16,7 @@ from starlette.routing import Route
 from adsandbox.behaviour import Behaviour
 from adsandbox.control import BadJson, ControlError, counted, not_found, read_object
 from adsandbox.database import Database
+from adsandbox.networks import BILLING_CURRENCIES
 from adsandbox.sandbox import Sandbox, application
 from adsandbox.settings import Settings
 
@@ -40,6 +41,7 @@ CREATE TABLE IF NOT EXISTS statistics (
 CREATE TABLE IF NOT EXISTS bookings (request_id TEXT PRIMARY KEY);
 """
 
+CURRENCY = BILLING_CURRENCIES["TRAFFIC_ENGINE"]
 WORKING, STOPPED = 6, 8
 # What one price buys: the figure that is billed and how many of it.
 BILLED = {"cpm": ("impressions", 1000), "cpc": ("clicks", 1), "cpa": ("conversions", 1)}
@@ -263,11 +265,11 @@ def _checked(body: Json) -> tuple[Json, int]:
         raise refuse(f"rate_model must be one of {', '.join(BILLED)}")
     if not isinstance(target_url, str) or not _is_web_address(target_url):
         raise refuse("target_url must be an http or https URL")
-    if body.get("currency", "USD") != "USD":
-        raise refuse("currency must be USD")
+    if body.get("currency", CURRENCY) != CURRENCY:
+        raise refuse(f"currency must be {CURRENCY}")
     for amount in ("total_amount", "daily_amount"):
         if (amount == "total_amount" or body.get(amount) is not None) and _micros(body.get(amount)) is None:
-            raise refuse(f"{amount} must be a positive number of USD")
+            raise refuse(f"{amount} must be a positive number of {CURRENCY}")
     for moment in ("started_at", "expired_at"):
         if body.get(moment) is not None and not _is_date(body[moment]):
             raise refuse(f"{moment} must be an ISO date")
@@ -276,9 +278,9 @@ def _checked(body: Json) -> tuple[Json, int]:
         raise refuse("rates must be a list of {countries, amount}")
     prices = [_micros(rate.get("amount")) for rate in rates]
     if None in prices:
-        raise refuse("each rate needs an amount that is a positive number of USD, with at most 6 decimals")
+        raise refuse(f"each rate needs an amount that is a positive number of {CURRENCY}, with at most 6 decimals")
     everywhere = next((price for price, rate in zip(prices, rates, strict=True) if not rate.get("countries")), None)
-    return {"currency": "USD", **body}, everywhere or prices[0] or 0
+    return {"currency": CURRENCY, **body}, everywhere or prices[0] or 0
 
 
 def _micros(value: Any) -> int | None:

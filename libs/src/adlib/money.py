@@ -11,6 +11,7 @@ DEFAULT_CURRENCY = "USD"
 
 # Decimal places of the minor unit, ISO 4217, of the currencies that the platform keeps wallets in.
 _MINOR_DIGITS = {"EUR": 2, "GBP": 2, "JPY": 0, "USD": 2}
+CURRENCIES = tuple(sorted(_MINOR_DIGITS))
 
 
 class CurrencyUnsupported(InvalidArgument):

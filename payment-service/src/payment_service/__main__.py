@@ -91,7 +91,9 @@ def assemble(config: Config, world: World) -> Worker:
     queue, turns = WorkQueue(), Turns(world.providers)
     ledger = LedgerService(db, new_id)
     deposits = Deposits(clock, new_id)
-    payments = PaymentService(db, outbox, world.providers, deposits, turns, queue, clock, new_id)
+    payments = PaymentService(
+        db, outbox, world.providers, deposits, turns, queue, clock, new_id, config.wallet_currencies
+    )
     payouts = PayoutService(db, outbox, world.bank, clock, new_id)
     refunds = RefundService(db, world.providers, turns, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adlib.config import ConfigurationError, Environment
+from adlib.errors import InvalidArgument
+from adlib.money import CURRENCIES, DEFAULT_CURRENCY, currency
 from adlib.service import Common, read_common
 from payment_service.providers import KNOWN
 from payment_service.providers.protocol import Settings
@@ -27,6 +29,8 @@ class Config:
     bank: WiseSettings
     # The lines that say who issues receipts.
     receipt_issuer: tuple[str, ...] = (_ISSUER,)
+    # What campaigns can be billed in; money in another would lie in a wallet that pays for nothing.
+    wallet_currencies: tuple[str, ...] = CURRENCIES
 
 
 def read(environment: Environment) -> Config:
@@ -37,6 +41,7 @@ def read(environment: Environment) -> Config:
         providers=_providers(environment),
         bank=wise.read(environment),
         receipt_issuer=issuer(environment),
+        wallet_currencies=wallet_currencies_of(environment.text("WALLET_CURRENCIES", DEFAULT_CURRENCY)),
     )
 
 
@@ -56,3 +61,11 @@ def _providers(environment: Environment) -> Mapping[str, Settings]:
     if unknown := [name for name in names if name not in KNOWN]:
         raise ConfigurationError(f"PAYMENT_PROVIDERS names {', '.join(unknown)}; there are {', '.join(KNOWN)}")
     return {name: KNOWN[name](environment) for name in names}
+
+
+def wallet_currencies_of(codes: str) -> tuple[str, ...]:
+    """Those that are named; ConfigurationError."""
+    try:
+        return tuple(currency(code.strip()) for code in codes.split(","))
+    except InvalidArgument as error:
+        raise ConfigurationError(f"WALLET_CURRENCIES: {error.message}") from error

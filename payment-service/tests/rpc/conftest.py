@@ -13,6 +13,7 @@ from bip_utils import Bip44, Bip44Coins
 from adlib import service
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
+from adlib.money import CURRENCIES
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from adsandbox.chain_coins import CHAIN_ID, COINS
 from payment_service.__main__ import MIGRATIONS, World, assemble
@@ -42,8 +43,21 @@ class Platform:
 
 
 @pytest.fixture
+def wallet_currencies() -> tuple[str, ...]:
+    """What campaigns can be billed in; a module that wants others has a fixture of this name."""
+    return CURRENCIES
+
+
+@pytest.fixture
 def platform(
-    config, running_sandboxes, sandboxes, identities: Identities, access: FakeAccess, organizations, fresh_database
+    config,
+    wallet_currencies,
+    running_sandboxes,
+    sandboxes,
+    identities: Identities,
+    access: FakeAccess,
+    organizations,
+    fresh_database,
 ) -> Iterator[Platform]:
     url = fresh_database("payment_outages", lambda url: migrate(url, *MIGRATIONS))
     account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
@@ -65,6 +79,6 @@ def platform(
         access=access,
         organizations=organizations,
     )
-    told = replace(config, database_url=url, providers=settings)
+    told = replace(config, database_url=url, providers=settings, wallet_currencies=wallet_currencies)
     with running(assemble(told, world)) as server, stub_channel(server) as channel:
         yield Platform(channel, clock, url)

@@ -1,6 +1,6 @@
 """A deposit's life, and what a provider says of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -99,6 +99,18 @@ class ProviderRejected(FailedPrecondition):
     def __init__(self, message: str) -> None:
         super().__init__(f"the payment provider refused: {message}")
         self.said = message
+
+
+class CurrencyNotBillable(InvalidArgument):
+    """No campaign can be paid for in it."""
+
+    reason = ErrorReason.CURRENCY_UNSUPPORTED
+
+    def __init__(self, currency_code: str, billable: Collection[str]) -> None:
+        known = ", ".join(billable)
+        super().__init__(
+            f"no campaign can be paid for in {currency_code}; use {known}", currencyCode=currency_code, usable=known
+        )
 
 
 class CurrencyMismatch(InvalidArgument):

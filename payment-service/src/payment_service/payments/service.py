@@ -1,6 +1,6 @@
 """Opening deposits and booking what providers say of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ from adlib.db import Database, Transaction
 from adlib.errors import AppError, Unavailable
 from adlib.idempotency import KeyReused
 from adlib.ids import NewId
-from adlib.money import currency, to_minor
+from adlib.money import CURRENCIES, currency, to_minor
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.telemetry import logger
@@ -25,6 +25,7 @@ from payment_service.payments import store
 from payment_service.payments.messages import to_pb
 from payment_service.payments.model import (
     Arrival,
+    CurrencyNotBillable,
     Outage,
     Payment,
     PaymentNotFound,
@@ -70,6 +71,7 @@ class PaymentService:
         queue: WorkQueue,
         clock: Clock,
         ids: NewId,
+        wallet_currencies: Collection[str] = CURRENCIES,
     ) -> None:
         self._db = db
         self._outbox = outbox
@@ -79,6 +81,7 @@ class PaymentService:
         self._queue = queue
         self._clock = clock
         self._ids = ids
+        self._wallet_currencies = wallet_currencies
 
     def create(self, new: NewPayment) -> Payment:
         """Opens the payment at its provider. A repeat goes on where the first one stopped.
@@ -88,8 +91,11 @@ class PaymentService:
         """
         provider = self._provider(new.provider)
         to_minor(new.amount_micros, currency(new.currency_code))
+        is_repeat = bool(new.key and store.by_key(self._db, new.organization_id, new.key))
+        if not is_repeat and new.currency_code not in self._wallet_currencies:
+            raise CurrencyNotBillable(new.currency_code, self._wallet_currencies)
         choice = provider.check(new.choice, new.currency_code)
-        if not (new.key and store.by_key(self._db, new.organization_id, new.key)):
+        if not is_repeat:
             self._refuse_during_outage(new.provider, choice)
         payment = self._ensure(new, choice)
         if payment.external_id is None and payment.state is State.FAILED:
