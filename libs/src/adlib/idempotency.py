@@ -21,7 +21,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from adlib.db import Query, Transaction
+from adlib.db import Query, Session, Transaction
+from adlib.db.database import Row
 from adlib.errors import InvalidArgument
 from adlib.retention import Retention
 
@@ -89,13 +90,19 @@ class Once(Generic[T, M]):
         self._render = render
         self._answer = answer
 
+    def first_answer(self, db: Session) -> M | None:
+        """The first answer, where there is one; claims nothing, so it may be asked before a transaction."""
+        row = db.one(_FIND, **self._row) if self.key else None
+        return self._read(row) if row else None
+
     def replay(self, tx: Transaction) -> M | None:
         """The first answer, or None where there is none yet; a call with the same key waits for the other's end."""
         if not self.key or tx.execute(_CLAIM, **self._row, hash=self._hash) == 1:
             return None
         row = tx.one(_FIND, **self._row)
-        if row is None:
-            return None
+        return self._read(row) if row else None
+
+    def _read(self, row: Row) -> M | None:
         if row.request_hash != self._hash:
             raise KeyReused
         return None if row.response is None else self._answer.FromString(row.response)

@@ -44,6 +44,12 @@ deposits = Table(
     Column("currency_code", Text), Column("asset", Text), Column("asset_amount", Numeric), Column("rate", Numeric),
     Column("detail", JSONB), Column("reversals", BigInteger), Column("created_at", _time), Column("updated_at", _time),
     Column("sent_for_payment_id", Uuid), Column("sent_for_organization_id", Uuid),
+    Column("recalled_micros", BigInteger),
+)  # fmt: skip
+deposit_recalls = Table(
+    "deposit_recalls", metadata,
+    Column("deposit_id", Uuid), Column("line_key", Text), Column("amount_micros", BigInteger),
+    Column("booked_at", _time),
 )  # fmt: skip
 refunds = Table(
     "refunds", metadata,
@@ -51,7 +57,8 @@ refunds = Table(
     Column("amount_micros", BigInteger), Column("currency_code", Text), Column("state", Text),
     Column("external_id", Text), Column("reason", Text), Column("sent_as", Text), Column("asked_by", Uuid),
     Column("pending_reason", Text), Column("failure_message", Text), Column("created_at", _time),
-    Column("updated_at", _time),
+    Column("updated_at", _time), Column("returned_micros", BigInteger), Column("reversals", BigInteger),
+    Column("followed_until", _time), Column("ask_at", _time),
 )  # fmt: skip
 disputes = Table(
     "disputes", metadata,
@@ -92,5 +99,5 @@ payouts = Table(
     Column("amount_micros", BigInteger), Column("currency_code", Text), Column("state", Text),
     Column("destination", JSONB), Column("recipient_id", Text), Column("quote_id", Text), Column("transfer_id", Text),
     Column("failure_reason", Text), Column("attempts", BigInteger), Column("next_attempt_at", _time),
-    Column("created_at", _time), Column("updated_at", _time),
+    Column("created_at", _time), Column("updated_at", _time), Column("returned_micros", BigInteger),
 )  # fmt: skip

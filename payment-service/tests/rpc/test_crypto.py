@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -10,7 +11,7 @@ import pytest
 from adplatform.auth.v1.auth_pb2 import Organization
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.payment.v1 import payment_pb2 as pb
-from adplatform.payment.v1 import payment_pb2_grpc
+from adplatform.payment.v1 import payment_pb2_grpc, refunds_pb2, refunds_pb2_grpc
 from bip_utils import Bip44, Bip44Coins
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
@@ -90,8 +91,8 @@ class Payer:
     def available(self) -> int:
         return self.billing.GetBalance(pb.GetBalanceRequest(), metadata=self._headers).available_micros
 
-    def on_chain(self, name: str, **body: object) -> None:
-        self._chain.post(f"/sandbox/chain/{name}", json=body).raise_for_status()
+    def on_chain(self, name: str, **body: object) -> dict[str, Any]:
+        return dict(self._chain.post(f"/sandbox/chain/{name}", json=body).raise_for_status().json())
 
 
 @pytest.fixture
@@ -150,3 +151,162 @@ def test_what_cannot_be_paid_so_is_refused_by_its_reason(
     with pytest.raises(grpc.RpcError) as refused:
         payer.create(**choice)
     assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
+
+
+@pytest.fixture
+def staff(crypto_channel: grpc.Channel, identities: Identities, access: FakeAccess):
+    """Asks for refunds, and for what came of them."""
+    person, platform = identities.person(), uuid4()
+    permissions = (Permission.PAYMENTS_APPROVE, Permission.PAYMENTS_READ)
+    access.grant(person, platform, Organization.PLATFORM, *permissions)
+    stub, headers = refunds_pb2_grpc.RefundServiceStub(crypto_channel), identities.headers(person, platform)
+
+    def refund(payment_id: str, sent_as: str, micros: int | None = None) -> refunds_pb2.Refund:
+        asked = refunds_pb2.RefundPaymentRequest(payment_id=payment_id, sent_as=sent_as, amount_micros=micros)
+        return stub.RefundPayment(asked, metadata=headers)
+
+    return refund
+
+
+@pytest.fixture
+def job(crypto_channel: grpc.Channel, identities: Identities):
+    """Runs the job; whether all of it was done."""
+    stub = payment_pb2_grpc.PaymentJobsServiceStub(crypto_channel)
+    headers = identities.service_headers("scheduler")
+    return lambda: stub.SettlePayments(pb.SettlePaymentsRequest(), metadata=headers).success
+
+
+@pytest.fixture
+def books(crypto_channel: grpc.Channel, identities: Identities):
+    """Whether they add up."""
+    stub = payment_pb2_grpc.LedgerServiceStub(crypto_channel)
+    faults = ("sum_micros", "difference_micros", "overdrawn", "payments_differing")
+
+    def add_up() -> bool:
+        answer = stub.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))
+        return not any(getattr(one, name) for one in answer.currencies for name in faults)
+
+    return add_up
+
+
+@pytest.fixture
+def refund_of(crypto_channel: grpc.Channel, payer: Payer):
+    stub = refunds_pb2_grpc.RefundServiceStub(crypto_channel)
+
+    def read(payment_id: str) -> list[refunds_pb2.Refund]:
+        asked = refunds_pb2.ListRefundsRequest(payment_id=payment_id)
+        return list(stub.ListRefunds(asked, metadata=payer._headers).refunds)
+
+    return read
+
+
+@pytest.fixture
+def paid(payer: Payer) -> str:
+    """A payment of 25.00 that has arrived for good, and is to be refunded to the customer's address."""
+    created = payer.create(refund_address=RIGHT)
+    payer.on_chain("pay", to=created.crypto.address, coin="USDC", smallest=created.crypto.amount)
+    payer.on_chain("mine", blocks=CONFIRMATIONS + 20)
+    eventually(lambda: payer.get(created.payment.id).state == pb.Payment.SUCCEEDED)
+    return created.payment.id
+
+
+def test_a_refund_whose_transaction_the_chain_forgets_is_in_the_wallet_again_and_can_be_sent_again(
+    payer: Payer, staff, paid: str, refund_of, job, books, sandboxes
+) -> None:
+    def send() -> str:
+        hash = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="25")["transaction_hash"]
+        payer.on_chain("mine", blocks=CONFIRMATIONS)
+        return hash
+
+    assert staff(paid, send()).state == refunds_pb2.Refund.SUCCEEDED
+    assert (payer.get(paid).state, payer.available()) == (pb.Payment.REFUNDED, 0)
+    assert job()
+    assert payer.get(paid).state == pb.Payment.REFUNDED
+    # A node that is behind does not know the transaction either.
+    sandboxes.behave(sandboxes.chain, behind_blocks=CONFIRMATIONS + 1)
+    job()
+    assert refund_of(paid)[0].state == refunds_pb2.Refund.SUCCEEDED
+    sandboxes.behave(sandboxes.chain, behind_blocks=0)
+    payer.on_chain("reorg", depth=CONFIRMATIONS + 1, keep_transactions=False)
+    payer.on_chain("mine", blocks=1)
+
+    def failed() -> bool:
+        return job() and refund_of(paid)[0].state == refunds_pb2.Refund.FAILED
+
+    eventually(failed)
+    (back,) = refund_of(paid)
+    assert "no longer on it" in back.failure_message
+    assert back.returned_micros == 25_000_000
+    payment = payer.get(paid)
+    assert (payment.state, payment.refunded_micros, payer.available()) == (pb.Payment.SUCCEEDED, 0, 25_000_000)
+    lines = payer.billing.GetStatement(pb.GetStatementRequest(), metadata=payer._headers).lines
+    assert [one.available_delta_micros for one in lines] == [25_000_000, -25_000_000, 25_000_000]
+    assert books()
+    # Another transaction comes first, or the same one would be sent again.
+    payer.on_chain("pay", to="0x" + "12" * 20, coin="USDC", amount="1")
+    assert staff(paid, send()).state == refunds_pb2.Refund.SUCCEEDED
+    assert (payer.get(paid).state, payer.available()) == (pb.Payment.REFUNDED, 0)
+    assert books()
+
+
+def test_a_refund_whose_transaction_is_on_the_chain_again_is_taken_again(
+    payer: Payer, staff, paid: str, refund_of, job, books
+) -> None:
+    def send() -> str:
+        hash = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="25")["transaction_hash"]
+        payer.on_chain("mine", blocks=CONFIRMATIONS)
+        return hash
+
+    def becomes(state: int) -> None:
+        eventually(lambda: job() and refund_of(paid)[0].state == state)
+
+    hash = send()
+    staff(paid, hash)
+    for _ in range(2):
+        payer.on_chain("reorg", depth=CONFIRMATIONS + 1, keep_transactions=False)
+        payer.on_chain("mine", blocks=1)
+        becomes(refunds_pb2.Refund.FAILED)
+        assert (payer.get(paid).state, payer.available()) == (pb.Payment.SUCCEEDED, 25_000_000)
+        assert books()
+        assert send() == hash
+        becomes(refunds_pb2.Refund.SUCCEEDED)
+        assert refund_of(paid)[0].failure_message == ""
+        assert (payer.get(paid).state, payer.available()) == (pb.Payment.REFUNDED, 0)
+        assert books()
+
+
+def test_a_refund_whose_transaction_moves_to_another_block_stays(
+    payer: Payer, staff, paid: str, refund_of, job, books
+) -> None:
+    hash = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="25")["transaction_hash"]
+    payer.on_chain("mine", blocks=CONFIRMATIONS)
+    staff(paid, hash)
+    payer.on_chain("reorg", depth=CONFIRMATIONS, keep_transactions=True)
+    eventually(job)
+    assert refund_of(paid)[0].state == refunds_pb2.Refund.SUCCEEDED
+    assert (payer.get(paid).state, payer.available()) == (pb.Payment.REFUNDED, 0)
+    assert books()
+
+
+def test_a_refused_transaction_leaves_no_refund_and_no_line(
+    payer: Payer, staff, paid: str, refund_of, books
+) -> None:  # fmt: skip
+    used = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="10")["transaction_hash"]
+    less = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="14.99")["transaction_hash"]
+    more = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="15.01")["transaction_hash"]
+    other = payer.on_chain("pay", to="0x" + "12" * 20, coin="USDC", amount="15")["transaction_hash"]
+    payer.on_chain("mine", blocks=CONFIRMATIONS)
+    staff(paid, used, 10_000_000)
+    waiting = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="15")["transaction_hash"]
+    before = payer.billing.GetStatement(pb.GetStatementRequest(), metadata=payer._headers)
+    for sent_as in ("", "0x12", "0x" + "ab" * 32, used, less, more, other, waiting):
+        with pytest.raises(grpc.RpcError) as refused:
+            staff(paid, sent_as)
+        assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.FAILED_PRECONDITION, "REFUND_NOT_SEEN")
+    assert payer.billing.GetStatement(pb.GetStatementRequest(), metadata=payer._headers) == before
+    assert len(refund_of(paid)) == 1
+    assert (payer.available(), payer.get(paid).refunded_micros) == (15_000_000, 10_000_000)
+    assert books()
+    payer.on_chain("mine", blocks=CONFIRMATIONS)
+    assert staff(paid, waiting).state == refunds_pb2.Refund.SUCCEEDED
+    assert payer.get(paid).state == pb.Payment.REFUNDED

@@ -23,6 +23,8 @@ from payment_service.ledger.books import store as books
 from payment_service.ledger.model import Account, Balance, Earner, Escrow, InsufficientFunds, Kind, Spend, Transfer
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.wallet import Wallet
+from payment_service.refunds.model import Details, Refund
+from payment_service.refunds.model import State as RefundState
 
 USD, PROVIDER = "USD", "STRIPE"
 LATER, LONG_AGO = datetime(2100, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
@@ -180,6 +182,24 @@ class Machine(RuleBasedStateMachine):
         paid = Transfer("DEPOSIT", suspense, wallet.available, micros, id, f"deposit:{id}")
         self.post(who, cut, lambda there: [came, fee, *wallet.put(paid, there)], suspense, fees, clearing)
         self.figures[who].receive(micros)
+
+    @rule(who=whose, sent=amounts, parts=st.lists(amounts, min_size=1, max_size=3), cut=cuts)
+    def refund_that_comes_back_in_parts(self, who: int, sent: int, parts: list[int], cut: int) -> None:
+        refund = Refund(
+            id=new_id(), payment_id=uuid4(), organization_id=self.wallets[who].organization_id, provider=PROVIDER,
+            amount_micros=sent, currency_code=USD, state=RefundState.SUCCEEDED, external_id=str(uuid4()), reason="",
+            sent_as="", asked_by=None, created_at=LONG_AGO, updated_at=LONG_AGO,
+        )  # fmt: skip
+        self.post(who, cut, lambda there: list(refund.taken(there)), refund.suspense)
+        self.figures[who].lose(sent)
+        for part in parts:
+            details = Details(returned_micros=part)
+            after = refund.told(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
+            if returned := after.came_back_micros - refund.came_back_micros:
+                moves = after.moves_since
+                self.post(who, cut, lambda there, moves=moves, old=refund: list(moves(old, there)), refund.suspense)
+                self.figures[who].receive(returned)
+            refund = after
 
     @rule(who=whose, micros=amounts, cut=cuts)
     def hold(self, who: int, micros: int, cut: int) -> None:

@@ -73,7 +73,7 @@ class Idle:
     def unsettled(self, _limit: int) -> list[UUID]:
         return []
 
-    unsent = expired = unsettled
+    unsent = expired = followed = unsettled
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """A payout's money is where its state says, whatever the bank says and in whatever order."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -72,3 +73,27 @@ def test_news_of_a_payout_that_is_not_sent_changes_nothing() -> None:
     for payout in (RESERVED, RESERVED.cancelled(AT)):
         assert payout.told(State.PAID, "", AT) is payout
         assert payout.told(State.FAILED, "", AT) is payout
+
+
+@pytest.mark.parametrize("before", ["processing", "outgoing_payment_sent"])
+@given(parts=st.lists(st.none() | st.integers(0, 80_000_000), min_size=1))
+def test_what_comes_back_of_a_payout_is_the_publishers_and_the_rest_in_suspense(
+    before: str, parts: list[int | None]
+) -> None:
+    payout = replace(RESERVED.sent_to(BANK, AT), transfer_id="1").told(outcome(before), "", AT)
+    amount = payout.amount_micros
+    balances = {"PUBLISHER_PENDING": 0, "PUBLISHER_PAID": 0, "PUBLISHER_PAYABLE": 0, "SUSPENSE": 0}
+    balances[PLACE[payout.state]] = amount
+    keys: list[str] = []
+    most = 0
+    for part in parts:
+        most = max(most, amount if part is None else min(part, amount))
+        after = payout.told(State.FAILED, "bounced", AT, part)
+        for one in after.transfers_since(payout, "WISE") if after != payout else []:
+            balances[one.debit.kind] -= one.amount_micros
+            balances[one.credit.kind] += one.amount_micros
+            keys.append(one.key)
+        payout = after
+        assert (balances["PUBLISHER_PAYABLE"], balances["SUSPENSE"]) == (most, amount - most)
+        assert payout.came_back_micros == most
+    assert len(keys) == len(set(keys))

@@ -12,7 +12,7 @@ from payment_service.disputes.model import Dispute
 from payment_service.ledger.model import Account, Phase, Transfer
 from payment_service.ledger.wallet import Wallet
 from payment_service.refunds import model as refunds
-from payment_service.refunds.model import Refund
+from payment_service.refunds.model import Details, Refund
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = AT + timedelta(minutes=1)
@@ -144,6 +144,50 @@ def test_a_refund_that_waits_says_why_and_is_changed_only_by_what_is_new() -> No
     known = waiting.told("re_1", refunds.State.PENDING, "", LATER)
     assert (known.is_unsent, "has not finished" in known.pending_reason) == (False, True)
     assert known.told("re_1", refunds.State.PENDING, "", LATER + timedelta(1)) is known
+
+
+@pytest.mark.parametrize("parts", [(30,), (30, 70), (30, 70, None), (70, 30), (None,), (0, 50), (130,)])
+@pytest.mark.parametrize("spent", [0, 60])
+def test_what_comes_back_of_a_refund_is_booked_once_and_the_rest_is_in_suspense(
+    parts: tuple[int | None, ...], spent: int
+) -> None:
+    ledger, told = Ledger(AMOUNT), refund(refunds.State.SUCCEEDED, external_id="1")
+    ledger.post(told.taken(ledger.takeable(told.accounts)))
+    spend = Transfer("HOLD", WALLET.available, WALLET.clearing("CAMPAIGN"), spent, PAYMENT, "hold")
+    if spent:
+        ledger.post(WALLET.take(spend, ledger.takeable(told.accounts)))
+    most = 0
+    for part in parts:
+        most = max(most, AMOUNT if part is None else min(part, AMOUNT))
+        after = told.told("1", refunds.State.FAILED, "bounced", LATER, Details(returned_micros=part))
+        ledger.post(after.moves_since(told, ledger.takeable([*after.touched_since(told)])))
+        told = after
+        assert (told.came_back_micros, told.going_micros) == (most, AMOUNT - most)
+        assert ledger.balances.get(told.suspense, 0) == AMOUNT - most
+        assert ledger.money == (max(0, most - spent), max(0, spent - most))
+
+
+@pytest.mark.parametrize("sent", [70, AMOUNT, 130])
+@pytest.mark.parametrize("debt", [0, 20])
+def test_a_refund_takes_what_was_sent_whatever_was_set_aside(sent: int, debt: int) -> None:
+    ledger, told = Ledger(AMOUNT), refund()
+    ledger.post(told.set_aside())
+    if debt:
+        gone = Transfer("REVERSAL", WALLET.available, WALLET.clearing("WISE"), debt, PAYMENT, "recall")
+        ledger.post(WALLET.take(gone, ledger.takeable(told.accounts)))
+    after = told.told("re_1", refunds.State.SUCCEEDED, "", LATER, Details(amount_micros=sent))
+    ledger.post(after.moves_since(told, ledger.takeable(after.accounts)))
+    assert after.amount_micros == sent
+    assert ledger.money == (max(0, AMOUNT - sent - debt), max(0, sent + debt - AMOUNT))
+
+
+def test_an_event_puts_no_refund_that_came_back_on_its_chain_again_and_asking_does() -> None:
+    back = refund(refunds.State.FAILED, external_id="1:0x1", reversals=1)
+    assert back.told("1:0x1", refunds.State.SUCCEEDED, "", LATER) is back
+    again = back.told("1:0x1", refunds.State.SUCCEEDED, "", LATER, Details(is_current=True))
+    assert again.state is refunds.State.SUCCEEDED
+    doubtful = again.told("1:0x1", refunds.State.PENDING, "", LATER, Details(pending_reason="why", is_current=True))
+    assert (doubtful.state, doubtful.pending_reason) == (refunds.State.SUCCEEDED, "why")
 
 
 @pytest.mark.parametrize("end", ["WON", "LOST", "LOST+WON"])

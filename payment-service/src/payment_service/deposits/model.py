@@ -1,6 +1,6 @@
 """An amount of money that has arrived, or is about to, and how it moves into the wallet and out again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +14,7 @@ from adlib.errors import FailedPrecondition, NotFound
 from adlib.money import to_decimal
 from payment_service.ledger.model import Account, Kind, Transfer
 from payment_service.ledger.wallet import Wallet
-from payment_service.payments.model import Arrival, Payment
+from payment_service.payments.model import Arrival, Payment, Recall
 
 
 class State(StrEnum):
@@ -61,7 +61,12 @@ class DepositAssigned(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deposit:
-    """What has arrived, as its provider says; `rate` is units of the currency for one unit of the asset."""
+    """What has arrived, as its provider says; `rate` is units of the currency for one unit of the asset.
+
+    It is final once nothing outside can take it back: a chain for 2,000 blocks; a bank and a card network for as long
+    as they like, since every line of the bank's statement and every event of the card provider is read. A bank may take
+    back a part: `recalled_micros` of it have gone by now.
+    """
 
     id: UUID
     provider: str
@@ -81,6 +86,12 @@ class Deposit:
     # Whose payment it was sent for, where it is unmatched because its currency is another.
     sent_for_payment_id: UUID | None = None
     sent_for_organization_id: UUID | None = None
+    recalled_micros: int = 0
+
+    @property
+    def left_micros(self) -> int:
+        """What of it has not been taken back by its sender's bank."""
+        return self.amount_micros - self.recalled_micros
 
     def seen(self, detail: Mapping[str, Any], at: datetime) -> Self:
         """As it is shown now."""
@@ -116,22 +127,41 @@ class Deposit:
         """Taken back, or forgotten before it was credited."""
         return replace(self, state=State.REVERSED, reversals=self.reversals + 1, updated_at=at)
 
+    def recalled(self, amount_micros: int, at: datetime) -> Self:
+        """With so much of it taken back by its sender's bank; REVERSED once that is all of it."""
+        after = replace(self, recalled_micros=self.recalled_micros + amount_micros, updated_at=at)
+        return after if after.left_micros else after.reversed(at)
+
     def credit(self, wallet: Wallet, payment: Payment) -> Transfer:
         """From the provider, or from the suspense account where it was unmatched, into the payment's wallet."""
         source = self.suspense if self.state is State.UNMATCHED else wallet.clearing(self.provider)
         return replace(self._transfer("DEPOSIT", source, wallet.available), reference=payment.id)
 
-    def take_back(self, wallet: Wallet) -> Transfer:
-        """From the wallet to the provider."""
-        return self._transfer("REVERSAL", wallet.available, wallet.clearing(self.provider))
+    def take_back(self, wallet: Wallet, recall: Recall | None = None) -> Transfer:
+        """From the wallet to the provider: what is left of it, or as much as the recall says."""
+        return self._back(self._transfer("REVERSAL", wallet.available, wallet.clearing(self.provider)), recall)
 
     def suspended(self) -> Transfer:
         """From the provider into the suspense account."""
         return self._transfer("SUSPENSE", self._nobodys(Kind.PROVIDER_CLEARING), self.suspense)
 
-    def unsuspended(self) -> Transfer:
+    def unsuspended(self, recall: Recall | None = None) -> Transfer:
         """From the suspense account to the provider: it was taken back before anybody had it."""
-        return self._transfer("REVERSAL", self.suspense, self._nobodys(Kind.PROVIDER_CLEARING))
+        return self._back(self._transfer("REVERSAL", self.suspense, self._nobodys(Kind.PROVIDER_CLEARING)), recall)
+
+    def beyond(self, recall: Recall, back: Transfer) -> Sequence[Transfer]:
+        """What a bank took beyond what was left: its fee, which the platform bears. `back` is what it took of it."""
+        fee_micros = recall.amount_micros - back.amount_micros
+        if fee_micros <= 0:
+            return ()
+        fees = self._nobodys(Kind.FEES)
+        return (Transfer("FEE", fees, back.credit, fee_micros, back.reference, f"fee:{self.id}:{recall.key}"),)
+
+    def _back(self, whole: Transfer, recall: Recall | None) -> Transfer:
+        if recall is None:
+            return whole
+        amount_micros = min(recall.amount_micros, self.left_micros)
+        return replace(whole, amount_micros=amount_micros, key=f"reversal:{self.id}:{recall.key}")
 
     @property
     def suspense(self) -> Account:
@@ -144,7 +174,7 @@ class Deposit:
     def _transfer(self, kind: str, debit: Account, credit: Account) -> Transfer:
         # Once for each time that it came.
         key = f"{kind.lower()}:{self.id}" + (f":{self.reversals}" if self.reversals else "")
-        return Transfer(kind, debit, credit, self.amount_micros, self.payment_id or self.id, key)
+        return Transfer(kind, debit, credit, self.left_micros, self.payment_id or self.id, key)
 
 
 def arrived(

@@ -23,7 +23,7 @@ from payment_service.deposits.model import (
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Transfer
 from payment_service.ledger.wallet import Wallet
-from payment_service.payments.model import Arrival, CurrencyMismatch, Payment
+from payment_service.payments.model import Arrival, CurrencyMismatch, Payment, Recall
 from payment_service.receipts import store as receipts
 
 _log = logger(__name__)
@@ -59,7 +59,10 @@ class Deposits:
             if seen != deposit:
                 store.save(tx, seen)
             return payment
-        return self._credit(tx, seen, payment)
+        payment = self._credit(tx, seen, payment)
+        for recall in arrival.recalls:
+            payment = self.reverse(tx, payment.provider, arrival.key, payment, recall) or payment
+        return payment
 
     def suspend(self, tx: Transaction, provider: str, arrival: Arrival, sent_for: Payment | None = None) -> None:
         """Keeps money that staff have to assign on the suspense account, once for its key.
@@ -78,6 +81,8 @@ class Deposits:
         transfer = deposit.suspended()
         ledger.lock(tx, [transfer.debit, transfer.credit])
         ledger.post(tx, [transfer], self._ids)
+        for recall in arrival.recalls:
+            self.reverse(tx, provider, arrival.key, None, recall)
 
     def held_reason(self, tx: Transaction, payment: Payment) -> str:
         """Why the payment waits for staff; empty where nothing was sent for it in another currency."""
@@ -118,11 +123,13 @@ class Deposits:
         """What has arrived under the provider's key."""
         return store.get_of_anyone(db, provider, key)
 
-    def reverse(self, tx: Transaction, provider: str, key: str, payment: Payment | None) -> Payment | None:
-        """Takes back what was credited under the key, or forgets what was only seen; the locked payment as it is then.
+    def reverse(
+        self, tx: Transaction, provider: str, key: str, payment: Payment | None, recall: Recall | None = None
+    ) -> Payment | None:
+        """Takes back what was credited under the key, or what the recall says of it, or forgets what was only seen.
 
-        What is not in the wallet any more becomes a debt. A repeat changes nothing; ABORTED where it has become
-        another payment's meanwhile.
+        The locked payment as it is then. What is not in the wallet any more becomes a debt. A repeat changes nothing;
+        ABORTED where it has become another payment's meanwhile.
         """
         deposit = store.lock_of_anyone(tx, provider, key)
         if deposit.state is State.REVERSED:
@@ -130,20 +137,34 @@ class Deposits:
         if deposit.payment_id != (payment.id if payment else None):
             raise Aborted("the deposit is being assigned right now; try again")
         now = self._clock.now()
-        store.save(tx, deposit.reversed(now))
+        if recall is None:
+            store.save(tx, deposit.reversed(now))
+        elif store.add_recall(tx, deposit.id, recall, now):
+            store.save(tx, deposit.recalled(min(recall.amount_micros, deposit.left_micros), now))
+        else:
+            return payment
         if payment is None:
-            transfer = deposit.unsuspended()
+            transfer = deposit.unsuspended(recall)
             ledger.lock(tx, [transfer.debit, transfer.credit])
-            ledger.post(tx, [transfer], self._ids)
+            ledger.post(tx, [transfer, *self._beyond(tx, deposit, recall, transfer)], self._ids)
             return None
         if deposit.state is State.SEEN:
             return payment
         _log.warning("deposit_reversed", deposit=str(deposit.id), payment=str(payment.id), key=key)
         wallet = Wallet(payment.organization_id, payment.currency_code)
-        transfer = deposit.take_back(wallet)
+        transfer = deposit.take_back(wallet, recall)
         balances = ledger.lock(tx, [wallet.available, wallet.debt, transfer.credit])
-        ledger.post(tx, wallet.take(transfer, balances), self._ids)
-        return payment.reversed(deposit.amount_micros, now)
+        beyond = self._beyond(tx, deposit, recall, transfer)
+        ledger.post(tx, [*wallet.take(transfer, balances), *beyond], self._ids)
+        return payment.reversed(transfer.amount_micros, now)
+
+    @staticmethod
+    def _beyond(tx: Transaction, deposit: Deposit, recall: Recall | None, back: Transfer) -> Sequence[Transfer]:
+        fees = deposit.beyond(recall, back) if recall else ()
+        if fees:
+            # Everybody's, and so the last that is locked.
+            ledger.lock(tx, [fee.debit for fee in fees])
+        return fees
 
     def _credit(self, tx: Transaction, deposit: Deposit, payment: Payment) -> Payment:
         now = self._clock.now()
@@ -153,4 +174,4 @@ class Deposits:
         balances = ledger.lock(tx, [transfer.debit, wallet.available, wallet.debt])
         ledger.post(tx, wallet.put(transfer, balances), self._ids)
         receipts.issue(tx, payment.organization_id, payment.id, now)
-        return payment.credited(deposit.amount_micros, now, deposit.created_at)
+        return payment.credited(deposit.left_micros, now, deposit.created_at)

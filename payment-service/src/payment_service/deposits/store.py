@@ -1,6 +1,7 @@
 """Deposits in the database."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -11,7 +12,8 @@ from adlib.db import Query, Session, Transaction
 from adlib.db.database import Row
 from adlib.paging import Page
 from payment_service.deposits.model import Deposit, State
-from payment_service.tables import deposits
+from payment_service.payments.model import Recall
+from payment_service.tables import deposit_recalls, deposits
 
 # Of one payment, so many of the newest are shown.
 MOST_SHOWN = 50
@@ -21,7 +23,7 @@ _FIELDS = [
     for name in (
         "id", "provider", "external_key", "payment_id", "organization_id", "state", "amount_micros", "currency_code",
         "asset", "asset_amount", "rate", "detail", "reversals", "created_at", "updated_at",
-        "sent_for_payment_id", "sent_for_organization_id",
+        "sent_for_payment_id", "sent_for_organization_id", "recalled_micros",
     )
 ]  # fmt: skip
 _ADD = Query(
@@ -76,8 +78,18 @@ _UPDATE = Query(
     .where(deposits.c.id == bindparam("deposit"))
     .values(
         state=bindparam("to_state"), payment_id=bindparam("of_payment"), organization_id=bindparam("of_organization"),
-        detail=bindparam("to_detail", type_=JSONB), reversals=bindparam("to_reversals"), updated_at=bindparam("at"),
+        detail=bindparam("to_detail", type_=JSONB), reversals=bindparam("to_reversals"),
+        recalled_micros=bindparam("to_recalled"), updated_at=bindparam("at"),
     )
+)  # fmt: skip
+
+_ADD_RECALL = Query(
+    insert(deposit_recalls)
+    .values(
+        deposit_id=bindparam("deposit"), line_key=bindparam("line"), amount_micros=bindparam("micros"),
+        booked_at=bindparam("at"),
+    )
+    .on_conflict_do_nothing()
 )  # fmt: skip
 
 
@@ -140,8 +152,16 @@ def save(tx: Transaction, deposit: Deposit) -> None:
         of_organization=deposit.organization_id,
         to_detail=Jsonb(deposit.detail),
         to_reversals=deposit.reversals,
+        to_recalled=deposit.recalled_micros,
         at=deposit.updated_at,
     )
+
+
+def add_recall(tx: Transaction, deposit_id: UUID, recall: Recall, at: datetime) -> bool:
+    """Remembers a line that took the deposit, or a part of it, back; False where that was booked before."""
+    return (
+        tx.execute(_ADD_RECALL, deposit=deposit_id, line=recall.key, micros=recall.amount_micros, at=at) == 1
+    )  # fmt: skip
 
 
 def _deposit(row: Row) -> Deposit:

@@ -95,6 +95,10 @@ class SettlementService:
                 for one in self._payments.unsettled(_LIMIT)
             ),
             (
+                _Item(f"follow refund {id}", partial(self._refunds.follow, id), ItemKey(Kind.REFUND, str(id)))
+                for id in self._refunds.followed(_LIMIT)
+            ),
+            (
                 _Item(f"payout {id}", partial(self._payouts.check, id), ItemKey(Kind.PAYOUT, str(id)))
                 for id in self._payouts.unsettled(_LIMIT)
             ),

@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE deposits
 -- The payment that an unmatched deposit was sent for, in another currency than the payment's; NULL where that is unknown.
 ADD COLUMN sent_for_payment_id uuid,

@@ -1,3 +1,4 @@
+-- runs-with: 1
 -- Items of the settlement job that have failed: rows are deleted when the item succeeds or is given back to the job.
 CREATE TABLE failing_items (
     id uuid PRIMARY KEY,

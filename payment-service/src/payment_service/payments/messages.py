@@ -61,6 +61,7 @@ def deposit_pb(deposit: Deposit) -> pb.Deposit:
         create_time=timestamp(deposit.created_at),
         update_time=timestamp(deposit.updated_at),
         sent_for_payment_id=str(deposit.sent_for_payment_id or ""),
+        recalled_micros=deposit.recalled_micros,
     )
     ParseDict(dict(deposit.detail), message)
     return message

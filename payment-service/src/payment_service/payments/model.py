@@ -132,13 +132,21 @@ class PaymentStateInvalid(FailedPrecondition):
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """A line by which a sender's bank took back what had arrived, or a part of it; `key` is the line's own for ever."""
+
+    key: str
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """Money that a provider has seen, under a key that is its own for ever, in whole minor units of its currency.
 
     Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
     asset's smallest unit, `rate` the units of the currency for one unit of the asset; both stay empty where the money
     is the currency itself. `detail` is what else the customer is shown: fields of the contract's Deposit, by their
-    names, such as `chain` or `sender_name`.
+    names, such as `chain` or `sender_name`. `recalls` is what was taken back of it since.
     """
 
     key: str
@@ -149,6 +157,7 @@ class Arrival:
     asset_amount: int | None = None
     rate: Decimal | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
+    recalls: Sequence[Recall] = ()
 
 
 @dataclass(frozen=True, slots=True)

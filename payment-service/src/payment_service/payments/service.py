@@ -32,6 +32,7 @@ from payment_service.payments.model import (
     ProviderNotAvailable,
     ProviderRejected,
     ProviderUnavailable,
+    Recall,
     Report,
     State,
 )
@@ -192,15 +193,17 @@ class PaymentService:
         """Keeps what arrived for nobody that is known, until staff assign it. A repeat changes nothing."""
         self._deposits.suspend(tx, provider, arrival)
 
-    def reverse_in(self, tx: Transaction, provider: str, arrival_key: str) -> None:
-        """Takes back what arrived under the key: it has not, after all. Repeats change nothing; ABORTED."""
+    def reverse_in(
+        self, tx: Transaction, provider: str, arrival_key: str, recall: Recall | None = None
+    ) -> None:  # fmt: skip
+        """Takes back what arrived under the key, or what the recall says of it. Repeats change nothing; ABORTED."""
         deposit = self._deposits.of_anyone(tx, provider, arrival_key)
         if deposit is None:
             return
         # Staff may have assigned it to a payment of another provider.
         locked = self._lock_all_of_anyone(tx, deposit.payment_id, deposit.sent_for_payment_id)
         before = locked[deposit.payment_id] if deposit.payment_id else None
-        after = self._deposits.reverse(tx, provider, arrival_key, before)
+        after = self._deposits.reverse(tx, provider, arrival_key, before, recall)
         if before and after:
             self.change_in(tx, before, after)
         self._release_in(tx, deposit, locked)

@@ -16,14 +16,20 @@ class QuoteUnusable(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a bank's transfer stands, as the payout's state; SENDING: it waits for its money."""
+    """Where a bank's transfer stands, as the payout's state; SENDING: it waits for its money.
+
+    `returned_micros`: what of a FAILED one has come back; None: all of it, or nothing had left.
+    """
 
     state: State
     reason: str = ""
+    returned_micros: int | None = None
 
 
 class Bank(Protocol):
     """Sends a payout in four steps, each safe to repeat. Every one raises UNAVAILABLE where it cannot be done now."""
+
+    name: str
 
     def recipient(self, payout: Payout) -> str:
         """Makes the payout's bank account known; its id. `Refused` where it is no account."""

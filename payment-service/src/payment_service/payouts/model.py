@@ -9,7 +9,8 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
-from payment_service.ledger.model import Transfer, paid, payable, pending
+from adlib.money import to_decimal
+from payment_service.ledger.model import Account, Kind, Transfer, paid, payable, pending
 
 
 class State(StrEnum):
@@ -66,7 +67,11 @@ class BankAccount:
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """One payout; the ids are the bank's."""
+    """One payout; the ids are the bank's.
+
+    PAID is not the end: the recipient's bank may send the money back weeks later, so the bank is asked for 60 days.
+    `returned_micros` is what of a FAILED one has come back; None: all of it.
+    """
 
     id: UUID
     organization_id: UUID
@@ -82,6 +87,14 @@ class Payout:
     attempts: int
     created_at: datetime
     updated_at: datetime
+    returned_micros: int | None = None
+
+    @property
+    def came_back_micros(self) -> int:
+        """What of it the publisher has again."""
+        if self.state is not State.FAILED:
+            return 0
+        return self.amount_micros if self.returned_micros is None else self.returned_micros
 
     def asks_the_same(self, other: "Payout") -> bool:
         """Whether both set the same amount aside for the same publisher."""
@@ -106,15 +119,52 @@ class Payout:
             raise PayoutReused(self.id)
         return self
 
-    def told(self, state: State, reason: str, at: datetime) -> "Payout":
-        """As the bank says, unless more is known already."""
+    def told(self, state: State, reason: str, at: datetime, returned_micros: int | None = None) -> "Payout":
+        """As the bank says, unless more is known already; `returned_micros` of a FAILED one have come back by now."""
+        if self.state is state is State.FAILED and self.transfer_id is not None:
+            return self._returned(reason, at, returned_micros)
         if self.state not in (State.SENDING, State.PROCESSING, State.PAID) or _RANK[state] <= _RANK[self.state]:
             return self
-        return replace(self, state=state, failure_reason=reason if state is State.FAILED else "", updated_at=at)
+        if state is not State.FAILED:
+            return replace(self, state=state, failure_reason="", updated_at=at)
+        return replace(self, state=state, returned_micros=0)._returned(reason, at, returned_micros)
+
+    def _returned(self, reason: str, at: datetime, returned_micros: int | None) -> "Payout":
+        """With what has come back of it by now: never less than before."""
+        if returned_micros is None or returned_micros >= self.amount_micros:
+            whole = replace(self, returned_micros=None, failure_reason=reason, updated_at=at)
+            return whole if self.came_back_micros < self.amount_micros else self
+        if self.failure_reason and returned_micros <= self.came_back_micros:
+            return self
+        part = f"{to_decimal(returned_micros):,f} of {to_decimal(self.amount_micros):,f} {self.currency_code} came back"
+        return replace(
+            self, returned_micros=returned_micros, failure_reason=f"{reason}; {part}", updated_at=at
+        )  # fmt: skip
 
     def reserve_transfer(self) -> Transfer:
         """From what the publisher has earned to what is set aside."""
         return self._transfer("PAYOUT_RESERVE", "payable", "pending")
+
+    def transfers_since(self, before: "Payout", bank: str) -> list[Transfer]:
+        """The money's moves that go with the change from `before`.
+
+        What a bank kept of a payout that came back is in suspense, until it comes back, too.
+        """
+        suspense = Account(Kind.SUSPENSE, self.currency_code, None, bank)
+        returned = self._transfer("PAYOUT_RETURN", "paid", "payable")
+        if before.state is self.state is State.FAILED:
+            more_micros = self.came_back_micros - before.came_back_micros
+            key = f"{returned.key}:{self.came_back_micros}"
+            more = replace(returned, debit=suspense, amount_micros=more_micros, key=key)
+            return [more] if more_micros else []
+        moved = self.transfer_from(before.state)
+        if moved is None or self.state is not State.FAILED:
+            return [moved] if moved else []
+        kept_micros = self.amount_micros - self.came_back_micros
+        kept = replace(
+            moved, kind="SUSPENSE", credit=suspense, amount_micros=kept_micros, key=f"suspense:payout:{self.id}"
+        )
+        return [one for one in (replace(moved, amount_micros=self.came_back_micros), kept) if one.amount_micros]
 
     def transfer_from(self, before: State) -> Transfer | None:
         """The money's move that goes with this payout's change of state, where there is one."""

@@ -17,13 +17,16 @@ from adlib.telemetry import logger
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import InsufficientFunds, Transfer
 from payment_service.payouts import store
-from payment_service.payouts.bank import Bank, QuoteUnusable, Refused
+from payment_service.payouts.bank import Bank, QuoteUnusable, Refused, Standing
 from payment_service.payouts.model import BankAccount, Payout, PayoutNotFound, PayoutReused, State
 
 # Longer than all steps of an attempt may take, so that nobody else begins one meanwhile.
 _LEASE = timedelta(seconds=60)
 _LONGEST_PAUSE_S = 60
 _CHECK_AFTER = timedelta(minutes=1)
+# A bounce can come weeks after a payout has arrived. It is notified, and asked for only where that was missed.
+_FOLLOW_FOR = timedelta(days=60)
+_FOLLOW_AFTER = timedelta(hours=6)
 _OUTCOMES = {
     State.PROCESSING: PayoutSettled.PROCESSING,
     State.PAID: PayoutSettled.PAID,
@@ -86,8 +89,10 @@ class PayoutService:
         return store.due(self._db, self._clock.now(), limit)
 
     def unsettled(self, limit: int) -> Sequence[UUID]:
-        """Payouts whose webhook may have been missed: under way for a minute."""
-        return store.under_way(self._db, self._clock.now() - _CHECK_AFTER, limit)
+        """Payouts whose webhook may have been missed: under way for a minute, or paid, and able to come back."""
+        now = self._clock.now()
+        under_way = store.under_way(self._db, now - _CHECK_AFTER, limit)
+        return [*under_way, *store.followed(self._db, now - _FOLLOW_FOR, now - _FOLLOW_AFTER, limit)]
 
     def attempt(self, payout_id: UUID) -> None:
         """Sends the payout as far as it will go now; what is left is due again after a pause. UNAVAILABLE."""
@@ -100,7 +105,7 @@ class PayoutService:
             self._send(payout)
         except Refused as refusal:
             _log.warning("payout_refused", payout=str(payout_id), reason=str(refusal))
-            self._settle(payout_id, State.FAILED, str(refusal))
+            self._settle(payout_id, Standing(State.FAILED, str(refusal)))
         except AppError as error:
             _log.warning("payout_waits", payout=str(payout_id), attempts=payout.attempts, error=error.message)
             self._try_later(payout)
@@ -113,15 +118,16 @@ class PayoutService:
             store.checked(tx, payout_id, self._clock.now())
         payout = store.get(self._db, payout_id)
         if payout is not None and payout.transfer_id is not None:
-            standing = self._bank.standing(payout)
-            self._settle(payout_id, standing.state, standing.reason)
+            self._settle(payout_id, self._bank.standing(payout))
 
-    def settle_in(self, tx: Transaction, transfer_id: str, state: State, reason: str) -> bool:
+    def settle_in(
+        self, tx: Transaction, transfer_id: str, state: State, reason: str, returned_micros: int | None = None
+    ) -> bool:
         """Books what the bank said of a transfer, in the caller's transaction; False where it is none of ours."""
         before = store.lock_by_transfer(tx, transfer_id)
         if before is None:
             return False
-        self._change(tx, before, before.told(state, reason, self._clock.now()))
+        self._change(tx, before, before.told(state, reason, self._clock.now(), returned_micros))
         return True
 
     def _send(self, payout: Payout) -> None:
@@ -131,9 +137,9 @@ class PayoutService:
         standing = self._bank.standing(payout)
         if standing.state is State.SENDING:
             self._bank.fund(payout)
-            self._settle(payout.id, State.PROCESSING, "")
+            self._settle(payout.id, Standing(State.PROCESSING))
         else:
-            self._settle(payout.id, standing.state, standing.reason)
+            self._settle(payout.id, standing)
 
     def _with_transfer(self, payout: Payout) -> Payout:
         if payout.recipient_id is None:
@@ -159,25 +165,26 @@ class PayoutService:
         with self._db.transaction() as tx:
             store.again(tx, payout.id, self._clock.now() + timedelta(seconds=pause_s))
 
-    def _settle(self, payout_id: UUID, state: State, reason: str) -> None:
+    def _settle(self, payout_id: UUID, standing: Standing) -> None:
         with self._db.transaction() as tx:
             before = self._locked(tx, payout_id)
-            self._change(tx, before, before.told(state, reason, self._clock.now()))
+            after = before.told(standing.state, standing.reason, self._clock.now(), standing.returned_micros)
+            self._change(tx, before, after)
 
     def _change(self, tx: Transaction, before: Payout, after: Payout) -> None:
         """Stores the payout's new state, moves the money that goes with it, and tells the publisher's service."""
         if after == before:
             return
         store.save(tx, after)
-        if transfer := after.transfer_from(before.state):
-            self._post(tx, transfer)
+        self._post(tx, after.transfers_since(before, self._bank.name))
         if after.state in _OUTCOMES:
             event = PayoutSettled(payout_id=str(after.id), outcome=_OUTCOMES[after.state], reason=after.failure_reason)
             self._outbox.append(tx, after.organization_id, event)
 
-    def _post(self, tx: Transaction, transfer: Transfer) -> None:
-        ledger.lock(tx, [transfer.debit, transfer.credit])
-        ledger.post(tx, [transfer], self._ids)
+    def _post(self, tx: Transaction, transfers: Sequence[Transfer]) -> None:
+        if transfers:
+            ledger.lock(tx, {side for one in transfers for side in (one.debit, one.credit)})
+            ledger.post(tx, transfers, self._ids)
 
     @staticmethod
     def _locked(tx: Transaction, payout_id: UUID) -> Payout:

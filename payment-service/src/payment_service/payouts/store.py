@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import ColumnElement, Text, bindparam, insert, select, text, update
+from sqlalchemy import ColumnElement, Text, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from adlib.db import Query, Session, Transaction, UniqueViolated
@@ -21,6 +21,7 @@ _FIELDS = [
     for name in (
         "id", "organization_id", "publisher_id", "amount_micros", "currency_code", "state", "destination",
         "recipient_id", "quote_id", "transfer_id", "failure_reason", "attempts", "created_at", "updated_at",
+        "returned_micros",
     )
 ]  # fmt: skip
 _ADD = Query(
@@ -45,7 +46,7 @@ _SAVE = Query(
     .where(_THIS)
     .values(
         state=bindparam("to_state"), destination=bindparam("account", type_=JSONB), failure_reason=bindparam("reason"),
-        next_attempt_at=bindparam("next_at"), updated_at=bindparam("at"),
+        next_attempt_at=bindparam("next_at"), returned_micros=bindparam("returned"), updated_at=bindparam("at"),
     )
 )  # fmt: skip
 
@@ -81,9 +82,21 @@ _UNDER_WAY = Query(
     .order_by(payouts.c.next_attempt_at.nulls_first())
     .limit(bindparam("most"))
 )
+_FOLLOWED = Query(
+    select(payouts.c.id)
+    .where(
+        # As the index says it, so that it is used.
+        text("state IN ('PAID', 'FAILED')"),
+        or_(payouts.c.state == State.PAID.value, payouts.c.returned_micros < payouts.c.amount_micros),
+        payouts.c.updated_at > bindparam("since"),
+        func.coalesce(payouts.c.next_attempt_at, payouts.c.updated_at) < bindparam("before"),
+    )
+    .order_by(func.coalesce(payouts.c.next_attempt_at, payouts.c.updated_at))
+    .limit(bindparam("most"))
+)
 _CHECKED = Query(
     update(payouts)
-    .where(_THIS, payouts.c.state == State.PROCESSING.value)
+    .where(_THIS, or_(*(payouts.c.state == one.value for one in (State.PROCESSING, State.PAID, State.FAILED))))
     .values(next_attempt_at=bindparam("checked_at"))
 )
 
@@ -132,6 +145,7 @@ def save(tx: Transaction, payout: Payout, next_attempt_at: datetime | None = Non
         account=Jsonb(asdict(payout.destination)) if payout.destination else None,
         reason=payout.failure_reason,
         next_at=next_attempt_at,
+        returned=payout.returned_micros,
         at=payout.updated_at,
     )
 
@@ -161,8 +175,13 @@ def under_way(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
     return [row.id for row in db.all(_UNDER_WAY, before=before, most=limit)]
 
 
+def followed(db: Session, since: datetime, before: datetime, limit: int) -> Sequence[UUID]:
+    """Payouts that ended since then and may not stay so, not asked about since `before`; the longest ago first."""
+    return [row.id for row in db.all(_FOLLOWED, since=since, before=before, most=limit)]
+
+
 def checked(tx: Transaction, payout_id: UUID, at: datetime) -> None:
-    """Remembers when the bank was asked about a payout that is under way."""
+    """Remembers when the bank was asked about a payout that is under way, or may come back."""
     tx.execute(_CHECKED, payout=payout_id, checked_at=at)
 
 

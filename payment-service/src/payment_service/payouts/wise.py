@@ -1,7 +1,8 @@
 """Bank transfers, by Wise."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,6 +13,7 @@ from adlib.money import to_decimal
 from adlib.telemetry import logger
 from payment_service.payouts.bank import QuoteUnusable, Refused, Standing
 from payment_service.payouts.model import Payout, State
+from payment_service.providers.wise.api import Moved, WiseApi, micros
 
 NAME = "WISE"
 
@@ -27,11 +29,15 @@ _STATES = {
     "bounced_back": State.PROCESSING,
     "cancelled": State.FAILED,
     "funds_refunded": State.FAILED,
+    "charged_back": State.FAILED,
 }
 _REASONS = {
     "cancelled": "the transfer was cancelled, or the recipient's bank sent the money back",
     "funds_refunded": "the transfer was refunded",
+    "charged_back": "the transfer was charged back",
 }
+# In these the money is ours again, as far as the statement has it; in all others it is under way or with its recipient.
+TAKEN_BACK = frozenset(_REASONS)
 _log = logger(__name__)
 
 
@@ -45,11 +51,31 @@ def reason(state: str) -> str:
     return _REASONS.get(state, "")
 
 
+def standing_of(transfer: Mapping[str, Any], moved: Callable[[], Moved], amount_micros: int | None = None) -> Standing:
+    """How a transfer stands, by what Wise says of it and, of one that was taken back, by what `moved` in the statement.
+
+    One that was taken back is so once the statement has the money, and for as much as it has.
+    """
+    status = str(transfer.get("status"))
+    if status not in TAKEN_BACK:
+        return Standing(outcome(status), reason(status))
+    found = moved()
+    if found.back_micros:
+        sent_micros = micros(transfer.get("targetValue") or 0) if amount_micros is None else amount_micros
+        return Standing(State.FAILED, reason(status), found.returned_of(sent_micros))
+    if status == "cancelled" and not found.out_micros:
+        return Standing(State.FAILED, reason(status))
+    return Standing(State.PROCESSING, f"{reason(status)}; the money is not in the balance yet")
+
+
 class Wise:
     """Wise's API, for one profile."""
 
+    name = NAME
+
     def __init__(self, url: str, token: str, profile_id: int) -> None:
         self._profile_id = profile_id
+        self._api = WiseApi(url, token, profile_id)
         self._client = httpx.Client(
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, follow_redirects=False
         )
@@ -57,6 +83,7 @@ class Wise:
     def close(self) -> None:
         """Closes the connections."""
         self._client.close()
+        self._api.close()
 
     def recipient(self, payout: Payout) -> str:
         """Makes the payout's bank account known; its id."""
@@ -130,10 +157,10 @@ class Wise:
     def standing(self, payout: Payout) -> Standing:
         """How the transfer stands."""
         try:
-            state = str(self._read("GET", f"/v1/transfers/{payout.transfer_id}").get("status"))
+            found = self._read("GET", f"/v1/transfers/{payout.transfer_id}")
         except Refused as refusal:
             raise Unavailable(f"Wise does not say how the transfer stands: {refusal}") from refusal
-        return Standing(outcome(state), reason(state))
+        return standing_of(found, lambda: self._api.moved(found, datetime.now(UTC)), payout.amount_micros)
 
     def _post(self, path: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
         return self._read("POST", path, json.dumps(fields))

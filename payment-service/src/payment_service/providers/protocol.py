@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.rpc import Runnable
-from payment_service.payments.model import Arrival, Outage, Payment, Report
+from payment_service.payments.model import Arrival, Outage, Payment, Recall, Report
 from payment_service.payouts.model import State as PayoutState
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
@@ -20,7 +20,9 @@ Header = Callable[[str], str]
 class RefundReport:
     """How a refund stands; `refund_id` is None where it was not made by us. `state` is the contract's Refund.State.
 
-    Without a currency it is in the payment's.
+    Without a currency it is in the payment's. `returned_micros`: what of a FAILED one has come back; None: all of it.
+    `pending_reason`: why one that has SUCCEEDED may not stay so. `is_current`: the provider was asked just now.
+    `is_final`: nothing outside can reverse it any more.
     """
 
     external_id: str
@@ -30,6 +32,10 @@ class RefundReport:
     state: str
     failure_message: str = ""
     currency_code: str = ""
+    returned_micros: int | None = None
+    pending_reason: str = ""
+    is_current: bool = False
+    is_final: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +71,23 @@ class UnmatchedNews:
 
 @dataclass(frozen=True, slots=True)
 class ReversalNews:
-    """What arrived under a key was taken back; of a key that is not known it says nothing."""
+    """What arrived under a key was taken back; of a key that is not known it says nothing.
+
+    `recall` is the line by which a part of it was, which may be all of it; None: whatever is left of it.
+    """
 
     key: str
+    recall: Recall | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PayoutNews:
-    """How a payout's bank transfer stands."""
+    """How a payout's bank transfer stands; `returned_micros` is what of a FAILED one has come back, None all of it."""
 
     transfer_id: str
     state: PayoutState
     reason: str
+    returned_micros: int | None = None
 
 
 News = PaymentNews | RefundReport | DisputeReport | UnmatchedNews | ReversalNews | PayoutNews
@@ -106,6 +117,24 @@ class Outgoing:
     sent_as: str
 
 
+@dataclass(frozen=True, slots=True)
+class SentRefund:
+    """A refund that its provider has, under the provider's own id."""
+
+    refund_id: UUID
+    external_id: str
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRefund:
+    """What staff sent back by hand, as the provider shows it; `block_number`: in which block of a chain."""
+
+    external_id: str
+    amount_micros: int
+    block_number: int | None = None
+
+
 class Bookings(Protocol):
     """Where a provider that watches by itself books what it sees; PaymentService."""
 
@@ -113,8 +142,8 @@ class Bookings(Protocol):
         """Books what a provider reported; None where it knows no such payment. Repeats change nothing."""
         ...
 
-    def reverse_in(self, tx: Transaction, provider: str, arrival_key: str) -> None:
-        """Takes back what arrived under the key: it has not, after all. Repeats change nothing."""
+    def reverse_in(self, tx: Transaction, provider: str, arrival_key: str, recall: Recall | None = None) -> None:
+        """Takes back what arrived under the key, or what the recall says of it. Repeats change nothing."""
         ...
 
     def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
@@ -134,12 +163,15 @@ class Provider(Protocol):
     """Takes customers' payments, and gives them back.
 
     Everything that asks the outside answers or raises UNAVAILABLE within 8 seconds. `is_watched`: what happens there is
-    learnt without asking for each payment, which is then only done when it expires.
+    learnt without asking for each payment, which is then only done when it expires. A refund is asked about for
+    `refunds_followed_for` at most, and `refunds_asked_after` for the first time.
     """
 
     is_watched: bool
     # Whether money may be sent there that no payment asked for; not where each payment is charged by itself.
     takes_transfers: bool
+    refunds_followed_for: timedelta
+    refunds_asked_after: timedelta
 
     def check(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
         """What the customer chose, complete and as it is to be kept: CryptoChoice's fields by their names.
@@ -170,6 +202,21 @@ class Provider(Protocol):
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """Gives money back, once for the refund's id; PROVIDER_REJECTED, REFUND_NOT_SEEN."""
+        ...
+
+    def check_refund(self, payment: Payment, amount_micros: int, sent_as: str) -> SeenRefund | None:
+        """What staff have sent by hand as `sent_as`, before anything is booked; None: the provider sends by itself.
+
+        REFUND_NOT_SEEN, PROVIDER_REJECTED, UNAVAILABLE.
+        """
+        ...
+
+    def claim_refund(self, tx: Transaction, refund_id: UUID, seen: SeenRefund) -> None:
+        """Makes what was seen this refund's, for ever; REFUND_NOT_SEEN where it is another's."""
+        ...
+
+    def look_up_refund(self, payment: Payment, sent: SentRefund) -> RefundReport:
+        """How a refund stands that the provider has; UNAVAILABLE."""
         ...
 
     def event(self, body: bytes, header: Header) -> Event:

@@ -1,21 +1,22 @@
 """Giving payments back, and booking what providers say of that.
 
 What goes back is set aside in the transaction that makes the refund; then the provider is asked, by a call that can be
-repeated; then what it said is booked. Whatever ends in between is carried on by the queue. The payment is locked before
-accounts are.
+repeated; then what it said is booked. Whatever ends in between is carried on by the queue. What staff sent by hand is
+checked at the provider first, and booked only then. The job asks about refunds that have been sent until they are
+final. The payment is locked before accounts are.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import grpc
 from adplatform.payment.v1 import refunds_pb2 as pb
 
 from adlib.clock import Clock
-from adlib.db import Database, Transaction
-from adlib.errors import AppError
+from adlib.db import Database, Session, Transaction
+from adlib.errors import Aborted, AppError
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.money import to_minor
@@ -34,10 +35,10 @@ from payment_service.payments.model import (
     ProviderRejected,
 )
 from payment_service.payments.service import PaymentService
-from payment_service.providers.protocol import Outgoing, Provider, RefundReport
+from payment_service.providers.protocol import Outgoing, Provider, RefundReport, SeenRefund, SentRefund
 from payment_service.providers.turns import Turns
 from payment_service.refunds import store
-from payment_service.refunds.model import Refund, RefundTooLarge, State
+from payment_service.refunds.model import Details, Refund, RefundTooLarge, State
 from payment_service.work.store import WorkQueue
 
 SEND_REFUND = "send-refund"
@@ -48,6 +49,9 @@ _SOON = timedelta(seconds=15)
 _FRESH = timedelta(hours=1)
 # By then the queue has given up.
 _LEFT_OVER = timedelta(days=3)
+# A refund is asked about after a quarter of its age, and every six hours at least: most that come back do so soon.
+_ASK_AFTER_SHARE = 4
+_ASK_AFTER_MOST = timedelta(hours=6)
 _NO_ANSWER = "the payment provider does not answer; we keep trying"
 # What time heals; every other error of a provider's is a refusal.
 _PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED)
@@ -91,11 +95,12 @@ class RefundService:
 
         What the contract names, and PROVIDER_REJECTED.
         """
+        seen_by_provider = self._checked_once(caller, new, once)
         with self._db.transaction() as tx:
             seen = once.replay(tx)
             refund = store.get_of_anyone(tx, UUID(seen.id)) if seen else None
             if refund is None:
-                refund = self._begin(tx, caller, new)
+                refund = self._begin(tx, caller, new, seen_by_provider)
                 once.record(tx, refund)
         if refund.is_refused:
             raise ProviderRejected(refund.failure_message)
@@ -131,6 +136,31 @@ class RefundService:
         """Refunds that their providers do not have, though the queue has tried for days."""
         return store.unsent_of_anyone(self._db, self._clock.now() - _LEFT_OVER, limit)
 
+    def followed(self, limit: int) -> Sequence[UUID]:
+        """Refunds that their providers have, may still reverse, and are to be asked about now."""
+        return store.followed_of_anyone(self._db, sorted(self._providers), self._clock.now(), limit)
+
+    def follow(self, refund_id: UUID) -> None:
+        """Asks the provider how a refund stands that it has, and books that; the last time once it is final."""
+        refund = store.get_of_anyone(self._db, refund_id)
+        if refund is None or refund.external_id is None or refund.followed_until is None:
+            return
+        payment = payments.get_of_anyone(self._db, refund.payment_id)
+        if payment is None:
+            raise PaymentNotFound(refund.payment_id)
+        now = self._clock.now()
+        pause = min((now - refund.created_at) / _ASK_AFTER_SHARE, _ASK_AFTER_MOST)
+        # First, so that one that always fails does not keep the others from their turn.
+        with self._db.transaction() as tx:
+            store.ask_again_of_anyone(tx, refund_id, now + pause)
+        sent = SentRefund(refund.id, refund.external_id, refund.amount_micros)
+        report = self._providers[refund.provider].look_up_refund(payment, sent)
+        with self._db.transaction() as tx:
+            locked, current = self._locked(tx, refund)
+            self._tell(tx, locked, current, report.external_id, State(report.state), report)
+            if report.is_final or now >= refund.followed_until:
+                store.finish_of_anyone(tx, refund_id)
+
     def settle_in(self, tx: Transaction, provider: str, report: RefundReport) -> bool:
         """Books how a refund stands, in the caller's transaction; False where it is of no payment of ours.
 
@@ -145,20 +175,60 @@ class RefundService:
         if refund is None:
             self._add_elsewhere(tx, payment, report)
         else:
-            self._tell(tx, payment, refund, report.external_id, State(report.state), report.failure_message)
+            self._tell(tx, payment, refund, report.external_id, State(report.state), report)
         return True
 
-    def _begin(self, tx: Transaction, caller: Caller, new: NewRefund) -> Refund:
-        """The refund, with its amount set aside."""
+    def _checked_once(self, caller: Caller, new: NewRefund, once: Once[Refund, pb.Refund]) -> SeenRefund | None:
+        if once.first_answer(self._db):
+            return None
+        try:
+            return self._checked(caller, new)
+        except AppError:
+            # Perhaps it was the first of two calls with this key that took what is missing now.
+            if once.first_answer(self._db):
+                return None
+            raise
+
+    def _checked(self, caller: Caller, new: NewRefund) -> SeenRefund | None:
+        """What staff say that they sent by hand, once its provider shows it: a refusal leaves nothing behind."""
+        payment = self._readable(self._db, caller, new.payment_id)
+        refund = self._new(self._db, caller, new, payment)
+        available, *_ = refund.accounts
+        self._check_amount(refund, payment, new, ledger.takeable(self._db, refund.accounts)[available])
+        with self._turns.take(payment.provider):
+            return self._providers[payment.provider].check_refund(payment, refund.amount_micros, new.sent_as)
+
+    def _begin(self, tx: Transaction, caller: Caller, new: NewRefund, seen: SeenRefund | None) -> Refund:
+        """The refund, with its amount set aside, or gone where its provider has shown that it was sent."""
         payment = self._locked_for(tx, caller, new.payment_id)
+        refund = self._new(tx, caller, new, payment)
+        balances = ledger.lock(tx, refund.accounts)
+        available, *_ = refund.accounts
+        self._check_amount(refund, payment, new, balances[available])
+        if seen is None:
+            store.add(tx, refund, self._first_asked_at(refund))
+            ledger.post(tx, refund.set_aside(), self._ids)
+            self._queue.add(tx, SEND_REFUND, refund.id, at=refund.created_at + _SOON)
+        else:
+            if seen.amount_micros != refund.amount_micros:
+                raise Aborted("what is left of the payment has changed meanwhile; try again")
+            refund = replace(refund, state=State.SUCCEEDED, external_id=seen.external_id)
+            self._providers[refund.provider].claim_refund(tx, refund.id, seen)
+            store.add(tx, refund, self._first_asked_at(refund))
+            ledger.post(tx, refund.taken(balances), self._ids)
+        self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, refund.created_at))
+        return refund
+
+    def _new(self, db: Session, caller: Caller, new: NewRefund, payment: Payment) -> Refund:
+        """The refund that is asked for, not stored yet; what keeps the payment from being refunded at all."""
         if new.currency_code not in ("", payment.currency_code):
             raise CurrencyMismatch(payment.currency_code)
-        if not payment.paid_micros or disputes.has_open(tx, payment.organization_id, payment.id):
+        if not payment.paid_micros or disputes.has_open(db, payment.organization_id, payment.id):
             raise PaymentStateInvalid(payment.id, payment.state, "refunded")
         if payment.provider not in self._providers:
             raise ProviderNotAvailable(payment.provider, ", ".join(sorted(self._providers)))
         now = self._clock.now()
-        refund = Refund(
+        return Refund(
             id=self._ids(),
             payment_id=payment.id,
             organization_id=payment.organization_id,
@@ -170,29 +240,38 @@ class RefundService:
             reason=new.reason,
             sent_as=new.sent_as,
             asked_by=caller.user_id,
+            followed_until=now + self._providers[payment.provider].refunds_followed_for,
             created_at=now,
             updated_at=now,
         )
-        available, *_ = refund.accounts
-        refundable_micros = max(0, min(payment.kept_micros, ledger.lock(tx, refund.accounts)[available]))
+
+    @staticmethod
+    def _check_amount(refund: Refund, payment: Payment, new: NewRefund, available_micros: int) -> None:
+        """REFUND_TOO_LARGE, and what no provider could send."""
+        refundable_micros = max(0, min(payment.kept_micros, available_micros))
         if not 0 < refund.amount_micros <= refundable_micros:
             raise RefundTooLarge(refundable_micros, payment.currency_code)
         if new.amount_micros is not None:
             to_minor(new.amount_micros, payment.currency_code)
-        store.add(tx, refund)
-        ledger.post(tx, refund.set_aside(), self._ids)
-        self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, now))
-        self._queue.add(tx, SEND_REFUND, refund.id, at=now + _SOON)
-        return refund
+
+    def _first_asked_at(self, refund: Refund) -> datetime | None:
+        provider = self._providers.get(refund.provider)
+        return refund.created_at + provider.refunds_asked_after if provider else None
 
     @staticmethod
-    def _locked_for(tx: Transaction, caller: Caller, payment_id: UUID) -> Payment:
+    def _readable(db: Session, caller: Caller, payment_id: UUID) -> Payment:
         """Anyone's payment for staff; for others their organization's. PAYMENT_NOT_FOUND."""
         if caller.is_staff:
-            found = payments.get_of_anyone(tx, payment_id)
+            found = payments.get_of_anyone(db, payment_id)
         else:
-            found = payments.get(tx, caller.organization_id, payment_id)
-        payment = found and payments.lock_of_anyone(tx, payment_id, found.provider)
+            found = payments.get(db, caller.organization_id, payment_id)
+        if found is None:
+            raise PaymentNotFound(payment_id)
+        return found
+
+    def _locked_for(self, tx: Transaction, caller: Caller, payment_id: UUID) -> Payment:
+        found = self._readable(tx, caller, payment_id)
+        payment = payments.lock_of_anyone(tx, payment_id, found.provider)
         if payment is None:
             raise PaymentNotFound(payment_id)
         return payment
@@ -208,19 +287,21 @@ class RefundService:
         except AppError as error:
             if error.code not in _PASSING:
                 _log.warning("refund_refused", refund=str(refund.id), error=error.message)
-                self._settle(
-                    refund, None, State.FAILED, error.said if isinstance(error, ProviderRejected) else error.message
+                said = error.said if isinstance(error, ProviderRejected) else error.message
+                refused = RefundReport(
+                    "", refund.id, refund.payment_id, refund.amount_micros, State.FAILED, failure_message=said
                 )
+                self._settle(refund, None, refused)
             raise
-        return self._settle(refund, report.external_id, State(report.state), report.failure_message)
+        return self._settle(refund, report.external_id, report)
 
-    def _settle(self, refund: Refund, external_id: str | None, state: State, message: str) -> Refund:
+    def _settle(self, refund: Refund, external_id: str | None, report: RefundReport) -> Refund:
         with self._db.transaction() as tx:
             payment, current = self._locked(tx, refund)
             # News may have been faster: what the provider has was not refused.
             if external_id is None and not current.is_unsent:
                 return current
-            return self._tell(tx, payment, current, external_id, state, message)
+            return self._tell(tx, payment, current, external_id, State(report.state), report)
 
     def _waiting(self, refund: Refund) -> Refund:
         with self._db.transaction() as tx:
@@ -239,17 +320,25 @@ class RefundService:
         return payment, current
 
     def _tell(
-        self, tx: Transaction, payment: Payment, before: Refund, external_id: str | None, state: State, message: str
-    ) -> Refund:
+        self, tx: Transaction, payment: Payment, before: Refund, external_id: str | None, state: State,
+        report: RefundReport,
+    ) -> Refund:  # fmt: skip
         """Books what is new, of a refund whose payment is locked."""
         now = self._clock.now()
-        after = before.told(external_id, state, message, now)
+        details = Details(
+            amount_micros=report.amount_micros,
+            returned_micros=report.returned_micros,
+            pending_reason=report.pending_reason,
+            is_current=report.is_current,
+        )
+        after = before.told(external_id, state, report.failure_message, now, details)
         if after == before:
             return before
         store.save(tx, after)
-        if after.state is not before.state:
-            balances = ledger.lock(tx, after.accounts)
-            ledger.post(tx, after.moved_from(before.state, balances), self._ids)
+        if after.state is not before.state or after.came_back_micros != before.came_back_micros:
+            balances = ledger.lock(tx, after.touched_since(before))
+            ledger.post(tx, after.moves_since(before, balances), self._ids)
+            _log.warning("refund_changed", refund=str(after.id), state=after.state, message=after.failure_message)
         if delta_micros := after.going_micros - before.going_micros:
             self._payments.change_in(tx, payment, payment.refunding(delta_micros, now))
         return after
@@ -258,6 +347,7 @@ class RefundService:
         """One that was made at the provider: the money has gone, unless it has come back already."""
         now = self._clock.now()
         is_back = report.state == State.FAILED
+        provider = self._providers.get(payment.provider)
         refund = Refund(
             id=self._ids(),
             payment_id=payment.id,
@@ -271,11 +361,12 @@ class RefundService:
             sent_as="",
             asked_by=None,
             failure_message=report.failure_message,
+            followed_until=now + provider.refunds_followed_for if provider and not is_back else None,
             created_at=now,
             updated_at=now,
         )
         _log.warning("refund_elsewhere", refund=str(refund.id), payment=str(payment.id), external_id=report.external_id)
-        store.add(tx, refund)
+        store.add(tx, refund, self._first_asked_at(refund))
         if not is_back:
             ledger.post(tx, refund.taken(ledger.lock(tx, refund.accounts)), self._ids)
             self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, now))

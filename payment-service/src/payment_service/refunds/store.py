@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, select, text, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, insert, select, text, update
 
 from adlib.db import Query, Session, Transaction
 from adlib.db.database import Row
@@ -18,10 +18,15 @@ _FIELDS = [
     refunds.c[name]
     for name in (
         "id", "payment_id", "organization_id", "provider", "amount_micros", "currency_code", "state", "external_id",
-        "reason", "sent_as", "asked_by", "pending_reason", "failure_message", "created_at", "updated_at",
+        "reason", "sent_as", "asked_by", "pending_reason", "failure_message", "returned_micros", "reversals",
+        "followed_until", "created_at", "updated_at",
     )
 ]  # fmt: skip
-_ADD = Query(insert(refunds).values(**{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS}))
+_ADD = Query(
+    insert(refunds).values(
+        **{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS}, ask_at=bindparam("ask_at")
+    )
+)
 _LIST = Query(
     select(*_FIELDS)
     .where(
@@ -50,19 +55,34 @@ _UNSENT_OF_ANYONE = Query(
     .order_by(refunds.c.updated_at)
     .limit(bindparam("most"))
 )
+_FOLLOWED_OF_ANYONE = Query(
+    select(refunds.c.id)
+    .where(
+        # As the index says it, so that it is used.
+        text("followed_until IS NOT NULL"),
+        refunds.c.external_id.is_not(None),
+        refunds.c.provider == any_(bindparam("providers", type_=ARRAY(Text))),
+        refunds.c.ask_at <= bindparam("at"),
+    )
+    .order_by(refunds.c.ask_at)
+    .limit(bindparam("most"))
+)
+_ASK_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(ask_at=bindparam("next_at")))
+_FINISH_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(followed_until=None))
 _UPDATE = Query(
     update(refunds)
     .where(refunds.c.organization_id == bindparam("organization"), refunds.c.id == bindparam("refund"))
     .values(
         state=bindparam("to_state"), external_id=bindparam("known"), pending_reason=bindparam("because"),
-        failure_message=bindparam("message"), updated_at=bindparam("at"),
+        failure_message=bindparam("message"), amount_micros=bindparam("sent"), returned_micros=bindparam("returned"),
+        reversals=bindparam("times"), updated_at=bindparam("at"),
     )
 )  # fmt: skip
 
 
-def add(tx: Transaction, refund: Refund) -> None:
-    """Stores a new refund."""
-    tx.execute(_ADD, **{field.key: getattr(refund, field.key) for field in _FIELDS})
+def add(tx: Transaction, refund: Refund, ask_at: datetime | None = None) -> None:
+    """Stores a new refund, and when to ask its provider first whether it came back."""
+    tx.execute(_ADD, **{field.key: getattr(refund, field.key) for field in _FIELDS}, ask_at=ask_at)
 
 
 def page(db: Session, organization_id: UUID, payment_id: UUID, part: Page) -> Sequence[Refund]:
@@ -86,6 +106,21 @@ def unsent_of_anyone(db: Session, before: datetime, limit: int) -> Sequence[UUID
     return [row.id for row in db.all(_UNSENT_OF_ANYONE, before=before, most=limit)]
 
 
+def followed_of_anyone(db: Session, providers: Sequence[str], at: datetime, limit: int) -> Sequence[UUID]:
+    """Refunds that these providers have, and may reverse, and are to be asked about now; the longest due first."""
+    return [row.id for row in db.all(_FOLLOWED_OF_ANYONE, providers=list(providers), at=at, most=limit)]
+
+
+def ask_again_of_anyone(tx: Transaction, refund_id: UUID, at: datetime) -> None:
+    """Says when to ask the refund's provider next."""
+    tx.execute(_ASK_OF_ANYONE, refund=refund_id, next_at=at)
+
+
+def finish_of_anyone(tx: Transaction, refund_id: UUID) -> None:
+    """Nothing outside can reverse the refund any more: its provider is not asked again."""
+    tx.execute(_FINISH_OF_ANYONE, refund=refund_id)
+
+
 def save(tx: Transaction, refund: Refund) -> None:
     """Stores what can change of a refund."""
     tx.execute(
@@ -96,6 +131,9 @@ def save(tx: Transaction, refund: Refund) -> None:
         known=refund.external_id,
         because=refund.pending_reason,
         message=refund.failure_message,
+        sent=refund.amount_micros,
+        returned=refund.returned_micros,
+        times=refund.reversals,
         at=refund.updated_at,
     )
 

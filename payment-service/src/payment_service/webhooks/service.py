@@ -160,11 +160,11 @@ class WebhookService:
             case DisputeReport():
                 return self._disputes.settle_in(tx, provider, news)
             case PayoutNews():
-                return self._payouts.settle_in(tx, news.transfer_id, news.state, news.reason)
+                return self._payouts.settle_in(tx, news.transfer_id, news.state, news.reason, news.returned_micros)
             case UnmatchedNews():
                 self._payments.suspend_in(tx, provider, news.arrival)
             case ReversalNews():
-                self._payments.reverse_in(tx, provider, news.key)
+                self._payments.reverse_in(tx, provider, news.key, news.recall)
             case _:
                 assert_never(news)
         return True

@@ -3,13 +3,14 @@
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.clock import Clock
-from adlib.db import Database
+from adlib.db import Database, Transaction
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.rpc import Runnable
 from payment_service.payments.model import Outage, Payment, ProviderRejected, ProviderUnavailable, Report, State
@@ -24,17 +25,22 @@ from payment_service.providers.crypto.model import (
     needed,
     worth_micros,
 )
-from payment_service.providers.crypto.node import Node
+from payment_service.providers.crypto.node import Node, Receipt
 from payment_service.providers.crypto.rates import Rates
 from payment_service.providers.crypto.store import Address
-from payment_service.providers.crypto.watcher import NAME, Watcher
-from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+from payment_service.providers.crypto.watcher import HISTORY, NAME, Watcher
+from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport, SeenRefund, SentRefund
 from payment_service.refunds.model import RefundNotSeen
 
 # What a caller is held at most; the gateway gives up after 10.
 _ANSWER_WITHIN_S = 7.0
 _TURN_S = 0.1
 _HASH = re.compile(r"0x[0-9a-f]{64}")
+
+
+class _AnotherRefunds(RefundNotSeen):
+    def __init__(self) -> None:
+        super().__init__("sentAs is a transaction that another refund was made with; each needs one of its own")
 
 
 class NoWebhooks(InvalidArgument):
@@ -51,6 +57,9 @@ class Crypto:
 
     is_watched = True
     takes_transfers = True
+    # A refund is final once its block is as deep as a reorganization that the watcher follows; at the latest then.
+    refunds_followed_for = timedelta(days=7)
+    refunds_asked_after = timedelta(0)
 
     def __init__(self, db: Database, addresses: Addresses, chains: Sequence[Chain], rates: Rates, clock: Clock) -> None:
         self._db = db
@@ -148,30 +157,93 @@ class Crypto:
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """Checks that staff sent the coins back, to the customer's address; REFUND_NOT_SEEN, PROVIDER_REJECTED."""
+        seen = self._seen(payment, outgoing.amount_micros, outgoing.sent_as)
+        with self._db.transaction() as tx:
+            self.claim_refund(tx, outgoing.refund_id, seen)
+        return self._refund_report(
+            payment, SentRefund(outgoing.refund_id, seen.external_id, outgoing.amount_micros), "SUCCEEDED"
+        )
+
+    def check_refund(self, payment: Payment, amount_micros: int, sent_as: str) -> SeenRefund:
+        """The same, of a transaction that no refund has; REFUND_NOT_SEEN, PROVIDER_REJECTED, UNAVAILABLE."""
+        seen = self._seen(payment, amount_micros, sent_as)
+        if store.is_claimed(self._db, *_transaction_of(seen.external_id)):
+            raise _AnotherRefunds
+        return seen
+
+    def claim_refund(self, tx: Transaction, refund_id: UUID, seen: SeenRefund) -> None:
+        """Makes the transaction this refund's; REFUND_NOT_SEEN where it is another's."""
+        if not store.claim(tx, *_transaction_of(seen.external_id), refund_id, seen.block_number):
+            raise _AnotherRefunds
+
+    def look_up_refund(self, payment: Payment, sent: SentRefund) -> RefundReport:
+        """Whether the refund's transaction is still on the chain, and how deep; UNAVAILABLE."""
+        chain_id, hash = _transaction_of(sent.external_id)
+        chain = self._chain(chain_id)
+        node = self._nodes[chain_id].within(_ANSWER_WITHIN_S)
+        (receipt,) = node.receipts([hash])
+        if receipt is None:
+            return self._vanished(node, chain, payment, sent)
+        head, block = node.head_and(receipt.block_number)
+        if block is None or block.hash != receipt.block_hash:
+            raise Unavailable("the chain changed while the transaction was looked for; try again")
+        if not receipt.is_successful:
+            return self._refund_report(payment, sent, "FAILED", "the chain was reorganized, and the transaction failed")
+        confirmations = head - receipt.block_number + 1
+        if confirmations < chain.confirmations:
+            why = f"the chain was reorganized; {confirmations} of {chain.confirmations} confirmations"
+            return self._refund_report(payment, sent, "PENDING", pending_reason=why)
+        return self._refund_report(payment, sent, "SUCCEEDED", is_final=confirmations >= HISTORY)
+
+    def _vanished(self, node: Node, chain: Chain, payment: Payment, sent: SentRefund) -> RefundReport:
+        """The refund has come back once the chain without it is as deep as it was with it."""
+        chain_id, hash = _transaction_of(sent.external_id)
+        position = store.position(self._db, chain_id)
+        # A node that is behind knows nothing of it either.
+        deep_enough = store.refund_block(self._db, chain_id, hash) + chain.confirmations - 1
+        head, _ = node.head_and(0)
+        if head < max(deep_enough, position.read_number if position else 0):
+            raise Unavailable(f"the node of {chain.name} is behind, or the chain is shorter than it was; try again")
+        if node.transaction(hash) is not None:
+            why = "the chain was reorganized; the transaction waits to be in a block again"
+            return self._refund_report(payment, sent, "PENDING", pending_reason=why)
+        return self._refund_report(
+            payment, sent, "FAILED", "the chain was reorganized, and the transaction is no longer on it"
+        )
+
+    def _seen(self, payment: Payment, amount_micros: int, sent_as: str) -> SeenRefund:
         chain, coin = self._choice(payment)
         address, to = self._address(payment), str(payment.choice.get("refund_address", ""))
         if not to:
             raise ProviderRejected("the customer has named no address for refunds")
-        hash = outgoing.sent_as.strip().lower()
+        hash = sent_as.strip().lower()
         if not _HASH.fullmatch(hash):
             raise RefundNotSeen("sentAs must be the transaction's hash: 0x and 64 hexadecimal digits")
-        sent = self._sent_back(chain, coin, hash, to.lower(), payment.created_at)
-        if worth_micros(sent, coin, address.rate) < outgoing.amount_micros:
-            least = needed(outgoing.amount_micros, coin, address.rate)
+        sent, block_number = self._sent_back(chain, coin, hash, to.lower(), payment.created_at)
+        beyond_micros = worth_micros(sent, coin, address.rate) - amount_micros
+        # What was sent beyond the refund would be in no book; what rounding makes of a cent may be.
+        if beyond_micros < 0 or beyond_micros >= chain.dust_micros:
+            exactly = needed(amount_micros, coin, address.rate)
             raise RefundNotSeen(
-                f"sentAs moved {sent} of {coin.symbol}'s smallest unit to {to}; the refund is worth {least} of them"
+                f"sentAs moved {sent} of {coin.symbol}'s smallest unit to {to}; the refund is worth {exactly} of them"
             )
-        with self._db.transaction() as tx:
-            if not store.claim(tx, chain.chain_id, hash, outgoing.refund_id):
-                raise RefundNotSeen(
-                    "sentAs is a transaction that another refund was made with; each needs one of its own"
-                )
+        return SeenRefund(f"{chain.chain_id}:{hash}", amount_micros, block_number)
+
+    @staticmethod
+    def _refund_report(
+        payment: Payment, sent: SentRefund, state: str, failure_message: str = "", *, pending_reason: str = "",
+        is_final: bool = False,
+    ) -> RefundReport:  # fmt: skip
         return RefundReport(
-            external_id=f"{chain.chain_id}:{hash}",
-            refund_id=outgoing.refund_id,
+            external_id=sent.external_id,
+            refund_id=sent.refund_id,
             payment_id=payment.id,
-            amount_micros=outgoing.amount_micros,
-            state="SUCCEEDED",
+            amount_micros=sent.amount_micros,
+            state=state,
+            failure_message=failure_message,
+            pending_reason=pending_reason,
+            is_current=True,
+            is_final=is_final,
         )
 
     def event(self, body: bytes, header: Header) -> Event:
@@ -235,8 +307,8 @@ class Crypto:
             "required_confirmations": chain.confirmations,
         }
 
-    def _sent_back(self, chain: Chain, coin: Coin, hash: str, to: str, since: datetime) -> int:
-        """How much of the coin the transaction moved to the address, for good; REFUND_NOT_SEEN."""
+    def _sent_back(self, chain: Chain, coin: Coin, hash: str, to: str, since: datetime) -> tuple[int, int]:
+        """How much of the coin the transaction moved to the address, confirmed, and in which block; REFUND_NOT_SEEN."""
         node = self._nodes[chain.chain_id].within(_ANSWER_WITHIN_S)
         (receipt,) = node.receipts([hash])
         if receipt is None:
@@ -252,10 +324,19 @@ class Crypto:
             raise RefundNotSeen(
                 f"sentAs has {confirmations} of {chain.confirmations} confirmations; try again when it has them"
             )
-        if coin.contract:
-            moved = [
-                log.amount for log in receipt.transfers if (log.contract, log.receiver) == (coin.contract.lower(), to)
-            ]
-            return sum(moved)
-        transaction = node.transaction(hash)
-        return transaction.amount if transaction and transaction.receiver == to else 0
+        return _moved(node, receipt, coin, hash, to), receipt.block_number
+
+
+def _moved(node: Node, receipt: Receipt, coin: Coin, hash: str, to: str) -> int:
+    """How much of the coin a transaction moved to the address."""
+    if coin.contract:
+        own = (coin.contract.lower(), to)
+        return sum(log.amount for log in receipt.transfers if (log.contract, log.receiver) == own)
+    transaction = node.transaction(hash)
+    return transaction.amount if transaction and transaction.receiver == to else 0
+
+
+def _transaction_of(external_id: str) -> tuple[int, str]:
+    """The chain and the hash in a refund's id."""
+    chain_id, _, hash = external_id.partition(":")
+    return int(chain_id), hash

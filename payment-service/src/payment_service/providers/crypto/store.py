@@ -64,6 +64,7 @@ _transfers = Table(
 _refunds = Table(
     "crypto_refunds", _metadata,
     Column("chain_id", BigInteger), Column("transaction_hash", Text), Column("refund_id", Uuid),
+    Column("block_number", BigInteger),
 )  # fmt: skip
 
 
@@ -247,11 +248,14 @@ _UNCONFIRMED = Query(
 )
 _CLAIM = Query(
     insert(_refunds)
-    .values(chain_id=bindparam("chain"), transaction_hash=bindparam("hash"), refund_id=bindparam("refund"))
+    .values(
+        chain_id=bindparam("chain"), transaction_hash=bindparam("hash"), refund_id=bindparam("refund"),
+        block_number=bindparam("block"),
+    )
     .on_conflict_do_nothing()
-)
+)  # fmt: skip
 _CLAIMED = Query(
-    select(_refunds.c.refund_id).where(
+    select(_refunds.c.refund_id, _refunds.c.block_number).where(
         _refunds.c.chain_id == bindparam("chain"), _refunds.c.transaction_hash == bindparam("hash")
     )
 )
@@ -374,11 +378,22 @@ def has_unconfirmed(db: Session, organization_id: UUID, payment_id: UUID) -> boo
     return bool(row and row.count)
 
 
-def claim(tx: Transaction, chain_id: int, transaction_hash: str, refund_id: UUID) -> bool:
+def claim(tx: Transaction, chain_id: int, transaction_hash: str, refund_id: UUID, block_number: int | None) -> bool:
     """Whether the transaction serves this refund; it does not where it serves another one."""
-    tx.execute(_CLAIM, chain=chain_id, hash=transaction_hash, refund=refund_id)
+    tx.execute(_CLAIM, chain=chain_id, hash=transaction_hash, refund=refund_id, block=block_number)
     row = tx.one(_CLAIMED, chain=chain_id, hash=transaction_hash)
     return bool(row and row.refund_id == refund_id)
+
+
+def is_claimed(db: Session, chain_id: int, transaction_hash: str) -> bool:
+    """Whether the transaction serves a refund."""
+    return db.one(_CLAIMED, chain=chain_id, hash=transaction_hash) is not None
+
+
+def refund_block(db: Session, chain_id: int, transaction_hash: str) -> int:
+    """The block in which a refund's transaction was when it was believed; 0 where that is not known."""
+    row = db.one(_CLAIMED, chain=chain_id, hash=transaction_hash)
+    return (row and row.block_number) or 0
 
 
 def _position(row: Row | None) -> Position | None:

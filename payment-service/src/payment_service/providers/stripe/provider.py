@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -10,14 +11,26 @@ from uuid import UUID
 import stripe
 
 from adlib.clock import Clock
+from adlib.db import Transaction
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.ids import made_at
 from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
 from payment_service.payments.model import Outage, Payment, ProviderRejected, Report, State
+from payment_service.providers.answers import json_object
 from payment_service.providers.health import Health
-from payment_service.providers.protocol import Bookings, Event, Header, News, Outgoing, PaymentNews, RefundReport
+from payment_service.providers.protocol import (
+    Bookings,
+    Event,
+    Header,
+    News,
+    Outgoing,
+    PaymentNews,
+    RefundReport,
+    SeenRefund,
+    SentRefund,
+)
 from payment_service.providers.stripe.objects import (
     Json,
     dispute_report,
@@ -55,6 +68,9 @@ class Stripe:
 
     is_watched = False
     takes_transfers = False
+    # A bank may send a refund back for some weeks; Stripe's event says so, and this asks for what events missed.
+    refunds_followed_for = timedelta(days=60)
+    refunds_asked_after = timedelta(days=1)
 
     def __init__(
         self,
@@ -134,10 +150,22 @@ class Stripe:
                     },
                     {"idempotency_key": str(outgoing.refund_id)},
                 ).to_dict()
-        report = refund_report(made, payment.id, outgoing.refund_id)
-        if report is None:
-            raise Unavailable("Stripe's answer does not say how the refund stands")
-        return report
+        return _known(refund_report(made, payment.id, outgoing.refund_id))
+
+    def check_refund(self, _payment: Payment, _amount_micros: int, _sent_as: str) -> SeenRefund | None:
+        """Nothing is sent by hand."""
+        return None
+
+    def claim_refund(self, tx: Transaction, refund_id: UUID, seen: SeenRefund) -> None:
+        """Never asked: nothing is sent by hand."""
+        raise NotImplementedError
+
+    def look_up_refund(self, payment: Payment, sent: SentRefund) -> RefundReport:
+        """Retrieves the refund; one that has failed stays so. UNAVAILABLE."""
+        with self._translated():
+            found = self._client.v1.refunds.retrieve(sent.external_id).to_dict()
+        report = _known(refund_report(found, payment.id, sent.refund_id))
+        return replace(report, is_final=report.state == "FAILED")
 
     def event(self, body: bytes, header: Header) -> Event:
         """What an event says, signed within the last 300 seconds; SIGNATURE_INVALID, UNAVAILABLE."""
@@ -150,7 +178,7 @@ class Stripe:
 
     def read(self, body: bytes) -> Event:
         """The same, of a body that is known to be Stripe's; UNAVAILABLE where Stripe has to be asked for more."""
-        found = _object(body)
+        found = json_object(body)
         event_id, kind = found.get("id"), found.get("type")
         if not isinstance(event_id, str) or not isinstance(kind, str) or not (event_id and kind):
             raise InvalidArgument("the body is no event: it has no id or no type")
@@ -272,12 +300,7 @@ class Stripe:
             return payment_report(call().to_dict())
 
 
-def _object(body: bytes) -> Json:
-    try:
-        found = json.loads(body)
-    # RecursionError: of one that is nested deeper than Python can follow.
-    except (ValueError, RecursionError) as error:
-        raise InvalidArgument("the body is no JSON") from error
-    if not isinstance(found, dict):
-        raise InvalidArgument("the body is no JSON object")
-    return found
+def _known(report: RefundReport | None) -> RefundReport:
+    if report is None:
+        raise Unavailable("Stripe's answer does not say how the refund stands")
+    return report

@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -21,6 +21,10 @@ from payment_service.providers.health import Health
 _TIMEOUT = httpx.Timeout(3.0, connect=1.0)
 _WITHIN_S = 4.0
 _KEPT_S = 600.0
+# Clocks differ, and a line may be in the statement later than its own time says.
+MARGIN = timedelta(hours=1)
+# Wise gives at most 469 days of a statement at once; less keeps the answers small.
+MOST_AT_ONCE = timedelta(days=60)
 _log = logger(__name__)
 
 
@@ -38,6 +42,27 @@ class Line:
     text: str
     sender_name: str
 
+    @property
+    def key(self) -> str:
+        """The line's own, for ever: several lines may have one reference number."""
+        return f"{self.reference_number}/{self.at.isoformat()}/{self.amount_micros}/{self.running_micros}"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one of the profile's own transfers took from its balance, fee included, and what of that came back."""
+
+    out_micros: int
+    back_micros: int
+    is_one_currency: bool
+
+    def returned_of(self, amount_micros: int) -> int:
+        """What of the amount that was sent has come back: what came back beyond it is Wise's fee."""
+        back_micros = self.back_micros
+        if not self.is_one_currency and self.out_micros:
+            back_micros = amount_micros * back_micros // self.out_micros
+        return min(amount_micros, back_micros)
+
 
 class WiseApi:
     """For one profile. Everything raises UNAVAILABLE.
@@ -52,6 +77,10 @@ class WiseApi:
             base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT, follow_redirects=False
         )
         self._kept: dict[str, tuple[float, Any]] = {}
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._client.close()
 
     def account(self, currency_code: str) -> Mapping[str, str]:
         """The bank account that takes the currency, as the contract's WiseInstructions; empty where there is none."""
@@ -79,6 +108,20 @@ class WiseApi:
         """One of the profile's own transfers; None where there is none with this id."""
         found = self._read(f"/v1/transfers/{transfer_id}")
         return found if isinstance(found, dict) else None
+
+    def moved(self, transfer: Mapping[str, Any], until: datetime) -> Moved:
+        """What the statement has of one of the profile's own transfers."""
+        currency_code = str(transfer.get("sourceCurrency"))
+        number = f"TRANSFER-{transfer.get('id')}"
+        since = _created(transfer) - MARGIN
+        found = [line for part in intervals(since, until) for line in self.lines(currency_code, *part)]
+        # A line at the very end of an interval is in the next one, too.
+        own = {line.key: line for line in found if line.reference_number == number}.values()
+        return Moved(
+            out_micros=sum(line.amount_micros for line in own if not line.is_credit),
+            back_micros=sum(line.amount_micros for line in own if line.is_credit),
+            is_one_currency=transfer.get("targetCurrency") == currency_code,
+        )
 
     def _balance_id(self, currency_code: str) -> int | None:
         balances = self._read_seldom(f"/v4/{self._profile}/balances", types="STANDARD")
@@ -110,6 +153,21 @@ class WiseApi:
             self._health.failed(f"Wise answers with status {status}")
             raise Unavailable(f"Wise answers with status {status}")
         return found
+
+
+def intervals(begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """The time between the two in parts for which Wise gives a statement."""
+    while begin < end:
+        until = min(begin + MOST_AT_ONCE, end)
+        yield begin, until
+        begin = until
+
+
+def _created(transfer: Mapping[str, Any]) -> datetime:
+    try:
+        return datetime.fromisoformat(str(transfer.get("created"))).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise Unavailable("Wise does not say when the transfer was made") from error
 
 
 def _transactions(statement: Any) -> Sequence[Mapping[str, Any]]:

@@ -1,5 +1,6 @@
 """References of bank transfers, and the transfers of refunds, in the database."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Session, Transaction
-from payment_service.tables import bank_references, bank_refunds, payouts
+from payment_service.tables import bank_references, bank_refunds, payouts, refunds
 
 _ADD = Query(
     insert(bank_references)
@@ -35,6 +36,21 @@ _CLAIM_OF_ANYONE = Query(
 )
 _REFUND_OF_ANYONE = Query(select(bank_refunds.c.refund_id).where(bank_refunds.c.transfer_id == bindparam("transfer")))
 
+_REFUND_BY_TRANSFER_OF_ANYONE = Query(
+    select(refunds.c.id, refunds.c.payment_id, refunds.c.amount_micros)
+    .join_from(bank_refunds, refunds, refunds.c.id == bank_refunds.c.refund_id)
+    .where(bank_refunds.c.transfer_id == bindparam("transfer"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredRefund:
+    """The refund that a transfer was sent for."""
+
+    refund_id: UUID
+    payment_id: UUID
+    amount_micros: int
+
 
 def add(tx: Transaction, reference: str, payment_id: UUID, organization_id: UUID, at: datetime) -> None:
     """Makes it the payment's, unless the payment has one or it is another's."""
@@ -51,6 +67,22 @@ def payment_of_anyone(db: Session, reference: str) -> UUID | None:
     """The payment with the reference."""
     row = db.one(_PAYMENT_OF_ANYONE, of_reference=reference)
     return row.payment_id if row else None
+
+
+def is_payout_of_anyone(db: Session, transfer_id: str) -> bool:
+    """Whether the transfer is a payout's."""
+    return db.one(_PAYOUT_OF_ANYONE, transfer=transfer_id) is not None
+
+
+def is_claimed_of_anyone(db: Session, transfer_id: str) -> bool:
+    """Whether the transfer is a refund's, or a payout's."""
+    return is_payout_of_anyone(db, transfer_id) or db.one(_REFUND_OF_ANYONE, transfer=transfer_id) is not None
+
+
+def refund_of_anyone(db: Session, transfer_id: str) -> TransferredRefund | None:
+    """The refund that the transfer was sent for."""
+    row = db.one(_REFUND_BY_TRANSFER_OF_ANYONE, transfer=transfer_id)
+    return TransferredRefund(row.id, row.payment_id, row.amount_micros) if row else None
 
 
 def claim_of_anyone(tx: Transaction, transfer_id: str, refund_id: UUID) -> bool:

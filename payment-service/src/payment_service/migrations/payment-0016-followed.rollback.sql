@@ -1,0 +1,12 @@
+DROP TABLE deposit_recalls;
+ALTER TABLE deposits
+DROP COLUMN recalled_micros;
+ALTER TABLE crypto_refunds
+DROP COLUMN block_number;
+ALTER TABLE payouts
+DROP COLUMN returned_micros;
+ALTER TABLE refunds
+DROP COLUMN ask_at,
+DROP COLUMN followed_until,
+DROP COLUMN reversals,
+DROP COLUMN returned_micros;

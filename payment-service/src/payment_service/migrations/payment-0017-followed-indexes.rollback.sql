@@ -1,0 +1,2 @@
+DROP INDEX payouts_followed;
+DROP INDEX refunds_followed;
