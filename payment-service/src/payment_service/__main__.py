@@ -21,6 +21,8 @@ from adlib.rpc import Worker
 from payment_service import config
 from payment_service.clients.organizations import Organizations, RemoteOrganizations
 from payment_service.config import Config
+from payment_service.debts.service import DebtService
+from payment_service.debts.tasks import DebtSettler
 from payment_service.deposits.service import Deposits
 from payment_service.disputes.service import DisputeService
 from payment_service.jobs.service import SettlementService
@@ -94,7 +96,8 @@ def assemble(config: Config, world: World) -> Worker:
     payments = PaymentService(
         db, outbox, world.providers, deposits, turns, queue, clock, new_id, config.wallet_currencies
     )
-    payouts = PayoutService(db, outbox, world.bank, clock, new_id)
+    debts = DebtService(db, outbox, new_id)
+    payouts = PayoutService(db, outbox, world.bank, debts, clock, new_id)
     refunds = RefundService(db, world.providers, turns, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)
     sources: dict[str, Source] = dict(world.providers)
@@ -126,6 +129,7 @@ def assemble(config: Config, world: World) -> Worker:
         background=[
             Relay(db, RedisBus(world.redis), outbox),
             PayoutSender(payouts),
+            DebtSettler(debts),
             QueueWorker(config.database_url, tasks, clock),
             *(watcher for provider in world.providers.values() for watcher in provider.background(payments)),
         ],

@@ -22,6 +22,10 @@ transfers = Table(
 )  # fmt: skip
 # PENDING transfers that have not ended, kept by the database itself.
 pendings = Table("pendings", metadata, Column("transfer_id", Uuid), Column("expires_at", _time))
+debt_changes = Table(
+    "debt_changes", metadata,
+    Column("organization_id", Uuid), Column("currency_code", Text), Column("version", BigInteger),
+)  # fmt: skip
 spends = Table(
     "spends", metadata,
     Column("escrow_id", Uuid), Column("idempotency_key", Text), Column("asked_micros", BigInteger),

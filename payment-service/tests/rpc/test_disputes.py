@@ -118,7 +118,7 @@ def test_a_lost_dispute_on_spent_money_is_a_debt_that_cannot_be_spent_past(custo
     assert (customer.get(payment_id).state, customer.get(payment_id).disputed_micros) == (pb.Payment.DISPUTED, PAID)
     with pytest.raises(grpc.RpcError) as refused:
         hold(1, key="another")
-    assert reason(refused) == "INSUFFICIENT_FUNDS"
+    assert reason(refused) == "ORGANIZATION_IN_DEBT"
     pay()
     assert money(customer) == (100 * UNIT, 0, 0)
     assert sound()

@@ -14,13 +14,26 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from adlib.clock import SystemClock
 from adlib.db import CheckViolated, Database, Query, Transaction, UniqueViolated
 from adlib.errors import Unavailable
 from adlib.idempotency import Once
 from adlib.ids import new_id
+from adlib.outbox import Outbox
+from payment_service.debts.service import DebtService
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books
-from payment_service.ledger.model import Account, Balance, Earner, Escrow, InsufficientFunds, Kind, Spend, Transfer
+from payment_service.ledger.model import (
+    Account,
+    Balance,
+    Earner,
+    Escrow,
+    InsufficientFunds,
+    Kind,
+    OrganizationInDebt,
+    Spend,
+    Transfer,
+)
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.wallet import Wallet
 from payment_service.refunds.model import Details, Refund
@@ -89,6 +102,8 @@ class Figures:
     spent: int = 0
     reserved: int = 0
     debt: int = 0
+    # By the other's publisher, from this one's spend.
+    earned: int = 0
 
     def receive(self, micros: int) -> None:
         repaid = min(micros, self.debt)
@@ -118,6 +133,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.ledger = LedgerService(self.db, new_id)
+        self.debts = DebtService(self.db, Outbox("payment", SystemClock()), new_id)
         self.wallets = [Wallet(uuid4(), USD) for _ in range(2)]
         self.escrows = [Escrow(wallet.organization_id, uuid4(), USD) for wallet in self.wallets]
         self.figures = [Figures(), Figures()]
@@ -205,14 +221,22 @@ class Machine(RuleBasedStateMachine):
     def hold(self, who: int, micros: int, cut: int) -> None:
         figures, escrow, key = self.figures[who], self.escrows[who], str(uuid4())
         if micros > figures.available:
-            with pytest.raises(InsufficientFunds):
+            with pytest.raises(OrganizationInDebt if figures.debt else InsufficientFunds):
                 self.call(cut, lambda: self.ledger.hold(escrow, micros, key))
             return
         figures.held += micros
         figures.available -= micros
         # What it says of a repeat is what is held then.
         assert self.hold_cut(cut, escrow, micros, key, who) == figures.held
-        self.calls.append((lambda: self.ledger.hold(escrow, micros, key) == self.figures[who].held, True))
+
+        def again() -> bool:
+            if not self.figures[who].debt:
+                return self.ledger.hold(escrow, micros, key) == self.figures[who].held
+            with pytest.raises(OrganizationInDebt):
+                self.ledger.hold(escrow, micros, key)
+            return True
+
+        self.calls.append((again, True))
 
     def hold_cut(self, cut: int, escrow: Escrow, micros: int, key: str, who: int) -> object:
         self.db.cut = cut
@@ -257,7 +281,19 @@ class Machine(RuleBasedStateMachine):
         assert posted == micros or sum(posted) == figures.held
         figures.held -= sum(posted)
         figures.spent += sum(posted)
+        figures.earned += sum(one * 7000 // 10_000 for one in posted)
         self.calls.append((action, posted))
+
+    @rule(who=whose, cut=cuts)
+    def settle_debt(self, who: int, cut: int) -> None:
+        """Whatever came before, as much of what was earned as is owed is on hold then."""
+        wallet, figures = self.wallets[who], self.figures[who]
+        self.call(cut, lambda: self.debts.settle(wallet.organization_id, USD))
+        on_hold = min(figures.debt, figures.earned)
+        found = self.ledger.publisher_balances([self.escrows[1 - who].campaign_id])
+        expected = [(figures.earned - on_hold, on_hold)] if figures.earned else []
+        have = [(one.available_micros, one.on_hold_micros) for one in found]
+        assert [one for one in have if any(one)] == expected
 
     @rule(who=whose, micros=amounts, expires=st.sampled_from([None, LATER, LONG_AGO]), cut=cuts)
     def set_aside(self, who: int, micros: int, expires: datetime | None, cut: int) -> None:

@@ -10,7 +10,8 @@ from adplatform.payment.v1.payment_pb2 import StatementLine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, Transfer, deposit
+from payment_service.debts.model import Debtor, Earnings
+from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, Transfer, deposit, payable
 from payment_service.ledger.wallet import Wallet
 from payment_service.payouts.model import Payout, State
 
@@ -18,7 +19,7 @@ ESCROW = Escrow(UUID(int=1), UUID(int=2), "USD")
 EARNER = Earner(UUID(int=3), UUID(int=4), 7000)
 OWN = {Kind.AVAILABLE, Kind.ESCROW, Kind.DEBT}
 ENDS = (State.CANCELLED, State.PAID, State.FAILED)
-MIGRATION = files("payment_service") / "migrations" / "payment-0006-phases.sql"
+MIGRATION = files("payment_service") / "migrations" / "payment-0014-debts.sql"
 most = st.integers(0, 2**53)
 
 
@@ -64,6 +65,8 @@ def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement
     owed[wallet.debt] = -4
     suspense, fees = Account(Kind.SUSPENSE, "USD", None, "WISE"), Account(Kind.FEES, "USD", None, "WISE")
     outside = Account(Kind.PROVIDER_CLEARING, "USD", None, "WISE")
+    earnings = {UUID(int=4): Earnings(payable(UUID(int=3), UUID(int=4), "USD"))}
+    debtor = Debtor(UUID(int=1), "USD", 7, earnings)
     taken = [
         Transfer(kind, wallet.available, wallet.clearing("STRIPE"), 7, UUID(int=5), kind)
         for kind in ("REFUND", "DISPUTE", "REVERSAL", "CORRECTION")
@@ -78,6 +81,7 @@ def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement
         *(replace(payout, state=state).transfer_from(State.PROCESSING) for state in ENDS),
         Transfer("SUSPENSE", outside, suspense, 7, UUID(int=5), "s"),
         Transfer("FEE", fees, outside, 7, UUID(int=5), "f"),
+        *(debtor.transfer(UUID(int=4), change, f"e{change}") for change in (7, -7)),
     ]
     changing = [one for one in made if {one.debit.kind, one.credit.kind} & OWN or one.credit.kind is Kind.SPENT]
     assert {one.kind for one in changing} == set(StatementLine.Kind.keys()) - {"KIND_UNSPECIFIED"}

@@ -28,6 +28,8 @@ class Kind(StrEnum):
     PUBLISHER_PAYABLE = "PUBLISHER_PAYABLE"
     PUBLISHER_PENDING = "PUBLISHER_PENDING"
     PUBLISHER_PAID = "PUBLISHER_PAID"
+    # An organization's in debt: what a publisher has earned from it and does not get while it owes.
+    PUBLISHER_ON_HOLD = "PUBLISHER_ON_HOLD"
     # The platform's: one for a campaign, so that campaigns do not wait for one another.
     PLATFORM_REVENUE = "PLATFORM_REVENUE"
     # Where money came in from, one for an organization, so that they do not wait for one another; below zero by what
@@ -155,6 +157,7 @@ class PublisherBalance:
     pending_micros: int
     available_micros: int
     paid_micros: int
+    on_hold_micros: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,19 @@ class InsufficientFunds(FailedPrecondition):
             f"{to_decimal(required_micros):,f} {currency_code} are needed",
             availableMicros=available_micros,
             requiredMicros=required_micros,
+        )
+
+
+class OrganizationInDebt(FailedPrecondition):
+    """The organization owes money, and spends nothing until that is paid."""
+
+    reason = ErrorReason.ORGANIZATION_IN_DEBT
+
+    def __init__(self, debt_micros: int, currency_code: str) -> None:
+        super().__init__(
+            f"{to_decimal(debt_micros):,f} {currency_code} are owed; pay them before you spend",
+            debtMicros=debt_micros,
+            currencyCode=currency_code,
         )
 
 

@@ -24,6 +24,7 @@ from payment_service.ledger.model import (
     Hold,
     InsufficientFunds,
     Line,
+    OrganizationInDebt,
     Outcome,
     PublisherBalance,
     Spend,
@@ -59,12 +60,17 @@ class LedgerService:
     def hold(self, escrow: Escrow, amount_micros: int, key: str) -> int:
         """Moves the amount from the wallet into the escrow; what the escrow holds then. A repeat moves nothing.
 
-        INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
+        An amount of 0 only asks. ORGANIZATION_IN_DEBT, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
         currency(escrow.currency_code)
+        debt = Wallet(escrow.organization_id, escrow.currency_code).debt
         with self._db.transaction() as tx:
-            (outcome,) = store.post_chains(tx, [[escrow.hold(amount_micros, key)]], self._ids)
-            there = store.takeable(tx, [escrow.wallet, escrow.account])
+            outcome = Outcome.POSTED
+            if amount_micros:
+                (outcome,) = store.post_chains(tx, [[escrow.hold(amount_micros, key)]], self._ids)
+            there = store.takeable(tx, [escrow.wallet, escrow.account, debt])
+            if there[debt] < 0:
+                raise OrganizationInDebt(-there[debt], escrow.currency_code)
             if outcome in (Outcome.POSTED, Outcome.REPEATED):
                 return there[escrow.account]
         if outcome is Outcome.KEY_REUSED:
@@ -101,7 +107,8 @@ class LedgerService:
     def spend(self, items: Sequence[Spend]) -> Sequence[SpendResult]:
         """Takes each item, or as much of it as its escrow holds.
 
-        A repeat posts nothing and says what was posted; another item with the same key is refused.
+        A repeat posts nothing and says what was posted; another item with the same key is refused. What publishers earn
+        from organizations that owe money is marked, to be put on hold.
         """
         for code in {item.escrow.currency_code for item in items}:
             currency(code)
@@ -110,7 +117,11 @@ class LedgerService:
             outcomes = store.post_chains(tx, chains, self._ids, answers=[item.key for item in items])
             others = [item for item, outcome in zip(items, outcomes, strict=True) if outcome is not Outcome.POSTED]
             rest = iter(self._spend_rest(tx, others) if others else ())
-            held = store.takeable(tx, {item.escrow.account for item in items})
+            earning = {(one.escrow.organization_id, one.escrow.currency_code) for one in items if one.earner}
+            debts = {Wallet(*whose).debt: whose for whose in earning}
+            # Read once this has the SPENT accounts' locks: a debt that comes later is settled when they are free again.
+            held = store.takeable(tx, {item.escrow.account for item in items} | debts.keys())
+            store.mark_debts(tx, [whose for debt, whose in debts.items() if held[debt] < 0])
         return [
             _result(item, None if outcome is Outcome.POSTED else next(rest), held[item.escrow.account])
             for item, outcome in zip(items, outcomes, strict=True)

@@ -97,6 +97,7 @@ class LedgerServicer:
                     pending_micros=one.pending_micros,
                     available_micros=one.available_micros,
                     paid_micros=one.paid_micros,
+                    on_hold_micros=one.on_hold_micros,
                 )
                 for one in found
             ]

@@ -32,7 +32,7 @@ from adlib.ids import NewId
 from payment_service.ledger.model import Account, Answered, Kind, Outcome, Phase, Spend, Transfer
 from payment_service.quarantine import store as quarantine
 from payment_service.quarantine.model import Kind as ItemKind
-from payment_service.tables import accounts, pendings, spends, transfers
+from payment_service.tables import accounts, debt_changes, pendings, spends, transfers
 
 
 def _given(**types: TypeEngine[Any]) -> TableValuedAlias:
@@ -123,6 +123,14 @@ _SPENDS: _Types = {
     "content_hash": LargeBinary(),
 }  # fmt: skip
 _ADD_SPENDS = Query(insert(spends).from_select(list(_SPENDS), select(*_given(**_SPENDS).c)))
+_mark = upsert(debt_changes).values(
+    organization_id=bindparam("organization", type_=_UUID), currency_code=bindparam("currency", type_=_TEXT)
+)
+_MARK = Query(
+    _mark.on_conflict_do_update(
+        index_elements=["organization_id", "currency_code"], set_={"version": debt_changes.c.version + 1}
+    )
+)
 _EXPIRED_OF_ANYONE = Query(
     select(pendings.c.transfer_id)
     .where(
@@ -184,10 +192,21 @@ def post(tx: Transaction, posted: Sequence[Transfer], ids: NewId) -> None:
 
     The database refuses, by CheckViolated, what would overdraw an account or leave a debt unpaid (accounts_...), or
     ends what is not pending or has expired (transfers_pending, transfers_expired); and by UniqueViolated a key's second
-    use (transfers_once), or a second end (transfers_ended).
+    use (transfers_once), or a second end (transfers_ended). Whatever changes a debt marks it.
     """
-    if posted:
-        tx.execute(_POST, postings=_array([_posting(1, one, ids()) for one in posted]))
+    if not posted:
+        return
+    tx.execute(_POST, postings=_array([_posting(1, one, ids()) for one in posted]))
+    sides = [side for one in posted for side in (one.debit, one.credit)]
+    mark_debts(
+        tx, {(one.organization_id, one.currency_code) for one in sides if one.kind is Kind.DEBT and one.organization_id}
+    )
+
+
+def mark_debts(tx: Transaction, whose: Collection[tuple[UUID, str]]) -> None:
+    """Has it looked into what these organizations owe in these currencies, once this transaction has taken effect."""
+    for organization_id, currency_code in sorted(whose):
+        tx.execute(_MARK, organization=organization_id, currency=currency_code)
 
 
 def post_chains(

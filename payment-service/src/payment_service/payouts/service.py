@@ -14,8 +14,9 @@ from adlib.ids import NewId
 from adlib.money import currency, to_minor
 from adlib.outbox import Outbox
 from adlib.telemetry import logger
+from payment_service.debts.service import DebtService
 from payment_service.ledger import store as ledger
-from payment_service.ledger.model import InsufficientFunds, Transfer
+from payment_service.ledger.model import InsufficientFunds, Kind, Transfer
 from payment_service.payouts import store
 from payment_service.payouts.bank import Bank, QuoteUnusable, Refused, Standing
 from payment_service.payouts.model import BankAccount, Payout, PayoutNotFound, PayoutReused, State
@@ -38,10 +39,11 @@ _log = logger(__name__)
 class PayoutService:
     """The use cases of payouts. `to_send` is set when there is one to be sent at once."""
 
-    def __init__(self, db: Database, outbox: Outbox, bank: Bank, clock: Clock, ids: NewId) -> None:
+    def __init__(self, db: Database, outbox: Outbox, bank: Bank, debts: DebtService, clock: Clock, ids: NewId) -> None:
         self._db = db
         self._outbox = outbox
         self._bank = bank
+        self._debts = debts
         self._clock = clock
         self._ids = ids
         self.to_send = threading.Event()
@@ -49,8 +51,9 @@ class PayoutService:
     def reserve(
         self, payout_id: UUID, organization_id: UUID, publisher_id: UUID, amount_micros: int, currency_code: str
     ) -> None:
-        """Sets the amount aside; a repeat changes nothing. INSUFFICIENT_FUNDS."""
+        """Sets the amount aside, which what is on hold is none of; a repeat changes nothing. INSUFFICIENT_FUNDS."""
         to_minor(amount_micros, currency(currency_code))
+        self._debts.settle_marked()
         now = self._clock.now()
         payout = Payout(
             payout_id, organization_id, publisher_id, amount_micros, currency_code, State.RESERVED,
@@ -76,11 +79,16 @@ class PayoutService:
             self._change(tx, before, before.cancelled(self._clock.now()))
 
     def send(self, payout_id: UUID, destination: BankAccount) -> None:
-        """Has the payout sent, by the sender; a repeat changes nothing. PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
+        """Has the payout sent, by the sender; a repeat changes nothing.
+
+        PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID; EARNINGS_ON_HOLD where it was earned from who owes money since.
+        """
+        self._debts.settle_marked()
         with self._db.transaction() as tx:
             before = self._locked(tx, payout_id)
             after = before.sent_to(destination, self._clock.now())
             if after != before:
+                self._check_payable(tx, before)
                 store.save(tx, after, next_attempt_at=self._clock.now())
                 tx.after_commit.append(self.to_send.set)
 
@@ -176,15 +184,25 @@ class PayoutService:
         if after == before:
             return
         store.save(tx, after)
-        self._post(tx, after.transfers_since(before, self._bank.name))
+        self._post(tx, after, after.transfers_since(before, self._bank.name))
         if after.state in _OUTCOMES:
             event = PayoutSettled(payout_id=str(after.id), outcome=_OUTCOMES[after.state], reason=after.failure_reason)
             self._outbox.append(tx, after.organization_id, event)
 
-    def _post(self, tx: Transaction, transfers: Sequence[Transfer]) -> None:
-        if transfers:
-            ledger.lock(tx, {side for one in transfers for side in (one.debit, one.credit)})
-            ledger.post(tx, transfers, self._ids)
+    def _check_payable(self, tx: Transaction, payout: Payout) -> None:
+        transfer = payout.reserve_transfer()
+        ledger.lock(tx, [transfer.debit, transfer.credit])
+        self._debts.check_payable(
+            tx, payout.organization_id, payout.publisher_id, payout.amount_micros, payout.currency_code
+        )
+
+    def _post(self, tx: Transaction, payout: Payout, transfers: Sequence[Transfer]) -> None:
+        if not transfers:
+            return
+        ledger.lock(tx, {side for one in transfers for side in (one.debit, one.credit)})
+        ledger.post(tx, transfers, self._ids)
+        if any(one.credit.kind is Kind.PUBLISHER_PAYABLE for one in transfers):
+            self._debts.mark_debtors(tx, payout.organization_id, payout.publisher_id, payout.currency_code)
 
     @staticmethod
     def _locked(tx: Transaction, payout_id: UUID) -> Payout:

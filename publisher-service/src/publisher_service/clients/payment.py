@@ -26,11 +26,13 @@ class Balance:
     pending_micros: int = 0
     available_micros: int = 0
     paid_micros: int = 0
+    # Earned from organizations that owe money.
+    on_hold_micros: int = 0
 
     @property
     def earned_micros(self) -> int:
         """All that was ever credited."""
-        return self.pending_micros + self.available_micros + self.paid_micros
+        return self.pending_micros + self.available_micros + self.paid_micros + self.on_hold_micros
 
 
 class Ledger(Protocol):
@@ -66,8 +68,9 @@ class RemoteLedger:
         found: dict[UUID, list[Balance]] = {}
         for one in self._remote.call(self._stub.ListPublisherBalances, request).balances:
             balance = Balance(
-                UUID(one.publisher_id), one.currency_code, one.pending_micros, one.available_micros, one.paid_micros
-            )
+                UUID(one.publisher_id), one.currency_code, one.pending_micros, one.available_micros, one.paid_micros,
+                one.on_hold_micros,
+            )  # fmt: skip
             found.setdefault(balance.publisher_id, []).append(balance)
         return found
 

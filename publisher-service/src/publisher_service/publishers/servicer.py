@@ -67,6 +67,7 @@ class PublisherServicer:
                 currency_code=one.currency_code,
                 pending_micros=one.pending_micros,
                 available_micros=one.available_micros,
+                on_hold_micros=one.on_hold_micros,
                 paid_micros=one.paid_micros,
             )
             for one in balances

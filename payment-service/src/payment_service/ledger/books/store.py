@@ -162,7 +162,7 @@ _BALANCE_AT = Query(
     )
 )
 
-_PUBLISHERS = (Kind.PUBLISHER_PENDING, Kind.PUBLISHER_PAYABLE, Kind.PUBLISHER_PAID)
+_PUBLISHERS = (Kind.PUBLISHER_PENDING, Kind.PUBLISHER_PAYABLE, Kind.PUBLISHER_PAID, Kind.PUBLISHER_ON_HOLD)
 # For a service, which names publishers of many organizations: 200 of them at most.
 _OF_PUBLISHERS = Query(
     select(
@@ -171,6 +171,7 @@ _OF_PUBLISHERS = Query(
         _total(accounts.c.balance_micros, "pending", Kind.PUBLISHER_PENDING),
         _total(accounts.c.balance_micros, "available", Kind.PUBLISHER_PAYABLE),
         _total(accounts.c.balance_micros, "paid", Kind.PUBLISHER_PAID),
+        _total(accounts.c.balance_micros, "on_hold", Kind.PUBLISHER_ON_HOLD),
     )
     .where(
         accounts.c.subject == any_(bindparam("publishers", type_=ARRAY(Text))),
@@ -321,7 +322,7 @@ def holds_of_anyone(db: Session, before: UUID, limit: int) -> Sequence[Hold]:
 def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
     """What these publishers have, in each currency they ever had any in."""
     return [
-        PublisherBalance(UUID(row.subject), row.currency_code, row.pending, row.available, row.paid)
+        PublisherBalance(UUID(row.subject), row.currency_code, row.pending, row.available, row.paid, row.on_hold)
         for row in db.all(_OF_PUBLISHERS, publishers=[str(id) for id in publisher_ids])
     ]
 

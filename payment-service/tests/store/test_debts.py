@@ -1,0 +1,157 @@
+"""Debts and earnings on hold on a database of their own: what marks, what settles, and the migration."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from yoyo import get_backend, read_migrations
+
+from adlib.clock import SystemClock
+from adlib.db import Database, Query, migrate
+from adlib.ids import new_id
+from adlib.outbox import Outbox
+from payment_service.__main__ import MIGRATIONS
+from payment_service.debts import store as debts
+from payment_service.debts.service import DebtService
+from payment_service.ledger import store
+from payment_service.ledger.books import store as books
+from payment_service.ledger.model import Earner, Escrow, InsufficientFunds, Spend, Transfer
+from payment_service.ledger.service import LedgerService
+from payment_service.ledger.wallet import Wallet
+from payment_service.payouts.service import PayoutService
+
+EVERYTHING = UUID(int=0)
+
+
+class NoBank:
+    """None is asked."""
+
+
+class Books:
+    """An organization that has 100, a publisher, and the ledger without its background work."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.organization_id, self.campaign_id = uuid4(), uuid4()
+        self.publisher_id, self.earner_id = uuid4(), uuid4()
+        self.wallet = Wallet(self.organization_id, "USD")
+        self.ledger = LedgerService(db, new_id)
+        outbox = Outbox("payment", SystemClock())
+        self.debts = DebtService(db, outbox, new_id)
+        self.payouts = PayoutService(db, outbox, NoBank(), self.debts, SystemClock(), new_id)  # type: ignore[arg-type]
+        self.take(-100)
+        self.escrow = Escrow(self.organization_id, self.campaign_id, "USD")
+        self.ledger.hold(self.escrow, 100, "start")
+
+    def take(self, amount: int) -> None:
+        """So much goes back to where it came from, or comes in, below zero."""
+        clearing = self.wallet.clearing("STRIPE")
+        key = str(uuid4())
+        with self.db.transaction() as tx:
+            there = store.lock(tx, [self.wallet.available, self.wallet.debt, clearing])
+            if amount < 0:
+                deposit = Transfer("DEPOSIT", clearing, self.wallet.available, -amount, uuid4(), key)
+                moved = self.wallet.put(deposit, there)
+            else:
+                dispute = Transfer("DISPUTE", self.wallet.available, clearing, amount, uuid4(), key)
+                moved = self.wallet.take(dispute, there)
+            store.post(tx, moved, new_id)
+
+    def spend(self, amount: int) -> None:
+        earner = Earner(self.earner_id, self.publisher_id, 5000)
+        self.ledger.spend([Spend(self.escrow, amount, str(uuid4()), earner)])
+
+    def reserve(self, amount: int) -> None:
+        self.payouts.reserve(uuid4(), self.earner_id, self.publisher_id, amount * 10_000, "USD")
+
+    def figures(self) -> tuple[int, int]:
+        """Available and on hold."""
+        (one,) = self.ledger.publisher_balances([self.publisher_id])
+        return one.available_micros, one.on_hold_micros
+
+    def marked(self) -> bool:
+        return (self.organization_id, "USD") in debts.marked_of_anyone(self.db, 100)
+
+
+@pytest.fixture
+def desk(own_database_url: str) -> Iterator[Books]:
+    db = Database(own_database_url)
+    yield Books(db)
+    assert all(one.are_sound for one in books.verify(db))
+    db.close()
+
+
+def test_whatever_changes_a_debt_marks_it_and_nothing_else_does(desk: Books) -> None:
+    desk.spend(10)
+    desk.take(-5)
+    assert not desk.marked()
+    desk.take(30)
+    assert desk.marked()
+    desk.debts.settle_marked()
+    assert not desk.marked()
+    desk.spend(10)
+    assert desk.marked(), "its publishers earn while it owes"
+    desk.debts.settle_marked()
+    desk.take(-5)
+    assert desk.marked()
+
+
+def test_no_payout_is_reserved_of_what_is_still_to_be_put_on_hold(desk: Books) -> None:
+    """Nothing works in the background: the call itself looks at what has changed."""
+    desk.ledger.hold(desk.escrow, 0, "ask")
+    desk.spend(100)
+    assert desk.figures() == (50, 0)
+    desk.take(100)
+    assert desk.figures() == (50, 0)
+    with pytest.raises(InsufficientFunds):
+        desk.reserve(1)
+    assert desk.figures() == (0, 50)
+
+
+def test_a_change_that_comes_while_another_is_settled_is_not_lost(desk: Books) -> None:
+    desk.spend(100)
+    desk.take(30)
+    with desk.db.transaction() as tx:
+        seen = debts.version(tx, desk.organization_id, "USD")
+        assert seen is not None
+        desk.take(10)
+        debts.done(tx, desk.organization_id, "USD", seen)
+    assert desk.marked()
+    desk.debts.settle_marked()
+    assert desk.figures() == (10, 40)
+
+
+def test_settling_twice_changes_nothing(desk: Books) -> None:
+    desk.spend(100)
+    desk.take(30)
+    for _ in range(2):
+        desk.debts.settle(desk.organization_id, "USD")
+        assert desk.figures() == (20, 30)
+    with desk.db.transaction() as tx:
+        store.mark_debts(tx, [(desk.organization_id, "USD")])
+    desk.debts.settle(desk.organization_id, "USD")
+    assert desk.figures() == (20, 30)
+
+
+def rolled_back(url: str) -> None:
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    newer = read_migrations(str(files("payment_service") / "migrations")).filter(lambda one: one.id >= "payment-0014")
+    with backend.lock():
+        backend.rollback_migrations(backend.to_rollback(newer))
+    backend.connection.close()
+
+
+def test_the_migration_gives_back_what_is_on_hold_and_marks_who_owes(desk: Books, own_database_url: str) -> None:
+    desk.spend(100)
+    desk.take(30)
+    desk.debts.settle_marked()
+    assert desk.figures() == (20, 30)
+    rolled_back(own_database_url)
+    assert desk.figures() == (50, 0)
+    assert "payment-0014-debts" in migrate(own_database_url, *MIGRATIONS)
+    assert desk.marked()
+    desk.debts.settle_marked()
+    assert desk.figures() == (20, 30)
+    assert len(desk.db.all(Query(text("SELECT payload FROM outbox")))) == 2
