@@ -33,6 +33,7 @@ from campaign_service.delivery.traffic_engine import TrafficEngine
 from campaign_service.holds.sweep import HoldsSweep
 from campaign_service.projection.projector import GROUP, TOPIC, CampaignProjector
 from campaign_service.retention import RULES
+from campaign_service.spend.service import SpendService
 from campaign_service.stats.service import StatsService
 from campaign_service.stats.servicer import CampaignJobsServicer
 from campaign_service.stats.sync import StatsSync
@@ -101,10 +102,11 @@ def assemble(world: World) -> Worker:
     networks = {network.code: network for network in world.networks}
     announcer, places = Announcer(outbox, clock), Places(db, networks)
     campaigns = CampaignService(db, announcer, networks, clock, new_id)
-    moves = Moves(db, announcer, world.payments, places, clock)
-    lifecycle = Lifecycle(db, announcer, world.payments, places, moves, clock)
+    spend = SpendService(db, outbox, announcer, places, world.payments, world.publishers, clock, new_id)
+    moves = Moves(db, announcer, world.payments, places, spend, clock)
+    lifecycle = Lifecycle(db, announcer, world.payments, places, moves, spend, clock)
     sweep = HoldsSweep(db, world.payments, lifecycle, moves, clock)
-    sync = StatsSync(db, outbox, lifecycle, networks, world.payments, world.publishers, clock, new_id)
+    sync = StatsSync(db, lifecycle, networks, spend, clock)
     reader = f"{socket.gethostname()}-{os.getpid()}"
     projector = CampaignProjector(world.documents)
     services = pb.DESCRIPTOR.services_by_name

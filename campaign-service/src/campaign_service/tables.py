@@ -15,7 +15,7 @@ campaigns = Table(
     Column("price_micros", BigInteger), Column("networks", _texts), Column("version", BigInteger),
     Column("hold_key", Text), Column("hold_returning", Boolean), Column("stopped_at", _time),
     Column("move_key", Text), Column("moving_micros", BigInteger), Column("wanted_budget_micros", BigInteger),
-    Column("moves_back", Boolean),
+    Column("moves_back", Boolean), Column("is_limited", Boolean), Column("is_suspending", Boolean),
     Column("created_at", _time), Column("updated_at", _time), Column("deleted_at", _time),
 )  # fmt: skip
 campaign_networks = Table(

@@ -178,6 +178,8 @@ def test_an_unknown_campaign_is_refused(steered: Steered) -> None:
         steered.network.stop("999999")
     with pytest.raises(NetworkRejected):
         steered.network.set_budget("999999", 1)
+    with pytest.raises(NetworkRejected):
+        steered.network.budget_micros("999999")
 
 
 def test_statistics_are_by_day_and_zone_and_to_the_micro(steered: Steered) -> None:
@@ -248,6 +250,7 @@ def test_a_budget_is_changed_to_the_micro_and_nothing_else(sandbox: SteeredSandb
     for _ in range(2):
         sandbox.network.set_budget(external_id, 999_999_999_999_999)
         assert order() == before | {"total_amount": 999_999_999.999999}
+        assert sandbox.network.budget_micros(external_id) == 999_999_999_999_999
     sandbox.network.play(external_id)
     sandbox.network.set_budget(external_id, 1)
     assert (order()["total_amount"], order()["status"]) == (0.000001, 6)

@@ -86,10 +86,10 @@ def test_a_budget_covers_what_is_spent_and_what_is_about_to_be_posted(client: Cl
         client.update(campaign_id, budget_micros=44_999_999)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert "budgetMicros must be at least 45000000: 45 USD has been spent" in refusal.message
+    assert refusal.metadata == {"leastMicros": "45000000"}
     assert client.update(campaign_id, budget_micros=45_000_000).budget_micros == 45_000_000
-    assert held(client, campaign_id) == 15_000_000, "what is unposted can still be taken"
+    assert held(client, campaign_id) == 0, "what was unposted is taken"
     assert client.sync().success
-    assert held(client, campaign_id) == 0
     assert client.stats(campaign_id).total.spent_micros == 45_000_000
     assert list(client.get(campaign_id).state_reasons) == [pb.Campaign.BUDGET_EXHAUSTED]
 
@@ -132,7 +132,7 @@ def test_a_raise_of_a_spent_budget_keeps_the_campaign_playing(client: Client) ->
 @pytest.mark.parametrize("spend_micros", [30_000_000, 50_000_000, 80_000_000, 120_000_000])
 @pytest.mark.parametrize("budget_micros", [50_000_000, 150_000_000], ids=["lowered", "raised"])
 def test_spend_that_is_read_in_the_midst_of_a_change_is_not_lost(
-    client: Client, budget_micros: int, spend_micros: int
+    client: Client, refused: Refused, budget_micros: int, spend_micros: int
 ) -> None:
     """Whatever comes in between, what is held and what was taken are the budget together."""
     campaign_id = started(client)
@@ -145,7 +145,13 @@ def test_spend_that_is_read_in_the_midst_of_a_change_is_not_lost(
         set_budget(*arguments)
 
     client.outside.network.set_budget = synced_meanwhile
-    assert client.update(campaign_id, budget_micros=budget_micros).budget_micros == budget_micros
+    if budget_micros < BUDGET and spend_micros > budget_micros:
+        with refused() as refusal:
+            client.update(campaign_id, budget_micros=budget_micros)
+        assert refusal.metadata == {"leastMicros": str(min(spend_micros, BUDGET))}
+        budget_micros = BUDGET
+    else:
+        assert client.update(campaign_id, budget_micros=budget_micros).budget_micros == budget_micros
     for _ in range(2):
         assert client.sync().success
     spent = client.stats(campaign_id).total.spent_micros

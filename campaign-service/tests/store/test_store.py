@@ -54,7 +54,7 @@ def kept(db: Database, campaign: Campaign, *, placed: bool = True) -> Campaign:
 
 
 def due(campaign: Campaign) -> Due:
-    return Due(campaign.organization_id, campaign.id, NETWORK, "7")
+    return Due(campaign.organization_id, campaign.id, NETWORK, "7", NOW)
 
 
 def owe(db: Database, campaign: Campaign, amount_micros: int, day: date = DAY) -> UUID:
@@ -181,7 +181,7 @@ def test_the_migration_can_be_taken_back_with_rows_in_the_tables(rows: Campaign,
         backend.rollback_migrations(backend.to_rollback(read_migrations(str(folder))))
     backend.connection.close()
     assert migrate(database_url, *MIGRATIONS) == [
-        "campaign-0001-campaigns", "campaign-0002-search", "campaign-0003-holds",
+        "campaign-0001-campaigns", "campaign-0002-search", "campaign-0003-holds", "campaign-0004-limits",
     ]  # fmt: skip
     again = Database(database_url)
     assert again.one(Query(text("SELECT count(*) FROM campaigns"))).count == 0

@@ -8,6 +8,7 @@ import pytest
 
 from adlib.errors import InvalidField
 from campaign_service.campaigns.model import (
+    BudgetTooSmall,
     Campaign,
     CampaignEnded,
     CampaignNotFound,
@@ -15,6 +16,7 @@ from campaign_service.campaigns.model import (
     EtagMismatch,
     FieldLocked,
     Reason,
+    SpendChanged,
     State,
 )
 
@@ -156,12 +158,33 @@ def test_no_two_moves_have_the_same_key_and_a_move_ends_with_its_budget_or_witho
     assert raising.without_hold(NOW).move_key is None
 
 
-def test_a_budget_that_is_being_lowered_leaves_room_for_no_more_than_the_lower() -> None:
+def test_a_budget_that_networks_accepted_leaves_room_for_no_more_than_the_lower() -> None:
     lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
-    assert lowering.most_asked_micros == 60
+    assert lowering.most_asked_micros is None, "the networks may not know of it yet"
+    assert lowering.limited(10, 60, NOW).most_asked_micros == 60
     assert ACTIVE.most_asked_micros is None
-    assert ACTIVE.moving(-5, NOW).most_asked_micros is None
+    assert ACTIVE.moving(-5, NOW).limited(0, 0, NOW).most_asked_micros is None
     assert ACTIVE.moving(50, NOW, wanted_budget_micros=150).most_asked_micros is None
+
+
+def test_what_was_delivered_until_the_limit_is_not_given_back() -> None:
+    lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
+    with pytest.raises(BudgetTooSmall) as refused:
+        lowering.limited(0, 61, NOW)
+    assert refused.value.metadata == {"leastMicros": "61"}
+    held = replace(ACTIVE, hold_key="hold")
+    assert held.moving(-5, NOW).limited(0, 100, NOW).is_limited
+    for campaign, posted, asked in ((held, 0, 101), (replace(held, hold_key=None), 3, 4)):
+        with pytest.raises(SpendChanged):
+            campaign.moving(-5, NOW).limited(posted, asked, NOW)
+
+
+@pytest.mark.parametrize(
+    ("asked", "budget", "goes_back"), [(0, 100, 50), (100, 100, 50), (120, 120, 30), (150, 150, 0), (999, 150, 0)]
+)
+def test_of_a_raise_that_was_refused_what_was_delivered_stays_held(asked: int, budget: int, goes_back: int) -> None:
+    back = ACTIVE.moving(50, NOW, wanted_budget_micros=150).moving_back(NOW).limited_back(asked, NOW)
+    assert (back.budget_micros, back.moving_micros, back.is_limited) == (budget, goes_back, True)
 
 
 def test_what_is_active_cannot_be_deleted_and_what_was_is_over() -> None:

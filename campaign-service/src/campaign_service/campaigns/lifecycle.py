@@ -1,11 +1,12 @@
 """Starting, pausing, completing and deleting campaigns: sagas over the ledger and the ad networks.
 
 What is about to be asked of the outside is stored before it is asked, so that whatever a crash leaves half done is
-carried on with by the next start, or by the job. One call a campaign at a time talks to the outside.
+carried on with by the next start, or by the job. One call a campaign at a time talks to the outside. Nothing is given
+back before the networks have stopped, were read after that, and what they reported has been charged.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 from adlib.clock import Clock
@@ -17,8 +18,9 @@ from campaign_service.campaigns.model import Campaign, CampaignEnded, Reason, St
 from campaign_service.campaigns.moves import Moves
 from campaign_service.campaigns.outside import Places, alone
 from campaign_service.campaigns.service import Announcer
-from campaign_service.clients.payment import InsufficientFunds, Payments
+from campaign_service.clients.payment import HoldRefused, InsufficientFunds, OrganizationInDebt, Payments
 from campaign_service.delivery.network import NetworkRejected, name_at_network
+from campaign_service.spend.service import SpendService
 from campaign_service.stats import store as figures
 
 # How long a network may refuse to stop what it refused to play before its word is taken for it.
@@ -31,23 +33,33 @@ class Lifecycle:
     """The verbs of a campaign."""
 
     def __init__(
-        self, db: Database, announcer: Announcer, payments: Payments, places: Places, moves: Moves, clock: Clock
+        self,
+        db: Database,
+        announcer: Announcer,
+        payments: Payments,
+        places: Places,
+        moves: Moves,
+        spend: SpendService,
+        clock: Clock,
     ) -> None:
         self._db = db
         self._announcer = announcer
         self._payments = payments
         self._places = places
         self._moves = moves
+        self._spend = spend
         self._clock = clock
 
     def start(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
         """Holds the budget and lets the networks play.
 
-        INSUFFICIENT_FUNDS, CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED, NETWORK_REJECTED; after UNAVAILABLE a repeat carries
-        on where it stopped.
+        INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT, CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED, NETWORK_REJECTED; after
+        UNAVAILABLE a repeat carries on where it stopped.
         """
         with alone(self._db, organization_id, campaign_id) as campaign:
             if campaign.state is State.ACTIVE:
+                if campaign.is_suspending:
+                    self._moves.check_may_spend(campaign)
                 return campaign
             try:
                 campaign.check_startable(self._clock.now())
@@ -55,9 +67,12 @@ class Lifecycle:
                 if campaign.state is State.DRAFT and campaign.hold_key:
                     self._take_back(campaign)
                 raise
+            if campaign.hold_returning:
+                campaign = self._take_back(campaign)
             campaign = self._moves.settle(campaign)
             if campaign.state is State.DRAFT:
                 return self._played(self._held(campaign))
+            campaign = self._moves.fund(campaign)
             return self._played(self._put(campaign, lambda one: one.resuming(self._clock.now())))
 
     def pause(self, organization_id: UUID, campaign_id: UUID, reason: Reason = Reason.USER) -> Campaign:
@@ -85,7 +100,7 @@ class Lifecycle:
                 campaign = self.stopped(campaign, lambda one: one.paused(Reason.USER, self._clock.now()))
             if campaign.state is State.DRAFT and campaign.hold_key:
                 try:
-                    self._take_back(campaign)
+                    campaign = self._take_back(campaign)
                 except NetworkRejected as refused:
                     self._give_up(campaign, refused)
             is_idle = self._never_delivered(campaign)
@@ -98,31 +113,53 @@ class Lifecycle:
             if deleted.hold_returning:
                 self._returned_or_left(deleted)
 
+    def suspend(self, organization_id: UUID, campaign_id: UUID) -> None:
+        """Stops what is marked so and gives its hold back, which pays what its organization owes.
+
+        UNAVAILABLE, CONFLICT, NETWORK_REJECTED: it stays marked, for the job.
+        """
+        with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:
+            if not campaign.is_suspending:
+                return
+            if campaign.state is State.DRAFT and campaign.hold_key:
+                campaign = self._take_back(campaign)
+            if campaign.state is State.ACTIVE or campaign.is_resuming:
+                campaign = self.stopped(campaign, lambda one: one.paused(Reason.PAYMENT_DISPUTED, self._clock.now()))
+            if campaign.state is State.PAUSED and campaign.hold_key:
+                campaign = self.hold_returned(campaign)
+            with self._db.transaction() as tx:
+                suspended = store.lock(tx, organization_id, campaign_id).suspended(self._clock.now())
+                self._announcer.put(tx, suspended)
+
     def carry_on(self, organization_id: UUID, campaign_id: UUID) -> None:
-        """Ends what was left half done: a start, a change of the budget, or the hold of a COMPLETED campaign."""
+        """Ends what was left half done: a start, a change of the budget, a suspension, a hold that goes back."""
         campaign = store.kept(self._db, organization_id, campaign_id)
         try:
-            if (campaign.state is State.COMPLETED and campaign.hold_key) or campaign.hold_returning:
+            if campaign.is_suspending:
+                self.suspend(organization_id, campaign_id)
+            elif (campaign.state is State.COMPLETED and campaign.hold_key) or campaign.hold_returning:
                 self._end(organization_id, campaign_id)
             elif (campaign.state is State.DRAFT and campaign.hold_key) or campaign.is_resuming:
                 self.start(organization_id, campaign_id)
             elif campaign.move_key:
                 with alone(self._db, organization_id, campaign_id, deleted=True) as campaign:
                     self.settle_or_pause(campaign)
-        except (InsufficientFunds, NetworkRejected, CampaignEnded) as refused:
+        except (HoldRefused, NetworkRejected, CampaignEnded) as refused:
             _log.info("carried_on_in_vain", campaign=str(campaign_id), why=refused.message)
 
     def settle_or_pause(self, campaign: Campaign) -> bool:
         """Ends what is on its way; False where its hold cannot be repaired, so that it is not ACTIVE any more.
 
-        For who is alone with it. INSUFFICIENT_FUNDS where it was not ACTIVE.
+        For who is alone with it. INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT where it was not ACTIVE.
         """
         try:
             self._moves.settle(campaign)
-        except InsufficientFunds:
+        except HoldRefused as refused:
             if campaign.state is not State.ACTIVE:
                 raise
-            self.stopped(campaign, lambda one: one.paused(Reason.INSUFFICIENT_FUNDS, self._clock.now()))
+            in_debt = isinstance(refused, OrganizationInDebt)
+            reason = Reason.PAYMENT_DISPUTED if in_debt else Reason.INSUFFICIENT_FUNDS
+            self.stopped(campaign, lambda one: one.paused(reason, self._clock.now()))
             return False
         return True
 
@@ -134,32 +171,43 @@ class Lifecycle:
             return self._announcer.put(tx, change(store.lock(tx, campaign.organization_id, campaign.id)))
 
     def hold_returned(self, campaign: Campaign) -> Campaign:
-        """The campaign with nothing held for it; for who is alone with it."""
+        """The campaign with nothing held for it, once what it has delivered is charged; for who is alone with it.
+
+        UNAVAILABLE where a network does not stop it or is not read, or not all of it could be charged.
+        """
         try:
             campaign = self._moves.settle(campaign)
-        except InsufficientFunds:
+        except HoldRefused:
             _log.info("hold_not_put_right", campaign=str(campaign.id))
+        placed = self._places.find(campaign)
+        try:
+            self._places.stop(placed)
+        except NetworkRejected as refused:
+            # What was stopped or given up before: the network does not deliver what it does not accept.
+            _log.warning("network_does_not_stop", campaign=str(campaign.id), why=refused.message)
+        self._spend.collect(campaign, placed)
+        return self._released(campaign)
+
+    def _released(self, campaign: Campaign) -> Campaign:
+        """Charges what is stored of it, and gives back the rest of its hold."""
+        self._spend.post_all(campaign.organization_id, campaign.id)
         self._payments.release(
             campaign.organization_id, campaign.id, campaign.currency_code, f"release:{campaign.hold_key}"
         )
         return self._put(campaign, lambda one: one.without_hold(self._clock.now()))
 
     def _never_delivered(self, campaign: Campaign) -> bool:
-        """Whether what was started is stopped everywhere and nobody has any figures of it; False where one cannot tell.
-
-        The networks are asked for all of its days: it may have been PAUSED for longer than the job reads.
-        """
+        """Whether what was started is stopped everywhere and no network has figures of it; False if that is unknown."""
         if campaign.state not in (State.PAUSED, State.COMPLETED) or not campaign.hold_key:
             return False
         if figures.are_there(self._db, campaign.organization_id, campaign.id):
             return False
         try:
-            placed = self._places.stop(self._places.find(campaign))
-            days = (campaign.created_at.astimezone(UTC).date(), self._clock.now().astimezone(UTC).date())
-            return not self._places.have_figures(placed, *days)
+            self._spend.collect(campaign, self._places.stop(self._places.find(campaign)))
         except AppError as error:
             _log.info("hold_kept_for_figures", campaign=str(campaign.id), why=error.message)
             return False
+        return not figures.are_there(self._db, campaign.organization_id, campaign.id)
 
     def _returned_or_left(self, campaign: Campaign) -> None:
         """Gives its hold back now, or leaves that to the job."""
@@ -182,9 +230,8 @@ class Lifecycle:
 
     def _held(self, campaign: Campaign) -> Campaign:
         """The campaign with its budget held."""
-        if campaign.hold_returning:
-            campaign = self._take_back(campaign)
-        if campaign.hold_key is None:
+        is_new = campaign.hold_key is None
+        if is_new:
             with self._db.transaction() as tx:
                 campaign = store.lock(tx, campaign.organization_id, campaign.id).starting(self._clock.now())
                 store.put(tx, campaign)
@@ -197,8 +244,12 @@ class Lifecycle:
                 campaign.currency_code,
                 campaign.hold_key or "",
             )
-        except InsufficientFunds:
-            self._put(campaign, lambda one: one.without_hold(self._clock.now()))
+        except HoldRefused as refused:
+            if is_new or isinstance(refused, InsufficientFunds):
+                self._put(campaign, lambda one: one.without_hold(self._clock.now()))
+            else:
+                # An earlier try may have held it, before there was a debt.
+                self._take_back(campaign)
             raise
         return campaign
 
@@ -228,13 +279,21 @@ class Lifecycle:
             return self._announcer.put(tx, active)
 
     def _take_back(self, campaign: Campaign, placed: Mapping[str, str] | None = None) -> Campaign:
-        """Ends a start that cannot succeed: nothing plays, nothing is held."""
+        """Ends a start that cannot succeed: nothing plays, nothing is held.
+
+        Where it has played meanwhile it is PAUSED, and stays held for what the networks may report yet.
+        """
         if not campaign.hold_returning:
             campaign = self._put(campaign, lambda one: one.returning_hold(self._clock.now()))
         placed = self._places.stop(self._places.find(campaign) if placed is None else placed)
         with self._db.transaction() as tx:
             store.set_placements(tx, campaign, placed, "STOPPED")
-        return self.hold_returned(campaign)
+        self._spend.collect(campaign, placed)
+        if not figures.are_there(self._db, campaign.organization_id, campaign.id):
+            return self._released(self._moves.settle(campaign))
+        with self._db.transaction() as tx:
+            played = store.lock(tx, campaign.organization_id, campaign.id)
+            return self._announcer.put(tx, played.paused(Reason.NETWORK_REJECTED, self._clock.now()))
 
     def _give_up(self, campaign: Campaign, refused: NetworkRejected) -> None:
         """Ends a start that the network neither plays nor stops: what it may report yet is taken from the hold."""

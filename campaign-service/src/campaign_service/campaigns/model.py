@@ -46,6 +46,7 @@ class Reason(StrEnum):
     ENDED = "ENDED"
     NETWORK_REJECTED = "NETWORK_REJECTED"
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    PAYMENT_DISPUTED = "PAYMENT_DISPUTED"
 
 
 class CampaignNotFound(NotFound):
@@ -82,6 +83,22 @@ class FieldLocked(FailedPrecondition):
 
     def __init__(self, field: str) -> None:
         super().__init__(f"{field} cannot be changed once the campaign has been started", field=field)
+
+
+class BudgetTooSmall(InvalidField):
+    """Less than a day's budget, or than what was delivered, which must be paid for."""
+
+    def __init__(self, least_micros: int, currency_code: str, why: str) -> None:
+        least = f"{to_decimal(least_micros):f} {currency_code}"
+        super().__init__("budgetMicros", f"must be at least {least_micros}: {least} {why}")
+        self.metadata = {"leastMicros": str(least_micros)}
+
+
+class SpendChanged(Aborted):
+    """The networks report more than was known when it was decided to give something back."""
+
+    def __init__(self, campaign_id: UUID) -> None:
+        super().__init__("the campaign has spent more meanwhile; nothing was given back", campaignId=campaign_id)
 
 
 class EtagMismatch(Aborted):
@@ -132,6 +149,8 @@ class Campaign:
     moving_micros: int = 0
     wanted_budget_micros: int | None = None
     moves_back: bool = False
+    is_limited: bool = False
+    is_suspending: bool = False
     deleted_at: datetime | None = None
 
     @property
@@ -194,8 +213,7 @@ class Campaign:
         daily_micros = self.daily_budget_micros or 0
         why = "has been spent" if asked_micros >= daily_micros else "is the daily budget"
         if self.budget_micros < (least_micros := max(asked_micros, daily_micros)):
-            least = f"{to_decimal(least_micros):f} {self.currency_code}"
-            raise InvalidField("budgetMicros", f"must be at least {least_micros}: {least} {why}")
+            raise BudgetTooSmall(least_micros, self.currency_code, why)
 
     def check_startable(self, at: datetime) -> None:
         """CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED."""
@@ -224,24 +242,55 @@ class Campaign:
             moving_micros=amount_micros,
             wanted_budget_micros=wanted_budget_micros,
             moves_back=False,
+            is_limited=False,
         )
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether what is on its way leaves less to spend, so that the networks are to be limited first."""
+        return self.moving_micros < 0 or (self.wanted_budget_micros or self.budget_micros) < self.budget_micros
+
+    def limited(self, posted_micros: int, asked_micros: int, at: datetime) -> Self:
+        """With what it gives back decided, by figures that were read after the networks were limited.
+
+        INVALID_FIELD where more was delivered than the wanted budget; CONFLICT where more than the hold would cover.
+        """
+        if self.wanted_budget_micros is not None:
+            replace(self, budget_micros=self.wanted_budget_micros).check_budget_covers(asked_micros)
+        elif asked_micros > (self.budget_micros if self.hold_key else posted_micros):
+            raise SpendChanged(self.id)
+        return self._changed(at, is_limited=True)
 
     def moving_back(self, at: datetime) -> Self:
         """About to undo what it moved."""
-        return self._changed(at, moves_back=True)
+        return self._changed(at, moves_back=True, is_limited=False)
+
+    def limited_back(self, asked_micros: int, at: datetime) -> Self:
+        """With what of a raise goes back decided; what networks delivered beyond the old budget stays held for it."""
+        kept_micros = min(max(asked_micros - self.budget_micros, 0), self.moving_micros)
+        return self._changed(
+            at,
+            budget_micros=self.budget_micros + kept_micros,
+            moving_micros=self.moving_micros - kept_micros,
+            is_limited=True,
+        )
 
     def moved(self, at: datetime) -> Self:
         """With the budget that it was to have."""
-        return self.unmoved(at)._changed(at, budget_micros=self.wanted_budget_micros or self.budget_micros)
+        hold_key = self.hold_key or (self.move_key if self.moving_micros > 0 else None)
+        budget_micros = self.wanted_budget_micros or self.budget_micros
+        return self.unmoved(at)._changed(at, budget_micros=budget_micros, hold_key=hold_key)
 
     def unmoved(self, at: datetime) -> Self:
         """With nothing on its way."""
-        return self._changed(at, move_key=None, moving_micros=0, wanted_budget_micros=None, moves_back=False)
+        return self._changed(
+            at, move_key=None, moving_micros=0, wanted_budget_micros=None, moves_back=False, is_limited=False
+        )
 
     @property
     def most_asked_micros(self) -> int | None:
-        """What the ledger may be asked for in all while a part of the hold is given back; None: any amount."""
-        return self.wanted_budget_micros if self.moving_micros < 0 else None
+        """What the ledger may be asked for in all once it is decided what is given back; None: any amount."""
+        return self.wanted_budget_micros if self.is_limited and not self.moves_back else None
 
     def active(self, at: datetime) -> Self:
         """Its networks play it."""
@@ -263,7 +312,11 @@ class Campaign:
 
     def paused(self, reason: Reason, at: datetime) -> Self:
         """Its networks have stopped, and it can be started again."""
-        return self._changed(at, state=State.PAUSED, state_reasons=(reason,), stopped_at=at)
+        return self._changed(at, state=State.PAUSED, state_reasons=(reason,), stopped_at=at, hold_returning=False)
+
+    def suspended(self, at: datetime) -> Self:
+        """Stopped and without a hold, since its organization owes money; to be started again by its people."""
+        return self._changed(at, is_suspending=False)
 
     def completed(self, reason: Reason, at: datetime) -> Self:
         """Its networks have stopped for good."""

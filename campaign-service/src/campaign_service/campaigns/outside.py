@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
 from uuid import UUID
 
 from adlib.db import Database
@@ -11,7 +10,6 @@ from campaign_service.campaigns import store
 from campaign_service.campaigns.model import Campaign, NetworkNotAvailable
 from campaign_service.deadlines import within
 from campaign_service.delivery.network import Network
-from campaign_service.stats.model import Figures
 
 # For everything that one verb asks of the outside; a client behind a gateway waits no longer than 10 s.
 _VERB_S = 8.0
@@ -58,15 +56,6 @@ class Places:
         for code, external_id in placed.items():
             self.network(code).stop(external_id)
         return placed
-
-    def have_figures(self, placed: Mapping[str, str], first: date, last: date) -> bool:
-        """Whether any of them reports anything but zeros for these days (UTC)."""
-        return any(
-            figures != Figures()
-            for code, external_id in placed.items()
-            for slots in self.network(code).statistics([external_id], first, last).values()
-            for figures in slots.values()
-        )
 
     def set_budget(self, placed: Mapping[str, str], budget_micros: int) -> None:
         """Tells all of them the budget."""

@@ -6,13 +6,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, bindparam, exists, func, insert, not_, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from adlib.db import Query, Session, Transaction
 from adlib.paging import Page
 from campaign_service.campaigns.model import Campaign, CampaignNotFound, Reason, State
 from campaign_service.tables import campaign_networks, campaigns
-from campaign_service.tables import spend_postings as postings
 
 # How alike words and a name must be, by the trigrams they share (pg_trgm): "sprnig sale" finds "Spring sale".
 _ALIKE = 0.4
@@ -71,10 +70,6 @@ _SET_PLACEMENT = Query(
     .where(_OF_CAMPAIGN, campaign_networks.c.network == bindparam("at_network"))
     .values(external_id=bindparam("known_as"), state=bindparam("now_is"))
 )
-# The ledger takes these from the hold, so it is not given back before.
-_unposted = exists(
-    select(postings.c.id).where(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
-)
 _HALF_DONE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id)
     .where(
@@ -82,6 +77,7 @@ _HALF_DONE_OF_ALL = Query(
             and_(
                 campaigns.c.updated_at < bindparam("started_before"),
                 or_(
+                    campaigns.c.is_suspending,
                     and_(campaigns.c.state == State.DRAFT, campaigns.c.hold_key.is_not(None)),
                     # About to be played again.
                     and_(campaigns.c.state == State.PAUSED, campaigns.c.stopped_at.is_(None)),
@@ -100,12 +96,30 @@ _HALF_DONE_OF_ALL = Query(
                     # It never delivered.
                     and_(campaigns.c.hold_returning, campaigns.c.updated_at < bindparam("started_before")),
                 ),
-                not_(_unposted),
             ),
         ),
     )
     .order_by(campaigns.c.id)
     .limit(1000)
+)
+
+
+_BEGIN_SUSPENDING = Query(
+    update(campaigns)
+    .where(
+        campaigns.c.organization_id == bindparam("of_organization"),
+        campaigns.c.currency_code == bindparam("in_currency"),
+        or_(
+            campaigns.c.state == State.ACTIVE,
+            and_(campaigns.c.state == State.PAUSED, campaigns.c.stopped_at.is_(None)),
+            and_(
+                or_(campaigns.c.state == State.DRAFT, campaigns.c.state == State.PAUSED),
+                campaigns.c.hold_key.is_not(None),
+            ),
+        ),
+    )
+    .values(is_suspending=True)
+    .returning(campaigns.c.id)
 )
 
 
@@ -178,6 +192,15 @@ def set_placements(tx: Transaction, campaign: Campaign, external_ids: Mapping[st
             _SET_PLACEMENT, of_organization=campaign.organization_id, of_campaign=campaign.id, at_network=network,
             known_as=external_id, now_is=state,
         )  # fmt: skip
+
+
+def begin_suspending(tx: Transaction, organization_id: UUID, currency_code: str) -> Sequence[UUID]:
+    """Marks what the organization lets deliver, or holds money for, to be stopped and its hold given back; their ids.
+
+    What is COMPLETED has stopped, and its hold comes back in time.
+    """
+    rows = tx.all(_BEGIN_SUSPENDING, of_organization=organization_id, in_currency=currency_code)
+    return [row.id for row in rows]
 
 
 def half_done_of_all(db: Session, started_before: datetime, stopped_before: datetime) -> Sequence[tuple[UUID, UUID]]:

@@ -20,10 +20,23 @@ MOST_ITEMS = 500
 _PAGE_SIZE = 200
 
 
-class InsufficientFunds(FailedPrecondition):
+class HoldRefused(FailedPrecondition):
+    """The ledger sets nothing aside."""
+
+
+class InsufficientFunds(HoldRefused):
     """The wallet's available balance is too small."""
 
     reason = ErrorReason.INSUFFICIENT_FUNDS
+
+
+class OrganizationInDebt(HoldRefused):
+    """The organization owes money, and spends nothing until that is paid."""
+
+    reason = ErrorReason.ORGANIZATION_IN_DEBT
+
+
+_REFUSALS = {kind.reason: kind for kind in (InsufficientFunds, OrganizationInDebt)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,11 @@ class Payments(Protocol):
     """The ledger. Every call may be repeated: its key makes the repeat change nothing."""
 
     def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
-        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT."""
+        ...
+
+    def held(self, organization_id: UUID, campaign_id: UUID, currency_code: str) -> int:
+        """What is set aside for the campaign; ORGANIZATION_IN_DEBT where its organization may not spend it."""
         ...
 
     def release(
@@ -96,7 +113,7 @@ class RemotePayments:
         self._stub = payment_pb2_grpc.LedgerServiceStub(remote.channel)
 
     def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
-        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT."""
         request = pb.HoldBudgetRequest(
             organization_id=str(organization_id),
             campaign_id=str(campaign_id),
@@ -104,12 +121,27 @@ class RemotePayments:
             currency_code=currency_code,
             idempotency_key=key,
         )
+        self._hold(request)
+
+    def held(self, organization_id: UUID, campaign_id: UUID, currency_code: str) -> int:
+        """What is set aside for the campaign; ORGANIZATION_IN_DEBT where its organization may not spend it."""
+        request = pb.HoldBudgetRequest(
+            organization_id=str(organization_id),
+            campaign_id=str(campaign_id),
+            amount_micros=0,
+            currency_code=currency_code,
+            idempotency_key="held",
+        )
+        return self._hold(request)
+
+    def _hold(self, request: pb.HoldBudgetRequest) -> int:
         try:
-            self._remote.call(self._stub.HoldBudget, request)
+            return int(self._remote.call(self._stub.HoldBudget, request).held_micros)
         except RemoteError as error:
-            if error.reason != ErrorReason.INSUFFICIENT_FUNDS:
+            kind = _REFUSALS.get(error.reason)
+            if kind is None:
                 raise
-            refused = InsufficientFunds(error.message)
+            refused = kind(error.message)
             refused.metadata = error.metadata
             raise refused from error
 
@@ -182,6 +214,7 @@ class FakePayments:
         self.held_micros: dict[UUID, int] = {}
         self.holders: dict[UUID, tuple[UUID, str]] = {}
         self.spends: list[Spend] = []
+        self.debt_micros = 0
         self.is_down = False
         self.loses_answers = False
         self._answers: dict[str, int] = {}
@@ -189,9 +222,10 @@ class FakePayments:
         self._lock = Lock()
 
     def hold(self, organization_id: UUID, campaign_id: UUID, amount_micros: int, currency_code: str, key: str) -> None:
-        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS."""
+        """Sets the amount aside for the campaign; INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT."""
         self._check()
         with self._once(key, (campaign_id, amount_micros, currency_code)) as is_new:
+            self._check_debt()
             if is_new:
                 if amount_micros > self.available_micros:
                     raise InsufficientFunds(
@@ -203,6 +237,13 @@ class FakePayments:
                 self._answers[key] = amount_micros
         self._answer()
 
+    def held(self, _organization_id: UUID, campaign_id: UUID, _currency_code: str) -> int:
+        """What is set aside for the campaign; ORGANIZATION_IN_DEBT."""
+        self._check()
+        self._check_debt()
+        self._answer()
+        return self.held_micros.get(campaign_id, 0)
+
     def release(
         self, _organization_id: UUID, campaign_id: UUID, _currency_code: str, key: str, amount_micros: int | None = None
     ) -> None:
@@ -213,7 +254,9 @@ class FakePayments:
                 held = self.held_micros.pop(campaign_id, 0)
                 self._answers[key] = held if amount_micros is None else min(held, amount_micros)
                 self.held_micros[campaign_id] = held - self._answers[key]
-                self.available_micros += self._answers[key]
+                repaid_micros = min(self.debt_micros, self._answers[key])
+                self.debt_micros -= repaid_micros
+                self.available_micros += self._answers[key] - repaid_micros
         self._answer()
 
     def holds(self) -> Iterator[Sequence[Hold]]:
@@ -252,6 +295,10 @@ class FakePayments:
                 raise KeyReused
             yield is_new
             self._contents.setdefault(key, content)
+
+    def _check_debt(self) -> None:
+        if self.debt_micros:
+            raise OrganizationInDebt("the organization owes money", debtMicros=self.debt_micros)
 
     def _check(self) -> None:
         if self.is_down:

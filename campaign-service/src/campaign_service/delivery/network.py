@@ -61,6 +61,10 @@ class Network(Protocol):
         """Makes this all that it may ever spend. May be repeated."""
         ...
 
+    def budget_micros(self, external_id: str) -> int:
+        """All that it may ever spend, as the network has it; NETWORK_REJECTED where it does not know the campaign."""
+        ...
+
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day (UTC) and zone; at most 100 campaigns a call."""
         ...
@@ -130,6 +134,13 @@ class FakeNetwork:
         """Makes this all that it may ever spend."""
         self._known(external_id).budget_micros = budget_micros
         self._answer()
+
+    def budget_micros(self, external_id: str) -> int:
+        """All that it may ever spend."""
+        self._answer()
+        if external_id not in self.campaigns:
+            raise NetworkRejected(self.code, "it does not know the campaign")
+        return self.campaigns[external_id].budget_micros
 
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day and zone."""

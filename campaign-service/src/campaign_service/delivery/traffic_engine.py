@@ -68,6 +68,12 @@ class TrafficEngine:
         """Makes this all that it may ever spend."""
         self._call("PATCH", f"/campaigns/{int(external_id)}", json={"total_amount": _number(budget_micros)})
 
+    def budget_micros(self, external_id: str) -> int:
+        """All that it may ever spend, as the network has it."""
+        answer = self._call("GET", f"/campaigns/{int(external_id)}")
+        with self._readable(answer):
+            return from_decimal(Decimal(answer["result"]["total_amount"]))
+
     def statistics(self, external_ids: Sequence[str], first: date, last: date) -> Mapping[str, Mapping[Slot, Figures]]:
         """Cumulative figures of each campaign by day (UTC) and zone."""
         question = {

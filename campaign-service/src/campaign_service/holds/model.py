@@ -25,6 +25,7 @@ class Standing:
     hold_key: str | None
     hold_returning: bool
     move_key: str | None
+    is_suspending: bool
     stopped_at: datetime | None
     updated_at: datetime
     version: int
@@ -32,15 +33,16 @@ class Standing:
     def is_changing(self, since: datetime) -> bool:
         """Whether its hold may be other than it was then, or will be in a moment."""
         is_starting = self.state is State.DRAFT and self.hold_key is not None
-        is_moving = self.is_posting or self.hold_returning or self.move_key is not None or is_starting
+        is_leaving = self.hold_returning or self.is_suspending
+        is_moving = self.is_posting or is_leaving or self.move_key is not None or is_starting
         return is_moving or self.updated_at > since - _SETTLING
 
     def should_hold_micros(self, at: datetime) -> int:
         """What the ledger should hold for it."""
-        may_spend = self.state in (State.ACTIVE, State.PAUSED) or (
-            self.state is State.COMPLETED
-            and self.hold_key is not None
-            and (self.stopped_at is None or self.stopped_at > at - STILL_READ)
+        is_read = self.stopped_at is None or self.stopped_at > at - STILL_READ
+        # What is PAUSED without a key has paid a debt with its hold, and holds again when it is started.
+        may_spend = self.hold_key is not None and (
+            self.state in (State.ACTIVE, State.PAUSED) or (self.state is State.COMPLETED and is_read)
         )
         return max(self.budget_micros - self.posted_micros, 0) if may_spend else 0
 

@@ -23,8 +23,8 @@ _is_posting = exists(
 _STANDING = select(
     campaigns.c.id, campaigns.c.organization_id, campaigns.c.currency_code, campaigns.c.state,
     campaigns.c.budget_micros, _posted.label("posted_micros"), _is_posting.label("is_posting"), campaigns.c.hold_key,
-    campaigns.c.hold_returning, campaigns.c.move_key, campaigns.c.stopped_at, campaigns.c.updated_at,
-    campaigns.c.version,
+    campaigns.c.hold_returning, campaigns.c.move_key, campaigns.c.is_suspending, campaigns.c.stopped_at,
+    campaigns.c.updated_at, campaigns.c.version,
 )  # fmt: skip
 _OF_ANYONE = Query(_STANDING.where(campaigns.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
 _SPENDING_OF_ALL = Query(

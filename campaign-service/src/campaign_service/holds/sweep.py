@@ -114,9 +114,12 @@ class HoldsSweep:
             self._lifecycle.hold_returned(campaign)
             return "released"
         missing_micros = item.should_hold_micros - item.held_micros
+        if missing_micros < 0:
+            self._moves.finish(self._moves.begin_repair(campaign, missing_micros))
+            return "released"
         if not self._lifecycle.settle_or_pause(self._moves.begin_repair(campaign, missing_micros)):
             return "paused"
-        return "held again" if missing_micros > 0 else "released"
+        return "held again"
 
 
 def _alone(db: Database, standing: Standing) -> AbstractContextManager[Campaign]:

@@ -92,7 +92,13 @@ _ARE_THERE = Query(
 )
 _unposted = and_(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
 _DUE_OF_ALL = Query(
-    select(campaigns.c.organization_id, campaigns.c.id, placements.c.network, placements.c.external_id)
+    select(
+        campaigns.c.organization_id,
+        campaigns.c.id,
+        placements.c.network,
+        placements.c.external_id,
+        func.coalesce(placements.c.synced_at, campaigns.c.created_at).label("read_at"),
+    )
     .select_from(campaigns.join(placements, placements.c.campaign_id == campaigns.c.id))
     .where(
         # A deleted one, too: what it delivered before it stopped is spent.
@@ -113,6 +119,14 @@ _DUE_OF_ALL = Query(
     .order_by(campaigns.c.id)
     .limit(bindparam("most"))
 )
+_READ_AT = Query(
+    select(placements.c.network, placements.c.synced_at)
+    .where(
+        placements.c.organization_id == _organization, placements.c.campaign_id == _campaign,
+        placements.c.synced_at.is_not(None),
+    )
+    .limit(10)
+)  # fmt: skip
 _KNOWN = Query(
     select(stats.c.day, stats.c.zone_id, stats.c.impressions, stats.c.clicks, stats.c.conversions, stats.c.spend_micros)
     .where(
@@ -196,12 +210,13 @@ _COPY_REST = Query(
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A campaign on a network whose figures are to be read."""
+    """A campaign on a network whose figures are to be read; `read_at` is when they last were, or when it was made."""
 
     organization_id: UUID
     campaign_id: UUID
     network: str
     external_id: str
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +266,13 @@ def due_of_all(
 ) -> Sequence[Due]:
     """Every tenant's campaigns to read at the network, by id. For jobs alone."""
     rows = db.all(_DUE_OF_ALL, of_network=network, now=now, stopped_after=stopped_after, after=after, most=most)
-    return [Due(row.organization_id, row.id, row.network, row.external_id) for row in rows]
+    return [Due(row.organization_id, row.id, row.network, row.external_id, row.read_at) for row in rows]
+
+
+def read_at(db: Session, organization_id: UUID, campaign_id: UUID) -> Mapping[str, datetime]:
+    """When the campaign's figures were last read, by network; without those where they never were."""
+    rows = db.all(_READ_AT, of_organization=organization_id, of_campaign=campaign_id)
+    return {row.network: row.synced_at for row in rows}
 
 
 def known(tx: Transaction, due: Due, first: date) -> Mapping[Slot, Figures]:

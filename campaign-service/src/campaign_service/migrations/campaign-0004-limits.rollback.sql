@@ -1,0 +1,3 @@
+ALTER TABLE campaigns
+DROP COLUMN is_suspending,
+DROP COLUMN is_limited;
