@@ -28,6 +28,10 @@ from campaign_service.campaigns.servicer import CampaignDirectoryServicer, Campa
 from campaign_service.clients.payment import Payments, RemotePayments
 from campaign_service.clients.publisher import Publishers, RemotePublishers
 from campaign_service.config import Config
+from campaign_service.debts.consumer import GROUP as DEBTS_GROUP
+from campaign_service.debts.consumer import TOPIC as DEBTS_TOPIC
+from campaign_service.debts.consumer import DebtHandler
+from campaign_service.debts.service import DebtService
 from campaign_service.delivery.network import Network
 from campaign_service.delivery.traffic_engine import TrafficEngine
 from campaign_service.holds.sweep import HoldsSweep
@@ -107,6 +111,7 @@ def assemble(world: World) -> Worker:
     lifecycle = Lifecycle(db, announcer, world.payments, places, moves, spend, clock)
     sweep = HoldsSweep(db, world.payments, lifecycle, moves, clock)
     sync = StatsSync(db, lifecycle, networks, spend, clock)
+    debts = DebtHandler(DebtService(db, lifecycle, world.payments))
     reader = f"{socket.gethostname()}-{os.getpid()}"
     projector = CampaignProjector(world.documents)
     services = pb.DESCRIPTOR.services_by_name
@@ -122,6 +127,7 @@ def assemble(world: World) -> Worker:
         background=[
             Relay(db, world.bus, outbox),
             Consumer(world.bus.subscribe(TOPIC, GROUP, reader), projector.handle, wait_ms=500),
+            Consumer(world.bus.subscribe(DEBTS_TOPIC, DEBTS_GROUP, reader), debts, wait_ms=500),
         ],
         checks=[db.check],
         closing=[db.close, *world.closing],
