@@ -118,18 +118,23 @@ def test_staff_refund_a_card_in_parts_and_never_more_than_is_left(
     ]
 
 
-def test_a_lost_dispute_on_spent_money_is_owed_and_paid_first(advertiser: Client, outside: Outside) -> None:
+def test_a_lost_dispute_on_held_money_is_paid_by_what_was_held(advertiser: Client, outside: Outside) -> None:
     payment_id = paid_by_card(advertiser, outside)
     hold_some(advertiser, 60_000_000)
     outside.does("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="open")
     becomes(advertiser, payment_id, "DISPUTED", disputedMicros=ASKED)
     assert figures(advertiser) == (0, 60_000_000, 40_000_000, 0)
     outside.does("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="lose")
-    eventually(lambda: figures(advertiser) == (0, 60_000_000, 0, 60_000_000))
+    # Nothing of it was delivered, so that the campaign's hold pays all of the debt.
+    eventually(lambda: figures(advertiser) == (0, 0, 0, 0), within_s=20)
+    (campaign,) = advertiser.get("/campaigns")["campaigns"]
+    assert (campaign["state"], campaign["stateReasons"]) == ("PAUSED", ["PAYMENT_DISPUTED"])
     with pytest.raises(Refused) as refused:
         hold_some(advertiser, 1_000_000)
     assert refused.value.reason == "INSUFFICIENT_FUNDS"
     paid_by_card(advertiser, outside)
+    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    advertiser.post(f"/campaigns/{campaign['id']}/start")
     assert figures(advertiser) == (40_000_000, 60_000_000, 0, 0)
 
 
@@ -149,10 +154,13 @@ def test_coins_are_credited_at_their_depth_and_taken_back_when_the_chain_forgets
         "chain-sandbox", "/sandbox/chain/reorg", depth=told["requiredConfirmations"] + 3, keep_transactions=False
     )
     becomes(advertiser, payment_id, "PENDING", paidMicros=0)
-    assert figures(advertiser) == (0, 60_000_000, 0, 60_000_000)
+    # The campaign is paused, and what it held pays what is owed.
+    eventually(lambda: figures(advertiser) == (0, 0, 0, 0), within_s=20)
+    (campaign,) = advertiser.get("/campaigns")["campaigns"]
+    assert (campaign["state"], campaign["stateReasons"]) == ("PAUSED", ["PAYMENT_DISPUTED"])
     outside.does("chain-sandbox", "/sandbox/chain/pay", to=told["address"], coin="USDC", smallest=told["amount"])
     becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=ASKED)
-    assert figures(advertiser) == (40_000_000, 60_000_000, 0, 0)
+    assert figures(advertiser) == (ASKED, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
