@@ -8,11 +8,15 @@ from uuid import UUID
 
 import grpc
 import pytest
+from adplatform.campaign.v1 import campaign_pb2 as pb
+from adplatform.events.v1.events_pb2 import DebtChanged, Event
 from structlog.testing import capture_logs
 
 from adlib.db import Database
+from adlib.rpc import Worker
 from campaign_service.campaigns import store
 from campaign_service.campaigns.model import State
+from campaign_service.debts.consumer import DebtHandler
 from campaign_service.stats.model import Figures
 
 Client = Any  # conftest's, which cannot be imported
@@ -179,6 +183,37 @@ def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Cl
         leave(client, db, campaign_id)
         after += 1
     assert after >= (0 if verb == "delete what is paused" else 2), "there was no step to crash at"
+
+
+def test_after_a_crash_at_any_step_of_a_suspension_the_job_ends_it(client: Client, worker: Worker) -> None:
+    (debts,) = [one._handle for one in worker.background if isinstance(getattr(one, "_handle", None), DebtHandler)]
+    owed = DebtChanged(currency_code="USD", debt_micros=WALLET)
+    event = Event(organization_id=str(client.organization_id), debt_changed=owed).SerializeToString()
+    steps, payments = Steps(client.outside), client.outside.payments
+    after = 0
+    while True:
+        payments.available_micros, payments.debt_micros = WALLET, 0
+        campaign_id = active(client)
+        figures = Figures(impressions=1000, spend_micros=2 * SPENT)
+        client.outside.network.report(client.external_id(campaign_id), date(2030, 1, 15), "", figures)
+        payments.available_micros, payments.debt_micros = 0, WALLET
+        with steps.crashing(after), suppress(Crash):
+            debts([event])
+        client.outside.clock.at += timedelta(seconds=1)
+        client.sync()
+        campaign = client.get(campaign_id)
+        assert (campaign.state, list(campaign.state_reasons)) == (
+            pb.Campaign.PAUSED,
+            [pb.Campaign.PAYMENT_DISPUTED],
+        )
+        assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+        assert payments.held_micros[UUID(campaign_id)] == 0
+        assert client.stats(campaign_id).total.spent_micros == 2 * SPENT
+        assert (payments.available_micros, payments.debt_micros) == (0, WALLET - (BUDGET - 2 * SPENT))
+        if not steps.crashed:
+            break
+        after += 1
+    assert after >= 4, "it stops, posts and releases"
 
 
 def leave(client: Client, db: Database, campaign_id: str) -> None:

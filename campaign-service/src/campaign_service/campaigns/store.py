@@ -74,10 +74,11 @@ _HALF_DONE_OF_ALL = Query(
     select(campaigns.c.organization_id, campaigns.c.id)
     .where(
         or_(
+            # Who owes money is not given a minute.
+            campaigns.c.is_suspending,
             and_(
                 campaigns.c.updated_at < bindparam("started_before"),
                 or_(
-                    campaigns.c.is_suspending,
                     and_(campaigns.c.state == State.DRAFT, campaigns.c.hold_key.is_not(None)),
                     # About to be played again.
                     and_(campaigns.c.state == State.PAUSED, campaigns.c.stopped_at.is_(None)),
