@@ -1,3 +1,4 @@
+-- runs-with: 1
 ALTER TABLE campaigns
 -- The networks were limited and then read: what is on its way back to the wallet is decided.
 ADD COLUMN is_limited boolean NOT NULL DEFAULT false,

@@ -111,7 +111,7 @@ class SpendService:
     def post(self, organization_id: UUID, campaign_id: UUID) -> None:
         """Has the ledger take what it was not asked for yet, or was and did not answer.
 
-        UNAVAILABLE; IDEMPOTENCY_KEY_REUSED where the ledger has a posting with other content: its rest has a new key then.
+        UNAVAILABLE; IDEMPOTENCY_KEY_REUSED where the ledger has a posting with other content: the rest gets a new key.
         """
         for _ in range(_MOST_BATCHES):
             postings = store.unposted(self._db, organization_id, campaign_id, MOST_ITEMS)
