@@ -18,8 +18,8 @@ TABLES = """
     SELECT table_name FROM information_schema.tables
     WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'
 """
-# yoyo's own: a row a migration.
-OF_MIGRATIONS = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
+# yoyo's and the migration runner's own: a row a migration.
+OF_MIGRATIONS = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock", "migration_releases"}
 
 
 def without_a_rule(tables: set[str], rules: Sequence[Rule]) -> set[str]:
