@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from adctl import control, ports
+from adctl.small_disk import Filler, on_small_disk
 from adctl.state import SERVICES, Paths, load
 from adctl.status import find
 
@@ -134,6 +135,76 @@ def test_a_killed_service_comes_back_and_status_says_so(running: Platform) -> No
     wait_until(lambda: view()["restarts"] == before["restarts"] + 1 and view()["phase"] == "ready")
     assert view()["pid"] != before["pid"]
     assert "campaign-service ended by SIGKILL" in running.paths.log("adctl").read_text()
+
+
+@pytest.mark.parametrize("name", ["valkey", "postgres", "payment-service", "gateway"])
+def test_status_names_what_runs_and_does_not_answer(running: Platform, name: str) -> None:
+    wait_until(lambda: running.adctl("status").returncode == 0)
+    views = running.status()["snapshot"]["processes"]
+    frozen = psutil.Process(next(view["pid"] for view in views if view["name"] == name))
+    frozen.suspend()
+    try:
+        wait_until(lambda: running.status()["vitals"]["silent"] == [name])
+        shown = running.adctl("status")
+        assert shown.returncode == 1
+        assert f"{name} runs and does not answer" in shown.stdout.splitlines()
+    finally:
+        frozen.resume()
+    wait_until(lambda: running.status()["vitals"]["silent"] == [])
+
+
+def runs_again(supervisor: psutil.Process, module: str, killed: int) -> bool:
+    for child in supervisor.children():
+        try:
+            if child.pid != killed and module in child.cmdline():
+                return True
+        except psutil.Error:
+            continue
+    return False
+
+
+@on_small_disk(450)
+def test_a_full_disk_is_survived_and_named_and_needs_nobody_afterwards(small_disk: Path) -> None:
+    platform, filler = Platform(small_disk / "platform"), Filler(small_disk)
+    killed = ("postgres", "campaign-service")
+
+    def views() -> dict[str, Any]:
+        return {view["name"]: view for view in platform.status()["snapshot"]["processes"]}
+
+    started = platform.up()
+    assert started.returncode == 0, started.stdout + started.stderr
+    try:
+        before, supervisor = views(), psutil.Process(platform.status()["pid"])
+        filler.fill()
+        for name in killed:
+            psutil.Process(before[name]["pid"]).kill()
+        # It is started again although nothing can be written, neither the log of its start nor the platform's state.
+        wait_until(lambda: runs_again(supervisor, "campaign_service", before["campaign-service"]["pid"]))
+        shown = platform.adctl("status")
+        assert shown.returncode == 1
+        assert "nothing can be written in" in shown.stdout
+        assert "No space left on device" in shown.stdout
+        assert supervisor.is_running()
+        filler.free()
+        wait_until(lambda: platform.adctl("status").returncode == 0, seconds=40)
+        after = views()
+        assert all(after[name]["restarts"] >= 1 for name in killed)
+        assert platform.adctl("psql", "auth", "-c", "CREATE TABLE later AS SELECT 1 AS number").returncode == 0
+        assert "the disk takes what is written again" in platform.paths.log("adctl").read_text()
+    finally:
+        assert platform.adctl("down").returncode == 0
+    wait_until(lambda: not platform.members())
+
+
+@on_small_disk(60)
+def test_a_start_on_a_full_disk_is_refused_in_a_sentence(small_disk: Path) -> None:
+    platform = Platform(small_disk / "platform")
+    platform.paths.make()
+    Filler(small_disk).fill()
+    refused = platform.up()
+    assert refused.returncode == 1
+    assert "No space left on device" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
 
 
 def test_logs_are_shown_by_name(running: Platform) -> None:

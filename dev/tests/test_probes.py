@@ -2,9 +2,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from adctl import ports, probes
+from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
 
 
@@ -27,6 +29,20 @@ def test_a_server_without_the_health_service_is_not_serving() -> None:
     server.start()
     assert not probes.grpc_serving(port)
     server.stop(None).wait()
+
+
+def test_a_frozen_postgres_does_not_answer(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / "data", fsync=False) as server:
+        assert probes.postgres_answers(server.port)
+        frozen = psutil.Process(server.pid)
+        frozen.suspend()
+        try:
+            assert not probes.postgres_answers(server.port)
+        finally:
+            frozen.resume()
+        assert probes.postgres_answers(server.port)
+    server.cluster.delete()
+    assert not probes.postgres_answers(server.port)
 
 
 def test_other_protocols_and_closed_ports_are_not_serving(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from adctl.children import ChildError, forget_grpc_at_fork
+from adctl.disk import is_refusal
 from adctl.state import DATABASES, DEFAULT_GATEWAY_PORT, Paths, find_home, load
 
 if TYPE_CHECKING:
@@ -94,14 +95,19 @@ def demo(port: Port = DEFAULT_GATEWAY_PORT) -> None:
 
 @app.command()
 def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """Show the processes. Exit code 0: all are well; 1: not all; 3: the platform is not running."""
+    """Show the processes, and which of them do not answer right now.
+
+    Exit code 0: all are well; 1: not all; 3: the platform is not running.
+    """
     from adctl.process import PlatformPhase
     from adctl.status import find, last
+    from adctl.vitals import Vitals, examine
 
     paths = _paths()
     running = find(paths)
+    vitals = examine(load(paths.home), running.snapshot) if running and paths.dev_json.exists() else Vitals()
     if as_json:
-        print(json.dumps(asdict(running) if running else None))
+        print(json.dumps({**asdict(running), "vitals": asdict(vitals)} if running else None))
     elif running is None:
         said = last(paths)
         unclean = said is not None and said[1].phase in (PlatformPhase.UP, PlatformPhase.STARTING)
@@ -111,10 +117,16 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
         from adctl.memory import of_tree
 
         console.print(f"{running.snapshot.phase}: {load(paths.home).gateway_url} (pid {running.pid})", highlight=False)
+        if vitals.disk:
+            console.print(
+                f"{vitals.disk}; make room, and the platform goes on by itself", style="bold red", soft_wrap=True
+            )
+        for name in vitals.silent:
+            console.print(f"{name} runs and does not answer", style="bold red", soft_wrap=True)
         console.print(status_table(running.snapshot, of_tree, supervisor_pid=running.pid))
     if running is None:
         raise typer.Exit(_NOT_RUNNING)
-    if not running.snapshot.well:
+    if not (running.snapshot.well and vitals.well):
         raise typer.Exit(1)
 
 
@@ -357,6 +369,12 @@ def main() -> None:
         sys.exit(1)
     except PermissionError as error:
         errors.print(f"error: {error.filename} may not be used by you: {error.strerror}", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        where = f"{error.filename} cannot be written" if error.filename else "nothing can be written"
+        errors.print(f"error: {where}: {error.strerror}; make room and try again", markup=False, soft_wrap=True)
         sys.exit(1)
 
 

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 
 from rich.console import Console
 
-from adctl import display, ports
+from adctl import disk, display, ports
 from adctl.children import ChildError
 from adctl.logs import open_log, tail
 from adctl.process import PlatformPhase, Process, Snapshot
 from adctl.state import DEFAULT_GATEWAY_PORT, Paths, State, load, prepare
-from adctl.status import Guard, Running, find, last, publish, take_lock
+from adctl.status import Guard, Publisher, Running, find, last, publish, take_lock
 from adctl.supervisor import Supervisor
 
 _START_SECONDS = 120.0
@@ -35,7 +35,7 @@ def run(
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: requests.append(number))
     with ExitStack() as stack:
-        paths.make()
+        _require_disk(paths)
         stack.enter_context(take_lock(paths))
         guard = stack.enter_context(Guard(paths))
         try:
@@ -43,11 +43,13 @@ def run(
             state = prepare(paths.home, port)
             reason = _supervise(state, console, guard, table(state), requests, began)
         except ChildError as error:
-            publish(paths, Snapshot(PlatformPhase.FAILED, (), str(error)))
+            with disk.tolerated():
+                publish(paths, Snapshot(PlatformPhase.FAILED, (), str(error)))
             raise
     if reason:
         raise StartFailed(reason)
-    console.print("the platform has stopped")
+    with disk.tolerated():
+        console.print("the platform has stopped")
 
 
 def _supervise(
@@ -63,23 +65,26 @@ def _supervise(
 
         def say(text: str) -> None:
             line = f"{time.strftime('%H:%M:%S')} {text}"
-            if not in_log_already:
-                log.write(f"{line}\n".encode())
-                log.flush()
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            with disk.tolerated():
+                if not in_log_already:
+                    log.write(f"{line}\n".encode())
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        publisher = Publisher(state.paths, say)
 
         def changed(snapshot: Snapshot) -> None:
             nonlocal phase
-            publish(state.paths, snapshot)
-            if phase is PlatformPhase.STARTING:
-                show(snapshot)
-            if snapshot.phase is not phase:
-                phase = snapshot.phase
-                stack.close()
-                if phase is PlatformPhase.UP:
-                    display.print_welcome(console, state, time.monotonic() - began)
-                elif phase is PlatformPhase.STOPPING:
-                    console.print("stopping …")
+            publisher.publish(snapshot)
+            with disk.tolerated():
+                if phase is PlatformPhase.STARTING:
+                    show(snapshot)
+                if snapshot.phase is not phase:
+                    phase = snapshot.phase
+                    stack.close()
+                    if phase is PlatformPhase.UP:
+                        display.print_welcome(console, state, time.monotonic() - began)
+                    elif phase is PlatformPhase.STOPPING:
+                        console.print("stopping …")
 
         supervisor = Supervisor(
             table,
@@ -87,6 +92,7 @@ def _supervise(
             groups=guard,
             on_change=changed,
             say=say,
+            each_turn=publisher.retry,
             environment=inherited(os.environ, state),
         )
         return supervisor.run(lambda: len(requests))
@@ -108,7 +114,8 @@ def start_detached(paths: Paths, console: Console, *, port: int = DEFAULT_GATEWA
     """
     running = find_serving(paths)
     if running is None:
-        paths.make()
+        # Not left to the child, whose reason could not be written into its log.
+        _require_disk(paths)
         with open_log(paths.log("adctl")) as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "adctl", "up", "--port", str(port)],
@@ -181,6 +188,13 @@ def _is_there(pid: int) -> bool:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _require_disk(paths: Paths) -> None:
+    """Make the folders and try whether something can be written into them; StartFailed."""
+    paths.make()
+    if why := disk.trouble([paths.run, paths.logs, paths.data]):
+        raise StartFailed(f"{why}; make room and try again")
 
 
 def _require_free(port: int) -> None:

@@ -6,14 +6,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from adctl.disk import is_refusal
+
 _ROTATE_BYTES = 10 * 1024 * 1024
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open a log to append to; one that has grown large becomes `NAME.log.1` first."""
-    if path.exists() and path.stat().st_size > _ROTATE_BYTES:
-        path.replace(path.with_name(path.name + ".1"))
-    return path.open("ab")
+    """Open a log to append to; one that has grown large becomes `NAME.log.1` first.
+
+    Without a buffer, which would fail again when it is closed; nowhere where the disk gives no place for a new file.
+    """
+    try:
+        if path.exists() and path.stat().st_size > _ROTATE_BYTES:
+            path.replace(path.with_name(path.name + ".1"))
+        return path.open("ab", buffering=0)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        return Path(os.devnull).open("ab", buffering=0)
 
 
 def tail(path: Path, count: int) -> list[str]:

@@ -7,13 +7,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import LiteralString
 
-from adctl import probes, sandbox_chain
+from adctl import sandbox_chain
 from adctl.children import ChildError
 from adctl.embedded import envoy, postgres, valkey
 from adctl.keys import SCHEDULER, Keys
 from adctl.ports import LOOPBACK
 from adctl.process import Process
 from adctl.state import DATABASES, MAIL_FROM, SANDBOXES, SERVICES, State, write_privately
+from adctl.vitals import probes_of
 from adsandbox.networks import BILLING_CURRENCIES
 
 # Which other services a service calls.
@@ -54,13 +55,13 @@ def processes(state: State) -> list[Process]:
 def _stores(state: State) -> list[Process]:
     cluster = postgres.Cluster(state.paths.data / "postgres")
     postgres_port, valkey_port = state.ports["postgres"], state.ports["valkey"]
-    password = state.secrets["valkey"]
+    password, ready = state.secrets["valkey"], probes_of(state)
     return [
         Process(
             name="postgres",
             command=tuple(cluster.command(postgres_port)),
             prepare=lambda: cluster.initialise(state.secrets["postgres"]),
-            ready=cluster.is_ready,
+            ready=lambda pid: cluster.is_ready(pid) and ready["postgres"](pid),
             port=postgres_port,
             stop_signal=postgres.STOP_SIGNAL,
             identity=cluster.identity,
@@ -69,7 +70,7 @@ def _stores(state: State) -> list[Process]:
         Process(
             name="valkey",
             command=tuple(valkey.write_configuration(state.paths.data / "valkey", valkey_port, password)),
-            ready=lambda pid: valkey.is_ready(valkey_port, password),
+            ready=ready["valkey"],
             port=valkey_port,
         ),
     ]
@@ -107,11 +108,6 @@ def make_database(state: State, service: str) -> None:
 def _service(state: State, keys: Keys, service: str) -> list[Process]:
     module = service.replace("-", "_")
     environment = service_environment(state, keys, service)
-    port, http_port = state.ports[service], state.ports["pixel-service-http"]
-
-    def ready(pid: int) -> bool:
-        return probes.grpc_serving(port) and (service != "pixel-service" or probes.http_answers(http_port))
-
     database = f"{service} database"
     step = Process(name=database, needs=("postgres",), once=True, prepare=lambda: make_database(state, service))
     return [
@@ -122,8 +118,8 @@ def _service(state: State, keys: Keys, service: str) -> list[Process]:
             prepare=lambda: _require(f"{module}.__main__"),
             needs=(*([database] if service in DATABASES else []), "valkey"),
             environment=environment,
-            ready=ready,
-            port=port,
+            ready=probes_of(state)[service],
+            port=state.ports[service],
         ),
     ]
 
@@ -184,7 +180,6 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
 
 
 def _sandboxes(state: State, keys: Keys) -> Process:
-    ports = [state.ports[name] for name in SANDBOXES]
     return Process(
         name="sandboxes",
         command=(sys.executable, "-m", "adsandbox"),
@@ -205,21 +200,20 @@ def _sandboxes(state: State, keys: Keys) -> Process:
             "WISE_PROFILE_ID": state.secrets["wiseProfileId"],
             "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(keys.wise_private),
         },
-        ready=lambda pid: all(probes.http_ok(port, "/sandbox/health") for port in ports),
-        port=ports[0],
+        ready=probes_of(state)["sandboxes"],
+        port=state.ports[SANDBOXES[0]],
     )
 
 
 def _front(state: State, keys: Keys) -> list[Process]:
     configuration = state.paths.run / "envoy.json"
-    admin_port = state.ports["gateway-admin"]
     return [
         Process(
             name="gateway",
             command=envoy.command(configuration),
             prepare=lambda: write_privately(configuration, json.dumps(gateway_configuration(state, keys), indent=1)),
             needs=SERVICES,
-            ready=lambda pid: envoy.is_ready(admin_port),
+            ready=probes_of(state)["gateway"],
             port=state.gateway_port,
         ),
         Process(

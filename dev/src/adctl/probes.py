@@ -10,6 +10,8 @@ Probe = Callable[[int], bool]
 """Takes the process id of what was started."""
 
 _TIMEOUT_SECONDS = 1.0
+# Its length and the number that stands for the request.
+_POSTGRES_TLS_REQUEST = (8).to_bytes(4, "big") + (80_877_103).to_bytes(4, "big")
 _SERVING = b"\x08\x01"
 _DATA, _HEADERS, _SETTINGS, _PING, _RESET, _GOAWAY = 0, 1, 4, 6, 3, 7
 _END_STREAM, _END_HEADERS, _ACKNOWLEDGED = 1, 4, 1
@@ -38,6 +40,16 @@ def http_answers(port: int) -> bool:
     finally:
         connection.close()
     return True
+
+
+def postgres_answers(port: int) -> bool:
+    """Say whether PostgreSQL answers whether it speaks TLS: the first thing that it is asked, before any password."""
+    try:
+        with socket.create_connection((LOOPBACK, port), timeout=_TIMEOUT_SECONDS) as connection:
+            connection.sendall(_POSTGRES_TLS_REQUEST)
+            return connection.recv(1) in (b"N", b"S")
+    except OSError:
+        return False
 
 
 def grpc_serving(port: int) -> bool:

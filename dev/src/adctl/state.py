@@ -225,15 +225,22 @@ def prepare(home: Path, gateway_port: int) -> State:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Replace a file in one step with one that only its owner reads."""
+    """Replace a file in one step with one that only its owner reads; one that says the same already stays."""
+    with suppress(OSError, ValueError):
+        if path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text:
+            return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(FileNotFoundError):
         temporary.unlink()
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _read(path: Path) -> dict[str, Any] | None:

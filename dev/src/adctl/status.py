@@ -6,15 +6,18 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Self
 
-from adctl import guard
+from adctl import disk, guard
 from adctl.children import ChildError
 from adctl.process import Phase, PlatformPhase, ProcessView, Snapshot
 from adctl.state import Paths
+
+_RETRY_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,52 @@ def publish(paths: Paths, snapshot: Snapshot) -> None:
     """Write the status file in one step."""
     target = paths.run / "status.json"
     temporary = target.with_suffix(".new")
-    temporary.write_text(json.dumps({"pid": os.getpid(), **asdict(snapshot)}))
-    temporary.replace(target)
+    try:
+        temporary.write_text(json.dumps({"pid": os.getpid(), **asdict(snapshot)}))
+        temporary.replace(target)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+class Publisher:
+    """Publishes snapshots; what the disk refuses is published once it takes it, and the last word stays readable."""
+
+    def __init__(self, paths: Paths, say: Callable[[str], None]) -> None:
+        self._paths = paths
+        self._say = say
+        self._pending: Snapshot | None = None
+        self._retry_at = 0.0
+        self._is_refused = False
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Publish it now or, where the disk refuses, with a later `retry`."""
+        self._pending = snapshot
+        if not self._is_refused:
+            self._write()
+
+    def retry(self) -> None:
+        """Publish what was refused; call this often."""
+        if self._is_refused and time.monotonic() >= self._retry_at:
+            self._write()
+
+    def _write(self) -> None:
+        if self._pending is None:
+            return
+        try:
+            publish(self._paths, self._pending)
+        except OSError as error:
+            if not disk.is_refusal(error):
+                raise
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if not self._is_refused:
+                self._is_refused = True
+                self._say(f"nothing can be written in {self._paths.run}: {error.strerror}; the platform goes on")
+            return
+        self._pending = None
+        if self._is_refused:
+            self._is_refused = False
+            self._say("the disk takes what is written again")
 
 
 def last(paths: Paths) -> tuple[int, Snapshot] | None:

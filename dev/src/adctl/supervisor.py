@@ -70,6 +70,8 @@ class Supervisor:
     groups: Groups
     on_change: Callable[[Snapshot], None] = lambda snapshot: None
     say: Callable[[str], None] = lambda text: None
+    each_turn: Callable[[], None] = lambda: None
+    """Called some times a second, for what has to be tried again."""
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_seconds: float = 60.0
     stop_grace_seconds: float = 10.0
@@ -282,6 +284,7 @@ class Supervisor:
         job.phase, job.since, job.note = phase, time.time(), note
 
     def _show(self) -> None:
+        self.each_turn()
         snapshot = self.snapshot()
         if snapshot != self._shown:
             self._shown = snapshot
