@@ -136,6 +136,23 @@ def test_a_header_sent_twice_is_400_even_with_one_value(platform: Gateway, api: 
     assert "once" in answer.json()["message"]
 
 
+def test_http2_is_no_way_around(platform: Gateway) -> None:
+    platform.reset()
+    signed_in = list(platform.signed_in.items())
+    with httpx.Client(base_url=platform.url, http1=False, http2=True, timeout=20) as api:
+        for name in SINGLE_HEADERS:
+            others = [] if name == "authorization" else signed_in
+            value = platform.signed_in.get(name, "a")
+            answer = api.get("/campaigns", headers=[*others, (name, value), (name, value)])
+            assert (answer.http_version, refused(answer)) == ("HTTP/2", name)
+        answer = api.delete(f"/campaigns/{ONE}?campaignId={TWO}", headers=signed_in)
+        assert refused(answer) == "campaignId"
+        encodings = [("content-encoding", "identity"), ("content-encoding", "gzip")]
+        assert refused(api.post("/campaigns", content=b"{}", headers=[*signed_in, *encodings])) == "content-encoding"
+        assert platform.calls == []
+        assert api.get("/campaigns", headers=signed_in).status_code == 200
+
+
 def test_other_headers_may_come_twice(platform: Gateway, api: httpx.Client) -> None:
     others = [("accept", "a"), ("accept", "b"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-for", "1.2.3.5")]
     assert api.get("/campaigns", headers=[*platform.signed_in.items(), *others]).status_code == 200
