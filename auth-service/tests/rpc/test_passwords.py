@@ -84,16 +84,18 @@ def test_wrong_passwords_at_the_same_time_are_no_more_than_one_after_the_other(b
     assert reasons.count("CREDENTIALS_INVALID") == 10
 
 
-def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: Config) -> None:
+def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: Config, redis_url: str) -> None:
     signed = busy.sign_up("ada@example.com")
     change = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
     without_database = replace(config, database_url="postgresql://nobody:nothing@127.0.0.1:1/auth")
     with running(compose(without_database)) as server, stub_channel(server) as channel:
         stub = auth_pb2_grpc.AuthServiceStub(channel)
         forgot = pb.ForgotPasswordRequest(email="ada@example.com")
+        new = pb.SignUpRequest(email="b@example.com", password=PASSWORD, name="Bob", organization_name="Acme")
         calls: list[Callable[[], object]] = [
             *[lambda: stub.LogIn(pb.LogInRequest(email="ada@example.com", password=PASSWORD))] * 12,
             *[lambda: stub.ForgotPassword(forgot)] * 5,
+            lambda: stub.SignUp(new, metadata=[("x-forwarded-for", "192.0.2.7")]),
         ]
 
         def during_outage(call: Callable[[], object]) -> grpc.StatusCode:
@@ -104,6 +106,9 @@ def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: 
         with ThreadPoolExecutor(len(calls)) as threads:
             assert set(threads.map(during_outage, calls)) == {grpc.StatusCode.UNAVAILABLE}
             assert set(threads.map(during_outage, calls)) == {grpc.StatusCode.UNAVAILABLE}
+    with connect_redis(redis_url) as shared:
+        counted = {int(shared.hget(key, "n") or 0) for key in shared.scan_iter("attempts:sign-up:*")}
+        assert counted == {0}
     for _ in range(10):
         with refused() as refusal:
             busy.log_in("ada@example.com", "wrong horse")

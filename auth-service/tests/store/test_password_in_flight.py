@@ -1,8 +1,10 @@
 """Ways into an account that are closed while a call that uses them is still under way."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -11,16 +13,16 @@ from argon2 import PasswordHasher
 
 from adlib.clock import SystemClock
 from adlib.db import Database, Transaction
-from adlib.errors import Aborted
+from adlib.errors import Aborted, Unavailable
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.service import connect_redis
 from auth_service.accounts import store
-from auth_service.accounts.attempts import Attempts
+from auth_service.accounts.attempts import Attempts, TooManyAttempts
 from auth_service.accounts.credentials import Credentials
 from auth_service.accounts.emails import Emails
 from auth_service.accounts.firebase import FakeFirebase
-from auth_service.accounts.model import CredentialsInvalid, FirebaseUser, NotSignedUp, User
+from auth_service.accounts.model import CredentialsInvalid, FirebaseUser, NotSignedUp, PasswordWeak, User
 from auth_service.accounts.password_changes import PasswordChanges
 from auth_service.accounts.passwords import Passwords
 from auth_service.accounts.reclaiming import Reclaiming
@@ -98,6 +100,56 @@ def test_who_signs_in_with_the_old_password_meanwhile_is_not_signed_in(world: Wo
         world.accounts.log_in(world.ada.email, OLD, Client())
     assert not world.sessions.of(world.ada.id)
     world.accounts.log_in(world.ada.email, NEW, Client())
+
+
+@contextmanager
+def crowd(world: World) -> Iterator[None]:
+    """Everybody who can wait for a password to be hashed does."""
+    go, taken = threading.Event(), threading.Barrier(53)
+
+    def wait() -> None:
+        with world.passwords.place():
+            taken.wait(5)
+            go.wait(10)
+
+    with ThreadPoolExecutor(52) as threads:
+        waiting = [threads.submit(wait) for _ in range(52)]
+        taken.wait(5)
+        try:
+            yield
+        finally:
+            go.set()
+        for one in waiting:
+            one.result()
+
+
+def test_an_overload_counts_as_no_wrong_password(world: World) -> None:
+    with crowd(world):
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                world.accounts.log_in(world.ada.email, OLD, Client("192.0.2.7"))
+            with pytest.raises(Unavailable):
+                world.changes.change(world.ada.id, new_id(), OLD, NEW, "192.0.2.7")
+            with pytest.raises(Unavailable):
+                world.emails.ask_change(world.ada.id, "eve@example.com", OLD, "192.0.2.7")
+    for _ in range(10):
+        with pytest.raises(CredentialsInvalid):
+            world.accounts.log_in(world.ada.email, "wrong horse", Client("192.0.2.7"))
+    with pytest.raises(TooManyAttempts):
+        world.accounts.log_in(world.ada.email, OLD, Client("192.0.2.7"))
+
+
+def test_an_overload_counts_as_no_try_of_a_reset_link(world: World) -> None:
+    with world.db.transaction() as tx:
+        token = world.links.token(world.links.make(tx, Purpose.RESET_PASSWORD, world.ada.id, world.ada.email))
+    with crowd(world):
+        for _ in range(20):
+            with pytest.raises(Unavailable):
+                world.changes.reset(token, NEW)
+    for _ in range(9):
+        with pytest.raises(PasswordWeak):
+            world.changes.reset(token, "password1")
+    assert world.changes.reset(token, NEW) == world.ada.id
 
 
 def test_who_changes_the_old_password_meanwhile_does_not_take_the_account_back(world: World) -> None:

@@ -10,7 +10,8 @@ from adplatform.auth.v1 import organizations_pb2 as pb
 from adplatform.auth.v1 import roles_pb2
 from adplatform.options.v1.options_pb2 import Permission
 
-from adlib.errors import AppError
+from adlib.errors import AppError, Unavailable
+from adlib.idempotency import Once
 
 
 def invite(town, stubs, metadata, email="", role="member"):
@@ -98,6 +99,26 @@ def test_an_invitation_that_was_refused_is_not_counted(town, stubs, refused):
             invite(town, stubs, town.by(owner, acme), bob.email)
         assert refusal.info.reason == "MEMBER_EXISTS"
     invite(town, stubs, town.by(owner, acme))
+
+
+class Failing(Once):
+    """An answer that cannot be stored."""
+
+    def record(self, tx, outcome):
+        raise Unavailable("the database does not answer")
+
+
+def test_an_invitation_that_met_an_outage_is_not_counted(town, stubs):
+    owner = town.someone()
+    acme = town.organization(owner)
+    caller = town.caller(owner, acme)
+    for _ in range(20):
+        once = Failing(acme, "test", "", pb.InviteUserRequest(), lambda _: pb.Member(), pb.Member)
+        with pytest.raises(Unavailable):
+            town.invitations.invite(caller, town.new_email, "member", once)
+    invited = invite(town, stubs, town.by(owner, acme))
+    for _ in range(4):
+        town.invitations.resend(caller, UUID(invited.id))
 
 
 def test_nobody_is_flooded_with_invitations(town, stubs, refused):
