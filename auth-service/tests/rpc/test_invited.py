@@ -40,3 +40,29 @@ def test_a_made_up_invitation_signs_nobody_up(people: Any, refused: Any) -> None
         people.sign_up("ada@example.com", invitation_token="nonsense")
     assert refusal.reason == "LINK_INVALID"
     assert people.sign_up("ada@example.com").access_token
+
+
+def test_an_invitation_does_not_say_who_has_signed_up(people: Any, refused: Any, invited: str) -> None:
+    """With somebody else's e-mail it is refused first: the answer would tell, and no mail would."""
+    people.sign_up("known@example.com")
+
+    def reasons(token: str) -> set[str]:
+        found = set()
+        for email in ("known@example.com", "unknown@example.com"):
+            with refused() as refusal:
+                people.sign_up(email, invitation_token=token)
+            found.add(refusal.reason)
+        return found
+
+    assert reasons("nonsense") == {"LINK_INVALID"}
+    assert reasons(invited) == {"INVITATION_FOR_ANOTHER"}
+    people.sign_up("ada@example.com", invitation_token=invited)
+    assert reasons(invited) == {"LINK_USED"}
+
+
+def test_whoever_reads_the_invitation_is_told_that_they_have_signed_up(people: Any, refused: Any, invited: str) -> None:
+    people.sign_up("ada@example.com")
+    with refused() as refusal:
+        people.sign_up("ada@example.com", invitation_token=invited)
+    assert refusal.reason == "EMAIL_TAKEN"
+    assert people.log_in("ada@example.com").access_token

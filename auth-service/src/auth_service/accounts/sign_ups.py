@@ -24,6 +24,10 @@ from auth_service.sessions.service import SessionService
 class Invitations(Protocol):
     """Where invitations are accepted."""
 
+    def check(self, tx: Transaction, token: str, email: str) -> None:
+        """LINK_*, INVITATION_FOR_ANOTHER unless somebody with this e-mail can accept."""
+        ...
+
     def accept(self, tx: Transaction, token: str, user_id: UUID, email: str) -> Membership:
         """Makes the person a member of what they were invited to; LINK_*, INVITATION_FOR_ANOTHER."""
         ...
@@ -125,6 +129,9 @@ class SignUps:
     def _settle(self, tx: Transaction, person: _Person, new: NewAccount) -> Organization:
         """Stores the person, with an organization."""
         user, now = person.user, self._clock.now()
+        if new.invitation_token:
+            # First: EMAIL_TAKEN is only for who reads that e-mail, where nothing is left for its holder to see.
+            self._invitations.check(tx, new.invitation_token, user.email)
         store.add_user(tx, user, person.password_hash, now, person.firebase_uid)
         if new.invitation_token:
             organization = self._invitations.accept(tx, new.invitation_token, user.id, user.email).organization

@@ -134,19 +134,10 @@ class InvitationService:
 
     def accept(self, tx: Transaction, token: str, user_id: UUID, email: str) -> Membership:
         """Makes the person a member; LINK_INVALID, LINK_EXPIRED, LINK_USED, INVITATION_FOR_ANOTHER, MEMBER_EXISTS."""
-        found = self._links.find(tx, token, Purpose.INVITATION)
-        organization_id = store.organization_of(tx, found.subject_id)
-        # The organization before the link, as everybody locks them who changes an invitation.
-        tenant = store.lock(tx, organization_id) if organization_id else None
-        link = self._links.use(tx, token, Purpose.INVITATION)
-        invitation = store.open_invitation(tx, tenant.id, link.subject_id) if tenant else None
-        if tenant is None or invitation is None:
-            raise InvitationVoid
-        if invitation.email != normalized_email(email):
-            raise InvitationForAnother
+        tenant, invitation, role = self._acceptable(tx, token, email)
+        self._links.use(tx, token, Purpose.INVITATION)
         if store.member(tx, tenant.id, user_id):
             raise MemberExists
-        role = self._still_given(tx, tenant, invitation)
         now = self._clock.now()
         store.add_member(tx, tenant.id, user_id, role.code, now)
         store.accept_invitation(tx, invitation, now)
@@ -159,6 +150,28 @@ class InvitationService:
         )
         self._outbox.append(tx, tenant.id, accepted)
         return Membership(tenant.organization, role.code, sorted(held(tenant.kind, role.permissions)))
+
+    def check(self, tx: Transaction, token: str, email: str) -> None:
+        """LINK_INVALID, LINK_EXPIRED, LINK_USED, INVITATION_FOR_ANOTHER unless somebody with this e-mail can accept.
+
+        Nobody else changes the invitation until the caller's transaction ends.
+        """
+        self._acceptable(tx, token, email)
+
+    def _acceptable(self, tx: Transaction, token: str, email: str) -> tuple[Tenant, Invitation, Role]:
+        """The invitation with its organization, which is locked, and its role."""
+        found = self._links.find(tx, token, Purpose.INVITATION)
+        organization_id = store.organization_of(tx, found.subject_id)
+        # The organization before the link, as everybody locks them who changes an invitation.
+        tenant = store.lock(tx, organization_id) if organization_id else None
+        # Again: it may have been used while we waited.
+        link = self._links.find(tx, token, Purpose.INVITATION)
+        invitation = store.open_invitation(tx, tenant.id, link.subject_id) if tenant else None
+        if tenant is None or invitation is None:
+            raise InvitationVoid
+        if invitation.email != normalized_email(email):
+            raise InvitationForAnother
+        return tenant, invitation, self._still_given(tx, tenant, invitation)
 
     def _still_given(self, tx: Transaction, tenant: Tenant, invitation: Invitation) -> Role:
         """The role, where whoever answers for the invitation could give it today: the dismissed leave no doors open."""
