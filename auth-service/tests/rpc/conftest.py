@@ -22,6 +22,7 @@ from auth_service.__main__ import compose
 from auth_service.accounts.passwords import Passwords
 from auth_service.config import Config
 from auth_service.mail.mailer import FakeMailer
+from auth_service.mail.model import Mail
 
 Metadata = Sequence[tuple[str, str]]
 PASSWORD = "correct horse battery"
@@ -92,8 +93,11 @@ class People:
             return error.code() is grpc.StatusCode.UNAUTHENTICATED
         return False
 
+    def mails(self, email: str) -> list[Mail]:
+        return [mail for mail in self._mailer.sent if mail.recipient == email]
+
     def subjects(self, email: str) -> list[str]:
-        return [mail.subject for mail in self._mailer.sent if mail.recipient == email]
+        return [mail.subject for mail in self.mails(email)]
 
     def token(self, email: str, page: str) -> str:
         """The token in the newest mail to this e-mail with a link to this page; takes the mail away."""

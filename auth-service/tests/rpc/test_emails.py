@@ -112,3 +112,15 @@ def test_a_name_is_changed(people: Any) -> None:
     profile = people.auth.UpdateProfile(request, metadata=people.bearer(signed.access_token))
     assert (profile.user.name, len(profile.memberships)) == ("Augusta", 1)
     assert people.profile(signed.access_token).user.name == "Augusta"
+
+
+def test_a_changed_email_ends_the_other_sessions_and_not_the_one_that_confirms(people: Any) -> None:
+    other = people.verified("ada@example.com")
+    this = people.log_in("ada@example.com")
+    change(people, this.access_token, "lovelace@example.com")
+    request = pb.ConfirmEmailChangeRequest(token=people.token("lovelace@example.com", "confirm-email"))
+    answer = people.auth.ConfirmEmailChange(request, metadata=people.bearer(this.access_token))
+    assert (answer.user.email, answer.password_reset_token) == ("lovelace@example.com", "")
+    assert eventually(lambda: people.is_out(other.access_token), within_s=1.0)
+    assert not people.is_out(this.access_token)
+    assert people.log_in("lovelace@example.com").access_token

@@ -240,3 +240,32 @@ def test_accepting_an_invitation_proves_the_email_it_was_mailed_to(people: Any, 
     assert eventually(lambda: people.is_out(other.access_token), within_s=1.0)
     own = people.bearer(ada.access_token, organization_id=ada.organization.id)
     assert eventually(lambda: office.key(own), within_s=1.0)
+
+
+def test_a_reset_ends_the_api_keys_that_the_person_made_and_says_which(people: Any, office: Office) -> None:
+    boss = people.verified("boss@example.com")
+    own = people.bearer(boss.access_token, organization_id=boss.organization.id)
+    office.invite(own, "ada@example.com")
+    ada = people.sign_up("ada@example.com", invitation_token=people.token("ada@example.com", "accept-invitation"))
+    theirs = office.key(people.bearer(ada.access_token, organization_id=boss.organization.id))
+    key = office.key(own)
+    people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="boss@example.com"))
+    token = people.token("boss@example.com", "reset-password")
+    people.auth.ResetPassword(pb.ResetPasswordRequest(token=token, password=NEW_PASSWORD))
+    assert eventually(lambda: office.refuses(key), within_s=1.0)
+    assert not office.refuses(theirs)
+    assert eventually(lambda: "Your API keys were revoked" in people.subjects("boss@example.com"))
+    (mail,) = [mail for mail in people.mails("boss@example.com") if "keys were revoked" in mail.subject]
+    assert "door" in mail.text
+    signed = people.log_in("boss@example.com", NEW_PASSWORD).access_token
+    own = people.bearer(signed, organization_id=boss.organization.id)
+    assert set(office.members(own)) == {"boss@example.com", "ada@example.com"}
+
+
+def test_a_changed_password_leaves_the_api_keys(people: Any, office: Office) -> None:
+    signed = people.verified("ada@example.com")
+    own = people.bearer(signed.access_token, organization_id=signed.organization.id)
+    key = office.key(own)
+    request = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=NEW_PASSWORD)
+    people.auth.ChangePassword(request, metadata=own)
+    assert not office.refuses(key)

@@ -1,19 +1,32 @@
 """What people are told of changes to their account."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from adplatform.events.v1.events_pb2 import UserNotified
 
 _NOT_YOU = "If that was not you, set a new password at once by “forgot password”, and look at your sessions."
+# Of the API keys in one message.
+_MOST_NAMED = 20
 
 
-def password_changed(user_id: UUID) -> UserNotified:
-    """The password was changed or reset."""
+def password_changed(user_id: UUID, revoked_keys: Sequence[str] = ()) -> UserNotified:
+    """The password was changed, or reset, which revokes API keys; they are named."""
+    keys = f" {keys_revoked(revoked_keys)}" if revoked_keys else ""
     return UserNotified(
         user_id=str(user_id),
         kind=UserNotified.PASSWORD_CHANGED,
         title="Your password was changed",
-        body=f"Whoever was signed in elsewhere has been signed out. {_NOT_YOU}",
+        body=f"Whoever was signed in elsewhere has been signed out.{keys} {_NOT_YOU}",
+    )
+
+
+def keys_revoked(names: Sequence[str]) -> str:
+    """Which API keys a new password ended, and what to do about the programs that used them."""
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"The API keys that you had made were revoked with your password: {', '.join(names[:_MOST_NAMED])}{more}. "
+        "Make new ones for the programs that you know."
     )
 
 

@@ -1,6 +1,6 @@
 """Changing a password, by the old one or by a link."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from uuid import UUID
@@ -66,9 +66,10 @@ class PasswordChanges:
                 self._links.void(tx, nobody, Purpose.RESET_PASSWORD)
 
     def reset(self, token: str, password: str) -> UUID:
-        """Sets a new password by that link; ends every session and releases the account where it was locked; whose.
+        """Sets a new password by that link, and releases the account where it was locked; whose it is.
 
-        A weak password counts as a try of the link, and the tenth uses it up.
+        Ends every session and every API key that the person made: they may be here because somebody else got in, and
+        a key would let them stay. A weak password counts as a try of the link, and the tenth uses it up.
         """
         link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
         user = store.by_id(self._db, link.subject_id)
@@ -86,8 +87,9 @@ class PasswordChanges:
                 if not locked.email_verified:
                     for organization_id, notice in self._reclaiming.reclaim(tx, locked):
                         self._outbox.append(tx, organization_id, notice)
+                revoked = self._reclaiming.revoke_api_keys(tx, locked)
                 # The link has shown that the e-mail is theirs.
-                self._change(tx, replace(locked, email_verified=True), hashed)
+                self._change(tx, replace(locked, email_verified=True), hashed, revoked)
                 self._sessions.end_all(tx, user.id)
         return user.id
 
@@ -123,11 +125,14 @@ class PasswordChanges:
                 self._links.give_try_back(tx, link)
             raise
 
-    def _change(self, tx: Transaction, user: User, hashed: str) -> None:
+    def _change(self, tx: Transaction, user: User, hashed: str, revoked_keys: Sequence[str] = ()) -> None:
         store.set_password(tx, user.id, hashed, self._clock.now())
         # Whoever knew the old password may have asked for these.
         self._links.void(tx, user.id, Purpose.RESET_PASSWORD, Purpose.CHANGE_EMAIL)
         # An e-mail that nobody verified may be a stranger's, whom anybody could have written to without end.
         if user.email_verified:
             self._outgoing.add(tx, MailKind.PASSWORD_CHANGED, user.email)
-        self._outbox.append(tx, NO_ORGANIZATION, notices.password_changed(user.id))
+            if revoked_keys:
+                title, body = "Your API keys were revoked", notices.keys_revoked(revoked_keys)
+                self._outgoing.add(tx, MailKind.NOTIFICATION, user.email, title=title, body=body)
+        self._outbox.append(tx, NO_ORGANIZATION, notices.password_changed(user.id, revoked_keys))

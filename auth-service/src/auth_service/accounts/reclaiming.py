@@ -67,6 +67,9 @@ class Reclaiming:
 
     def revoke_api_keys(self, tx: Transaction, user: User) -> Sequence[str]:
         """Revokes the API keys that the person made; what they are called."""
+        for organization_id in organization_ids(tx, user.id):
+            # Whoever is making one there is done, or finds out that their session has ended.
+            organizations.lock(tx, organization_id)
         revoked = api_keys.revoke_of_person_any_tenant(tx, user.id, self._clock.now())
         for hash in revoked:
             self._marks.api_key_revoked(tx, hash)

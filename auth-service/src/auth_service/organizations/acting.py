@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from adlib import permissions
+from adlib.access import SessionEnded
 from adlib.db import Session, Transaction
-from adlib.errors import NotAMember
+from adlib.errors import ApiKeyInvalid, NotAMember
 from adlib.rpc import Caller
+from auth_service.api_keys import store as api_keys
 from auth_service.organizations import store
 from auth_service.organizations.model import Tenant
 from auth_service.roles import store as roles
 from auth_service.roles.model import Role, RoleNotFound, held, require_within, rights
+from auth_service.sessions import store as sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +31,15 @@ class Actor:
 
 
 def act(tx: Transaction, caller: Caller) -> Actor:
-    """Locks the caller's organization; what they may is read again, since the cache is up to a second old."""
+    """Locks the caller's organization; what they may is read again, since the cache is up to a second old.
+
+    TOKEN_INVALID, API_KEY_INVALID where the session or the key has ended meanwhile: what it makes would outlive it.
+    """
     tenant = store.lock(tx, caller.organization_id)
+    if caller.api_key is None and sessions.has_ended(tx, caller.session_id):
+        raise SessionEnded
+    if caller.api_key is not None and api_keys.is_revoked(tx, caller.api_key.id):
+        raise ApiKeyInvalid
     now = rights_of(tx, tenant, caller.user_id) if tenant else None
     if tenant is None or now is None:
         raise NotAMember("you are not a member of the organization in the organization-id header")
