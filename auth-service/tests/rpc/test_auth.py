@@ -156,10 +156,10 @@ def test_access_is_for_services_and_says_what_a_member_may(
     assert reason(refused) == "SERVICE_NOT_ALLOWED"
     service = identities.service_headers("campaign-service")
     answer = access.GetAccess(request, metadata=service)
-    assert answer.member
+    assert (answer.member, answer.email_unverified) == (True, True)
     assert Permission.CAMPAIGNS_CREATE in answer.permissions
     request.organization_id = str(UUID(int=7))
-    assert not access.GetAccess(request, metadata=service).member
+    assert access.GetAccess(request, metadata=service) == pb.GetAccessResponse()
 
 
 def test_an_organizations_name_is_for_payment_service(

@@ -116,7 +116,7 @@ class RemoteAccess:
         if not answer.member:
             return NOBODY
         held = permissions.mask(answer.permissions)
-        return Access(True, answer.organization_kind, held, email_verified=answer.email_verified)
+        return Access(True, answer.organization_kind, held, email_verified=not answer.email_unverified)
 
     def api_key(self, hash: bytes) -> ApiKey | None:
         """The API key whose text has this SHA-256; None where there is none, or none that works any more."""

@@ -28,7 +28,7 @@ class AccessServicer:
             member=standing.member,
             organization_kind=pb.Organization.Kind.ValueType(standing.kind),
             permissions=permissions.codes(standing.permissions),
-            email_verified=standing.email_verified,
+            email_unverified=standing.member and not standing.email_verified,
         )
 
     def FindApiKey(self, request: pb.FindApiKeyRequest, _call: Call) -> pb.FindApiKeyResponse:
