@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
-from adplatform.payment.v1 import quarantine_pb2, receipts_pb2, refunds_pb2, suspense_pb2
+from adplatform.payment.v1 import quarantine_pb2, receipts_pb2, refund_requests_pb2, refunds_pb2, suspense_pb2
 
 from adlib import service
 from adlib.access import AccessSource
@@ -42,6 +42,8 @@ from payment_service.quarantine.servicer import QuarantineServicer
 from payment_service.receipts.names import Names
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
+from payment_service.refund_requests.service import RefundRequestService
+from payment_service.refund_requests.servicer import RefundRequestServicer
 from payment_service.refunds.service import SEND_REFUND, RefundService
 from payment_service.refunds.servicer import RefundServicer
 from payment_service.retention import RULES
@@ -98,6 +100,7 @@ def assemble(config: Config, world: World) -> Worker:
     )
     debts = DebtService(db, outbox, new_id)
     payouts = PayoutService(db, outbox, world.bank, debts, clock, new_id)
+    requests = RefundRequestService(db, clock, new_id)
     refunds = RefundService(db, world.providers, turns, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)
     sources: dict[str, Source] = dict(world.providers)
@@ -117,7 +120,8 @@ def assemble(config: Config, world: World) -> Worker:
             services["LedgerService"]: LedgerServicer(ledger, payouts),
             services["PaymentJobsService"]: PaymentJobsServicer(settlement, PurgeExpired(db, clock, RULES)),
             quarantine_pb2.DESCRIPTOR.services_by_name["QuarantineService"]: QuarantineServicer(quarantine),
-            refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds),
+            refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds, requests),
+            refund_requests_pb2.DESCRIPTOR.services_by_name["RefundRequestService"]: RefundRequestServicer(requests),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
             suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(
                 SuspenseService(db, payments)

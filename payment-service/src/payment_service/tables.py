@@ -64,6 +64,13 @@ refunds = Table(
     Column("updated_at", _time), Column("returned_micros", BigInteger), Column("reversals", BigInteger),
     Column("followed_until", _time), Column("ask_at", _time),
 )  # fmt: skip
+refund_requests = Table(
+    "refund_requests", metadata,
+    Column("id", Uuid), Column("payment_id", Uuid), Column("organization_id", Uuid),
+    Column("amount_micros", BigInteger), Column("currency_code", Text), Column("state", Text), Column("reason", Text),
+    Column("decline_reason", Text), Column("refund_id", Uuid), Column("asked_by", Uuid), Column("created_at", _time),
+    Column("updated_at", _time),
+)  # fmt: skip
 disputes = Table(
     "disputes", metadata,
     Column("id", Uuid), Column("provider", Text), Column("external_id", Text), Column("payment_id", Uuid),

@@ -37,6 +37,7 @@ from payment_service.payments.model import (
 from payment_service.payments.service import PaymentService
 from payment_service.providers.protocol import Outgoing, Provider, RefundReport, SeenRefund, SentRefund
 from payment_service.providers.turns import Turns
+from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds import store
 from payment_service.refunds.model import Details, Refund, RefundTooLarge, State
 from payment_service.work.store import WorkQueue
@@ -89,6 +90,7 @@ class RefundService:
         self._queue = queue
         self._clock = clock
         self._ids = ids
+        self._requests = RefundRequestService(db, clock, ids)
 
     def refund(self, caller: Caller, new: NewRefund, once: Once[Refund, pb.Refund]) -> Refund:
         """Gives the payment back, as far as its provider answers; a repeat is about the first refund.
@@ -217,6 +219,7 @@ class RefundService:
             store.add(tx, refund, self._first_asked_at(refund))
             ledger.post(tx, refund.taken(balances), self._ids)
         self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, refund.created_at))
+        self._requests.follow_in(tx, payment, refund.id, has_failed=False)
         return refund
 
     def _new(self, db: Session, caller: Caller, new: NewRefund, payment: Payment) -> Refund:
@@ -339,6 +342,7 @@ class RefundService:
             balances = ledger.lock(tx, after.touched_since(before))
             ledger.post(tx, after.moves_since(before, balances), self._ids)
             _log.warning("refund_changed", refund=str(after.id), state=after.state, message=after.failure_message)
+            self._requests.follow_in(tx, payment, after.id, has_failed=after.state is State.FAILED)
         if delta_micros := after.going_micros - before.going_micros:
             self._payments.change_in(tx, payment, payment.refunding(delta_micros, now))
         return after
@@ -370,3 +374,4 @@ class RefundService:
         if not is_back:
             ledger.post(tx, refund.taken(ledger.lock(tx, refund.accounts)), self._ids)
             self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, now))
+            self._requests.follow_in(tx, payment, refund.id, has_failed=False)

@@ -6,6 +6,8 @@ from adplatform.payment.v1 import refunds_pb2 as pb
 
 from adlib.clock import timestamp
 from adlib.rpc import Call
+from payment_service.refund_requests.messages import to_pb as request_pb
+from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds.model import Refund
 from payment_service.refunds.service import NewRefund, RefundService
 
@@ -13,8 +15,9 @@ from payment_service.refunds.service import NewRefund, RefundService
 class RefundServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, refunds: RefundService) -> None:
+    def __init__(self, refunds: RefundService, requests: RefundRequestService) -> None:
         self._refunds = refunds
+        self._requests = requests
 
     def RefundPayment(self, request: pb.RefundPaymentRequest, call: Call) -> pb.Refund:
         new = NewRefund(
@@ -30,9 +33,12 @@ class RefundServicer:
         return to_pb(refund)
 
     def ListRefunds(self, request: pb.ListRefundsRequest, call: Call) -> pb.ListRefundsResponse:
-        found = self._refunds.list(call.caller.organization_id, UUID(request.payment_id), call.page(request))
+        organization_id, payment_id = call.caller.organization_id, UUID(request.payment_id)
+        found = self._refunds.list(organization_id, payment_id, call.page(request))
         return pb.ListRefundsResponse(
-            refunds=[to_pb(refund) for refund in found.rows], next_page_token=found.next_page_token
+            refunds=[to_pb(refund) for refund in found.rows],
+            next_page_token=found.next_page_token,
+            requests=[request_pb(one) for one in self._requests.of_payment(organization_id, payment_id)],
         )
 
 

@@ -1,9 +1,10 @@
-"""Deposits from before it was kept which payment they were sent for."""
+"""Tables of deposits and refund requests, with rows, up and down."""
 
 from importlib.resources import files
 from uuid import uuid4
 
 import psycopg
+import pytest
 from yoyo import get_backend, read_migrations
 
 from adctl.pytest_servers import FreshDatabase
@@ -42,3 +43,27 @@ def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(f
         backend.rollback_migrations(backend.to_rollback(mine))
         assert sql.execute("SELECT count(*) FROM deposits").fetchone() == (2,)
     backend.connection.close()
+
+
+def test_refund_requests_come_and_go_with_their_migration(fresh_database: FreshDatabase) -> None:
+    url = fresh_database("refund_requests")
+    migrate(url, *MIGRATIONS)
+    add = (
+        "INSERT INTO refund_requests (id, payment_id, organization_id, amount_micros, currency_code, state, refund_id,"
+        " created_at, updated_at) VALUES (%s, %s, %s, 1000000, 'USD', %s, %s, now(), now())"
+    )
+    payment_id, organization_id = new_id(), uuid4()
+    with psycopg.connect(url, autocommit=True) as sql:
+        sql.execute(add, [new_id(), payment_id, organization_id, "REQUESTED", None])
+        sql.execute(add, [new_id(), payment_id, organization_id, "ACCEPTED", new_id()])
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_open"):
+            sql.execute(add, [new_id(), payment_id, organization_id, "REQUESTED", None])
+        with pytest.raises(psycopg.errors.CheckViolation, match="answer"):
+            sql.execute(add, [new_id(), payment_id, organization_id, "ACCEPTED", None])
+    backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
+    every = read_migrations(str(files("payment_service") / "migrations"))
+    backend.rollback_migrations(backend.to_rollback(every.filter(lambda one: one.id >= "payment-0021")))
+    backend.connection.close()
+    migrate(url, *MIGRATIONS)
+    with psycopg.connect(url) as sql:
+        assert sql.execute("SELECT count(*) FROM refund_requests").fetchone() == (0,)
