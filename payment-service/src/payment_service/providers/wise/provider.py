@@ -260,14 +260,14 @@ class WiseDeposits:
         raise LookupError("five new references in turn were another payment's")
 
     def _missed(self, line: Line, lines: Sequence[Line]) -> Event | None:
-        if self._returns_known(line):
-            # Read once it is known that it was missed: Wise is asked for that.
-            return self._as_event(line, None, f"{line.key}/credit")
         news = self._news(line, lines)
         if not news:
             return None
         (first, *_), direction = news, "credit" if line.is_credit else "debit"
-        is_part = isinstance(first, ReversalNews) and first.recall is not None
+        # Several lines may say such a thing of one number.
+        is_part = isinstance(first, RefundReport | PayoutNews) or (
+            isinstance(first, ReversalNews) and first.recall is not None
+        )
         return self._as_event(line, news, f"{line.key if is_part else line.reference_number}/{direction}")
 
     def _transfer_news(self, transfer_id: str, told_state: str = "") -> Sequence[News]:
@@ -275,7 +275,9 @@ class WiseDeposits:
 
         Wise is asked where the amount that came back matters, or where an event may be older than what is known.
         """
-        if refund := store.refund_of_anyone(self._db, transfer_id):
+        is_in_doubt = told_state in ("", "bounced_back", *payouts.TAKEN_BACK)
+        refund = store.refund_of_anyone(self._db, transfer_id)
+        if refund and (is_in_doubt or refund.is_in_doubt):
             sent = SentRefund(refund.refund_id, transfer_id, refund.amount_micros)
             if payment := payments.get_of_anyone(self._db, refund.payment_id):
                 return [self.look_up_refund(payment, sent)]
@@ -365,7 +367,7 @@ class WiseDeposits:
         ((payment_id, one),) = known
         return PaymentNews(payment_id, Report(reference.shown(one), State.PENDING, [arrival]))
 
-    def _as_event(self, line: Line, news: Sequence[News] | None, event_id: str) -> Event:
+    def _as_event(self, line: Line, news: Sequence[News], event_id: str) -> Event:
         direction = "credit" if line.is_credit else "debit"
         data = {
             "resource": {"profile_id": self._profile_id, "type": "balance-account"},

@@ -37,7 +37,7 @@ _CLAIM_OF_ANYONE = Query(
 _REFUND_OF_ANYONE = Query(select(bank_refunds.c.refund_id).where(bank_refunds.c.transfer_id == bindparam("transfer")))
 
 _REFUND_BY_TRANSFER_OF_ANYONE = Query(
-    select(refunds.c.id, refunds.c.payment_id, refunds.c.amount_micros)
+    select(refunds.c.id, refunds.c.payment_id, refunds.c.amount_micros, refunds.c.pending_reason)
     .join_from(bank_refunds, refunds, refunds.c.id == bank_refunds.c.refund_id)
     .where(bank_refunds.c.transfer_id == bindparam("transfer"))
 )
@@ -45,11 +45,12 @@ _REFUND_BY_TRANSFER_OF_ANYONE = Query(
 
 @dataclass(frozen=True, slots=True)
 class TransferredRefund:
-    """The refund that a transfer was sent for."""
+    """The refund that a transfer was sent for; in doubt while the transfer is with a bank on its way back."""
 
     refund_id: UUID
     payment_id: UUID
     amount_micros: int
+    is_in_doubt: bool
 
 
 def add(tx: Transaction, reference: str, payment_id: UUID, organization_id: UUID, at: datetime) -> None:
@@ -82,7 +83,7 @@ def is_claimed_of_anyone(db: Session, transfer_id: str) -> bool:
 def refund_of_anyone(db: Session, transfer_id: str) -> TransferredRefund | None:
     """The refund that the transfer was sent for."""
     row = db.one(_REFUND_BY_TRANSFER_OF_ANYONE, transfer=transfer_id)
-    return TransferredRefund(row.id, row.payment_id, row.amount_micros) if row else None
+    return TransferredRefund(row.id, row.payment_id, row.amount_micros, bool(row.pending_reason)) if row else None
 
 
 def claim_of_anyone(tx: Transaction, transfer_id: str, refund_id: UUID) -> bool:
