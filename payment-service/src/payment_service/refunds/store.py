@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, any_, bindparam, insert, select, text, update
+from sqlalchemy import ARRAY, Text, any_, bindparam, insert, null, select, text, update
 
 from adlib.db import Query, Session, Transaction
 from adlib.db.database import Row
@@ -68,7 +68,7 @@ _FOLLOWED_OF_ANYONE = Query(
     .limit(bindparam("most"))
 )
 _ASK_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(ask_at=bindparam("next_at")))
-_FINISH_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(followed_until=None))
+_FINISH_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(followed_until=null()))
 _UPDATE = Query(
     update(refunds)
     .where(refunds.c.organization_id == bindparam("organization"), refunds.c.id == bindparam("refund"))
