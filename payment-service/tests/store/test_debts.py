@@ -1,6 +1,8 @@
 """Debts and earnings on hold on a database of their own: what marks, what settles, and the migration."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.resources import files
 from uuid import UUID, uuid4
 
@@ -32,10 +34,11 @@ class NoBank:
 class Books:
     """An organization that has 100, a publisher, and the ledger without its background work."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, publisher: "Books | None" = None) -> None:
         self.db = db
         self.organization_id, self.campaign_id = uuid4(), uuid4()
-        self.publisher_id, self.earner_id = uuid4(), uuid4()
+        self.publisher_id = publisher.publisher_id if publisher else uuid4()
+        self.earner_id = publisher.earner_id if publisher else uuid4()
         self.wallet = Wallet(self.organization_id, "USD")
         self.ledger = LedgerService(db, new_id)
         outbox = Outbox("payment", SystemClock())
@@ -77,7 +80,7 @@ class Books:
 
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Books]:
-    db = Database(own_database_url)
+    db = Database(own_database_url, max_connections=10)
     yield Books(db)
     assert all(one.are_sound for one in books.verify(db))
     db.close()
@@ -133,6 +136,62 @@ def test_settling_twice_changes_nothing(desk: Books) -> None:
         store.mark_debts(tx, [(desk.organization_id, "USD")])
     desk.debts.settle(desk.organization_id, "USD")
     assert desk.figures() == (20, 30)
+
+
+def test_one_debt_that_cannot_be_settled_does_not_stop_the_others(desk: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two organizations, whichever comes first."""
+    desk.spend(100)
+    other = Books(desk.db)
+    other.spend(100)
+    for one in (desk, other):
+        one.take(30)
+    settle = desk.debts.settle
+    for failing, going in ((desk, other), (other, desk)):
+
+        def fails_for_one(organization_id: UUID, currency_code: str, failing: Books = failing) -> None:
+            if organization_id == failing.organization_id:
+                raise RuntimeError("a fault")
+            settle(organization_id, currency_code)
+
+        monkeypatch.setattr(desk.debts, "settle", fails_for_one)
+        desk.debts.settle_marked()
+        assert (going.figures(), going.marked()) == ((20, 30), False)
+    assert other.marked() is False
+
+
+def test_payouts_spend_debts_and_what_pays_them_do_not_wait_in_circles(desk: Books) -> None:
+    """Whoever wins, as much is on hold at the end as is owed, of what is unpaid."""
+    desks = [desk, *(Books(desk.db, publisher=desk) for _ in range(2))]
+    for one in desks:
+        one.take(-10_000_000)
+        one.ledger.hold(one.escrow, 10_000_000, "more")
+
+    def act(number: int) -> None:
+        one = desks[number % 3]
+        match number % 7:
+            case 0 | 1 | 2:
+                one.spend(20_000)
+            case 3:
+                one.take(80_000)
+            case 4:
+                one.take(-30_000)
+            case 5:
+                one.debts.settle_marked()
+            case _:
+                payout_id = uuid4()
+                with suppress(InsufficientFunds):
+                    one.payouts.reserve(payout_id, one.earner_id, one.publisher_id, 10_000, "USD")
+                    one.payouts.cancel(payout_id)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(act, range(210)))
+    while desk.debts.settle_marked():
+        pass
+    balances = [one.ledger.balance(one.organization_id, "USD") for one in desks]
+    earned = [one.spent_micros // 2 for one in balances]
+    on_hold = sum(min(one.debt_micros, micros) for one, micros in zip(balances, earned, strict=True))
+    assert on_hold > 0
+    assert desk.figures() == (sum(earned) - on_hold, on_hold)
 
 
 def rolled_back(url: str) -> None:

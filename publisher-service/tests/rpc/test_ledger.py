@@ -43,6 +43,7 @@ class LedgerServicer:
                 pending_micros=row.pending_micros,
                 available_micros=row.available_micros,
                 paid_micros=row.paid_micros,
+                on_hold_micros=row.on_hold_micros,
             )
             for rows in found.values()
             for row in rows
@@ -113,6 +114,16 @@ def test_a_cancelled_amount_is_available_again_once(ledger: Ledger, payout: Payo
     for _ in range(2):
         ledger.cancel(payout)
         assert ledger.balances([OWNER]) == {OWNER: [Balance(OWNER, "USD", available_micros=100_000_000)]}
+
+
+def test_what_is_on_hold_is_earned_and_cannot_be_reserved(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
+    fake.hold_earnings(OWNER, 70_000_000)
+    (balance,) = ledger.balances([OWNER])[OWNER]
+    assert balance == Balance(OWNER, "USD", available_micros=30_000_000, on_hold_micros=70_000_000)
+    assert balance.earned_micros == 100_000_000, "what the job compares earnings with"
+    with pytest.raises(Refused) as refused:
+        ledger.reserve(payout)
+    assert refused.value.reason == ErrorReason.INSUFFICIENT_FUNDS
 
 
 def test_more_than_is_available_is_refused_with_both_figures(ledger: Ledger, payout: Payout) -> None:

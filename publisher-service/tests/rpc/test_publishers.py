@@ -181,6 +181,9 @@ def test_balances_have_a_row_for_every_publisher_and_currency(register, member, 
     own = [(ours.id, "EUR", 50), (ours.id, "USD", 70)]
     assert rows(owner) == own
     assert rows(staff) == [(theirs.id, "USD", 0), *own]
+    ledger.hold_earnings(UUID(ours.id), 30, "USD")
+    *_, held = publishers.ListBalances(pb.ListBalancesRequest(), metadata=owner.headers()).balances
+    assert (held.available_micros, held.on_hold_micros) == (40, 30)
 
 
 def test_balances_say_when_payment_service_is_down(register, member, publishers, ledger, refused) -> None:

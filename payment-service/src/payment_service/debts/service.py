@@ -32,11 +32,15 @@ class DebtService:
         self._ids = ids
 
     def settle_marked(self) -> int:
-        """Works on up to a hundred debts that have changed; how many."""
-        marked = store.marked_of_anyone(self._db, _BATCH)
-        for organization_id, currency_code in marked:
-            self.settle(organization_id, currency_code)
-        return len(marked)
+        """Works on up to a hundred debts that have changed; how many are settled. One that fails keeps its mark."""
+        settled = 0
+        for organization_id, currency_code in store.marked_of_anyone(self._db, _BATCH):
+            try:
+                self.settle(organization_id, currency_code)
+                settled += 1
+            except Exception:  # noqa: BLE001 - a fault with one debt must not stop the others, nor every payout
+                _log.error("debt_not_settled", organization=str(organization_id), exc_info=True)
+        return settled
 
     def settle(self, organization_id: UUID, currency_code: str) -> None:
         """Puts as much of its publishers' unpaid earnings on hold as it owes, or releases what is too much.

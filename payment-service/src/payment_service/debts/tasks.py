@@ -27,6 +27,3 @@ class DebtSettler:
             except AppError as error:
                 _log.warning("debts_wait", error=error.message)
                 pause_s = _FAILED_S
-            except Exception:  # noqa: BLE001 - a fault with one debt must not end the work on debts
-                _log.error("debts_failed", exc_info=True)
-                pause_s = _FAILED_S

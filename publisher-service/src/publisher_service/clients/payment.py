@@ -123,6 +123,11 @@ class FakeLedger:
         with self._lock:
             self._move(publisher_id, currency_code, available=amount_micros)
 
+    def hold_earnings(self, publisher_id: UUID, amount_micros: int, currency_code: str = "USD") -> None:
+        """What the publisher has earned from an organization that has come into debt."""
+        with self._lock:
+            self._move(publisher_id, currency_code, available=-amount_micros, on_hold=amount_micros)
+
     def balances(self, publisher_ids: Sequence[UUID]) -> Mapping[UUID, Sequence[Balance]]:
         """What these publishers have, by currency; those without any rows are left out."""
         if self.is_down:
@@ -169,12 +174,15 @@ class FakeLedger:
     def _set_aside(self, payout: Payout, amount_micros: int) -> None:
         self._move(payout.publisher_id, payout.currency_code, available=-amount_micros, pending=amount_micros)
 
-    def _move(self, publisher_id: UUID, currency_code: str, *, available: int = 0, pending: int = 0) -> None:
+    def _move(
+        self, publisher_id: UUID, currency_code: str, *, available: int = 0, pending: int = 0, on_hold: int = 0
+    ) -> None:
         balance = self._balance(publisher_id, currency_code)
         self._balances[publisher_id, currency_code] = replace(
             balance,
             available_micros=balance.available_micros + available,
             pending_micros=balance.pending_micros + pending,
+            on_hold_micros=balance.on_hold_micros + on_hold,
         )
 
     def _balance(self, publisher_id: UUID, currency_code: str) -> Balance:
