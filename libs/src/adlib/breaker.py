@@ -1,6 +1,6 @@
 """A circuit breaker: callers do not wait for what has stopped answering.
 
-Our own sixty lines: pybreaker 1.4 holds its lock while it calls, so sixteen threads would ask Redis one after the other
+Our own few lines: pybreaker 1.4 holds its lock while it calls, so sixteen threads would ask Redis one after the other
 and all wait for the probe; purgatory 0.7 has no lock, and lets everybody through while it probes.
 """
 
@@ -24,15 +24,18 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """Opens after so many failures in a row; then every `retry_s` one caller may try, and a success closes it.
+    """Opens after so many failures in a row; then somebody tries every `retry_s`, and a success closes it.
 
-    For threads and for asyncio alike: the lock is never held while something is called.
+    Who tries is a thread of its own where there is a `probe`, and else one of the callers. For threads and for asyncio
+    alike: the lock is never held while something is called.
     """
 
     def __init__(
         self, name: str, *, failures: int = 2, retry_s: float = 0.5, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.name = name
+        self.probe: Callable[[], object] | None = None
+        self._stopped = threading.Event()
         self._limit = failures
         self._retry_s = retry_s
         self._clock = clock
@@ -52,7 +55,11 @@ class CircuitBreaker:
 
     def refuses(self) -> bool:
         """Whether a call right now would be refused; it takes nobody's turn."""
-        return self._is_open and (self._is_probing or self._clock() < self._retry_at)
+        return self._is_open and (self.probe is not None or self._is_probing or self._clock() < self._retry_at)
+
+    def stop(self) -> None:
+        """Ends the thread that tries, if there is one."""
+        self._stopped.set()
 
     @contextmanager
     def attempt(self, *failures: type[BaseException]) -> Iterator[None]:
@@ -110,4 +117,18 @@ class CircuitBreaker:
         self._period += 1
         _open.labels(self.name).set(is_open)
         _changes.labels(self.name, "open" if is_open else "closed").inc()
+        if is_open and self.probe:
+            threading.Thread(target=self._recover, args=[self.probe], name=f"{self.name}-probe", daemon=True).start()
         (_log.warning if is_open else _log.info)("circuit_open" if is_open else "circuit_closed", name=self.name)
+
+    def _recover(self, probe: Callable[[], object]) -> None:
+        while not self._stopped.wait(self._retry_s):
+            try:
+                probe()
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is not back yet
+                _log.debug("circuit_probe_failed", name=self.name, error=str(error))
+                continue
+            with self._lock:
+                self._failed = 0
+                self._turn(is_open=False)
+            return

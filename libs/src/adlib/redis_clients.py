@@ -1,5 +1,6 @@
 """Clients of Redis: a patient one for work in the background, and one for calls, whom nobody can make wait."""
 
+from functools import partial
 from typing import Any
 
 import redis
@@ -31,6 +32,13 @@ class GuardedRedis(redis.Redis):
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.breaker = breaker
+        # Beside the calls: a caller who tried would wait as long as those before.
+        breaker.probe = partial(super().execute_command, "PING")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self.breaker.stop()
+        super().close()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Executes a command."""
@@ -74,7 +82,7 @@ def connect_redis(url: str) -> redis.Redis:
 def connect_redis_for_calls(url: str, breaker: CircuitBreaker | None = None) -> GuardedRedis:
     """For what somebody waits for: short time-outs, and a circuit breaker, by default one of its own.
 
-    A connection that broke is replaced once; a time-out is not waited for twice.
+    Its thread asks Redis until that answers. A connection that broke is replaced once; no time-out is waited for twice.
     """
     pool = redis.ConnectionPool.from_url(
         url,

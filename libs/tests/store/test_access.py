@@ -108,8 +108,7 @@ def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: 
 def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
-    now = [0.0]
-    breaker = CircuitBreaker("redis-test", clock=lambda: now[0])
+    breaker = CircuitBreaker("redis-test")
     with (
         ValkeyServer(tmp_path, fsync=False) as valkey,
         trusted(valkey.url()),
@@ -126,46 +125,17 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
         ask()
         assert source.asked == 1, "the cache is used"
         with frozen(valkey):
-            waited = [ask(), ask()]
+            assert max(ask(), ask()) < 1.0
             assert breaker.is_open
-            assert max(waited) < 1.0
-            # The clock of the breaker stands still, so nobody tries; each would have waited for its time-out.
-            failed = redis_failures()
-            refused = refusals("redis-test")
+            # Every one of them is refused, and none waits to find that Redis does not answer.
+            failed, refused = redis_failures(), refusals("redis-test")
             for _ in range(50):
                 ask()
             assert redis_failures() - failed == refusals("redis-test") - refused == 50
-            now[0] += 1
-            ask()
-            assert breaker.is_open, "the one that tried was not answered"
-            ask()
-        assert source.asked == 55
-        now[0] += 1
+            assert source.asked == 53
+        assert eventually(lambda: not breaker.is_open, within_s=2.0), "without a call"
         ask()
-        assert not breaker.is_open
-        ask()
-        assert source.asked == 55, "the cache is used again"
-
-
-def test_a_frozen_redis_is_used_again_by_itself(tmp_path: Path) -> None:
-    source, person, organization = CountedAccess(), Identities().person(), uuid4()
-    source.grant(person, organization, *MEMBER)
-    with (
-        ValkeyServer(tmp_path, fsync=False) as valkey,
-        trusted(valkey.url()),
-        connect_redis_for_calls(valkey.url()) as shared,
-    ):
-        with frozen(valkey):
-            for _ in range(3):
-                CachedAccess(source, shared).access(person, organization)
-            assert shared.breaker.is_open
-
-        def is_cached() -> bool:
-            before = source.asked
-            CachedAccess(source, shared).access(person, organization)
-            return source.asked == before
-
-        assert eventually(is_cached, within_s=2.0)
+        assert source.asked == 53, "the cache is used again"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from adlib.breaker import CircuitBreaker, CircuitOpen
+from adlib.testing import eventually
 
 
 class Clock:
@@ -142,3 +143,39 @@ def test_openings_and_closings_are_counted_and_logged(
     assert (value("circuit_open"), value("circuit_changes_total", to="closed")) == (0, 1)
     logged = [line for line in capsys.readouterr().out.splitlines() if breaker.name in line]
     assert ["circuit_open" in logged[0], "circuit_closed" in logged[1], len(logged)] == [True, True, 2]
+
+
+def test_with_a_probe_no_caller_tries_and_its_success_closes_it(request: pytest.FixtureRequest) -> None:
+    breaker, answers, probed = (
+        CircuitBreaker(request.node.name, retry_s=0.01),
+        threading.Event(),
+        threading.Semaphore(0),
+    )
+
+    def probe() -> None:
+        probed.release()
+        if not answers.is_set():
+            raise TimeoutError
+
+    breaker.probe = probe
+    fail(breaker)
+    fail(breaker)
+    for _ in range(3):
+        assert probed.acquire(timeout=10)
+    assert breaker.refuses()
+    with pytest.raises(CircuitOpen):
+        call(breaker)
+    answers.set()
+    assert eventually(lambda: not breaker.is_open)
+    call(breaker)
+
+
+def test_a_probe_ends_with_its_breaker(request: pytest.FixtureRequest) -> None:
+    breaker = CircuitBreaker(request.node.name, retry_s=60)
+    breaker.probe = breaker.refuses
+    fail(breaker)
+    fail(breaker)
+    (thread,) = [one for one in threading.enumerate() if one.name == f"{breaker.name}-probe"]
+    breaker.stop()
+    thread.join(10)
+    assert not thread.is_alive()
