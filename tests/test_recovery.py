@@ -3,9 +3,11 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from uuid import uuid4
 
+import httpx
 import psutil
 import pytest
 
@@ -81,6 +83,58 @@ def test_a_service_that_is_down_is_503_and_the_rest_works(platform: State, adver
     finally:
         os.kill(stopped, signal.SIGCONT)
     until("the balance is back", works(lambda: advertiser.get("/billing/balance")))
+
+
+@contextmanager
+def frozen(platform: State, name: str) -> Iterator[None]:
+    """With all its processes: they keep their connections and do not answer."""
+    parent = psutil.Process(pid_of(platform, name))
+    processes = [parent, *parent.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def metric(platform: State, service: str, sample: str) -> float:
+    text = httpx.get(platform.url(f"{service}-metrics") + "/metrics", timeout=5).text
+    return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{sample} "))
+
+
+def test_calls_go_on_while_valkey_is_frozen(platform: State, advertiser: Client) -> None:
+    until("the platform is up", lambda: well(platform))
+    refused, is_open = 'circuit_refused_total{name="redis"}', 'circuit_open{name="redis"}'
+    advertiser.get("/billing/balance")
+    before = metric(platform, "payment-service", refused)
+
+    def is_refused_at_once() -> bool:
+        advertiser.get("/billing/balance")
+        return metric(platform, "payment-service", refused) > before
+
+    with frozen(platform, "valkey"):
+        until("calls wait for Valkey no more", is_refused_at_once)
+        assert metric(platform, "payment-service", is_open) == 1
+
+    def is_asked_again() -> bool:
+        advertiser.get("/billing/balance")
+        return metric(platform, "payment-service", is_open) == 0
+
+    until("calls ask Valkey again", is_asked_again)
+
+
+@pytest.mark.parametrize("server", ["postgres", "auth-service"])
+def test_a_frozen_server_is_not_waited_for_for_ever(platform: State, advertiser: Client, server: str) -> None:
+    until("the platform is up", lambda: well(platform))
+    until("the balance is there", works(lambda: advertiser.get("/billing/balance")))
+    with frozen(platform, server):
+        # What was remembered of the caller is forgotten after half a second.
+        until("a call is refused", lambda: not works(lambda: advertiser.get("/billing/balance"))(), within_s=60)
+    for path in ("/campaigns", "/billing/balance", "/auth/profile"):
+        until(path, works(lambda path=path: advertiser.get(path)))
+    until("the platform is up", lambda: well(platform))
 
 
 def test_a_service_that_dies_is_started_again(platform: State, advertiser: Client) -> None:

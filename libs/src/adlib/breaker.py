@@ -24,9 +24,9 @@ class CircuitOpen(Exception):
 
 
 class CircuitBreaker:
-    """Opens after so many failures in a row; then somebody tries every `retry_s`, and a success closes it.
+    """Opens after so many failures in a row; then one try every `retry_s`, and a success closes it.
 
-    Who tries is a thread of its own where there is a `probe`, and else one of the callers. For threads and for asyncio
+    A thread of its own tries where there is a `probe`, and else one of the callers. For threads and for asyncio
     alike: the lock is never held while something is called.
     """
 
@@ -54,7 +54,7 @@ class CircuitBreaker:
         return self._is_open
 
     def refuses(self) -> bool:
-        """Whether a call right now would be refused; it takes nobody's turn."""
+        """Whether a call right now would be refused; it does not take the turn to try."""
         return self._is_open and (self.probe is not None or self._is_probing or self._clock() < self._retry_at)
 
     def stop(self) -> None:

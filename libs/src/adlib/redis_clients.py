@@ -1,4 +1,4 @@
-"""Clients of Redis: a patient one for work in the background, and one for calls, whom nobody can make wait."""
+"""Clients of Redis: a patient one for work in the background, and one for calls, which must not wait."""
 
 from functools import partial
 from typing import Any
@@ -80,7 +80,7 @@ def connect_redis(url: str) -> redis.Redis:
 
 
 def connect_redis_for_calls(url: str, breaker: CircuitBreaker | None = None) -> GuardedRedis:
-    """For what somebody waits for: short time-outs, and a circuit breaker, by default one of its own.
+    """For calls, which a client waits for: short time-outs, and a circuit breaker, by default one of its own.
 
     Its thread asks Redis until that answers. A connection that broke is replaced once; no time-out is waited for twice.
     """

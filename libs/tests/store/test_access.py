@@ -140,7 +140,7 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
 
 @contextmanager
 def frozen(valkey: ValkeyServer) -> Iterator[None]:
-    """It accepts connections and answers nobody."""
+    """It accepts connections and answers none."""
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGSTOP)
     try:

@@ -115,7 +115,7 @@ def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
 
 @contextmanager
 def frozen(server: PostgresServer) -> Iterator[None]:
-    """It keeps its connections, accepts new ones, and answers nobody."""
+    """It keeps its connections, accepts new ones, and does not answer."""
     postmaster = psutil.Process(server.pid)
     processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:

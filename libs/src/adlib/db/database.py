@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 # What the readiness check waits for an answer.
 _CHECK_S = 1.0
-# By SQLSTATE. Nothing is wrong with the call, and the same one works once somebody has made room.
+# By SQLSTATE. Nothing is wrong with the call, and the same one works once there is room.
 _LACKS = {
     "53100": "the database has no space left",
     "53200": "the database has no memory left",
