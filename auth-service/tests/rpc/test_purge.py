@@ -17,6 +17,7 @@ from adlib.ids import new_id
 from adlib.purge import PurgeExpired
 from adlib.rpc import Worker
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adlib.testing.migrations import rolled_back
 from auth_service.jobs.servicer import AuthJobsServicer
 from auth_service.retention import RULES
 
@@ -178,3 +179,14 @@ def test_the_job_is_for_the_scheduler(purge, people: Identities) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         purge(people.headers(people.person()))
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_the_indexes_can_be_taken_back_with_rows(add: Add, left: Left, database_url: str) -> None:
+    add(
+        "outgoing_mails", id=new_id(), kind="VERIFY_EMAIL", recipient="ada", parameters="{}",
+        created_at=ago(1), next_try_at=NOW,
+    )  # fmt: skip
+    with rolled_back(database_url, "auth_service", "auth-0012"):
+        assert left("pg_indexes.indexname") & {"outgoing_mails_made", "invitations_expired"} == set()
+    assert left("pg_indexes.indexname") >= {"outgoing_mails_made", "invitations_expired"}
+    assert left("outgoing_mails.recipient") == {"ada"}
