@@ -252,6 +252,18 @@ def test_a_payment_of_a_provider_that_is_gone_is_reported_once_and_asked_about_w
     assert sql.execute("SELECT checked_at FROM payments").fetchone() == (settlement.clock.at,)
 
 
+@pytest.mark.parametrize("ended", ["state = 'SUCCEEDED'", "is_closed = TRUE"])
+def test_a_payment_that_ended_otherwise_is_in_quarantine_no_more(
+    settlement: Settlement, payment: str, sql: psycopg.Connection, ended: str
+) -> None:
+    settlement.provider.error = NotFound("there is no such payment")
+    settlement.run()
+    assert settlement.run().stats.quarantined_count == 1
+    sql.execute(f"UPDATE payments SET {ended}".encode())  # noqa: S608 - the test's own
+    assert settlement.run().stats.quarantined_count == 0
+    assert settlement.waiting() == []
+
+
 def test_a_payout_waits_for_money_for_as_long_as_it_takes(settlement: Settlement) -> None:
     settlement.payouts = Bank()
     settlement.run()

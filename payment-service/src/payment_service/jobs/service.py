@@ -63,7 +63,7 @@ class SettlementService:
 
         What always fails is quarantined, and left out of the runs that follow.
         """
-        self._quarantine.release_configured()
+        self._quarantine.tidy()
         failing = self._quarantine.failing()
         result = jobs.run(self._db, "settle-payments", self._items, lambda item: self._try(item, failing))
         result.stats.quarantined_count = self._quarantine.count()

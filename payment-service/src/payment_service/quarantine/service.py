@@ -60,9 +60,10 @@ class QuarantineService:
         """How many items wait for an operator."""
         return store.count(self._db)
 
-    def release_configured(self) -> None:
-        """Gives back what failed only because its provider was not configured, and is now."""
+    def tidy(self) -> None:
+        """Forgets what ended otherwise, and gives back what failed only because its provider was not configured."""
         with self._db.transaction() as tx:
+            store.forget_ended(tx)
             released = store.release_of_providers(tx, self._providers)
         if released:
             _log.warning("quarantine_released", items=released, providers=sorted(self._providers))

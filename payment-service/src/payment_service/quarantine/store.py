@@ -28,7 +28,12 @@ from adlib.db import Query, Session, Transaction
 from adlib.db.database import Row
 from adlib.paging import Page
 from payment_service.quarantine.model import FailingItem, ItemKey, Kind
-from payment_service.tables import failing_items, payments, refunds
+from payment_service.tables import failing_items, payments, payouts, refunds
+
+
+def _is_one_of(column: ColumnElement[str], *values: str) -> ColumnElement[bool]:
+    return or_(*(column == value for value in values))
+
 
 _FIELDS = [
     failing_items.c[name]
@@ -85,8 +90,31 @@ _PAGE = Query(
 _GET = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED))
 _LOCK = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED).with_for_update())
 _RELEASE = Query(delete(failing_items).where(_THIS, _IS_QUARANTINED))
-_SUBJECT_ID = cast(
-    case((or_(failing_items.c.kind == "PAYMENT", failing_items.c.kind == "REFUND"), failing_items.c.subject)), Uuid
+_HAS_ID = or_(*(failing_items.c.kind == kind for kind in ("PAYMENT", "REFUND", "PAYOUT")))
+_SUBJECT_ID = cast(case((_HAS_ID, failing_items.c.subject)), Uuid)
+# What the job would do nothing for any more.
+_HAS_ENDED = {
+    "PAYMENT": (
+        payments,
+        or_(payments.c.is_closed, not_(_is_one_of(payments.c.state, "PENDING", "PROCESSING", "FAILED"))),
+    ),
+    "REFUND": (refunds, or_(refunds.c.state != "PENDING", refunds.c.external_id.is_not(None))),
+    "PAYOUT": (payouts, not_(_is_one_of(payouts.c.state, "SENDING", "PROCESSING"))),
+}
+_FORGET_ENDED = Query(
+    delete(failing_items).where(
+        failing_items.c.discarded_at.is_(None),
+        case(
+            *(
+                (
+                    failing_items.c.kind == kind,
+                    select(literal(1)).where(table.c.id == _SUBJECT_ID, has_ended).exists(),
+                )
+                for kind, (table, has_ended) in _HAS_ENDED.items()
+            ),
+            else_=False,
+        ),
+    )
 )
 _CONFIGURED = any_(bindparam("providers", type_=ARRAY(Text)))
 _RELEASE_OF_PROVIDERS = Query(
@@ -183,6 +211,11 @@ def release(tx: Transaction, id: UUID) -> bool:
 def release_of_providers(tx: Transaction, providers: Collection[str]) -> int:
     """Gives back what failed only because one of these providers was not configured; how many items."""
     return tx.execute(_RELEASE_OF_PROVIDERS, providers=list(providers))
+
+
+def forget_ended(tx: Transaction) -> int:
+    """Forgets payments, refunds and payouts that ended otherwise, such as by a webhook; how many items."""
+    return tx.execute(_FORGET_ENDED)
 
 
 def _item(row: Row) -> FailingItem:
