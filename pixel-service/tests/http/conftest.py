@@ -34,7 +34,12 @@ class TrackingServer:
     def _start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "pixel_service", *self._arguments]
         process = subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE)
-        eventually(self.answers, within_s=20)
+        try:
+            eventually(self.answers, within_s=20)
+        except AssertionError:
+            process.kill()
+            process.wait()
+            raise
         return process
 
     def answers(self) -> bool:
