@@ -13,6 +13,7 @@ from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import LimitReached
 from adlib.idempotency import Once
+from adlib.identity import NO_SESSION
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
@@ -113,21 +114,21 @@ class InvitationService:
         actor.require(given_by(tx, actor.tenant, invitation.role))
         self._end(tx, invitation)
 
-    def join(self, token: str, caller: Caller) -> Membership:
-        """Makes a person who has signed up a member; what `accept` says.
+    def join(self, token: str, user_id: UUID, session_id: UUID = NO_SESSION) -> Membership:
+        """Makes a person who has signed up a member, in this session of theirs; what `accept` says.
 
         The link was mailed to their e-mail, which this proves: the account's other sessions may be somebody else's.
         """
         with self._db.transaction() as tx:
-            user = accounts.by_id(tx, caller.user_id)
+            user = accounts.by_id(tx, user_id)
             if user is None:
-                raise UserNotFound(caller.user_id)
+                raise UserNotFound(user_id)
             membership = self.accept(tx, token, user.id, user.email)
             if not user.email_verified:
                 now = self._clock.now()
                 accounts.verify_email(tx, user.id, user.email, now)
-                for session_id in sessions.end_all(tx, user.id, caller.session_id, now):
-                    self._marks.session_ended(tx, session_id)
+                for ended in sessions.end_all(tx, user.id, session_id, now):
+                    self._marks.session_ended(tx, ended)
                 for organization_id in organization_ids(tx, user.id):
                     self._marks.organization_changed(tx, organization_id)
             return membership

@@ -65,7 +65,7 @@ class OrganizationServicer:
         return _member(self._invitations.resend(call.caller, UUID(request.user_id)))
 
     def AcceptInvitation(self, request: pb.AcceptInvitationRequest, call: Call) -> auth_pb2.Membership:
-        membership = self._invitations.join(request.token, call.caller)
+        membership = self._invitations.join(request.token, call.caller.user_id, call.caller.session_id)
         call.acted(call.caller.user_id, membership.organization.id)
         return _membership(membership)
 
