@@ -18,6 +18,7 @@ from adlib.clock import SystemClock
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.testing import eventually
+from payment_service.debts.service import DebtService
 from payment_service.ledger import store
 from payment_service.ledger.model import Account, Kind, Transfer, payable
 from payment_service.payouts.service import PayoutService
@@ -452,7 +453,8 @@ def test_paid_payout_is_asked_about_until_it_cannot_come_back(
     bounce(payout_id)
     eventually(lambda: _status(sandboxes, payout_id) == "funds_refunded")
     bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
-    payouts = PayoutService(db, Outbox("payment", SystemClock()), bank, SystemClock(), new_id)
+    outbox = Outbox("payment", SystemClock())
+    payouts = PayoutService(db, outbox, bank, DebtService(db, outbox, new_id), SystemClock(), new_id)
     assert payouts.unsettled(10) == [], "Wise's events come first"
     for hours, expected in ((7, [UUID(payout_id)]), (61 * 24, [])):
         age = "UPDATE payouts SET updated_at = now() - make_interval(hours => %s)"

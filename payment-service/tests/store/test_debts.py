@@ -30,6 +30,8 @@ EVERYTHING = UUID(int=0)
 class NoBank:
     """None is asked."""
 
+    name = "WISE"
+
 
 class Books:
     """An organization that has 100, a publisher, and the ledger without its background work."""

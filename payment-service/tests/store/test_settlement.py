@@ -31,6 +31,9 @@ class Work:
     def unsent(self, _limit: int) -> list[Waiting]:
         return []
 
+    def followed(self, _limit: int) -> list[UUID]:
+        return []
+
     def unbooked(self, _limit: int) -> list[tuple[str, str]]:
         return []
 
