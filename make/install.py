@@ -70,7 +70,8 @@ def main() -> None:
     listed = subprocess.run((*_PIP, "config", "list"), check=True, capture_output=True, text=True).stdout
     environment = pip_settings(listed) | {"UV_INDEX_STRATEGY": "unsafe-best-match"} | os.environ
     sync = ("pip", "sync", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable)
-    _run(sys.executable, "-m", "uv", *sync, str(lock), environment=environment)
+    # Where Python may not write bytecode, as in many containers, every process would compile its imports again.
+    _run(sys.executable, "-m", "uv", *sync, "--compile-bytecode", str(lock), environment=environment)
 
 
 def _run(*command: str, environment: dict[str, str] | None = None) -> None:

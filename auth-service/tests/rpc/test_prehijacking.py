@@ -24,7 +24,7 @@ def firebase() -> FakeFirebase:
 
 
 class Office:
-    """Keys and members, called by whoever has the metadata."""
+    """Keys and members, called with the given metadata."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self.keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)

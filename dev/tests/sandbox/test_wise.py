@@ -233,6 +233,7 @@ def test_transfer_that_bounces_with_a_part_gives_back_that_part_and_more_later(s
 
 def test_sent_transfer_is_charged_back(sandboxes, receiver):
     wise = sandboxes.wise
+    wise.put("/sandbox/balance", json={"currency": "PLN", "amount": 1000}).raise_for_status()
     before = _balance(wise, "PLN")
     sent = wise.post("/sandbox/transfers", json={"currency": "PLN", "amount": 100}).json()
     receiver.about(_mention(sent), 4)

@@ -81,12 +81,14 @@ def test_what_waits_for_the_commit_is_not_called_without_one(db: Database) -> No
 
 def test_connections_that_died_with_the_server_are_replaced_unseen(db: Database, postgres_server_url: str) -> None:
     assert db.all(ALL) == []
+    (own,) = db.all(Query(text("SELECT current_database() AS name")))
     admin = Database(postgres_server_url)
+    kill = Query(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"))
     with admin.transaction() as tx:
-        tx.execute(Query(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'numbers%'")))
+        tx.execute(kill, name=own.name)
     assert db.all(ALL) == []
     with admin.transaction() as tx:
-        tx.execute(Query(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'numbers%'")))
+        tx.execute(kill, name=own.name)
     with db.transaction() as tx:
         tx.execute(ADD, n=1)
     assert [row.n for row in db.all(ALL)] == [1]

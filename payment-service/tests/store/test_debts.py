@@ -162,7 +162,7 @@ def test_one_debt_that_cannot_be_settled_does_not_stop_the_others(desk: Books, m
 
 
 def test_payouts_spend_debts_and_what_pays_them_do_not_wait_in_circles(desk: Books) -> None:
-    """Whoever wins, as much is on hold at the end as is owed, of what is unpaid."""
+    """In whatever order they run, as much is on hold at the end as is owed, of what is unpaid."""
     desks = [desk, *(Books(desk.db, publisher=desk) for _ in range(2))]
     for one in desks:
         one.take(-10_000_000)

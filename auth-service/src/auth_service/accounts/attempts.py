@@ -76,7 +76,7 @@ _LINE_S = 12.0
 _POLL_S = 0.02
 # Kept back from the caller's deadline for the comparison itself.
 _MARGIN_S = 1.0
-# What these say is no fault of the caller's: nothing was tried, or nobody knows.
+# Not the caller's fault: nothing was tried, or it is unknown whether it was.
 _PLATFORM_FAULTS = frozenset(
     {
         grpc.StatusCode.UNAVAILABLE,

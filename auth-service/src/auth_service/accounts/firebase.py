@@ -1,6 +1,7 @@
 """Firebase ID tokens (firebase-admin), and a fake that knows what it was told."""
 
 from typing import Any, Protocol
+from uuid import uuid4
 
 from adlib.errors import Unavailable
 from auth_service.accounts.model import CredentialsInvalid, FirebaseUser, SignInNotAvailable, normalized_email
@@ -54,7 +55,7 @@ class FirebaseAdmin:
         options = {"projectId": project_id, "httpTimeout": _WAIT_S}
         self._auth = auth
         # A name of its own, since a process can have several.
-        self._app = firebase_admin.initialize_app(Nobody(), options, name=f"sign-in-{id(self)}")
+        self._app = firebase_admin.initialize_app(Nobody(), options, name=f"sign-in-{uuid4()}")
 
     def verify(self, token: str) -> FirebaseUser:
         """Whom the token speaks for; CREDENTIALS_INVALID; UNAVAILABLE where Google's keys cannot be had."""

@@ -31,7 +31,7 @@ def keys_revoked(names: Sequence[str]) -> str:
 
 
 def password_removed(user_id: UUID) -> UserNotified:
-    """The e-mail was proven without a session of the account, so whoever made the account may be somebody else."""
+    """The e-mail was proven without a session of the account, so somebody else may have made the account."""
     return UserNotified(
         user_id=str(user_id),
         kind=UserNotified.PASSWORD_CHANGED,

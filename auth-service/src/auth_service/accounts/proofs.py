@@ -19,7 +19,7 @@ from auth_service.organizations.taking_back import Notice
 
 
 class SessionRequired(FailedPrecondition):
-    """Whoever reads the new e-mail may be another person than who asked for the change."""
+    """The new e-mail's owner may be another person than the one who asked for the change."""
 
     reason = ErrorReason.SESSION_REQUIRED
 

@@ -26,7 +26,7 @@ class Proven:
 
 
 class Reclaiming:
-    """Closes every way into an account that is not shown to be of whoever reads its e-mail."""
+    """Revokes every credential of an account that its e-mail's owner has not shown to be theirs."""
 
     def __init__(self, sessions: SessionService, links: Links, marks: Marks, clock: Clock) -> None:
         self._sessions = sessions
@@ -68,7 +68,7 @@ class Reclaiming:
     def revoke_api_keys(self, tx: Transaction, user: User) -> Sequence[str]:
         """Revokes the API keys that the person made; what they are called."""
         for organization_id in organization_ids(tx, user.id):
-            # Whoever is making one there is done, or finds out that their session has ended.
+            # A call that is making one there has finished, or finds that its session has ended.
             organizations.lock(tx, organization_id)
         revoked = api_keys.revoke_of_person_any_tenant(tx, user.id, self._clock.now())
         for hash in revoked:

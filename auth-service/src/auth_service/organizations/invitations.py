@@ -155,7 +155,7 @@ class InvitationService:
     def check(self, tx: Transaction, token: str, email: str) -> None:
         """LINK_INVALID, LINK_EXPIRED, LINK_USED, INVITATION_FOR_ANOTHER unless somebody with this e-mail can accept.
 
-        Nobody else changes the invitation until the caller's transaction ends.
+        No other transaction changes the invitation until the caller's ends.
         """
         self._acceptable(tx, token, email)
 

@@ -37,7 +37,7 @@ def take_back(tx: Transaction, user: User, *, marks: Marks, links: Links, at: da
     """Ends the memberships that the account gave, its invitations, and its own membership in what it gave away.
 
     An organization that it made is its own alone afterwards. What it joined by an invitation stays: that was mailed to
-    the e-mail, so whoever reads it accepted. The notices are for those who are members no longer.
+    the e-mail, so its owner accepted. The notices are for those who are members no longer.
     """
     notices: list[Notice] = []
     for organization_id in organization_ids(tx, user.id):
@@ -54,7 +54,7 @@ def take_back(tx: Transaction, user: User, *, marks: Marks, links: Links, at: da
             ended = _remove(tx, tenant, marks, at, _all(partial(store.others, tx, tenant.id, user.id)))
             store.set_owner(tx, tenant.id, user.id, at)
         else:
-            # It was handed over: whoever got it would spend what the person pays in.
+            # It was handed over: its new owner would spend what the person pays in.
             _remove(tx, tenant, marks, at, [member])
             ended = []
         notices += [(tenant.id, _ended(tenant, one)) for one in ended]

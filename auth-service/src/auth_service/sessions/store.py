@@ -114,7 +114,7 @@ def rotated(tx: Transaction, session_id: UUID, hash: bytes, salt: bytes, at: dat
 
 
 def lock_live(tx: Transaction, user_id: UUID, session_id: UUID) -> bool:
-    """Whether the person's session lives; if so, nobody ends it until the transaction does."""
+    """Whether the person's session lives; if so, it cannot end before the transaction does."""
     return tx.one(_LOCK_LIVE, of_user=user_id, session_id=session_id) is not None
 
 

@@ -38,7 +38,7 @@ def new_salt() -> bytes:
 
 
 def successor(refresh_token: str, salt: bytes) -> str:
-    """The refresh token that this one is traded for; nobody who lacks either of the two can compute it."""
+    """The refresh token that this one is traded for; computing it takes both the token and the salt."""
     derived = hmac.digest(refresh_token.encode(), b"refresh-token-successor" + salt, "sha256")
     return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
 

@@ -164,7 +164,7 @@ class Moves:
             store.put(tx, locked.limited(spent.posted_micros, spent.asked_micros, self._clock.now()))
 
     def _back(self, campaign: Campaign) -> None:
-        """Undoes what was refused: networks had been told, and a raise had been held."""
+        """Undoes what was refused: networks had accepted a budget, and a raise had been held."""
         placed = {} if campaign.state is State.COMPLETED else self._places.find(campaign)
         for code, external_id in placed.items():
             self._tell_old_budget(campaign, code, external_id)

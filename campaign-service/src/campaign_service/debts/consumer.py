@@ -1,4 +1,4 @@
-"""What payment-service tells of debts (topic "payment")."""
+"""Debt events of payment-service (topic "payment")."""
 
 from collections.abc import Sequence
 from uuid import UUID

@@ -1,6 +1,6 @@
 """What networks report becomes spend: stored, asked of the ledger, and shared with publishers.
 
-Whoever gives money back limits the networks first, then collects, so that nothing that was delivered before is missed.
+Money is given back only after the networks are limited and then read, so that nothing delivered before is missed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,7 +16,7 @@ _FIELD = b"m"
 # Of dead letters, the newest so many are kept, for so long: people look into them.
 MAX_DEAD_LETTERS = 10_000
 DEAD_LETTERS_KEPT_MS = 30 * 24 * 3_600_000
-# What nobody has subscribed to is kept for so long for a group that is yet to be made.
+# A topic without subscribers is kept this long, for a group that is yet to be made.
 UNREAD_KEPT_MS = 7 * 24 * 3_600_000
 # A live reader asks every few seconds; a name that has not asked for a day is that of a process that is gone.
 _READER_GONE_MS = 24 * 3_600_000

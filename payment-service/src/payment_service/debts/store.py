@@ -29,7 +29,7 @@ _HAS_SHARED = (
     .distinct()
     .subquery()
 )
-# Whoever has earned from the organization.
+# Publishers that have earned from the organization.
 _EARNERS_OF = Query(
     select(*_EARNER)
     .join_from(accounts, _HAS_SHARED, _HAS_SHARED.c.credit_account_id == accounts.c.id)

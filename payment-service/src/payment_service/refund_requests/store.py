@@ -1,4 +1,4 @@
-"""Refund requests in the database. Whoever opens, accepts or reopens one has locked its payment."""
+"""Refund requests in the database. The caller that opens, accepts or reopens one has locked its payment."""
 
 from collections.abc import Sequence
 from uuid import UUID
