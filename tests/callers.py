@@ -9,7 +9,7 @@ from adplatform.options.v1.options_pb2 import Auth, Permission
 
 from adctl.keys import IDENTITIES
 from adgateway.contract import Method
-from adlib import key_text
+from adlib import api_key_format
 from auth_service.roles.model import ROLES, held
 
 LET_THROUGH = "let through"
@@ -258,7 +258,7 @@ STRANGERS = (
     ),
     Stranger(
         "an unknown API key", Sends.API_KEY, "API_KEY_INVALID",
-        lambda world, service: {"x-api-key": key_text.make(), "organization-id": world.staff_id},
+        lambda world, service: {"x-api-key": api_key_format.make(), "organization-id": world.staff_id},
     ),
     Stranger(
         "a revoked API key", Sends.API_KEY, "API_KEY_INVALID",

@@ -11,7 +11,7 @@ from adctl.pytest_servers import FreshDatabase
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.purge import PurgeExpired
-from adlib.retention import Kept, Retention, Rule
+from adlib.retention import NotPurged, Retention, Rule
 
 SERVICES = ("auth", "campaign", "payment", "publisher", "pixel")
 TABLES = """
@@ -48,11 +48,11 @@ def test_every_table_has_a_retention_or_a_reason_to_be_kept(url: str, rules: Seq
         tables = {name for (name,) in sql.execute(TABLES)} - OF_MIGRATIONS
     assert without_a_rule(tables, rules) == set()
     assert {rule.table for rule in rules} - tables == set(), "rules of tables that are not there"
-    both = {rule.table for rule in rules if isinstance(rule, Kept)} & {
+    both = {rule.table for rule in rules if isinstance(rule, NotPurged)} & {
         rule.table for rule in rules if isinstance(rule, Retention)
     }
     assert both == set()
-    assert [rule for rule in rules if isinstance(rule, Kept) and len(rule.reason) < 10] == []
+    assert [rule for rule in rules if isinstance(rule, NotPurged) and len(rule.reason) < 10] == []
 
 
 def test_a_table_without_a_rule_is_found(service: str, url: str, rules: Sequence[Rule]) -> None:

@@ -12,7 +12,7 @@ from adctl.pytest_servers import FreshDatabase
 from adlib.clock import SystemClock
 from adlib.db import migrate
 from adlib.rpc import Settings
-from adlib.service import Common
+from adlib.service import CommonSettings
 from adlib.testing import Identities, running, stub_channel
 from auth_service.__main__ import MIGRATIONS, compose, seed_roles
 from auth_service.accounts.firebase import FakeFirebase
@@ -73,7 +73,7 @@ def config(
     mailer: FakeMailer,
     firebase: FakeFirebase,
 ) -> Config:
-    common = Common(
+    common = CommonSettings(
         rpc=Settings(service="auth-service", ports=[0]),
         redis_url=redis_url,
         auth_targets="",

@@ -24,7 +24,7 @@ from adlib.access import AccessSource, CachedAccess
 from adlib.identity import Person, RefreshedKeys, Verifier, parse_jwks
 from adlib.rpc.call import Call
 from adlib.rpc.contract import Rule
-from adlib.rpc.stages import Handler, authorized
+from adlib.rpc.interceptors import Handler, authorized
 
 _MS = 1_000.0
 _ROUNDS = 5

@@ -13,10 +13,10 @@ from bench.permissions.rights import FAR_AWAY, PEOPLE
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
 from adlib import permissions
-from adlib.access import CachedAccess, set_all_told, time_ms
+from adlib.access import CachedAccess, mark_cache_current, time_ms
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
-from adlib.rpc import Remote, Worker
+from adlib.rpc import Remote, ServiceProcess
 from adlib.service import RemoteAccess, connect_redis
 from adlib.telemetry import configure_logging
 from adlib.testing import Identities, running
@@ -58,7 +58,7 @@ class Platform:
         """What a service asks, with an empty memory of its own."""
         shared = connect_redis(self.valkey.url())
         # As auth-service says all the time: nothing has changed.
-        set_all_told(shared, time_ms(shared) + 3_600_000)
+        mark_cache_current(shared, time_ms(shared) + 3_600_000)
         return CachedAccess(self.remote, shared)
 
 
@@ -76,7 +76,7 @@ def platform() -> Iterator[Platform]:
         source = AccessService(db, SystemClock())
         identities = Identities("auth-service")
         caller = identities.service("campaign-service")
-        worker = Worker(
+        worker = ServiceProcess(
             servicers={auth_pb2.DESCRIPTOR.services_by_name["AccessService"]: AccessServicer(source)},
             verifier=identities.verifier(),
             access=source,

@@ -21,7 +21,7 @@ from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.documents import PostgresDocuments
 from adlib.jobs import JobResult
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from campaign_service.__main__ import MIGRATIONS, World, assemble
@@ -141,7 +141,7 @@ def outside() -> Outside:
 
 
 @pytest.fixture
-def worker(outside: Outside, database_url: str, redis_url: str) -> Worker:
+def worker(outside: Outside, database_url: str, redis_url: str) -> ServiceProcess:
     """The whole service, relay and projection with it."""
     database, shared = Database(database_url), connect_redis(redis_url)
     world = World(
@@ -160,7 +160,7 @@ def worker(outside: Outside, database_url: str, redis_url: str) -> Worker:
 
 
 @pytest.fixture
-def channel(worker: Worker) -> Iterator[grpc.Channel]:
+def channel(worker: ServiceProcess) -> Iterator[grpc.Channel]:
     """The service without its background work, which only tests of events need."""
     with running(replace(worker, background=[])) as server, stub_channel(server) as channel:
         yield channel

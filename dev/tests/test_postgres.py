@@ -5,11 +5,11 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adctl.children import NAMESPACE, NOBODY, SAME_USER, ChildError, Identity, unprivileged
+from adctl.children import NAMESPACE, NO_ACCESS, SAME_USER, ChildError, Identity, unprivileged
 from adctl.embedded.postgres import PostgresServer
 
 # Root may run it in two ways, of which the second must work where the first is refused.
-IDENTITIES = [SAME_USER] if os.geteuid() != 0 else [NOBODY, *([NAMESPACE] if unprivileged() == NAMESPACE else [])]
+IDENTITIES = [SAME_USER] if os.geteuid() != 0 else [NO_ACCESS, *([NAMESPACE] if unprivileged() == NAMESPACE else [])]
 
 
 @pytest.fixture(params=IDENTITIES, ids=str)

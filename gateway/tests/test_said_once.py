@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from adgateway.contract import Binding, Method
 from adgateway.strictness import SINGLE_HEADERS
-from adlib.rpc import stages
+from adlib.rpc import interceptors
 
 from .running import JWKS_PATH, Gateway, error_of, filled, message_class
 from .saying import Way, headers_of, object_of, query_of, request_of, ways
@@ -70,7 +70,7 @@ def test_every_field_given_once_arrives(
 
 
 def test_the_services_take_the_same_headers_once() -> None:
-    assert set(SINGLE_HEADERS) == set(stages.SINGLE_HEADERS)
+    assert set(SINGLE_HEADERS) == set(interceptors.SINGLE_HEADERS)
 
 
 def test_a_query_cannot_change_which_campaign_is_deleted(platform: Gateway, api: httpx.Client) -> None:

@@ -29,7 +29,7 @@ from adlib import service
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
-from adlib.service import Common
+from adlib.service import CommonSettings
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
 from payment_service.clients.organizations import FakeOrganizations
@@ -247,7 +247,7 @@ def config(
     running_sandboxes: Sandboxes,
     wise_key: rsa.RSAPrivateKey,
 ) -> Config:
-    common = Common(
+    common = CommonSettings(
         rpc=Settings(service="payment-service", ports=[0]),
         redis_url=service_redis_url,
         auth_targets="",

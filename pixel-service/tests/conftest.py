@@ -12,7 +12,7 @@ from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
-from adlib.service import Common, connect_redis
+from adlib.service import CommonSettings, connect_redis
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from pixel_service.__main__ import MIGRATIONS, World, assemble
 from pixel_service.clients.campaign import FakeCampaigns
@@ -94,7 +94,7 @@ def add_pixel(db: Database) -> AddPixel:
 
 @pytest.fixture
 def config(database_url: str, redis_url: str, identities: Identities) -> Config:
-    common = Common(
+    common = CommonSettings(
         rpc=Settings(service="pixel-service", ports=[0]),
         redis_url=redis_url,
         auth_targets="",

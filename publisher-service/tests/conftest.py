@@ -19,7 +19,7 @@ from adlib.bus import RedisBus
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.identity import Person
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
 from adlib.testing import FakeAccess, Identities, running, stub_channel
 from publisher_service.__main__ import MIGRATIONS, World, assemble
@@ -107,7 +107,7 @@ def bus(redis_url: str) -> Iterator[RedisBus]:
 @pytest.fixture
 def worker(
     db: Database, bus: RedisBus, identities: Identities, access: FakeAccess, ledger: FakeLedger, clock: FixedClock
-) -> Worker:
+) -> ServiceProcess:
     return assemble(
         World(
             db=db,
@@ -127,7 +127,7 @@ def worker(
 
 
 @pytest.fixture
-def channel(worker: Worker) -> Iterator[grpc.Channel]:
+def channel(worker: ServiceProcess) -> Iterator[grpc.Channel]:
     with running(worker) as server, stub_channel(server) as channel:
         yield channel
 

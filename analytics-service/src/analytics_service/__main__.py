@@ -12,7 +12,7 @@ from adlib.access import AccessSource
 from adlib.bus import Bus, Consumer, RedisBus
 from adlib.clock import Clock, SystemClock
 from adlib.identity import Verifier
-from adlib.rpc import Remote, Worker
+from adlib.rpc import Remote, ServiceProcess
 from analytics_service import config
 from analytics_service.clients.campaign import Campaigns, RemoteCampaigns
 from analytics_service.config import Config
@@ -37,7 +37,7 @@ class World:
     closing: Sequence[Callable[[], None]] = ()
 
 
-def compose(config: Config) -> Worker:
+def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the outside that it is configured for."""
     shared = service.connect_redis(config.common.redis_url)
     verifier, access, auth = service.authorization(config.common)
@@ -57,13 +57,13 @@ def compose(config: Config) -> Worker:
     )
 
 
-def assemble(world: World) -> Worker:
+def assemble(world: World) -> ServiceProcess:
     """Puts the service together with any outside."""
     reader = f"{socket.gethostname()}-{os.getpid()}"
     tracked = world.bus.subscribe(tracking.TOPIC, tracking.GROUP, reader)
     spent = world.bus.subscribe(spend.TOPIC, spend.GROUP, reader)
     reports = ReportService(world.warehouse, world.campaigns)
-    return Worker(
+    return ServiceProcess(
         servicers={pb.DESCRIPTOR.services_by_name["AnalyticsService"]: AnalyticsServicer(reports, world.clock)},
         verifier=world.verifier,
         access=world.access,

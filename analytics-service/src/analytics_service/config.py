@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adlib.config import ConfigurationError, Environment
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What analytics-service is told from outside."""
 
-    common: Common
+    common: CommonSettings
     campaign_targets: str
     warehouse_path: Path
 

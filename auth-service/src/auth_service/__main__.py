@@ -29,9 +29,9 @@ from adlib.documents import Documents, PostgresDocuments
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from auth_service import config
-from auth_service.access.marks import MarkPusher, Marks
+from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
 from auth_service.accounts.attempts import Attempts
@@ -95,7 +95,7 @@ class World:
     shared: redis.Redis
     counters: redis.Redis
     outbox: Outbox
-    marks: Marks
+    invalidations: CacheInvalidations
     links: Links
     outgoing: Outgoing
     passwords: Passwords
@@ -118,7 +118,7 @@ class World:
             shared=shared,
             counters=counters,
             outbox=Outbox("auth", clock),
-            marks=Marks(new_id),
+            invalidations=CacheInvalidations(new_id),
             links=Links(config.keys, clock, new_id),
             outgoing=Outgoing(clock, new_id),
             passwords=passwords or Passwords(),
@@ -131,7 +131,7 @@ class World:
         return Consumer(RedisBus(self.shared).subscribe(topic, _GROUP, reader), handle, wait_ms=_BUS_WAIT_MS)
 
 
-def compose(config: Config, passwords: Passwords | None = None) -> Worker:
+def compose(config: Config, passwords: Passwords | None = None) -> ServiceProcess:
     """Opens the outside world and puts the service together; `passwords` are as argon2 recommends unless given."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
@@ -140,7 +140,7 @@ def compose(config: Config, passwords: Passwords | None = None) -> Worker:
     access, audit, documents = AccessService(db, world.clock), AuditService(db), _documents(world)
     preferences = PreferenceService(documents)
     notifications = NotificationService(db, documents, preferences, world.outgoing)
-    return Worker(
+    return ServiceProcess(
         servicers={
             _service(auth_pb2, "AuthService"): _people(world).servicer,
             _service(auth_pb2, "AccessService"): AccessServicer(access),
@@ -156,7 +156,7 @@ def compose(config: Config, passwords: Passwords | None = None) -> Worker:
         audit=PostgresAuditTrail(db),
         background=[
             Relay(db, RedisBus(shared), world.outbox),
-            MarkPusher(db, shared, world.marks.added),
+            InvalidationRelay(db, shared, world.invalidations.added),
             *[_mail_sender(world)] * _MAILS_AT_ONCE,
             world.consumer(world.outbox.topic, NotificationHandler(notifications)),
             world.consumer(AUDIT, AuditHandler(audit)),
@@ -182,10 +182,10 @@ class People:
 def _people(world: World) -> People:
     db, outbox, links, outgoing, clock = world.db, world.outbox, world.links, world.outgoing, world.clock
     firebase = world.config.firebase
-    sessions = SessionService(db, outbox, world.config.keys, world.marks, clock, new_id)
+    sessions = SessionService(db, outbox, world.config.keys, world.invalidations, clock, new_id)
     attempts = Attempts(world.counters, clock)
     credentials = Credentials(db, world.passwords, attempts, clock)
-    reclaiming = Reclaiming(sessions, links, world.marks, clock)
+    reclaiming = Reclaiming(sessions, links, world.invalidations, clock)
     emails = Emails(db, outbox, credentials, attempts, links, outgoing, clock)
     accounts = AccountService(db, outbox, sessions, credentials, firebase, reclaiming, clock)
     sign_ups = SignUps(
@@ -197,14 +197,14 @@ def _people(world: World) -> People:
 
 
 def _organizations(world: World) -> dict[ServiceDescriptor, object]:
-    db, outbox, marks, clock = world.db, world.outbox, world.marks, world.clock
+    db, outbox, invalidations, clock = world.db, world.outbox, world.invalidations, world.clock
     invitations = _invitations(world)
-    organizations = OrganizationService(db, outbox, marks, clock, new_id)
-    members = MemberService(db, outbox, marks, invitations, clock)
-    keys = ApiKeyService(db, outbox, marks, clock, new_id)
+    organizations = OrganizationService(db, outbox, invalidations, clock, new_id)
+    members = MemberService(db, outbox, invalidations, invitations, clock)
+    keys = ApiKeyService(db, outbox, invalidations, clock, new_id)
     return {
         _service(organizations_pb2, "OrganizationService"): OrganizationServicer(organizations, members, invitations),
-        _service(roles_pb2, "RoleService"): RoleServicer(RoleService(db, marks, clock, new_id)),
+        _service(roles_pb2, "RoleService"): RoleServicer(RoleService(db, invalidations, clock, new_id)),
         _service(api_keys_pb2, "ApiKeyService"): ApiKeyServicer(keys),
     }
 
@@ -212,7 +212,7 @@ def _organizations(world: World) -> dict[ServiceDescriptor, object]:
 def _invitations(world: World) -> InvitationService:
     attempts = Attempts(world.counters, world.clock)
     return InvitationService(
-        world.db, world.outbox, world.marks, attempts, world.links, world.outgoing, world.clock, new_id
+        world.db, world.outbox, world.invalidations, attempts, world.links, world.outgoing, world.clock, new_id
     )  # fmt: skip
 
 
@@ -236,7 +236,7 @@ def seed_roles(database_url: str) -> None:
     db = Database(database_url)
     with db.transaction() as tx:
         if put_roles(tx, permissions.titles(), ROLES):
-            Marks(new_id).everything_changed(tx)
+            CacheInvalidations(new_id).everything_changed(tx)
     db.close()
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from adlib.clock import SystemClock
 from adlib.config import ConfigurationError, Environment
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 from auth_service.accounts.firebase import FirebaseAdmin, FirebaseTokens, NoFirebase
 from auth_service.mail.mailer import Mailer
 from auth_service.mail.smtp import SmtpMailer
@@ -20,7 +20,7 @@ _THREADS = 64
 class Config:
     """What auth-service is told from outside; `app_url` is where the pages are that links in mails open."""
 
-    common: Common
+    common: CommonSettings
     database_url: str
     keys: KeyRing
     mailer: Mailer

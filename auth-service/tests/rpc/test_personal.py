@@ -23,7 +23,7 @@ from adlib.db import Database, Query, migrate
 from adlib.documents import PostgresDocuments
 from adlib.identity import Person
 from adlib.ids import new_id
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
@@ -80,7 +80,7 @@ def calls(
 ) -> Iterator[grpc.Channel]:
     documents = PostgresDocuments(db, clock)
     services = pb.DESCRIPTOR.services_by_name
-    worker = Worker(
+    worker = ServiceProcess(
         servicers={
             services["PreferencesService"]: PreferencesServicer(PreferenceService(documents)),
             services["NotificationService"]: NotificationServicer(notifications),

@@ -15,7 +15,7 @@ from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.ids import new_id
 from adlib.purge import PurgeExpired
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 from adlib.testing.migrations import rolled_back
 from auth_service.jobs.servicer import AuthJobsServicer
@@ -56,8 +56,8 @@ def add(sql: psycopg.Connection) -> Add:
     """Adds a row; the id is returned where none is given."""
 
     def call(table: str, **values: object) -> object:
-        names, marks = ", ".join(values), ", ".join(f"%({name})s" for name in values)
-        sql.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", values)  # noqa: S608 - the test's own names
+        names, placeholders = ", ".join(values), ", ".join(f"%({name})s" for name in values)
+        sql.execute(f"INSERT INTO {table} ({names}) VALUES ({placeholders})", values)  # noqa: S608 - the test's own names
         return values.get("id")
 
     return call
@@ -86,7 +86,7 @@ def purge(db: Database, people: Identities) -> Iterator[Callable[..., JobResult]
     clock = FixedClock(NOW)
     job = PurgeExpired(db, clock, RULES)
     service = pb.DESCRIPTOR.services_by_name["AuthJobsService"]
-    worker = Worker({service: AuthJobsServicer(job)}, people.verifier(), FakeAccess(), FakeAuditTrail())
+    worker = ServiceProcess({service: AuthJobsServicer(job)}, people.verifier(), FakeAccess(), FakeAuditTrail())
     with running(worker) as server, stub_channel(server) as channel:
         stub = jobs_pb2_grpc.AuthJobsServiceStub(channel)
         scheduler = people.service_headers("scheduler")

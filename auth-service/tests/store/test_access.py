@@ -18,7 +18,7 @@ from adplatform.options.v1.options_pb2 import Permission
 
 from adctl.embedded.valkey import ValkeyServer
 from adlib import access
-from adlib.access import NOBODY, CachedAccess, SessionEnded
+from adlib.access import NO_ACCESS, CachedAccess, SessionEnded
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.identity import Person
@@ -26,7 +26,7 @@ from adlib.ids import new_id
 from adlib.permissions import codes
 from adlib.service import connect_redis, connect_redis_for_calls
 from adlib.testing import eventually
-from auth_service.access.marks import MarkPusher, Marks
+from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
 
 
@@ -89,8 +89,8 @@ def db(database_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def pusher(db: Database, shared: redis.Redis) -> MarkPusher:
-    made = MarkPusher(db, shared, threading.Event())
+def pusher(db: Database, shared: redis.Redis) -> InvalidationRelay:
+    made = InvalidationRelay(db, shared, threading.Event())
     assert made.push() == 1, "the roles were seeded"
     shared.delete(access.EVERYTHING_CHANGED.key)
     return made
@@ -120,7 +120,7 @@ def test_who_made_a_key_needs_no_session(people: People, service: AccessService)
     person, organization = people.member("member")
     people.execute("UPDATE sessions SET ended_at = now()")
     assert service.access(Person(person.user_id), organization).member
-    assert service.access(Person(person.user_id), uuid4()) == NOBODY
+    assert service.access(Person(person.user_id), uuid4()) == NO_ACCESS
     with pytest.raises(SessionEnded):
         service.access(person, organization)
 
@@ -155,34 +155,34 @@ def test_the_use_of_a_key_is_noted(people: People, service: AccessService, datab
     assert abs(row[0] - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_a_change_is_marked_once_it_has_been_made(db: Database, pusher: MarkPusher, shared: redis.Redis) -> None:
-    marks, organization = Marks(new_id), uuid4()
+def test_a_change_is_marked_once_it_has_been_made(db: Database, pusher: InvalidationRelay, shared: redis.Redis) -> None:
+    invalidations, organization = CacheInvalidations(new_id), uuid4()
     with db.transaction() as tx:
-        marks.organization_changed(tx, organization)
-        assert not marks.added.is_set()
+        invalidations.organization_changed(tx, organization)
+        assert not invalidations.added.is_set()
         assert pusher.push() == 0
-    assert marks.added.is_set()
+    assert invalidations.added.is_set()
     assert (pusher.push(), pusher.push()) == (1, 0)
     assert shared.get(access.organization_changed(organization).key) == b"1"
 
 
-def test_a_change_that_was_not_made_is_not_marked(db: Database, pusher: MarkPusher) -> None:
-    marks = Marks(new_id)
+def test_a_change_that_was_not_made_is_not_marked(db: Database, pusher: InvalidationRelay) -> None:
+    invalidations = CacheInvalidations(new_id)
 
     class GivenUp(Exception):
         pass
 
     with pytest.raises(GivenUp), db.transaction() as tx:
-        marks.organization_changed(tx, uuid4())
+        invalidations.organization_changed(tx, uuid4())
         raise GivenUp
-    assert (marks.added.is_set(), pusher.push()) == (False, 0)
+    assert (invalidations.added.is_set(), pusher.push()) == (False, 0)
 
 
 def test_what_redis_was_not_told_of_makes_it_untrusted(
-    people: People, db: Database, pusher: MarkPusher, shared: redis.Redis, service: AccessService
+    people: People, db: Database, pusher: InvalidationRelay, shared: redis.Redis, service: AccessService
 ) -> None:
     person, organization = people.member("member")
-    access.set_all_told(shared, access.time_ms(shared) + 60_000)
+    access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
     assert CachedAccess(service, shared).access(person, organization).member
     people.execute("UPDATE sessions SET ended_at = now()")
     assert CachedAccess(service, shared).access(person, organization).member, (
@@ -192,14 +192,14 @@ def test_what_redis_was_not_told_of_makes_it_untrusted(
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(person, organization)
     with db.transaction() as tx:
-        Marks(new_id).session_ended(tx, person.session_id)
+        CacheInvalidations(new_id).session_ended(tx, person.session_id)
     assert pusher.push() == 1
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(person, organization)
 
 
 def test_after_an_outage_redis_is_not_believed_until_its_old_answers_are_gone(
-    db: Database, pusher: MarkPusher, shared: redis.Redis
+    db: Database, pusher: InvalidationRelay, shared: redis.Redis
 ) -> None:
     class Back(redis.Redis):
         """Does not answer at first."""
@@ -214,7 +214,7 @@ def test_after_an_outage_redis_is_not_believed_until_its_old_answers_are_gone(
 
     back = Back(connection_pool=shared.connection_pool)
     stop = threading.Event()
-    thread = threading.Thread(target=MarkPusher(db, back, threading.Event()).run, args=[stop])
+    thread = threading.Thread(target=InvalidationRelay(db, back, threading.Event()).run, args=[stop])
     thread.start()
     try:
         assert eventually(lambda: shared.ttl(access.EVERYTHING_CHANGED.key) > 60)
@@ -231,7 +231,7 @@ def valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
 
 def test_a_redis_that_was_started_again_between_two_pushes_is_not_trusted(db: Database, valkey: ValkeyServer) -> None:
     with connect_redis(valkey.url()) as shared:
-        pusher = MarkPusher(db, shared, threading.Event())
+        pusher = InvalidationRelay(db, shared, threading.Event())
         pusher.push()
         shared.delete(access.EVERYTHING_CHANGED.key)
         pusher.push()
@@ -244,7 +244,7 @@ def test_a_redis_that_was_started_again_between_two_pushes_is_not_trusted(db: Da
 
 def test_a_redis_that_was_only_frozen_is_trusted_at_once(db: Database, valkey: ValkeyServer) -> None:
     with connect_redis(valkey.url()) as shared, connect_redis_for_calls(valkey.url()) as impatient:
-        pusher = MarkPusher(db, impatient, threading.Event())
+        pusher = InvalidationRelay(db, impatient, threading.Event())
         pusher.push()
         shared.delete(access.EVERYTHING_CHANGED.key)
         assert valkey.pid is not None
@@ -260,14 +260,14 @@ def test_a_redis_that_was_only_frozen_is_trusted_at_once(db: Database, valkey: V
 
 
 def test_a_word_that_comes_late_is_not_taken_for_true(shared: redis.Redis) -> None:
-    access.set_all_told(shared, access.time_ms(shared) - 1_000)
+    access.mark_cache_current(shared, access.time_ms(shared) - 1_000)
     assert shared.get("all-changes-told") is None
 
 
 def test_a_session_without_evidence_is_asked_for(people: People, shared: redis.Redis, service: AccessService) -> None:
     """A mark that was lost with Redis' memory revives nobody, even where another session filled the cache."""
     person, organization = people.member("member")
-    access.set_all_told(shared, access.time_ms(shared) + 60_000)
+    access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
     other = Person(person.user_id, uuid4())
     assert CachedAccess(service, shared).access(person, organization).member
     with pytest.raises(SessionEnded):
@@ -275,7 +275,7 @@ def test_a_session_without_evidence_is_asked_for(people: People, shared: redis.R
 
 
 def test_a_revoked_key_is_refused_within_a_second(
-    people: People, db: Database, pusher: MarkPusher, shared: redis.Redis, service: AccessService
+    people: People, db: Database, pusher: InvalidationRelay, shared: redis.Redis, service: AccessService
 ) -> None:
     person, organization = people.member("member")
     people.key(person, organization, b"1" * 32)
@@ -283,6 +283,6 @@ def test_a_revoked_key_is_refused_within_a_second(
     assert cached.api_key(b"1" * 32) is not None
     people.execute("UPDATE api_keys SET revoked_at = now()")
     with db.transaction() as tx:
-        Marks(new_id).api_key_revoked(tx, b"1" * 32)
+        CacheInvalidations(new_id).api_key_revoked(tx, b"1" * 32)
     pusher.push()
     assert eventually(lambda: cached.api_key(b"1" * 32) is None, within_s=1.0)

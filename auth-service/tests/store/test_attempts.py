@@ -12,8 +12,8 @@ import pytest
 import redis
 
 from adlib.clock import FixedClock
+from adlib.deadline import deadline
 from adlib.errors import Aborted, DeadlineExceeded, Unavailable
-from adlib.rpc.stages import deadline
 from adlib.service import connect_redis
 from auth_service.accounts.attempts import Attempts, TooManyAttempts, TooManyInvitations
 from auth_service.accounts.model import PasswordWeak

@@ -20,7 +20,7 @@ from auth_service.audit.model import Entry, Filter
 from auth_service.audit.service import AuditService
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-NOBODY = UUID(int=0)
+NO_ACCESS = UUID(int=0)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_an_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -
 
 
 def test_nobodys_calls_are_the_platforms_and_wait_for_it(audit: AuditService, sql: psycopg.Connection) -> None:
-    home, stray = organization(sql), [(NOBODY, entry()), (uuid4(), entry())]
+    home, stray = organization(sql), [(NO_ACCESS, entry()), (uuid4(), entry())]
     own = entry()
     for _ in range(2):
         with pytest.raises(Unavailable):

@@ -51,7 +51,7 @@ class Interrupted(Passwords):
         return is_right
 
 
-class FakeMarks:
+class FakeInvalidations:
     def session_ended(self, _tx: Transaction, _session_id: UUID) -> None:
         """Nobody asks."""
 
@@ -63,14 +63,14 @@ class World:
         clock = SystemClock()
         shared = connect_redis(redis_url)
         outbox, outgoing = Outbox("auth", clock), Outgoing(clock, new_id)
-        marks: Any = FakeMarks()
+        invalidations: Any = FakeInvalidations()
         attempts = Attempts(shared, clock)
         self.db = db
         self.links = Links(keys, clock, new_id)
-        self.sessions = SessionService(db, outbox, keys, marks, clock, new_id)
+        self.sessions = SessionService(db, outbox, keys, invalidations, clock, new_id)
         self.passwords, self.firebase = Interrupted(), FakeFirebase()
         credentials = Credentials(db, self.passwords, attempts, clock)
-        reclaiming = Reclaiming(self.sessions, self.links, marks, clock)
+        reclaiming = Reclaiming(self.sessions, self.links, invalidations, clock)
         self.accounts = AccountService(db, outbox, self.sessions, credentials, self.firebase, reclaiming, clock)
         self.changes = PasswordChanges(
             db, outbox, self.sessions, credentials, attempts, self.links, reclaiming, outgoing, clock, new_id

@@ -28,7 +28,7 @@ _SESSIONS = Query(select(sessions).limit(10))
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
 
-class FakeMarks:
+class FakeInvalidations:
     def __init__(self) -> None:
         self.ended: list[UUID] = []
 
@@ -60,8 +60,8 @@ class Family:
 class World:
     def __init__(self, db: Database, keys: KeyRing) -> None:
         self.clock = FixedClock(START)
-        self.marks = FakeMarks()
-        self.sessions = SessionService(db, Outbox("auth", self.clock), keys, self.marks, self.clock, new_id)
+        self.invalidations = FakeInvalidations()
+        self.sessions = SessionService(db, Outbox("auth", self.clock), keys, self.invalidations, self.clock, new_id)
         self.user = User(new_id(), f"{new_id()}@example.com", "Ada")
         self._db = db
         with db.transaction() as tx:
@@ -121,8 +121,8 @@ def test_late_reuse_ends_its_session_and_no_other(
             last = len(family.tokens) - 1
             world.refresh(family, {"newest": last, "last": max(0, last - 1)}.get(what, number % len(family.tokens)))
         live = {one.id for one in world.sessions.of(world.user.id)}
-        assert len(world.marks.ended) == sum(one.ended for one in families)
-        assert live.isdisjoint(world.marks.ended)
+        assert len(world.invalidations.ended) == sum(one.ended for one in families)
+        assert live.isdisjoint(world.invalidations.ended)
 
 
 @pytest.mark.parametrize("tabs", [2, 20])
@@ -138,7 +138,7 @@ def test_tabs_that_refresh_at_once_get_one_and_the_same_successor(db: Database, 
     with ThreadPoolExecutor(tabs) as threads:
         (shared,) = set(threads.map(refresh, range(tabs)))
     assert world.sessions.refresh(shared).refresh_token
-    assert world.marks.ended == []
+    assert world.invalidations.ended == []
 
 
 def test_a_thief_and_the_owner_who_share_a_successor_meet_at_the_next_refresh(db: Database, keys: KeyRing) -> None:
@@ -154,7 +154,7 @@ def test_a_thief_and_the_owner_who_share_a_successor_meet_at_the_next_refresh(db
         world.sessions.refresh(thiefs)
     with pytest.raises(RefreshTokenInvalid):
         world.sessions.refresh(owners)
-    assert len(world.marks.ended) == 1
+    assert len(world.invalidations.ended) == 1
 
 
 def test_the_answer_to_a_tokens_last_second_can_be_asked_for_again(db: Database, keys: KeyRing) -> None:

@@ -15,7 +15,7 @@ from auth_service.roles import store
 from auth_service.roles.model import BUILT_IN, ROLES, Role, RoleExists
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-NOBODY = uuid4()
+NO_ACCESS = uuid4()
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def test_putting_says_whether_anything_was_different(db: Database) -> None:
     manager = BUILT_IN["manager"]
     less = replace(manager, permissions=manager.permissions - {Permission.CAMPAIGNS_CREATE})
     assert put(db, less)
-    assert store.find(db, NOBODY, "manager") == less
+    assert store.find(db, NO_ACCESS, "manager") == less
     assert put(db)
-    assert store.find(db, NOBODY, "manager") == manager
+    assert store.find(db, NO_ACCESS, "manager") == manager
     assert put(db, titles={**permissions.titles(), Permission.CAMPAIGNS_READ: "Look at campaigns"})
     assert put(db)
     assert not put(db)
@@ -74,6 +74,6 @@ def test_an_organizations_own_roles_are_left_alone(db: Database, database_url: s
             store.add(tx, replace(own, code=str(new_id()), name="MINE"), NOW)
     put(db)
     assert store.find(db, organization, own.code) == own
-    assert store.find(db, NOBODY, own.code) is None
+    assert store.find(db, NO_ACCESS, own.code) is None
     assert [role.code for role in store.of_organization(db, organization)][-1] == own.code
     assert {role.code for role in store.of_person(db, owner)} == set(BUILT_IN)

@@ -18,7 +18,7 @@ from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import Remote, Worker
+from adlib.rpc import Remote, ServiceProcess
 from campaign_service import config
 from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.campaigns.moves import Moves
@@ -67,7 +67,7 @@ class World:
     closing: Sequence[Callable[[], None]] = ()
 
 
-def compose(config: Config) -> Worker:
+def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the outside that it is configured for."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
@@ -99,7 +99,7 @@ def compose(config: Config) -> Worker:
     return assemble(world)
 
 
-def assemble(world: World) -> Worker:
+def assemble(world: World) -> ServiceProcess:
     """Puts the service together with any outside."""
     db, clock = world.db, world.clock
     outbox = Outbox(TOPIC, clock)
@@ -115,7 +115,7 @@ def assemble(world: World) -> Worker:
     reader = f"{socket.gethostname()}-{os.getpid()}"
     projector = CampaignProjector(world.documents)
     services = pb.DESCRIPTOR.services_by_name
-    return Worker(
+    return ServiceProcess(
         servicers={
             services["CampaignService"]: CampaignServicer(campaigns, moves, lifecycle, StatsService(db), clock),
             services["CampaignDirectoryService"]: CampaignDirectoryServicer(campaigns),

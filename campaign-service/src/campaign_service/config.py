@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from adlib.config import Environment
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What campaign-service is told from outside; a network without a URL is not available."""
 
-    common: Common
+    common: CommonSettings
     database_url: str
     payment_targets: str
     publisher_targets: str

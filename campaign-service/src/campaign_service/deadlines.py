@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from adlib.rpc.stages import deadline
+from adlib.deadline import deadline
 
 
 @contextmanager

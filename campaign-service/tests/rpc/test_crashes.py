@@ -13,7 +13,7 @@ from adplatform.events.v1.events_pb2 import DebtChanged, Event
 from structlog.testing import capture_logs
 
 from adlib.db import Database
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from campaign_service.campaigns import store
 from campaign_service.campaigns.model import State
 from campaign_service.debts.consumer import DebtHandler
@@ -185,7 +185,7 @@ def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Cl
     assert after >= (0 if verb == "delete what is paused" else 2), "there was no step to crash at"
 
 
-def test_after_a_crash_at_any_step_of_a_suspension_the_job_ends_it(client: Client, worker: Worker) -> None:
+def test_after_a_crash_at_any_step_of_a_suspension_the_job_ends_it(client: Client, worker: ServiceProcess) -> None:
     (debts,) = [one._handle for one in worker.background if isinstance(getattr(one, "_handle", None), DebtHandler)]
     owed = DebtChanged(currency_code="USD", debt_micros=WALLET)
     event = Event(organization_id=str(client.organization_id), debt_changed=owed).SerializeToString()

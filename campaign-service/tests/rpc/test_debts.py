@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from adlib.bus import RedisBus
 from adlib.db import Database
 from adlib.errors import Unavailable
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
 from adlib.testing import eventually, running, stub_channel
 from campaign_service.clients.publisher import Owner
@@ -38,7 +38,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.fixture
-def debts(worker: Worker) -> DebtHandler:
+def debts(worker: ServiceProcess) -> DebtHandler:
     """What takes the events; the channel's service runs without its consumers."""
     (found,) = [one._handle for one in worker.background if isinstance(getattr(one, "_handle", None), DebtHandler)]
     return found  # type: ignore[no-any-return]
@@ -279,7 +279,7 @@ def test_a_hold_that_the_sweep_cannot_repair_for_a_debt_pauses_with_that_reason(
     assert state(client, campaign_id) == DISPUTED
 
 
-def test_the_event_of_the_bus_pauses(worker: Worker, outside: Any, client: Client, redis_url: str) -> None:
+def test_the_event_of_the_bus_pauses(worker: ServiceProcess, outside: Any, client: Client, redis_url: str) -> None:
     campaign_id = active(client)
     outside.payments.debt_micros, outside.payments.available_micros = 40 * UNIT, 0
     shared = connect_redis(redis_url)

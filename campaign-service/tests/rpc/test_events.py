@@ -3,14 +3,14 @@
 from typing import Any
 
 from adlib.documents import PostgresDocuments
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from adlib.testing import eventually, running
 from campaign_service.stats.model import Figures
 
 Client = Any  # conftest's, which cannot be imported
 
 
-def test_the_live_document_follows_the_campaign(client: Client, worker: Worker, db: Any, outside: Any) -> None:
+def test_the_live_document_follows_the_campaign(client: Client, worker: ServiceProcess, db: Any, outside: Any) -> None:
     documents = PostgresDocuments(db)
     with running(worker):
         campaign = client.create()

@@ -44,7 +44,7 @@ class Identity:
 
 SAME_USER = Identity()
 NAMESPACE = Identity(namespace=True)
-NOBODY = Identity(nobody=True)
+NO_ACCESS = Identity(nobody=True)
 
 
 def unprivileged() -> Identity:
@@ -58,7 +58,7 @@ def unprivileged() -> Identity:
     tried = spawn([sys.executable, "-S", "-c", ""], identity=NAMESPACE, stop_signal=signal.SIGKILL)
     if tried.wait(10) == 0:
         return NAMESPACE
-    return NOBODY if root else SAME_USER
+    return NO_ACCESS if root else SAME_USER
 
 
 def _has_name(user: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adctl import ports
-from adctl.children import NAMESPACE, NOBODY, ChildError, unprivileged
+from adctl.children import NAMESPACE, NO_ACCESS, ChildError, unprivileged
 from adctl.embedded import envoy, postgres, valkey
 
 _DISK_MIB = 2_048
@@ -64,7 +64,7 @@ def _identity() -> Finding:
     identity = unprivileged()
     if identity == NAMESPACE:
         return Finding("account", f"uid {os.geteuid()}; PostgreSQL runs in a user namespace")
-    if identity == NOBODY:
+    if identity == NO_ACCESS:
         return Finding("account", "root without user namespaces; PostgreSQL runs as nobody, its data in /var/tmp")
     return Finding("account", f"uid {os.geteuid()}")
 

@@ -31,7 +31,7 @@ _LOCAL_LIMIT = 50_000
 # read it before the change and kept it after.
 _CHANGED_S = _SHARED_S + 30
 # With the time that a process remembers, less than a second.
-_ALL_TOLD_MS = 400
+_CACHE_CURRENT_MS = 400
 # Longer than an access token lives, so that an ended session stays ended until its last token has expired.
 _ENDED_S = 1800
 
@@ -63,14 +63,14 @@ class SessionEnded(TokenInvalid):
         super().__init__("the session has ended; sign in again")
 
 
-NOBODY = Access(member=False, kind=0, permissions=0)
+NO_ACCESS = Access(member=False, kind=0, permissions=0)
 
 
 class AccessSource(Protocol):
     """Knows what callers may do."""
 
     def access(self, person: Person, organization_id: UUID | None) -> Access:
-        """The person's standing there (NOBODY without an organization); TOKEN_INVALID where the session has ended."""
+        """The person's access (NO_ACCESS without an organization); TOKEN_INVALID where the session has ended."""
         ...
 
     def api_key(self, hash: bytes) -> ApiKey | None:
@@ -79,32 +79,32 @@ class AccessSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class CacheInvalidation:
     """What Redis is told when something changes, and how long it must remember it."""
 
     key: str
     lasts_s: int
 
 
-_ALL_TOLD = "all-changes-told"
-EVERYTHING_CHANGED = Mark("permissions-changed", _CHANGED_S)
+_CACHE_IS_CURRENT = "all-changes-told"
+EVERYTHING_CHANGED = CacheInvalidation("permissions-changed", _CHANGED_S)
 # What says whether anything in Redis can be believed.
-_TRUST = (_ALL_TOLD, EVERYTHING_CHANGED.key)
+_TRUST = (_CACHE_IS_CURRENT, EVERYTHING_CHANGED.key)
 
 
-def organization_changed(organization_id: UUID) -> Mark:
+def organization_changed(organization_id: UUID) -> CacheInvalidation:
     """Memberships, roles or grants of the organization changed, or a member has proven their e-mail."""
-    return Mark(f"permissions-changed:{organization_id}", _CHANGED_S)
+    return CacheInvalidation(f"permissions-changed:{organization_id}", _CHANGED_S)
 
 
-def session_ended(session_id: UUID) -> Mark:
+def session_ended(session_id: UUID) -> CacheInvalidation:
     """The session is over."""
-    return Mark(f"session-ended:{session_id}", _ENDED_S)
+    return CacheInvalidation(f"session-ended:{session_id}", _ENDED_S)
 
 
-def api_key_revoked(hash: bytes) -> Mark:
+def api_key_revoked(hash: bytes) -> CacheInvalidation:
     """The API key is revoked."""
-    return Mark(f"api-key-revoked:{hash.hex()}", _CHANGED_S)
+    return CacheInvalidation(f"api-key-revoked:{hash.hex()}", _CHANGED_S)
 
 
 class _Remembered(Generic[K, V]):
@@ -167,7 +167,7 @@ class CachedAccess:
         elif ended:
             raise SessionEnded
         if live and not organization_id:
-            return NOBODY
+            return NO_ACCESS
         if live and kept and not marked:
             kind, held, verified = kept.split(b":")
             return Access(True, int(kind), int(held, 16), email_verified=verified == b"1")
@@ -210,7 +210,7 @@ class CachedAccess:
             _redis_failures.inc()
 
 
-def set_marks(shared: redis.Redis, *marks: Mark) -> None:
+def invalidate(shared: redis.Redis, *marks: CacheInvalidation) -> None:
     """Makes every process ask again; redis.RedisError where it could not be told."""
     pipeline = shared.pipeline(transaction=False)
     for mark in marks:
@@ -229,12 +229,12 @@ def run_id(shared: redis.Redis) -> str:
     return str(cast("dict[str, object]", shared.info("server"))["run_id"])
 
 
-def set_all_told(shared: redis.Redis, at_ms: int) -> None:
+def mark_cache_current(shared: redis.Redis, at_ms: int) -> None:
     """Says that Redis has every mark that was written before `at_ms` of its own time; redis.RedisError.
 
     Until a fixed time, so that a command that comes late says nothing.
     """
-    shared.set(_ALL_TOLD, b"1", pxat=at_ms + _ALL_TOLD_MS)
+    shared.set(_CACHE_IS_CURRENT, b"1", pxat=at_ms + _CACHE_CURRENT_MS)
 
 
 def known_api_key(key: ApiKey) -> KnownApiKey:

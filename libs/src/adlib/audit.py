@@ -36,11 +36,11 @@ from sqlalchemy import (
 from adlib.db import Database, Query, Transaction, before_commit
 from adlib.errors import AppError
 from adlib.outbox import table as outbox
-from adlib.retention import Kept
+from adlib.retention import NotPurged
 from adlib.telemetry import logger
 
 TOPIC = "audit"
-RETENTION = Kept("audit_pending", "a row is deleted at the end of its call, or by the sweep ten minutes later")
+RETENTION = NotPurged("audit_pending", "a row is deleted at the end of its call, or by the sweep ten minutes later")
 
 _SWEEP_EVERY_S = 10.0
 _BATCH = 500

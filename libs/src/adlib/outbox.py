@@ -13,10 +13,10 @@ from adlib.clock import Clock
 from adlib.db import Database, Query, Transaction
 from adlib.errors import AppError
 from adlib.ids import NewId, new_id
-from adlib.retention import Kept
+from adlib.retention import NotPurged
 from adlib.telemetry import logger, request_id
 
-RETENTION = Kept("outbox", "a row is deleted when its event is published")
+RETENTION = NotPurged("outbox", "a row is deleted when its event is published")
 
 _BATCH = 500
 _IDLE_S = 1.0

@@ -11,8 +11,8 @@ from sqlalchemy import BigInteger, DateTime, bindparam, text
 from adlib import jobs
 from adlib.clock import Clock
 from adlib.db import Database, Query
+from adlib.deadline import deadline
 from adlib.retention import Retention, Rule
-from adlib.rpc.stages import deadline
 
 # One transaction's rows, so that no call waits for it: a session may have thousands of refresh tokens.
 _BATCH = 100

@@ -21,16 +21,16 @@ class Retention:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class NotPurged:
     """A table that the job deletes nothing of, and why that may be so."""
 
     table: str
     reason: str
 
 
-Rule = Retention | Kept
+Rule = Retention | NotPurged
 
 
-def kept(reason: str, *tables: str) -> tuple[Kept, ...]:
+def not_purged(reason: str, *tables: str) -> tuple[NotPurged, ...]:
     """The same reason for several tables."""
-    return tuple(Kept(table, reason) for table in tables)
+    return tuple(NotPurged(table, reason) for table in tables)

@@ -14,7 +14,7 @@ from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
 from jwt import PyJWK
 
 from adlib import identity, permissions
-from adlib.access import NOBODY, Access, CachedAccess, SessionEnded, api_key_of
+from adlib.access import NO_ACCESS, Access, CachedAccess, SessionEnded, api_key_of
 from adlib.config import ConfigurationError, Environment
 from adlib.db import migrate, require_at
 from adlib.errors import AppError, Unavailable
@@ -29,20 +29,28 @@ from adlib.identity import (
     Verifier,
 )
 from adlib.redis_clients import connect_redis, connect_redis_for_calls
-from adlib.rpc import Remote, Settings, Worker, serve
+from adlib.rpc import Remote, ServiceProcess, Settings, serve
 from adlib.telemetry import configure_logging, logger
 
 _DATABASE_EVERY_S = 0.5
 
 _log = logger(__name__)
 
-__all__ = ["Common", "RemoteAccess", "authorization", "connect_redis", "connect_redis_for_calls", "main", "read_common"]
+__all__ = [
+    "CommonSettings",
+    "RemoteAccess",
+    "authorization",
+    "connect_redis",
+    "connect_redis_for_calls",
+    "main",
+    "read_common",
+]
 
 C = TypeVar("C")
 
 
 @dataclass(frozen=True, slots=True)
-class Common:
+class CommonSettings:
     """Settings that every service has."""
 
     rpc: Settings
@@ -68,10 +76,10 @@ class Common:
         )
 
 
-def read_common(environment: Environment, name: str) -> Common:
+def read_common(environment: Environment, name: str) -> CommonSettings:
     """The settings that every service has, for the service of this name."""
     accounts = environment.mapping("GOOGLE_SERVICE_ACCOUNTS")
-    return Common(
+    return CommonSettings(
         rpc=Settings(
             service=name,
             ports=environment.integers("GRPC_PORTS"),
@@ -114,7 +122,7 @@ class RemoteAccess:
         if answer.session_ended:
             raise SessionEnded
         if not answer.member:
-            return NOBODY
+            return NO_ACCESS
         held = permissions.mask(answer.permissions)
         return Access(True, answer.organization_kind, held, email_verified=not answer.email_unverified)
 
@@ -124,7 +132,7 @@ class RemoteAccess:
         return api_key_of(answer.api_key) if answer.HasField("api_key") else None
 
 
-def authorization(common: Common) -> tuple[Verifier, CachedAccess, Remote]:
+def authorization(common: CommonSettings) -> tuple[Verifier, CachedAccess, Remote]:
     """How a service other than auth-service knows who calls and what they may do; the caller closes the last two."""
     remote = Remote("auth-service", common.auth_targets, common.identity)
     keys = auth_pb2_grpc.AuthServiceStub(remote.channel)
@@ -140,7 +148,7 @@ def main(
     *,
     read: Callable[[Environment], C],
     settings: Callable[[C], Settings],
-    compose: Callable[[C], Worker],
+    compose: Callable[[C], ServiceProcess],
     migrations: Sequence[tuple[str, str]] = (),
     after_migrations: Callable[[str], None] | None = None,
     commands: dict[str, Callable[[Environment], None]] | None = None,

@@ -13,15 +13,15 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib import key_text
+from adlib import api_key_format
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
-from adlib.rpc import Call, Worker
+from adlib.rpc import Call, ServiceProcess
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 ROLES = roles_pb2.DESCRIPTOR.services_by_name["RoleService"]
 ACCESS = auth_pb2.DESCRIPTOR.services_by_name["AccessService"]
-KEY = key_text.make()
+KEY = api_key_format.make()
 
 
 class Servicer:
@@ -79,7 +79,7 @@ def world() -> Iterator[World]:
     identities, access, servicer = Identities(), FakeAccess(), Servicer()
     maker, organization = identities.person(), uuid4()
     access.grant(Person(maker.user_id), organization, 1, Permission.ORGANIZATIONS_UPDATE, Permission.USERS_READ)
-    worker = Worker({ROLES: servicer, ACCESS: servicer}, identities.verifier(), access, FakeAuditTrail())
+    worker = ServiceProcess({ROLES: servicer, ACCESS: servicer}, identities.verifier(), access, FakeAuditTrail())
     with running(worker) as server, stub_channel(server) as channel:
         yield World(identities, access, servicer, maker, organization, roles_pb2_grpc.RoleServiceStub(channel), channel)
 
@@ -139,7 +139,7 @@ def test_a_key_dies_with_its_makers_membership(world: World) -> None:
 def test_an_expired_or_unknown_key_is_refused(world: World) -> None:
     world.key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
     assert world.create_role() == "API_KEY_INVALID"
-    assert world.create_role(key=key_text.make()) == "API_KEY_INVALID"
+    assert world.create_role(key=api_key_format.make()) == "API_KEY_INVALID"
 
 
 def test_a_key_is_of_one_organization(world: World) -> None:

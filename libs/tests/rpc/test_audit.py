@@ -15,11 +15,11 @@ from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
 from adplatform.pixel.v1 import pixel_pb2 as pb
 from adplatform.pixel.v1 import pixel_pb2_grpc
 
-from adlib import key_text
+from adlib import api_key_format
 from adlib.errors import AppError, NotFound, Unauthenticated, Unavailable
 from adlib.identity import ApiKey
 from adlib.permissions import mask
-from adlib.rpc import Call, Server, Settings, Worker
+from adlib.rpc import Call, Server, ServiceProcess, Settings
 from adlib.rpc.audit import Resource
 from adlib.rpc.contract import ContractError
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
@@ -64,12 +64,12 @@ class Auth:
     def LogIn(self, request: auth_pb2.LogInRequest, call: Call) -> auth_pb2.LogInResponse:
         if request.email.startswith("many"):
             raise TooMany("too many")
-        call.is_braked = not request.email.startswith("stranger")
+        call.is_rate_limited = not request.email.startswith("stranger")
         if request.email.startswith("outage"):
             raise Unavailable("down")
         if request.email.startswith(("nobody", "stranger")):
             raise Unauthenticated("wrong")
-        call.acted(MADE)
+        call.attribute_to(MADE)
         return auth_pb2.LogInResponse(user=auth_pb2.User(id=str(MADE)), access_token=SECRET, refresh_token=SECRET)
 
 
@@ -94,7 +94,7 @@ class World:
         self.person, self.organization = self.identities.person(), uuid4()
         self.access.grant(self.person, self.organization, 1, Permission.CAMPAIGNS_UPDATE)
         self.trail = FakeAuditTrail()
-        self.worker = Worker(
+        self.worker = ServiceProcess(
             {PIXELS: Pixels(), AUTH: Auth(), LEDGER: Ledger()},
             self.identities.verifier(),
             self.access,
@@ -131,7 +131,7 @@ def auth(channel: grpc.Channel) -> auth_pb2_grpc.AuthServiceStub:
 
 
 CREATE = pb.CreatePixelRequest(campaign_id=str(uuid4()), name=SECRET)
-NOBODY = UUID(int=0)
+NO_ACCESS = UUID(int=0)
 
 
 def test_a_change_is_recorded_with_who_what_and_where(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
@@ -180,8 +180,8 @@ def test_who_was_not_allowed_is_recorded(world: World, pixels: pixel_pb2_grpc.Pi
     assert seen == [
         (str(world.organization), str(reader.user_id), "", denied, "PERMISSION_MISSING"),
         # What a stranger tries is not for the organization's log.
-        (str(NOBODY), str(stranger.user_id), "", denied, "NOT_A_MEMBER"),
-        (str(NOBODY), "", "pixel-service", denied, "SERVICE_NOT_ALLOWED"),
+        (str(NO_ACCESS), str(stranger.user_id), "", denied, "NOT_A_MEMBER"),
+        (str(NO_ACCESS), "", "pixel-service", denied, "SERVICE_NOT_ALLOWED"),
     ]
 
 
@@ -259,7 +259,7 @@ def test_what_came_to_be_is_named_once() -> None:
 
 
 def test_a_server_that_changes_things_needs_an_audit_trail(world: World) -> None:
-    worker = Worker({PIXELS: Pixels()}, world.worker.verifier, world.access)
+    worker = ServiceProcess({PIXELS: Pixels()}, world.worker.verifier, world.access)
     with pytest.raises(ContractError, match=r"CreatePixel changes something: the worker needs an audit trail"):
         Server(worker, Settings(service="test", ports=[0]), 0)
 
@@ -268,7 +268,7 @@ def test_an_api_key_is_recorded_with_who_made_it(world: World, pixels: pixel_pb2
     scopes = mask([Permission.CAMPAIGNS_UPDATE])
     key = ApiKey(uuid4(), world.person.user_id, world.organization, scopes)
     elsewhere = replace(key, id=uuid4(), networks=(ip_network("203.0.113.0/24"),))
-    texts = [key_text.make() for _ in range(3)]
+    texts = [api_key_format.make() for _ in range(3)]
     world.access.add_key(texts[0], key)
     world.access.add_key(texts[1], elsewhere)
     pixels.CreatePixel(CREATE, metadata=[("x-api-key", texts[0])])

@@ -10,11 +10,11 @@ from adplatform.campaign.v1 import campaign_pb2 as pb
 from adplatform.campaign.v1 import campaign_pb2_grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
+from adlib.deadline import deadline
 from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
 from adlib.errors import Remote as RemoteError
 from adlib.identity import ServiceIdentity
-from adlib.rpc import Call, Remote, Worker
-from adlib.rpc.stages import deadline
+from adlib.rpc import Call, Remote, ServiceProcess
 from adlib.testing import FakeAccess, Identities, running
 
 DIRECTORY = pb.DESCRIPTOR.services_by_name["CampaignDirectoryService"]
@@ -46,7 +46,7 @@ IDENTITIES.service("payment-service")
 
 @pytest.fixture
 def target() -> Iterator[str]:
-    worker = Worker({DIRECTORY: Directory()}, IDENTITIES.verifier(), FakeAccess())
+    worker = ServiceProcess({DIRECTORY: Directory()}, IDENTITIES.verifier(), FakeAccess())
     with running(worker) as server:
         yield f"127.0.0.1:{server.port}"
 

@@ -22,7 +22,7 @@ from prometheus_client import REGISTRY
 
 from adlib import telemetry
 from adlib.errors import InvalidArgument, NotFound
-from adlib.rpc import Call, Server, Settings, Worker, stages
+from adlib.rpc import Call, Server, ServiceProcess, Settings, interceptors
 from adlib.rpc.contract import ContractError
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
@@ -79,7 +79,7 @@ class World:
         self.person = self.identities.person()
         self.organization = uuid4()
         self.access.grant(self.person, self.organization, 1, Permission.CAMPAIGNS_UPDATE, Permission.CAMPAIGNS_READ)
-        self.worker = Worker(
+        self.worker = ServiceProcess(
             servicers={PIXELS: Pixels(), DIRECTORY: Directory()},
             verifier=self.identities.verifier(),
             access=self.access,
@@ -197,7 +197,7 @@ def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.Pi
 )
 def test_an_enum_is_told_by_the_names_of_its_values(request_: Message, said: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidArgument) as refused:
-        stages.validated(lambda request, _call: request)(request_, Call("", {}, ""))
+        interceptors.validated(lambda request, _call: request)(request_, Call("", {}, ""))
     violations = [(one.field, one.description) for one in refused.value.violations]
     assert sorted(one for one in violations if "one of" in one[1]) == sorted(said)
     assert not [one for one in violations if "list" in one[1] or "enum" in one[1]]
@@ -205,7 +205,7 @@ def test_an_enum_is_told_by_the_names_of_its_values(request_: Message, said: lis
 
 def test_of_many_names_the_first_are_told() -> None:
     with pytest.raises(InvalidArgument, match="one of") as refused:
-        stages.validated(lambda request, _call: request)(
+        interceptors.validated(lambda request, _call: request)(
             CreateApiKeyRequest(name="x", permissions=[0]), Call("", {}, "")
         )
     (violation,) = refused.value.violations
@@ -214,7 +214,7 @@ def test_of_many_names_the_first_are_told() -> None:
 
 
 def test_only_well_formed_headers_are_carried_on(world: World) -> None:
-    worker = Worker({DIRECTORY: Echo()}, world.worker.verifier, world.access)
+    worker = ServiceProcess({DIRECTORY: Echo()}, world.worker.verifier, world.access)
     request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(uuid4()))
     trace = f"00-{'1' * 32}-{'2' * 16}-01"
     with running(worker) as server, stub_channel(server) as channel:
@@ -252,7 +252,7 @@ class Told:
         return campaign_pb2.LookUpCampaignResponse(name="told")
 
 
-@pytest.mark.parametrize("name", stages.SINGLE_HEADERS)
+@pytest.mark.parametrize("name", interceptors.SINGLE_HEADERS)
 def test_a_header_that_names_two_callers_organizations_or_attempts_is_refused(
     world: World, pixels: pixel_pb2_grpc.PixelServiceStub, name: str
 ) -> None:
@@ -286,7 +286,7 @@ def test_a_repeated_forwarded_address_is_no_address(world: World) -> None:
 
 
 def test_headers_go_before_an_answer_and_not_before_an_error(world: World) -> None:
-    worker = Worker({DIRECTORY: Told()}, world.worker.verifier, world.access)
+    worker = ServiceProcess({DIRECTORY: Told()}, world.worker.verifier, world.access)
     metadata = world.identities.service_headers("pixel-service")
     with running(worker) as server, stub_channel(server) as channel:
         look_up = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel).LookUpCampaign
@@ -313,7 +313,7 @@ def test_however_much_is_wrong_the_answer_says_that_it_is_the_request(
 
 def test_a_large_request_with_much_wrong_takes_no_longer_than_a_small_one() -> None:
     request = CreateApiKeyRequest(name="x", permissions=[1] * 500_000)
-    refuse = stages.validated(lambda request, _call: request)
+    refuse = interceptors.validated(lambda request, _call: request)
     started = time.process_time()
     with pytest.raises(InvalidArgument) as refused:
         refuse(request, Call("", {}, ""))
@@ -365,12 +365,12 @@ def test_a_contract_without_an_auth_option_does_not_start(world: World) -> None:
     file.message_type.add(name="M")
     file.service.add(name="Open").method.add(name="Do", input_type=".open.M", output_type=".open.M")
     pool.Add(file)
-    worker = Worker({pool.FindServiceByName("open.Open"): object()}, world.worker.verifier, world.access)
+    worker = ServiceProcess({pool.FindServiceByName("open.Open"): object()}, world.worker.verifier, world.access)
     with pytest.raises(ContractError, match=r"open\.Open\.Do needs the option"):
         Server(worker, Settings(service="test", ports=[0]), 0)
 
 
 def test_a_servicer_without_one_of_its_methods_does_not_start(world: World) -> None:
-    worker = Worker({PIXELS: Directory()}, world.worker.verifier, world.access)
+    worker = ServiceProcess({PIXELS: Directory()}, world.worker.verifier, world.access)
     with pytest.raises(ContractError, match="Directory does not implement"):
         Server(worker, Settings(service="test", ports=[0]), 0)

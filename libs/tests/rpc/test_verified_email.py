@@ -14,15 +14,15 @@ from google.protobuf import descriptor_pb2, descriptor_pool
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib import key_text
+from adlib import api_key_format
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
-from adlib.rpc import Call, Worker
+from adlib.rpc import Call, ServiceProcess
 from adlib.rpc.contract import ContractError, rule
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 API_KEYS = pb.DESCRIPTOR.services_by_name["ApiKeyService"]
-KEY = key_text.make()
+KEY = api_key_format.make()
 RIGHTS = (Permission.ORGANIZATIONS_UPDATE,)
 
 
@@ -75,7 +75,7 @@ def world() -> Iterator[World]:
     identities, access = Identities(), FakeAccess()
     person, organization = identities.person(), uuid4()
     access.add_key(KEY, ApiKey(uuid4(), person.user_id, organization, mask(RIGHTS)))
-    worker = Worker({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
+    worker = ServiceProcess({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
     with running(worker) as server, stub_channel(server) as channel:
         yield World(identities, access, person, organization, api_keys_pb2_grpc.ApiKeyServiceStub(channel))
 

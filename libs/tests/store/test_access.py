@@ -29,7 +29,7 @@ MEMBER = (1, 110_100)
 def trusted(redis_url: str) -> Iterator[redis.Redis]:
     """A Redis that auth-service has just told of everything."""
     with connect_redis(redis_url) as shared:
-        access.set_all_told(shared, access.time_ms(shared) + 60_000)
+        access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
         yield shared
 
 
@@ -62,9 +62,9 @@ def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: s
         cached = CachedAccess(source, shared)
         cached.access(person, organization)
         source.grant(person, organization, 1)
-        access.set_marks(shared, access.organization_changed(organization))
+        access.invalidate(shared, access.organization_changed(organization))
         assert eventually(lambda: cached.access(person, organization).permissions == 0, within_s=1.0)
-        access.set_marks(shared, access.session_ended(person.session_id))
+        access.invalidate(shared, access.session_ended(person.session_id))
 
         def has_ended() -> bool:
             try:
@@ -85,7 +85,7 @@ def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) ->
 
             def access(self, person: Person, organization_id: UUID | None) -> Access:
                 read = super().access(person, organization_id)
-                access.set_marks(shared, access.organization_changed(organization))
+                access.invalidate(shared, access.organization_changed(organization))
                 return read
 
         source = Overtaken()
@@ -100,7 +100,7 @@ def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: 
     source.grant(person, organization, *MEMBER)
     with trusted(redis_url) as shared:
         CachedAccess(source, shared).access(person, organization)
-        access.set_marks(shared, access.EVERYTHING_CHANGED)
+        access.invalidate(shared, access.EVERYTHING_CHANGED)
         CachedAccess(source, shared).access(person, organization)
     assert source.asked == 2
 
@@ -186,7 +186,7 @@ def test_a_proven_email_is_seen_by_every_process_within_a_second(redis_url: str)
         def is_verified(one: CachedAccess) -> bool:
             return one.access(person, organization).email_verified
 
-        access.set_marks(shared, access.organization_changed(organization))
+        access.invalidate(shared, access.organization_changed(organization))
         for one in (cached, elsewhere):
             assert eventually(partial(is_verified, one), within_s=1.0)
 

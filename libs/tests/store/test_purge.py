@@ -17,9 +17,14 @@ from adlib.documents import PostgresDocuments
 from adlib.documents import postgres as documents
 from adlib.idempotency import Once
 from adlib.purge import PurgeExpired
-from adlib.retention import Kept, Retention, Rule
+from adlib.retention import NotPurged, Retention, Rule
 
-RULES: tuple[Rule, ...] = (inbox.RETENTION, idempotency.RETENTION, documents.RETENTION, Kept("outbox", "it is emptied"))
+RULES: tuple[Rule, ...] = (
+    inbox.RETENTION,
+    idempotency.RETENTION,
+    documents.RETENTION,
+    NotPurged("outbox", "it is emptied"),
+)
 
 
 def prepare(url: str) -> None:

@@ -17,7 +17,7 @@ from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import Worker
+from adlib.rpc import ServiceProcess
 from payment_service import config
 from payment_service.clients.organizations import Organizations, RemoteOrganizations
 from payment_service.config import Config
@@ -25,7 +25,7 @@ from payment_service.debts.service import DebtService
 from payment_service.debts.tasks import DebtSettler
 from payment_service.deposits.service import Deposits
 from payment_service.disputes.service import DisputeService
-from payment_service.jobs.service import SettlementService
+from payment_service.jobs.service import ReconciliationJob
 from payment_service.jobs.servicer import PaymentJobsServicer
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.servicer import BillingServicer, LedgerServicer
@@ -35,8 +35,8 @@ from payment_service.payouts.bank import Bank
 from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Provider
-from payment_service.providers.turns import Turns
 from payment_service.quarantine.service import QuarantineService
 from payment_service.quarantine.servicer import QuarantineServicer
 from payment_service.receipts.names import Names
@@ -53,7 +53,7 @@ from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
 from payment_service.webhooks.sources import PayoutsOnly, Source
 from payment_service.work.store import WorkQueue
-from payment_service.work.worker import Worker as QueueWorker
+from payment_service.work.worker import TaskWorker
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -77,7 +77,7 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
 
 
-def compose(config: Config) -> Worker:
+def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the world as it is."""
     shared = service.connect_redis(config.common.redis_url)
     verifier, access, auth = service.authorization(config.common)
@@ -88,31 +88,31 @@ def compose(config: Config) -> Worker:
     return replace(worker, closing=[*worker.closing, bank.close, auth.close, access.close])
 
 
-def assemble(config: Config, world: World) -> Worker:
+def assemble(config: Config, world: World) -> ServiceProcess:
     """Puts the service together with this world."""
     db, clock = world.db, world.clock
     outbox = Outbox("payment", clock)
-    queue, turns = WorkQueue(), Turns(world.providers)
+    queue, bulkhead = WorkQueue(), Bulkhead(world.providers)
     ledger = LedgerService(db, new_id)
     deposits = Deposits(clock, new_id)
     payments = PaymentService(
-        db, outbox, world.providers, deposits, turns, queue, clock, new_id, config.wallet_currencies
+        db, outbox, world.providers, deposits, bulkhead, queue, clock, new_id, config.wallet_currencies
     )
     debts = DebtService(db, outbox, new_id)
     payouts = PayoutService(db, outbox, world.bank, debts, clock, new_id)
     requests = RefundRequestService(db, clock, new_id)
-    refunds = RefundService(db, world.providers, turns, payments, queue, clock, new_id)
+    refunds = RefundService(db, world.providers, bulkhead, payments, queue, clock, new_id)
     disputes = DisputeService(payments, clock, new_id)
     sources: dict[str, Source] = dict(world.providers)
     if "WISE" not in sources:
         sources["WISE"] = PayoutsOnly(config.bank.provider(db, clock))
     webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
     quarantine = QuarantineService(db, world.providers, clock, new_id)
-    settlement = SettlementService(db, payments, refunds, payouts, webhooks, ledger, quarantine)
+    settlement = ReconciliationJob(db, payments, refunds, payouts, webhooks, ledger, quarantine)
     receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)
     tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
     services = pb.DESCRIPTOR.services_by_name
-    return Worker(
+    return ServiceProcess(
         servicers={
             services["PaymentService"]: PaymentServicer(payments),
             services["BillingService"]: BillingServicer(ledger),
@@ -134,7 +134,7 @@ def assemble(config: Config, world: World) -> Worker:
             Relay(db, RedisBus(world.redis), outbox),
             PayoutSender(payouts),
             DebtSettler(debts),
-            QueueWorker(config.database_url, tasks, clock),
+            TaskWorker(config.database_url, tasks, clock),
             *(watcher for provider in world.providers.values() for watcher in provider.background(payments)),
         ],
         checks=[db.check],

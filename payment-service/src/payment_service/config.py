@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adlib.config import ConfigurationError, Environment
 from adlib.errors import InvalidArgument
 from adlib.money import CURRENCIES, DEFAULT_CURRENCY, currency
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 from payment_service.providers import KNOWN
 from payment_service.providers.protocol import Settings
 from payment_service.providers.wise import settings as wise
@@ -21,7 +21,7 @@ _MOST_LINES = 10
 class Config:
     """What payment-service is told from outside."""
 
-    common: Common
+    common: CommonSettings
     database_url: str
     # By name: those with which deposits can be paid.
     providers: Mapping[str, Settings]

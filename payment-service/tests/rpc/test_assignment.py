@@ -19,7 +19,7 @@ from adlib.ids import new_id
 from adlib.testing import eventually
 from payment_service.deposits import store as deposits
 from payment_service.deposits.service import Deposits
-from payment_service.payments.model import Arrival
+from payment_service.payments.model import IncomingFunds
 
 ASKED = 25_000_000
 CONFIRMATIONS = 3
@@ -63,7 +63,7 @@ class Desk:
 
     def unmatched(self, provider: str, currency_code: str = "USD") -> str:
         """A deposit that came by the provider and is nobody's; its id."""
-        arrival = Arrival(f"key-{uuid4()}", ASKED, currency_code)
+        arrival = IncomingFunds(f"key-{uuid4()}", ASKED, currency_code)
         with self.db.transaction() as tx:
             Deposits(SystemClock(), new_id).suspend(tx, provider, arrival)
             return str(deposits.lock_of_anyone(tx, provider, arrival.key).id)

@@ -6,7 +6,7 @@ import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib.errors import Unavailable
-from adlib.rpc import Call, Remote, Worker
+from adlib.rpc import Call, Remote, ServiceProcess
 from adlib.testing import FakeAccess, Identities, running
 from payment_service.clients.organizations import RemoteOrganizations
 
@@ -32,7 +32,7 @@ def test_names_are_those_of_auth_service() -> None:
     identities = Identities("auth-service")
     identity = identities.service("payment-service")
     service = pb.DESCRIPTOR.services_by_name["AccessService"]
-    with running(Worker({service: Access()}, identities.verifier(), FakeAccess())) as server:
+    with running(ServiceProcess({service: Access()}, identities.verifier(), FakeAccess())) as server:
         remote = Remote("auth-service", f"127.0.0.1:{server.port}", identity)
         organizations = RemoteOrganizations(remote)
         assert (organizations.name(KNOWN), organizations.name(uuid4())) == ("Acme", "")

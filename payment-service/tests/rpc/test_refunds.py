@@ -21,9 +21,9 @@ from adlib.ids import new_id
 from adlib.testing import eventually
 from payment_service.payments import store
 from payment_service.payments.service import PaymentService
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Outgoing
 from payment_service.providers.stripe.provider import TIMEOUT_S, Stripe
-from payment_service.providers.turns import Turns
 from payment_service.refunds.service import RefundService
 from payment_service.work.store import WorkQueue
 
@@ -382,7 +382,7 @@ def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
             return at
 
     provider = config.providers["STRIPE"].provider(db, Tomorrow())
-    payments = PaymentService(db, None, {}, None, Turns([]), WorkQueue(), Tomorrow(), new_id)
+    payments = PaymentService(db, None, {}, None, Bulkhead([]), WorkQueue(), Tomorrow(), new_id)
     asked = []
 
     class Watched:
@@ -390,7 +390,7 @@ def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
             asked.append(outgoing.refund_id)
             return provider.refund(payment, outgoing)
 
-    RefundService(db, {"STRIPE": Watched()}, Turns([]), payments, WorkQueue(), Tomorrow(), new_id).send(
+    RefundService(db, {"STRIPE": Watched()}, Bulkhead([]), payments, WorkQueue(), Tomorrow(), new_id).send(
         UUID(waiting.id)
     )
     assert asked == [UUID(waiting.id)]

@@ -23,13 +23,13 @@ from payment_service.deposits.service import Deposits
 from payment_service.ledger.service import LedgerService
 from payment_service.payments.model import Payment
 from payment_service.payments.service import NewPayment, PaymentService
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.crypto.addresses import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.node import Node
 from payment_service.providers.crypto.provider import Crypto
 from payment_service.providers.crypto.rates import ConfiguredRates
 from payment_service.providers.crypto.watcher import Watcher
-from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 CONFIRMATIONS = 4
@@ -149,8 +149,8 @@ def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[
         settings, clock = replace(settings, **changes), SystemClock()
         provider = Crypto(db, Addresses(xpub), [settings], ConfiguredRates(), clock)
         payments = PaymentService(
-            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Turns(["CRYPTO"]), WorkQueue(),
-            clock, new_id,
+            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Bulkhead(["CRYPTO"]),
+            WorkQueue(), clock, new_id,
         )  # fmt: skip
         provider.background(payments)
         watcher = _watcher(settings, db, payments)

@@ -27,8 +27,8 @@ from payment_service.ledger.model import Account, Escrow, Kind
 from payment_service.ledger.service import LedgerService
 from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import (
-    Arrival,
     CurrencyMismatch,
+    IncomingFunds,
     Outage,
     Outcome,
     Payment,
@@ -37,8 +37,8 @@ from payment_service.payments.model import (
     State,
 )
 from payment_service.payments.service import NewPayment, PaymentService
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
-from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 ASKED = 100_000_000
@@ -104,7 +104,7 @@ class Desk:
     def open(self) -> Payment:
         return self.payments.create(NewPayment(self.organization_id, "CRYPTO", ASKED, "USD", ""))
 
-    def arrives(self, payment: Payment, *arrivals: Arrival) -> Payment:
+    def arrives(self, payment: Payment, *arrivals: IncomingFunds) -> Payment:
         report = Report(payment.external_id or "", State.PROCESSING, arrivals)
         return self.payments.settle(payment.id, "CRYPTO", report) or payment
 
@@ -112,7 +112,7 @@ class Desk:
         with self.db.transaction() as tx:
             self.payments.reverse_in(tx, "CRYPTO", key)
 
-    def is_nobodys(self, arrival: Arrival) -> Deposit:
+    def is_nobodys(self, arrival: IncomingFunds) -> Deposit:
         with self.db.transaction() as tx:
             self.payments.suspend_in(tx, "CRYPTO", arrival)
         deposit = deposits_store.get_of_anyone(self.db, "CRYPTO", arrival.key)
@@ -152,15 +152,15 @@ class Desk:
 def desk(own_database_url: str) -> Iterator[Desk]:
     db, clock, provider = Database(own_database_url, max_connections=16), SystemClock(), Chainlike()
     payments = PaymentService(
-        db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Turns(["CRYPTO"], 1, 0.0),
+        db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Bulkhead(["CRYPTO"], 1, 0.0),
         WorkQueue(), clock, new_id,
     )  # fmt: skip
     yield Desk(db, payments, LedgerService(db, new_id), uuid4(), provider)
     db.close()
 
 
-def arrival(key: str = "a", amount_micros: int = ASKED, **changes: Any) -> Arrival:
-    return replace(Arrival(key, amount_micros, "USD"), **changes)
+def arrival(key: str = "a", amount_micros: int = ASKED, **changes: Any) -> IncomingFunds:
+    return replace(IncomingFunds(key, amount_micros, "USD"), **changes)
 
 
 def test_what_is_seen_is_shown_and_credited_once_it_is_final(desk: Desk) -> None:

@@ -210,7 +210,7 @@ class Machine(RuleBasedStateMachine):
         self.figures[who].lose(sent)
         for part in parts:
             details = Details(returned_micros=part)
-            after = refund.told(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
+            after = refund.apply(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
             if returned := after.came_back_micros - refund.came_back_micros:
                 moves = after.moves_since
                 self.post(who, cut, lambda there, moves=moves, old=refund: list(moves(old, there)), refund.suspense)

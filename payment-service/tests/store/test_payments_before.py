@@ -20,9 +20,9 @@ from payment_service.deposits.service import Deposits
 from payment_service.ledger import store as ledger
 from payment_service.ledger.books import store as books
 from payment_service.ledger.model import deposit
-from payment_service.payments.model import Arrival, Report, State
+from payment_service.payments.model import IncomingFunds, Report, State
 from payment_service.payments.service import PaymentService
-from payment_service.providers.turns import Turns
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.work.store import WorkQueue
 
 ORGANIZATION, PAID = uuid4(), 70_000_000
@@ -61,7 +61,7 @@ class Old:
         migrate(self.url, *MIGRATIONS)
 
     def is_told_of(self, payment_id: UUID, external_id: str) -> None:
-        report = Report(external_id, State.SUCCEEDED, (Arrival(external_id, PAID, "USD"),))
+        report = Report(external_id, State.SUCCEEDED, (IncomingFunds(external_id, PAID, "USD"),))
         self.payments.settle(payment_id, "STRIPE", report)
 
     def available(self) -> int:
@@ -78,7 +78,7 @@ def old(fresh_database: FreshDatabase) -> Iterator[Old]:
         url,
         db,
         PaymentService(
-            db, Outbox("payment", clock), {}, Deposits(clock, new_id), Turns([]), WorkQueue(), clock, new_id
+            db, Outbox("payment", clock), {}, Deposits(clock, new_id), Bulkhead([]), WorkQueue(), clock, new_id
         ),
     )
     db.close()

@@ -22,11 +22,11 @@ from adlib.paging import Page
 from adlib.testing.migrations import rolled_back
 from payment_service.__main__ import MIGRATIONS
 from payment_service.deposits.service import Deposits
-from payment_service.jobs.service import SettlementService
+from payment_service.jobs.service import ReconciliationJob
 from payment_service.payments.model import Payment, ProviderRejected, Report, State
 from payment_service.payments.service import PaymentService
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Event
-from payment_service.providers.turns import Turns
 from payment_service.quarantine.model import MAX_TRIES, FailingItem, ItemKey, ItemNotFound, Kind
 from payment_service.quarantine.service import QuarantineService
 from payment_service.webhooks.service import WebhookService
@@ -109,11 +109,11 @@ class Settlement:
         nobody: Any = None
         payments = PaymentService(
             self.db, Outbox("payment", self.clock), self.providers, Deposits(self.clock, new_id),
-            Turns(self.providers), WorkQueue(), self.clock, new_id,
+            Bulkhead(self.providers), WorkQueue(), self.clock, new_id,
         )  # fmt: skip
         webhooks = WebhookService(self.db, self.providers, payments, nobody, nobody, nobody, self.clock)
         idle: Any = Idle()
-        return SettlementService(self.db, payments, idle, self.payouts, webhooks, idle, self.quarantine).settle()
+        return ReconciliationJob(self.db, payments, idle, self.payouts, webhooks, idle, self.quarantine).settle()
 
     def waiting(self) -> list[FailingItem]:
         return list(self.quarantine.list_page(Page(50)).rows)

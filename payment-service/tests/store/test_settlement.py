@@ -8,7 +8,7 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.ids import new_id
-from payment_service.jobs.service import SettlementService
+from payment_service.jobs.service import ReconciliationJob
 from payment_service.quarantine.service import QuarantineService
 
 
@@ -60,6 +60,6 @@ def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeyp
     monkeypatch.setattr("payment_service.jobs.service.time", Clock())
     payments, payouts = Work(), Work()
     quarantine = QuarantineService(db, [], SystemClock(), new_id)
-    SettlementService(db, payments, Work(), payouts, Work(), Work(), quarantine).settle()
+    ReconciliationJob(db, payments, Work(), payouts, Work(), Work(), quarantine).settle()
     assert payments.checked + payouts.checked == 10
     assert payments.checked == payouts.checked

@@ -16,10 +16,10 @@ from payment_service.payments.model import Payment, ProviderRejected, State
 from payment_service.payouts.model import State as PayoutState
 from payment_service.providers.protocol import (
     Outgoing,
-    PaymentNews,
-    PayoutNews,
-    ReversalNews,
-    UnmatchedNews,
+    PaymentUpdate,
+    PayoutReport,
+    ReversalReport,
+    UnmatchedFunds,
 )
 from payment_service.providers.wise import api
 from payment_service.providers.wise.provider import CurrencyNotReceived
@@ -137,7 +137,7 @@ def test_webhook_has_its_payment_and_its_sender_read_from_the_statement(wise, op
     event = _told(wise, webhook)
     assert (event.kind, event.id) == ("balances#update", hashlib.sha256(webhook[0]).hexdigest())
     (news,) = event.news
-    assert isinstance(news, PaymentNews)
+    assert isinstance(news, PaymentUpdate)
     assert (news.payment_id, news.report.external_id) == (payment.id, payment.external_id)
     (arrival,) = news.report.arrivals
     assert (arrival.key, arrival.amount_micros, arrival.currency_code, arrival.is_final) == (
@@ -160,7 +160,7 @@ def test_webhook_of_the_older_kind_says_the_same_with_less(wise, opened, transfe
 @pytest.mark.parametrize("text", ["", "for ads", "ADP-2222-2222-2"])
 def test_money_without_a_known_reference_is_nobodys(wise, transfer, webhooks, text):
     (news,) = _told(wise, webhooks(transfer(text))[0]).news
-    assert isinstance(news, UnmatchedNews)
+    assert isinstance(news, UnmatchedFunds)
     assert news.arrival.detail["remittance_text"] == text
 
 
@@ -172,7 +172,7 @@ def test_credit_that_is_no_bank_transfer_says_nothing(wise, opened, transfer, we
 def test_money_for_two_payments_at_once_is_nobodys(wise, opened, transfer, webhooks):
     number = transfer(f"{opened().external_id} {opened().external_id}")
     (news,) = _told(wise, webhooks(number)[0]).news
-    assert isinstance(news, UnmatchedNews)
+    assert isinstance(news, UnmatchedFunds)
 
 
 def test_of_transfers_that_look_alike_each_webhook_finds_its_own(wise, opened, transfer, webhooks):
@@ -187,7 +187,7 @@ def test_money_taken_back_is_reversed_whichever_webhook_comes_first(wise, opened
     number = transfer(opened().external_id)
     recall(number)
     credit, debit = sorted(webhooks(number, 2), key=lambda one: json.loads(one[0])["data"]["step_id"])
-    assert _told(wise, debit).news == [ReversalNews(number)]
+    assert _told(wise, debit).news == [ReversalReport(number)]
     assert _told(wise, credit).news == []
 
 
@@ -250,7 +250,7 @@ def test_answer_that_trickles_is_cut_off(trickling, monkeypatch):
 def test_transfer_of_a_payout_tells_how_the_payout_stands(wise):
     data = {"resource": {"id": 16_500_000, "profile_id": 4_000_001}, "current_state": "outgoing_payment_sent"}
     event = wise.read(json.dumps({"event_type": "transfers#state-change", "data": data}).encode())
-    assert event.news == [PayoutNews("16500000", PayoutState.PAID, "")]
+    assert event.news == [PayoutReport("16500000", PayoutState.PAID, "")]
 
 
 def test_what_webhooks_missed_is_in_the_statements_of_all_currencies(sandboxes, wise, opened, transfer, recall):
@@ -269,7 +269,7 @@ def test_what_webhooks_missed_is_in_the_statements_of_all_currencies(sandboxes, 
         assert begun <= event.at + timedelta(milliseconds=1)
         assert wise.read(event.body).news == event.news
     assert f"{back}/credit" not in events
-    assert wise.read(events[f"{back}/debit"].body).news == events[f"{back}/debit"].news == [ReversalNews(back)]
+    assert wise.read(events[f"{back}/debit"].body).news == events[f"{back}/debit"].news == [ReversalReport(back)]
     assert not list(wise.missed(datetime.now(UTC) + timedelta(days=1)))
 
 
@@ -330,7 +330,7 @@ def test_money_of_ours_that_comes_back_is_no_deposit_whatever_we_wrote(sandboxes
     sandboxes.wise.post(f"/sandbox/transfers/{sent}/bounce").raise_for_status()
     eventually(lambda: sandboxes.wise.get(f"/v1/transfers/{sent}").json()["status"] == "funds_refunded")
     news = [one for event in wise.missed(begun) for one in event.news if event.id.startswith(f"TRANSFER-{sent}/")]
-    assert news == [ReversalNews(f"TRANSFER-{sent}")]
+    assert news == [ReversalReport(f"TRANSFER-{sent}")]
     assert wise.look_up(payment).arrivals == []
 
 

@@ -21,7 +21,7 @@ from adlib.errors import FailedPrecondition, Unavailable
 from adlib.testing import eventually
 from payment_service.__main__ import MIGRATIONS
 from payment_service.work.store import WorkQueue
-from payment_service.work.worker import Pace, Worker
+from payment_service.work.worker import Pace, TaskWorker
 
 # Not quicker to believe that a worker is gone than a busy machine, which writes tracebacks, may keep it from telling.
 QUICK = Pace(poll_s=0.05, heartbeat_s=5.0, grace_s=0.5)
@@ -44,7 +44,7 @@ def task() -> str:
 @contextmanager
 def working(url: str, tasks: dict[str, Callable[[UUID], None]], **how: object) -> Iterator[None]:
     stop = threading.Event()
-    worker = Worker(url, tasks, **{"pace": QUICK, "pause_s": lambda _: 0.0, **how})
+    worker = TaskWorker(url, tasks, **{"pace": QUICK, "pause_s": lambda _: 0.0, **how})
     thread = threading.Thread(target=worker.run, args=[stop])
     thread.start()
     try:
@@ -251,12 +251,12 @@ def test_two_workers_share(db: Database, database_url: str, sql: psycopg.Connect
 
 _VICTIM = """
 import sys, threading
-from payment_service.work.worker import Pace, Worker
+from payment_service.work.worker import Pace, TaskWorker
 url, task = sys.argv[1:]
 def hang(subject):
     print(subject, flush=True)
     threading.Event().wait()
-Worker(url, {task: hang}, pace=Pace(heartbeat_s=0.2)).run(threading.Event())
+TaskWorker(url, {task: hang}, pace=Pace(heartbeat_s=0.2)).run(threading.Event())
 """
 
 

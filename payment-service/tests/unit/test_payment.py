@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.payments.model import ABANDONED_AFTER, Arrival, Outcome, Payment, Report, State
+from payment_service.payments.model import ABANDONED_AFTER, IncomingFunds, Outcome, Payment, Report, State
 from payment_service.providers.stripe.objects import payment_report as report
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ LATER = AT + timedelta(hours=1)
 def told(*states: State) -> Payment:
     payment = OPEN
     for state in states:
-        payment = payment.told(Report("pi", state), AT)
+        payment = payment.apply(Report("pi", state), AT)
     return payment
 
 
@@ -52,7 +52,7 @@ def test_news_in_any_order_ends_at_the_highest_state(states: list[State]) -> Non
 def test_what_is_paid_stays_paid_whatever_is_told(before: list[State], after: list[State]) -> None:
     payment = credited(told(*before), ASKED)
     for state in after:
-        payment = payment.told(Report("pi", state), AT)
+        payment = payment.apply(Report("pi", state), AT)
     assert (payment.state, payment.paid_micros) == (State.SUCCEEDED, ASKED)
 
 
@@ -92,7 +92,7 @@ def test_what_was_seen_in_time_is_not_late_however_long_it_takes_to_be_final() -
 
 
 def test_less_than_was_asked_is_all_there_will_be_once_it_is_closed() -> None:
-    closed = credited(OPEN, 1).told(Report("pi", State.EXPIRED), AT)
+    closed = credited(OPEN, 1).apply(Report("pi", State.EXPIRED), AT)
     assert (closed.state, closed.outcome, closed.is_open) == (State.SUCCEEDED, Outcome.UNDERPAID, False)
 
 
@@ -141,6 +141,6 @@ def test_an_intents_status_says_where_the_payment_is(intent: dict[str, object], 
 
 def test_what_was_received_counts_and_not_what_was_asked() -> None:
     intent = {"id": "pi", "status": "succeeded", "amount": 50_000, "amount_received": 40_000, "currency": "usd"}
-    assert report(intent).arrivals == (Arrival("pi", 400_000_000, "USD"),)
+    assert report(intent).arrivals == (IncomingFunds("pi", 400_000_000, "USD"),)
     assert not report({**intent, "amount_received": None}).arrivals
-    assert report({**intent, "currency": "jpy"}).arrivals == (Arrival("pi", 40_000_000_000, "JPY"),)
+    assert report({**intent, "currency": "jpy"}).arrivals == (IncomingFunds("pi", 40_000_000_000, "JPY"),)

@@ -34,7 +34,7 @@ def test_the_money_is_where_the_state_says(news: list[str]) -> None:
     place = "PUBLISHER_PENDING"
     keys: list[str] = []
     for state in news:
-        after = payout.told(outcome(state), "", AT)
+        after = payout.apply(outcome(state), "", AT)
         if after != payout and (transfer := after.transfer_from(payout.state)):
             assert transfer.debit.kind == place
             place = transfer.credit.kind
@@ -50,11 +50,11 @@ def test_the_money_is_where_the_state_says(news: list[str]) -> None:
 def test_what_bounced_back_and_is_delivered_after_all_is_paid_and_not_given_back(before: str) -> None:
     payout = RESERVED.sent_to(BANK, AT)
     for state in (before, "bounced_back", "processing"):
-        payout = payout.told(outcome(state), "", AT)
+        payout = payout.apply(outcome(state), "", AT)
         assert payout.state is not State.FAILED
-    assert payout.told(outcome("outgoing_payment_sent"), "", AT).state is State.PAID
-    assert payout.told(outcome("cancelled"), "", AT).state is State.FAILED
-    assert payout.told(outcome("funds_refunded"), "", AT).state is State.FAILED
+    assert payout.apply(outcome("outgoing_payment_sent"), "", AT).state is State.PAID
+    assert payout.apply(outcome("cancelled"), "", AT).state is State.FAILED
+    assert payout.apply(outcome("funds_refunded"), "", AT).state is State.FAILED
 
 
 def test_verbs_apply_only_where_they_make_sense() -> None:
@@ -71,8 +71,8 @@ def test_verbs_apply_only_where_they_make_sense() -> None:
 
 def test_news_of_a_payout_that_is_not_sent_changes_nothing() -> None:
     for payout in (RESERVED, RESERVED.cancelled(AT)):
-        assert payout.told(State.PAID, "", AT) is payout
-        assert payout.told(State.FAILED, "", AT) is payout
+        assert payout.apply(State.PAID, "", AT) is payout
+        assert payout.apply(State.FAILED, "", AT) is payout
 
 
 @pytest.mark.parametrize("before", ["processing", "outgoing_payment_sent"])
@@ -80,7 +80,7 @@ def test_news_of_a_payout_that_is_not_sent_changes_nothing() -> None:
 def test_what_comes_back_of_a_payout_is_the_publishers_and_the_rest_in_suspense(
     before: str, parts: list[int | None]
 ) -> None:
-    payout = replace(RESERVED.sent_to(BANK, AT), transfer_id="1").told(outcome(before), "", AT)
+    payout = replace(RESERVED.sent_to(BANK, AT), transfer_id="1").apply(outcome(before), "", AT)
     amount = payout.amount_micros
     balances = {"PUBLISHER_PENDING": 0, "PUBLISHER_PAID": 0, "PUBLISHER_PAYABLE": 0, "SUSPENSE": 0}
     balances[PLACE[payout.state]] = amount
@@ -88,7 +88,7 @@ def test_what_comes_back_of_a_payout_is_the_publishers_and_the_rest_in_suspense(
     most = 0
     for part in parts:
         most = max(most, amount if part is None else min(part, amount))
-        after = payout.told(State.FAILED, "bounced", AT, part)
+        after = payout.apply(State.FAILED, "bounced", AT, part)
         for one in after.transfers_since(payout, "WISE") if after != payout else []:
             balances[one.debit.kind] -= one.amount_micros
             balances[one.credit.kind] += one.amount_micros

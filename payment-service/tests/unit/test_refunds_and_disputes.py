@@ -74,7 +74,7 @@ def dispute(state: disputes.State, fee_micros: int = 0) -> Dispute:
 
 
 def tell_refund(ledger: Ledger, before: Refund, state: refunds.State) -> Refund:
-    after = before.told("re_1", state, "", LATER)
+    after = before.apply("re_1", state, "", LATER)
     ledger.post(after.moved_from(before.state, ledger.takeable(after.accounts)))
     return after
 
@@ -84,7 +84,7 @@ def tell_dispute(ledger: Ledger, before: Dispute | None, state: disputes.State, 
         after = dispute(state, fee_micros)
         after = after.frozen(ledger.takeable(after.accounts)) if state is disputes.State.OPEN else after
     else:
-        after = before.told(state, "", fee_micros, LATER)
+        after = before.apply(state, "", fee_micros, LATER)
     if after != before:
         ledger.post([*after.moved_from(before, ledger.takeable(after.accounts)), *after.fee_since(before)])
     return after
@@ -128,7 +128,7 @@ def test_what_went_back_past_us_is_a_debt_as_far_as_it_was_spent_and_pays_it_whe
 def test_a_refused_refund_that_was_made_nevertheless_is_taken() -> None:
     ledger, told = Ledger(AMOUNT), refund()
     ledger.post(told.set_aside())
-    refused = told.told(None, refunds.State.FAILED, "no", LATER)
+    refused = told.apply(None, refunds.State.FAILED, "no", LATER)
     ledger.post(refused.moved_from(told.state, ledger.takeable(told.accounts)))
     assert (refused.is_refused, ledger.money) == (True, (AMOUNT, 0))
     made = tell_refund(ledger, refused, refunds.State.PENDING)
@@ -141,9 +141,9 @@ def test_a_refund_that_waits_says_why_and_is_changed_only_by_what_is_new() -> No
     waiting = refund().waiting("no answer", LATER)
     assert (waiting.pending_reason, waiting.updated_at) == ("no answer", LATER)
     assert waiting.waiting("no answer", LATER + timedelta(1)) is waiting
-    known = waiting.told("re_1", refunds.State.PENDING, "", LATER)
+    known = waiting.apply("re_1", refunds.State.PENDING, "", LATER)
     assert (known.is_unsent, "has not finished" in known.pending_reason) == (False, True)
-    assert known.told("re_1", refunds.State.PENDING, "", LATER + timedelta(1)) is known
+    assert known.apply("re_1", refunds.State.PENDING, "", LATER + timedelta(1)) is known
 
 
 @pytest.mark.parametrize("parts", [(30,), (30, 70), (30, 70, None), (70, 30), (None,), (0, 50), (130,)])
@@ -159,7 +159,7 @@ def test_what_comes_back_of_a_refund_is_booked_once_and_the_rest_is_in_suspense(
     most = 0
     for part in parts:
         most = max(most, AMOUNT if part is None else min(part, AMOUNT))
-        after = told.told("1", refunds.State.FAILED, "bounced", LATER, Details(returned_micros=part))
+        after = told.apply("1", refunds.State.FAILED, "bounced", LATER, Details(returned_micros=part))
         ledger.post(after.moves_since(told, ledger.takeable([*after.touched_since(told)])))
         told = after
         assert (told.came_back_micros, told.going_micros) == (most, AMOUNT - most)
@@ -175,7 +175,7 @@ def test_a_refund_takes_what_was_sent_whatever_was_set_aside(sent: int, debt: in
     if debt:
         gone = Transfer("REVERSAL", WALLET.available, WALLET.clearing("WISE"), debt, PAYMENT, "recall")
         ledger.post(WALLET.take(gone, ledger.takeable(told.accounts)))
-    after = told.told("re_1", refunds.State.SUCCEEDED, "", LATER, Details(amount_micros=sent))
+    after = told.apply("re_1", refunds.State.SUCCEEDED, "", LATER, Details(amount_micros=sent))
     ledger.post(after.moves_since(told, ledger.takeable(after.accounts)))
     assert after.amount_micros == sent
     assert ledger.money == (max(0, AMOUNT - sent - debt), max(0, sent + debt - AMOUNT))
@@ -183,10 +183,10 @@ def test_a_refund_takes_what_was_sent_whatever_was_set_aside(sent: int, debt: in
 
 def test_an_event_puts_no_refund_that_came_back_on_its_chain_again_and_asking_does() -> None:
     back = refund(refunds.State.FAILED, external_id="1:0x1", reversals=1)
-    assert back.told("1:0x1", refunds.State.SUCCEEDED, "", LATER) is back
-    again = back.told("1:0x1", refunds.State.SUCCEEDED, "", LATER, Details(is_current=True))
+    assert back.apply("1:0x1", refunds.State.SUCCEEDED, "", LATER) is back
+    again = back.apply("1:0x1", refunds.State.SUCCEEDED, "", LATER, Details(is_current=True))
     assert again.state is refunds.State.SUCCEEDED
-    doubtful = again.told("1:0x1", refunds.State.PENDING, "", LATER, Details(pending_reason="why", is_current=True))
+    doubtful = again.apply("1:0x1", refunds.State.PENDING, "", LATER, Details(pending_reason="why", is_current=True))
     assert (doubtful.state, doubtful.pending_reason) == (refunds.State.SUCCEEDED, "why")
 
 

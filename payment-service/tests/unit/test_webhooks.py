@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 
-from payment_service.payments.model import Arrival
+from payment_service.payments.model import IncomingFunds
 from payment_service.payouts.model import State
-from payment_service.providers.protocol import Event, PayoutNews, UnmatchedNews
+from payment_service.providers.protocol import Event, PayoutReport, UnmatchedFunds
 from payment_service.webhooks.sources import PayoutsOnly
 
-PAYOUT = PayoutNews("7", State.PAID, "")
+PAYOUT = PayoutReport("7", State.PAID, "")
 
 
 class Bank:
@@ -17,7 +17,7 @@ class Bank:
         return self.read(body)
 
     def read(self, _body):
-        return Event("e", "x", [UnmatchedNews(Arrival("k", 1, "USD")), PAYOUT])
+        return Event("e", "x", [UnmatchedFunds(IncomingFunds("k", 1, "USD")), PAYOUT])
 
     def missed(self, _since):
         return [self.read(b"")]

@@ -24,7 +24,7 @@ from adlib.identity import Verifier
 from adlib.ids import NewId, new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import Remote, Worker
+from adlib.rpc import Remote, ServiceProcess
 from adlib.telemetry import configure_logging
 from pixel_service import config
 from pixel_service.clients.campaign import Campaigns, RemoteCampaigns
@@ -74,7 +74,7 @@ class World:
     closing: Sequence[Callable[[], None]] = ()
 
 
-def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -> Worker:
+def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -> ServiceProcess:
     """The gRPC server with what works beside it: the enricher, and the process that serves the tracking URLs."""
     keys = PostbackKeys(settings.signing_key)
     pixels = PixelService(world.db, world.campaigns, world.clock, world.ids)
@@ -87,7 +87,7 @@ def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -
         Consumer(collected, enricher.handle, batch=_ENRICH_AT_ONCE),
         Consumer(changes, CampaignChanges(world.db).handle),
     ]
-    return Worker(
+    return ServiceProcess(
         servicers={
             pb.DESCRIPTOR.services_by_name["PixelService"]: PixelServicer(pixels, Links(settings.public_url, keys)),
             jobs_pb2.DESCRIPTOR.services_by_name["PixelJobsService"]: PixelJobsServicer(
@@ -103,7 +103,7 @@ def assemble(world: World, settings: Config, tracking: TrackingProcess | None) -
     )
 
 
-def compose(settings: Config) -> Worker:
+def compose(settings: Config) -> ServiceProcess:
     """Puts the service together."""
     db = Database(settings.database_url)
     shared = service.connect_redis(settings.common.redis_url)

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from adlib.config import ConfigurationError, Environment
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What pixel-service is told from outside."""
 
-    common: Common
+    common: CommonSettings
     database_url: str
     campaign_targets: str
     http_port: int

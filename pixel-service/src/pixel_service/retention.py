@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from adlib import audit, idempotency, outbox
-from adlib.retention import Retention, Rule, kept
+from adlib.retention import Retention, Rule, not_purged
 
 RULES: Sequence[Rule] = (
     idempotency.RETENTION,
     outbox.RETENTION,
     audit.RETENTION,
     Retention("rejections", "day", days=400),
-    *kept("customers' pixels; tracking events name them", "pixels"),
-    *kept("a conversion counts once, for ever", "conversions"),
+    *not_purged("customers' pixels; tracking events name them", "pixels"),
+    *not_purged("a conversion counts once, for ever", "conversions"),
 )

@@ -16,7 +16,7 @@ from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import Remote, Worker
+from adlib.rpc import Remote, ServiceProcess
 from publisher_service import config
 from publisher_service.clients.payment import Ledger, RemoteLedger
 from publisher_service.config import Config
@@ -60,7 +60,7 @@ class World:
     closing: Sequence[Callable[[], None]] = ()
 
 
-def compose(config: Config) -> Worker:
+def compose(config: Config) -> ServiceProcess:
     """Opens the outside world and puts the service together."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
@@ -81,7 +81,7 @@ def compose(config: Config) -> Worker:
     )
 
 
-def assemble(world: World) -> Worker:
+def assemble(world: World) -> ServiceProcess:
     """Puts the service together in this world."""
     db, clock, ledger = world.db, world.clock, world.ledger
     outbox = Outbox("publisher", clock)
@@ -93,7 +93,7 @@ def assemble(world: World) -> Worker:
         return Consumer(world.bus.subscribe(topic, _GROUP, world.reader), handle, wait_ms=world.bus_wait_ms)
 
     services = pb.DESCRIPTOR.services_by_name
-    return Worker(
+    return ServiceProcess(
         servicers={
             services["PublisherService"]: PublisherServicer(publishers),
             services["PayoutService"]: PayoutServicer(payouts),

@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 from adlib.config import ConfigurationError, Environment
-from adlib.service import Common, read_common
+from adlib.service import CommonSettings, read_common
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """What publisher-service is told from outside; the share is what a new publisher earns of the spend."""
 
-    common: Common
+    common: CommonSettings
     database_url: str
     payment_targets: str
     default_share_basis_points: int = 7000

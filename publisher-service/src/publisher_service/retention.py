@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 from adlib import audit, idempotency, inbox, outbox
-from adlib.retention import Rule, kept
+from adlib.retention import Rule, not_purged
 
 RULES: Sequence[Rule] = (
     idempotency.RETENTION,
     inbox.RETENTION,
     outbox.RETENTION,
     audit.RETENTION,
-    *kept("publishers and their places", "publishers", "sites", "zones"),
-    *kept(
+    *not_purged("publishers and their places", "publishers", "sites", "zones"),
+    *not_purged(
         "what publishers earned and asked for, as the ledger has it",
         "earnings",
         "payout_requests",

@@ -11,7 +11,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.errors import Remote as Refused
 from adlib.errors import Unavailable
-from adlib.rpc import Call, Remote, Worker
+from adlib.rpc import Call, Remote, ServiceProcess
 from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running
 from publisher_service.clients.payment import Balance, FakeLedger, Ledger, RemoteLedger
 from publisher_service.payouts.model import BankAccount, NewPayout, Payout
@@ -90,7 +90,9 @@ def ledger(request: pytest.FixtureRequest, fake: FakeLedger, payout: Payout) -> 
     identities = Identities("payment-service")
     us = identities.service("publisher-service")
     service = pb.DESCRIPTOR.services_by_name["LedgerService"]
-    worker = Worker({service: LedgerServicer(fake, payout)}, identities.verifier(), FakeAccess(), FakeAuditTrail())
+    worker = ServiceProcess(
+        {service: LedgerServicer(fake, payout)}, identities.verifier(), FakeAccess(), FakeAuditTrail()
+    )
     with running(worker) as server:
         remote = Remote("payment-service", f"127.0.0.1:{server.port}", us)
         yield RemoteLedger(remote)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Uuid
 
 from adlib import permissions as bits
-from adlib.access import NOBODY, Access, Mark
+from adlib.access import NO_ACCESS, Access, CacheInvalidation
 from adlib.db import Query, Session, Transaction
 from adlib.identity import ApiKey
 from auth_service.roles.model import held
@@ -67,11 +67,13 @@ _USED = Query(
     )
     .values(last_used_at=bindparam("at"))
 )
-_ADD_MARK = Query(
+_ADD_INVALIDATION = Query(
     insert(pending_marks).values(id=bindparam("id"), key=bindparam("key"), lasts_s=bindparam("lasts_s"))
 )  # fmt: skip
-_MARKS = Query(select(pending_marks).order_by(pending_marks.c.id).limit(bindparam("limit")))
-_REMOVE_MARKS = Query(delete(pending_marks).where(pending_marks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
+_INVALIDATIONS = Query(select(pending_marks).order_by(pending_marks.c.id).limit(bindparam("limit")))
+_REMOVE_INVALIDATIONS = Query(
+    delete(pending_marks).where(pending_marks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
 
 
 def of_session(db: Session, user_id: UUID, session_id: UUID, organization_id: UUID | None) -> Access | None:
@@ -83,12 +85,12 @@ def of_session(db: Session, user_id: UUID, session_id: UUID, organization_id: UU
 def of_member(db: Session, user_id: UUID, organization_id: UUID) -> Access:
     """The standing of a person in the organization, whether they are signed in or not."""
     row = db.one(_OF_MEMBER, user_id=user_id, organization_id=organization_id)
-    return _access(row) if row else NOBODY
+    return _access(row) if row else NO_ACCESS
 
 
 def _access(row: Any) -> Access:
     if row.kind is None:
-        return NOBODY
+        return NO_ACCESS
     granted = held(row.kind, [code for code in row.codes if code is not None])
     return Access(True, Organization.Kind.Value(row.kind), bits.mask(granted), email_verified=row.is_verified)
 
@@ -119,16 +121,16 @@ def key_used(tx: Transaction, key: ApiKey, at: datetime, before: datetime) -> No
     tx.execute(_USED, key_id=key.id, organization=key.organization_id, at=at, before=before)
 
 
-def add_mark(tx: Transaction, mark_id: UUID, mark: Mark) -> None:
+def add_invalidation(tx: Transaction, invalidation_id: UUID, invalidation: CacheInvalidation) -> None:
     """Stores what the cache must be told."""
-    tx.execute(_ADD_MARK, id=mark_id, key=mark.key, lasts_s=mark.lasts_s)
+    tx.execute(_ADD_INVALIDATION, id=invalidation_id, key=invalidation.key, lasts_s=invalidation.lasts_s)
 
 
-def marks(db: Session, limit: int) -> Mapping[UUID, Mark]:
+def invalidations(db: Session, limit: int) -> Mapping[UUID, CacheInvalidation]:
     """What the cache was not told yet, oldest first."""
-    return {row.id: Mark(row.key, row.lasts_s) for row in db.all(_MARKS, limit=limit)}
+    return {row.id: CacheInvalidation(row.key, row.lasts_s) for row in db.all(_INVALIDATIONS, limit=limit)}
 
 
-def remove_marks(tx: Transaction, mark_ids: Sequence[UUID]) -> None:
+def remove_invalidations(tx: Transaction, invalidation_ids: Sequence[UUID]) -> None:
     """The cache was told of these."""
-    tx.execute(_REMOVE_MARKS, ids=mark_ids)
+    tx.execute(_REMOVE_INVALIDATIONS, ids=invalidation_ids)

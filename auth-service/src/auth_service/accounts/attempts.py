@@ -17,8 +17,8 @@ import redis
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.clock import Clock
+from adlib.deadline import deadline
 from adlib.errors import AppError, Unavailable
-from adlib.rpc.stages import deadline
 
 
 class TooManyAttempts(AppError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from adlib.clock import Clock
 from adlib.db import Transaction
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.accounts import store
 from auth_service.accounts.model import User
 from auth_service.api_keys import store as api_keys
@@ -28,10 +28,10 @@ class Proven:
 class Reclaiming:
     """Revokes every credential of an account that its e-mail's owner has not shown to be theirs."""
 
-    def __init__(self, sessions: SessionService, links: Links, marks: Marks, clock: Clock) -> None:
+    def __init__(self, sessions: SessionService, links: Links, invalidations: CacheInvalidations, clock: Clock) -> None:
         self._sessions = sessions
         self._links = links
-        self._marks = marks
+        self._invalidations = invalidations
         self._clock = clock
 
     def prove(self, tx: Transaction, user: User, by: Caller | None) -> Proven:
@@ -45,7 +45,7 @@ class Reclaiming:
         self.keep_only(tx, user, by)
         store.verify_email(tx, user.id, user.email, self._clock.now())
         for organization_id in organization_ids(tx, user.id):
-            self._marks.organization_changed(tx, organization_id)
+            self._invalidations.organization_changed(tx, organization_id)
         return Proven(True)
 
     def keep_only(self, tx: Transaction, user: User, by: Caller) -> None:
@@ -56,7 +56,7 @@ class Reclaiming:
     def reclaim(self, tx: Transaction, user: User) -> Sequence[Notice]:
         """Ends the password, Firebase user, sessions, links and API keys, and what they gave; verifies the e-mail."""
         now = self._clock.now()
-        notices = take_back(tx, user, marks=self._marks, links=self._links, at=now)
+        notices = take_back(tx, user, invalidations=self._invalidations, links=self._links, at=now)
         store.remove_password(tx, user.id)
         store.link_firebase(tx, user.id, None, now)
         self._sessions.end_all(tx, user.id)
@@ -72,7 +72,7 @@ class Reclaiming:
             organizations.lock(tx, organization_id)
         revoked = api_keys.revoke_of_person_any_tenant(tx, user.id, self._clock.now())
         for hash in revoked:
-            self._marks.api_key_revoked(tx, hash)
+            self._invalidations.api_key_revoked(tx, hash)
         return list(revoked.values())
 
     def takes_from_others(self, tx: Transaction, user: User) -> bool:

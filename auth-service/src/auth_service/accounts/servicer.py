@@ -48,7 +48,7 @@ class AuthServicer:
             invitation_token=request.invitation_token,
         )
         user, organization, tokens = self._sign_ups.sign_up(new, _client(call))
-        call.acted(user.id, organization.id)
+        call.attribute_to(user.id, organization.id)
         return pb.SignUpResponse(
             user=_user(user),
             organization=_organization(organization),
@@ -61,9 +61,9 @@ class AuthServicer:
         if request.firebase_id_token:
             user, tokens = self._accounts.log_in_with_firebase(request.firebase_id_token, _client(call))
         else:
-            call.is_braked = True
+            call.is_rate_limited = True
             user, tokens = self._accounts.log_in(request.email, request.password, _client(call))
-        call.acted(user.id)
+        call.attribute_to(user.id)
         return pb.LogInResponse(
             user=_user(user),
             access_token=tokens.access_token,
@@ -73,7 +73,7 @@ class AuthServicer:
 
     def RefreshToken(self, request: pb.RefreshTokenRequest, call: Call) -> pb.RefreshTokenResponse:
         tokens = self._sessions.refresh(request.refresh_token)
-        call.acted(tokens.user_id)
+        call.attribute_to(tokens.user_id)
         return pb.RefreshTokenResponse(
             access_token=tokens.access_token, refresh_token=tokens.refresh_token, expires_in=tokens.expires_in_s
         )
@@ -106,7 +106,7 @@ class AuthServicer:
 
     def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
         proof = self._proofs.verify(request.token, call.session())
-        call.acted(proof.user.id)
+        call.attribute_to(proof.user.id)
         return pb.VerifyEmailResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
 
     def ForgotPassword(self, request: pb.ForgotPasswordRequest, call: Call) -> pb.ForgotPasswordResponse:
@@ -114,7 +114,7 @@ class AuthServicer:
         return pb.ForgotPasswordResponse()
 
     def ResetPassword(self, request: pb.ResetPasswordRequest, call: Call) -> pb.ResetPasswordResponse:
-        call.acted(self._passwords.reset(request.token, request.password))
+        call.attribute_to(self._passwords.reset(request.token, request.password))
         return pb.ResetPasswordResponse()
 
     def ChangePassword(self, request: pb.ChangePasswordRequest, call: Call) -> pb.ChangePasswordResponse:
@@ -130,7 +130,7 @@ class AuthServicer:
 
     def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, call: Call) -> pb.ConfirmEmailChangeResponse:
         proof = self._proofs.confirm_change(request.token, call.session())
-        call.acted(proof.user.id)
+        call.attribute_to(proof.user.id)
         return pb.ConfirmEmailChangeResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:

@@ -9,7 +9,7 @@ from uuid import UUID
 from adplatform.events.v1.events_pb2 import UserNotified
 from google.protobuf.message import Message
 
-from adlib import key_text
+from adlib import api_key_format
 from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import LimitReached
@@ -18,7 +18,7 @@ from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.api_keys import store
 from auth_service.api_keys.model import (
     MAX_LIVE,
@@ -45,16 +45,18 @@ class NewApiKey:
 class ApiKeyService:
     """Making, listing and revoking. The text of a key is in the answer that made it, and nowhere else."""
 
-    def __init__(self, db: Database, outbox: Outbox, marks: Marks, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, invalidations: CacheInvalidations, clock: Clock, ids: NewId
+    ) -> None:
         self._db = db
         self._outbox = outbox
-        self._marks = marks
+        self._invalidations = invalidations
         self._clock = clock
         self._ids = ids
 
     def create(self, caller: Caller, new: NewApiKey, once: Once[ApiKey, M]) -> tuple[M, str]:
         """The new key and its text, which a repeat of the request does not get again; RIGHTS_EXCEEDED."""
-        text = key_text.make()
+        text = api_key_format.make()
         with self._db.transaction() as tx:
             if (seen := once.replay(tx)) is not None:
                 return seen, ""
@@ -75,13 +77,13 @@ class ApiKeyService:
                 organization_id=actor.tenant.id,
                 user_id=actor.user_id,
                 name=new.name,
-                prefix=key_text.prefix_of(text),
+                prefix=api_key_format.prefix_of(text),
                 permissions=frozenset(new.permissions),
                 networks=tuple(new.networks),
                 created_at=now,
                 expires_at=new.expires_at,
             )
-            store.add(tx, key, key_text.hash_of(text), made_by=caller.api_key.id if caller.api_key else None)
+            store.add(tx, key, api_key_format.hash_of(text), made_by=caller.api_key.id if caller.api_key else None)
             self._outbox.append(tx, key.organization_id, _created(key, actor.tenant.organization.name))
             return once.record(tx, key), text
 
@@ -96,7 +98,7 @@ class ApiKeyService:
             if not revoked:
                 raise ApiKeyNotFound(api_key_id)
             for hash in revoked:
-                self._marks.api_key_revoked(tx, hash)
+                self._invalidations.api_key_revoked(tx, hash)
 
 
 def _created(key: ApiKey, organization: str) -> UserNotified:

@@ -17,7 +17,7 @@ from adlib.identity import NO_SESSION
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.accounts import store as accounts
 from auth_service.accounts.attempts import Attempts
 from auth_service.accounts.model import Membership, UserNotFound, normalized_email
@@ -55,7 +55,7 @@ class InvitationService:
         self,
         db: Database,
         outbox: Outbox,
-        marks: Marks,
+        invalidations: CacheInvalidations,
         attempts: Attempts,
         links: Links,
         outgoing: Outgoing,
@@ -64,7 +64,7 @@ class InvitationService:
     ) -> None:
         self._db = db
         self._outbox = outbox
-        self._marks = marks
+        self._invalidations = invalidations
         self._attempts = attempts
         self._links = links
         self._outgoing = outgoing
@@ -128,9 +128,9 @@ class InvitationService:
                 now = self._clock.now()
                 accounts.verify_email(tx, user.id, user.email, now)
                 for ended in sessions.end_all(tx, user.id, session_id, now):
-                    self._marks.session_ended(tx, ended)
+                    self._invalidations.session_ended(tx, ended)
                 for organization_id in organization_ids(tx, user.id):
-                    self._marks.organization_changed(tx, organization_id)
+                    self._invalidations.organization_changed(tx, organization_id)
             return membership
 
     def accept(self, tx: Transaction, token: str, user_id: UUID, email: str) -> Membership:
@@ -142,7 +142,7 @@ class InvitationService:
         now = self._clock.now()
         store.add_member(tx, tenant.id, user_id, role.code, now)
         store.accept_invitation(tx, invitation, now)
-        self._marks.organization_changed(tx, tenant.id)
+        self._invalidations.organization_changed(tx, tenant.id)
         accepted = UserNotified(
             user_id=str(invitation.invited_by),
             kind=UserNotified.INVITATION_ACCEPTED,

@@ -10,7 +10,7 @@ from adlib.db import Database, Transaction
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.api_keys import store as api_keys
 from auth_service.organizations import store
 from auth_service.organizations.acting import act, assignable, given_by
@@ -22,11 +22,16 @@ class MemberService:
     """Roles and ends of memberships. Every organization keeps an owner."""
 
     def __init__(
-        self, db: Database, outbox: Outbox, marks: Marks, invitations: InvitationService, clock: Clock
+        self,
+        db: Database,
+        outbox: Outbox,
+        invalidations: CacheInvalidations,
+        invitations: InvitationService,
+        clock: Clock,
     ) -> None:
         self._db = db
         self._outbox = outbox
-        self._marks = marks
+        self._invalidations = invalidations
         self._invitations = invitations
         self._clock = clock
 
@@ -52,7 +57,7 @@ class MemberService:
             _require_owner(caller, tenant, member)
             self._keep_an_owner(tx, tenant, member)
             store.set_role(tx, tenant.id, user_id, role.code)
-            self._marks.organization_changed(tx, tenant.id)
+            self._invalidations.organization_changed(tx, tenant.id)
             if user_id != actor.user_id:
                 title = f"Your role in {tenant.organization.name} is now {role.name}"
                 body = "What you may do there has changed with it. If that is wrong, ask the organization's owner."
@@ -88,10 +93,10 @@ class MemberService:
     def _end(self, tx: Transaction, tenant: Tenant, member: Member) -> None:
         self._keep_an_owner(tx, tenant, member)
         store.remove_member(tx, tenant.id, member.id)
-        self._marks.organization_changed(tx, tenant.id)
+        self._invalidations.organization_changed(tx, tenant.id)
         # They would stop with the membership, but come back with it, too.
         for hash in api_keys.revoke_of_member(tx, tenant.id, member.id, self._clock.now()):
-            self._marks.api_key_revoked(tx, hash)
+            self._invalidations.api_key_revoked(tx, hash)
 
     def _keep_an_owner(self, tx: Transaction, tenant: Tenant, member: Member) -> None:
         """LAST_OWNER where nobody else has the owners' role; whoever has had it longest becomes the owner instead."""

@@ -14,7 +14,7 @@ from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.accounts import store as accounts
 from auth_service.accounts.model import Organization
 from auth_service.organizations import store
@@ -34,10 +34,12 @@ M = TypeVar("M", bound=Message)
 class OrganizationService:
     """Making, renaming and handing over."""
 
-    def __init__(self, db: Database, outbox: Outbox, marks: Marks, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, invalidations: CacheInvalidations, clock: Clock, ids: NewId
+    ) -> None:
         self._db = db
         self._outbox = outbox
-        self._marks = marks
+        self._invalidations = invalidations
         self._clock = clock
         self._ids = ids
 
@@ -52,7 +54,7 @@ class OrganizationService:
             organization = Organization(self._ids(), name, kind)
             accounts.add_organization(tx, organization, user_id, OWNER_ROLE[kind], self._clock.now())
             # That they were no member may be remembered somewhere.
-            self._marks.organization_changed(tx, organization.id)
+            self._invalidations.organization_changed(tx, organization.id)
             return once.record(tx, organization)
 
     def rename(self, caller: Caller, organization_id: UUID, name: str) -> Organization:
@@ -84,7 +86,7 @@ class OrganizationService:
             store.set_role(tx, tenant.id, target.id, tenant.owner_role)
             store.set_role(tx, tenant.id, actor.user_id, role.code)
             store.set_owner(tx, tenant.id, target.id, self._clock.now())
-            self._marks.organization_changed(tx, tenant.id)
+            self._invalidations.organization_changed(tx, tenant.id)
             received = UserNotified(
                 user_id=str(target.id),
                 kind=UserNotified.OWNERSHIP_RECEIVED,

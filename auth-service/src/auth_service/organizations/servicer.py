@@ -30,7 +30,7 @@ class OrganizationServicer:
         kind = _Kind.Name(request.kind or auth_pb2.Organization.ADVERTISER)
         once = call.once(request, _organization, auth_pb2.Organization)
         made = self._organizations.create(call.caller.user_id, request.name, kind, once)
-        call.acted(call.caller.user_id, UUID(made.id))
+        call.attribute_to(call.caller.user_id, UUID(made.id))
         return made
 
     def UpdateOrganization(self, request: pb.UpdateOrganizationRequest, call: Call) -> auth_pb2.Organization:
@@ -66,7 +66,7 @@ class OrganizationServicer:
 
     def AcceptInvitation(self, request: pb.AcceptInvitationRequest, call: Call) -> auth_pb2.Membership:
         membership = self._invitations.join(request.token, call.caller.user_id, call.caller.session_id)
-        call.acted(call.caller.user_id, membership.organization.id)
+        call.attribute_to(call.caller.user_id, membership.organization.id)
         return _membership(membership)
 
 

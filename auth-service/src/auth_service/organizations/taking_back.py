@@ -9,7 +9,7 @@ from uuid import UUID
 from adplatform.events.v1.events_pb2 import UserNotified
 
 from adlib.db import Transaction
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.accounts.model import User
 from auth_service.api_keys import store as api_keys
 from auth_service.links.model import Purpose
@@ -33,7 +33,9 @@ def organization_ids(tx: Transaction, user_id: UUID) -> Iterator[UUID]:
         after = some[-1]
 
 
-def take_back(tx: Transaction, user: User, *, marks: Marks, links: Links, at: datetime) -> Sequence[Notice]:
+def take_back(
+    tx: Transaction, user: User, *, invalidations: CacheInvalidations, links: Links, at: datetime
+) -> Sequence[Notice]:
     """Ends the memberships that the account gave, its invitations, and its own membership in what it gave away.
 
     An organization that it made is its own alone afterwards. What it joined by an invitation stays: that was mailed to
@@ -45,17 +47,17 @@ def take_back(tx: Transaction, user: User, *, marks: Marks, links: Links, at: da
         member = store.member(tx, organization_id, user.id)
         if tenant is None or member is None:
             continue
-        marks.organization_changed(tx, tenant.id)
+        invalidations.organization_changed(tx, tenant.id)
         if tenant.kind == "PLATFORM" or store.has_joined(tx, tenant.id, user.email):
             _withdraw(tx, links, _all(partial(store.open_invitations_by, tx, tenant.id, user.id)))
-            ended = _remove(tx, tenant, marks, at, _all(partial(store.invited_members, tx, tenant, user.id)))
+            ended = _remove(tx, tenant, invalidations, at, _all(partial(store.invited_members, tx, tenant, user.id)))
         elif member.role == tenant.owner_role:
             _withdraw(tx, links, _all(partial(store.open_invitations, tx, tenant.id)))
-            ended = _remove(tx, tenant, marks, at, _all(partial(store.others, tx, tenant.id, user.id)))
+            ended = _remove(tx, tenant, invalidations, at, _all(partial(store.others, tx, tenant.id, user.id)))
             store.set_owner(tx, tenant.id, user.id, at)
         else:
             # It was handed over: its new owner would spend what the person pays in.
-            _remove(tx, tenant, marks, at, [member])
+            _remove(tx, tenant, invalidations, at, [member])
             ended = []
         notices += [(tenant.id, _ended(tenant, one)) for one in ended]
     return notices
@@ -74,13 +76,17 @@ def _withdraw(tx: Transaction, links: Links, invitations: Iterator[Invitation]) 
 
 
 def _remove(
-    tx: Transaction, tenant: Tenant, marks: Marks, at: datetime, members: Iterator[Member] | Sequence[Member]
+    tx: Transaction,
+    tenant: Tenant,
+    invalidations: CacheInvalidations,
+    at: datetime,
+    members: Iterator[Member] | Sequence[Member],
 ) -> Sequence[Member]:
     removed = []
     for member in members:
         store.remove_member(tx, tenant.id, member.id)
         for hash in api_keys.revoke_of_member(tx, tenant.id, member.id, at):
-            marks.api_key_revoked(tx, hash)
+            invalidations.api_key_revoked(tx, hash)
         removed.append(member)
     return removed
 

@@ -187,7 +187,7 @@ def lookalike(name: str) -> str:
     """What all names have in common that people take for this one.
 
     Characters of other scripts become the Latin ones they look like (Unicode's confusables), digits the letters they
-    look like; marks, case and what shows nothing are left out.
+    look like; invalidations, case and what shows nothing are left out.
     """
     plain = unicodedata.normalize("NFKD", name)
     found = confusables.is_confusable(plain, greedy=True) or ()

@@ -14,7 +14,7 @@ from adlib.errors import LimitReached
 from adlib.idempotency import Once
 from adlib.ids import NewId
 from adlib.rpc import Caller
-from auth_service.access.marks import Marks
+from auth_service.access.invalidations import CacheInvalidations
 from auth_service.organizations.acting import Actor, act
 from auth_service.roles import store
 from auth_service.roles.model import (
@@ -46,9 +46,9 @@ class Explanation:
 class RoleService:
     """The roles of every organization, and those that one makes for itself out of what its makers may."""
 
-    def __init__(self, db: Database, marks: Marks, clock: Clock, ids: NewId) -> None:
+    def __init__(self, db: Database, invalidations: CacheInvalidations, clock: Clock, ids: NewId) -> None:
         self._db = db
-        self._marks = marks
+        self._invalidations = invalidations
         self._clock = clock
         self._ids = ids
 
@@ -87,7 +87,7 @@ class RoleService:
                 others = store.of_organization(tx, actor.tenant.id)
                 require_free_name(name, (other for other in others if other.code != code))
             store.replace(tx, role)
-            self._marks.organization_changed(tx, actor.tenant.id)
+            self._invalidations.organization_changed(tx, actor.tenant.id)
             return role
 
     def delete(self, caller: Caller, code: str) -> None:
@@ -98,7 +98,7 @@ class RoleService:
             if store.in_use(tx, actor.tenant.id, code):
                 raise RoleInUse(code)
             store.remove(tx, actor.tenant.id, code)
-            self._marks.organization_changed(tx, actor.tenant.id)
+            self._invalidations.organization_changed(tx, actor.tenant.id)
 
     def explain(self, caller: Caller, user_id: UUID, permission: int) -> Explanation:
         """Why a member of the calling organization may or may not; nothing is said of anybody else."""

@@ -28,7 +28,7 @@ from auth_service.sessions.model import (
 from auth_service.sessions.tokens import ACCESS_TOKEN_S, access_token, hashed, new_refresh_token, new_salt, successor
 
 
-class Marks(Protocol):
+class CacheInvalidations(Protocol):
     """Tells every process within a second what changed."""
 
     def session_ended(self, tx: Transaction, session_id: UUID) -> None:
@@ -39,11 +39,13 @@ class Marks(Protocol):
 class SessionService:
     """The use cases of a session's life."""
 
-    def __init__(self, db: Database, outbox: Outbox, keys: KeyRing, marks: Marks, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, keys: KeyRing, invalidations: CacheInvalidations, clock: Clock, ids: NewId
+    ) -> None:
         self._db = db
         self._outbox = outbox
         self._keys = keys
-        self._marks = marks
+        self._invalidations = invalidations
         self._clock = clock
         self._ids = ids
 
@@ -89,19 +91,19 @@ class SessionService:
         """Ends the session, here at once and in every service within a second; one that has ended stays as it is."""
         with self._db.transaction() as tx:
             if store.end(tx, session_id, self._clock.now()):
-                self._marks.session_ended(tx, session_id)
+                self._invalidations.session_ended(tx, session_id)
 
     def revoke(self, user_id: UUID, session_id: UUID) -> None:
         """Ends one of the person's own sessions; SESSION_NOT_FOUND."""
         with self._db.transaction() as tx:
             if not store.end_own(tx, user_id, session_id, self._clock.now()):
                 raise SessionNotFound(session_id)
-            self._marks.session_ended(tx, session_id)
+            self._invalidations.session_ended(tx, session_id)
 
     def end_all(self, tx: Transaction, user_id: UUID, but: UUID = NO_SESSION) -> None:
         """Ends every session of the person but this one, in the caller's transaction."""
         for session_id in store.end_all(tx, user_id, but, self._clock.now()):
-            self._marks.session_ended(tx, session_id)
+            self._invalidations.session_ended(tx, session_id)
 
     def require_live(self, tx: Transaction, user_id: UUID, session_id: UUID) -> None:
         """TOKEN_INVALID unless the person's session lives, which it does until the caller's transaction ends."""
@@ -127,7 +129,7 @@ class SessionService:
 
     def _end_stolen(self, tx: Transaction, session: Session) -> None:
         store.end(tx, session.id, self._clock.now())
-        self._marks.session_ended(tx, session.id)
+        self._invalidations.session_ended(tx, session.id)
         where = f" It was begun from {session.client.address}." if session.client.address else ""
         self._outbox.append(
             tx,

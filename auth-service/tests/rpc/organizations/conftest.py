@@ -32,10 +32,10 @@ from adlib.db import Database, Query
 from adlib.identity import ApiKey, Person
 from adlib.ids import new_id
 from adlib.outbox import Outbox
-from adlib.rpc import Caller, Worker
+from adlib.rpc import Caller, ServiceProcess
 from adlib.service import connect_redis
 from adlib.testing import Identities, running, stub_channel
-from auth_service.access.marks import MarkPusher, Marks
+from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
 from auth_service.accounts import store as accounts
 from auth_service.accounts.attempts import Attempts
@@ -100,26 +100,26 @@ class Town:
         self.identities = Identities("auth-service")
         self.access = AccessService(self.db, self.clock)
         outbox = Outbox("auth", self.clock)
-        marks = Marks(new_id)
-        self.marks = MarkPusher(self.db, self.shared, marks.added)
+        invalidations = CacheInvalidations(new_id)
+        self.invalidations = InvalidationRelay(self.db, self.shared, invalidations.added)
         self.links = Links(KeyRing(folder, self.clock), self.clock, new_id)
         self.invitations = InvitationService(
             self.db,
             outbox,
-            marks,
+            invalidations,
             Attempts(self.shared, self.clock),
             self.links,
             Outgoing(self.clock, new_id),
             self.clock,
             new_id,
         )
-        self.members = MemberService(self.db, outbox, marks, self.invitations, self.clock)
-        self.organizations = OrganizationService(self.db, outbox, marks, self.clock, new_id)
-        self.roles = RoleService(self.db, marks, self.clock, new_id)
-        self.keys = ApiKeyService(self.db, outbox, marks, self.clock, new_id)
+        self.members = MemberService(self.db, outbox, invalidations, self.invitations, self.clock)
+        self.organizations = OrganizationService(self.db, outbox, invalidations, self.clock, new_id)
+        self.roles = RoleService(self.db, invalidations, self.clock, new_id)
+        self.keys = ApiKeyService(self.db, outbox, invalidations, self.clock, new_id)
 
-    def worker(self) -> Worker:
-        return Worker(
+    def worker(self) -> ServiceProcess:
+        return ServiceProcess(
             servicers={
                 organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]: OrganizationServicer(
                     self.organizations, self.members, self.invitations

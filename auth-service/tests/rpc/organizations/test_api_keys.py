@@ -61,7 +61,7 @@ def test_a_key_is_made_used_and_revoked_and_its_text_is_nowhere(town, stubs, ref
     assert one == made.api_key
     revoke = pb.RevokeApiKeyRequest(api_key_id=made.api_key.id)
     stubs.keys.RevokeApiKey(revoke, metadata=by_owner)
-    assert town.marks.push() > 0
+    assert town.invalidations.push() > 0
     assert town.shared.exists(api_key_revoked(hashlib.sha256(made.secret.encode()).digest()).key)
     assert not listed(stubs, by_owner)
     with refused() as refusal:

@@ -21,7 +21,7 @@ from adlib.errors import AppError, Internal
 from adlib.ids import new_id
 from adlib.rpc.call import NO_ORGANIZATION, Call
 from adlib.rpc.contract import Rule
-from adlib.rpc.stages import Handler
+from adlib.rpc.interceptors import Handler
 
 Text = Callable[[Message], str]
 
@@ -126,7 +126,7 @@ def audited(method: MethodDescriptor, rule: Rule, trail: AuditTrail, following: 
         if call.service or call.known_caller:
             return rule.public or error.code is not grpc.StatusCode.UNAUTHENTICATED
         # A stranger's call that met an outage tried nothing, either.
-        return call.is_braked and error.code is not grpc.StatusCode.UNAVAILABLE
+        return call.is_rate_limited and error.code is not grpc.StatusCode.UNAVAILABLE
 
     def handle(request: Message, call: Call) -> Message:
         made = partial(event, request, call, new_id(), clock.now())

@@ -51,7 +51,16 @@ class Call:
     `answer_headers`, by lower-case names, go before the answer, and not before an error.
     """
 
-    __slots__ = ("_caller", "answer_headers", "identify", "is_braked", "metadata", "method", "request_id", "service")
+    __slots__ = (
+        "_caller",
+        "answer_headers",
+        "identify",
+        "is_rate_limited",
+        "metadata",
+        "method",
+        "request_id",
+        "service",
+    )
 
     def __init__(self, method: str, metadata: Mapping[str, str | bytes], request_id: str) -> None:
         self.method = method
@@ -60,7 +69,7 @@ class Call:
         self.answer_headers: dict[str, str] = {}
         self.service = ""
         # Whether strangers can make only so many such calls: those that fail are recorded too then.
-        self.is_braked = False
+        self.is_rate_limited = False
         # Set by the server for methods that are public.
         self.identify: Callable[[], Caller | None] = lambda: None
         self._caller: Caller | None = None
@@ -107,7 +116,7 @@ class Call:
         """Who calls, as far as that is known yet; None for services and where nobody has to be known."""
         return self._caller
 
-    def acted(self, user_id: UUID, organization_id: UUID = NO_ORGANIZATION) -> None:
+    def attribute_to(self, user_id: UUID, organization_id: UUID = NO_ORGANIZATION) -> None:
         """Who called and for whom, where only the use case could tell: for the audit log, not for permissions."""
         self._caller = replace(self._caller or Caller(user_id), user_id=user_id, organization_id=organization_id)
 

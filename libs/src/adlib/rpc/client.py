@@ -11,10 +11,10 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adlib import telemetry
+from adlib.deadline import deadline
 from adlib.errors import AppError, DeadlineExceeded, Internal, Unavailable
 from adlib.errors import Remote as RemoteError
 from adlib.identity import ServiceIdentity
-from adlib.rpc.stages import deadline
 from adlib.telemetry import logger
 
 _MARGIN_S = 0.05

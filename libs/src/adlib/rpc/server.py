@@ -24,9 +24,10 @@ from grpc_status import rpc_status
 from adlib import telemetry
 from adlib.access import AccessSource
 from adlib.audit import AuditTrail
+from adlib.deadline import deadline
 from adlib.errors import AppError, DeadlineExceeded
 from adlib.identity import Verifier
-from adlib.rpc import stages
+from adlib.rpc import interceptors
 from adlib.rpc.audit import audited, is_mutating
 from adlib.rpc.call import Call
 from adlib.rpc.contract import ContractError, rule
@@ -69,7 +70,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class ServiceProcess:
     """What one process of a service does.
 
     `servicers` maps a service of the contract to the object with its methods; `audit` is where calls that change
@@ -89,7 +90,7 @@ class Worker:
 class Server:
     """Serves a worker on one port."""
 
-    def __init__(self, worker: Worker, settings: Settings, port: int) -> None:
+    def __init__(self, worker: ServiceProcess, settings: Settings, port: int) -> None:
         self._worker = worker
         self._drain_s = settings.drain_s
         self._stop = threading.Event()
@@ -141,19 +142,19 @@ class Server:
 
     def _handler(self, method: MethodDescriptor, servicer: object) -> "grpc.RpcMethodHandler[Any, Any]":
         who = rule(method)
-        own: stages.Handler | None = getattr(servicer, method.name, None)
+        own: interceptors.Handler | None = getattr(servicer, method.name, None)
         if own is None:
             raise ContractError(f"{type(servicer).__name__} does not implement {method.full_name}")
-        handle = stages.conflicts(stages.validated(own))
-        handle = stages.authorized(who, self._worker.verifier, self._worker.access, handle)
+        handle = interceptors.conflicts(interceptors.validated(own))
+        handle = interceptors.authorized(who, self._worker.verifier, self._worker.access, handle)
         if is_mutating(method):
             if self._worker.audit is None:
                 raise ContractError(f"{method.full_name} changes something: the worker needs an audit trail")
             handle = audited(method, who, self._worker.audit, handle)
-        handle = stages.observed(method.full_name, stages.readable(stages.unambiguous(handle)))
+        handle = interceptors.observed(method.full_name, interceptors.readable(interceptors.unambiguous(handle)))
         return grpc.unary_unary_rpc_method_handler(
             _entry(method.full_name, handle),
-            request_deserializer=stages.reader(GetMessageClass(method.input_type)),
+            request_deserializer=interceptors.reader(GetMessageClass(method.input_type)),
             response_serializer=GetMessageClass(method.output_type).SerializeToString,
         )
 
@@ -187,7 +188,7 @@ class Server:
         self._health.set("", status.SERVING if ready else status.NOT_SERVING)
 
 
-def _entry(method: str, handle: stages.Handler) -> Callable[[Message, grpc.ServicerContext], Message]:
+def _entry(method: str, handle: interceptors.Handler) -> Callable[[Message, grpc.ServicerContext], Message]:
     """Where grpcio comes in: headers and deadline into a `Call`, errors into `google.rpc.Status`."""
 
     def enter(request: Message, context: grpc.ServicerContext) -> Message:
@@ -197,7 +198,7 @@ def _entry(method: str, handle: stages.Handler) -> Callable[[Message, grpc.Servi
         telemetry.traceparent.set(_whole(_TRACEPARENT, metadata.get("traceparent")))
         remaining = context.time_remaining()
         allowed = _DEFAULT_DEADLINE_S if remaining is None else remaining - _MARGIN_S
-        stages.deadline.set(monotonic() + allowed)
+        deadline.set(monotonic() + allowed)
         try:
             if allowed <= 0:
                 raise DeadlineExceeded("the call came too late to be answered in time")

@@ -9,14 +9,14 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
-from adlib.rpc.server import Server, Settings, Worker
+from adlib.rpc.server import Server, ServiceProcess, Settings
 from adlib.telemetry import configure_logging, logger, serve_metrics
 
 _PR_SET_PDEATHSIG = 1
 _log = logger(__name__)
 
 
-def serve(settings: Settings, compose: Callable[[], Worker]) -> None:
+def serve(settings: Settings, compose: Callable[[], ServiceProcess]) -> None:
     """Serves until SIGTERM or SIGINT; with several ports, a child process for each."""
     configure_logging(settings.service)
     stop = threading.Event()
@@ -32,7 +32,7 @@ def serve(settings: Settings, compose: Callable[[], Worker]) -> None:
         _supervise(settings, stop)
 
 
-def _work(settings: Settings, compose: Callable[[], Worker], stop: threading.Event) -> None:
+def _work(settings: Settings, compose: Callable[[], ServiceProcess], stop: threading.Event) -> None:
     server = Server(compose(), settings, settings.ports[0])
     serve_metrics(settings.host, settings.metrics_port)
     server.start()

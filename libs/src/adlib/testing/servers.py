@@ -6,11 +6,11 @@ from uuid import UUID
 
 import grpc
 
-from adlib import key_text
-from adlib.access import NOBODY, Access, SessionEnded
+from adlib import api_key_format
+from adlib.access import NO_ACCESS, Access, SessionEnded
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
-from adlib.rpc import Server, Settings, Worker
+from adlib.rpc import Server, ServiceProcess, Settings
 
 
 class FakeAccess:
@@ -27,7 +27,7 @@ class FakeAccess:
 
     def add_key(self, text: str, key: ApiKey) -> None:
         """Makes this text an API key."""
-        self._keys[key_text.hash_of(text)] = key
+        self._keys[api_key_format.hash_of(text)] = key
 
     def end(self, person: Person) -> None:
         """Ends the person's session."""
@@ -37,7 +37,7 @@ class FakeAccess:
         """The person's standing; TOKEN_INVALID where the session has ended."""
         if person.session_id in self._ended:
             raise SessionEnded
-        return self._granted.get((person.user_id, organization_id), NOBODY) if organization_id else NOBODY
+        return self._granted.get((person.user_id, organization_id), NO_ACCESS) if organization_id else NO_ACCESS
 
     def api_key(self, hash: bytes) -> ApiKey | None:
         """The API key with this hash."""
@@ -45,7 +45,7 @@ class FakeAccess:
 
 
 @contextmanager
-def running(worker: Worker) -> Iterator[Server]:
+def running(worker: ServiceProcess) -> Iterator[Server]:
     """The worker, served on a free port while the block runs."""
     server = Server(worker, Settings(service="test", ports=[0], drain_s=1.0), 0)
     server.start()

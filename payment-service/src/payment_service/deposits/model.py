@@ -14,7 +14,7 @@ from adlib.errors import FailedPrecondition, NotFound
 from adlib.money import to_decimal
 from payment_service.ledger.model import Account, Kind, Transfer
 from payment_service.ledger.wallet import Wallet
-from payment_service.payments.model import Arrival, Payment, Recall
+from payment_service.payments.model import IncomingFunds, Payment, Recall
 
 
 class State(StrEnum):
@@ -178,7 +178,12 @@ class Deposit:
 
 
 def arrived(
-    id: UUID, provider: str, arrival: Arrival, payment: Payment | None, at: datetime, sent_for: Payment | None = None
+    id: UUID,
+    provider: str,
+    arrival: IncomingFunds,
+    payment: Payment | None,
+    at: datetime,
+    sent_for: Payment | None = None,
 ) -> Deposit:
     """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's.
 

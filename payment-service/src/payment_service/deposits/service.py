@@ -23,7 +23,7 @@ from payment_service.deposits.model import (
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Transfer
 from payment_service.ledger.wallet import Wallet
-from payment_service.payments.model import Arrival, CurrencyMismatch, Payment, Recall
+from payment_service.payments.model import CurrencyMismatch, IncomingFunds, Payment, Recall
 from payment_service.receipts import store as receipts
 
 _log = logger(__name__)
@@ -40,7 +40,7 @@ class Deposits:
         """The newest of what has arrived for a payment, oldest first."""
         return store.of_payment(db, payment.organization_id, payment.id)
 
-    def book(self, tx: Transaction, payment: Payment, arrival: Arrival) -> Payment:
+    def book(self, tx: Transaction, payment: Payment, arrival: IncomingFunds) -> Payment:
         """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
         if arrival.currency_code != payment.currency_code:
             if arrival.is_final:
@@ -64,7 +64,7 @@ class Deposits:
             payment = self.reverse(tx, payment.provider, arrival.key, payment, recall) or payment
         return payment
 
-    def suspend(self, tx: Transaction, provider: str, arrival: Arrival, sent_for: Payment | None = None) -> None:
+    def suspend(self, tx: Transaction, provider: str, arrival: IncomingFunds, sent_for: Payment | None = None) -> None:
         """Keeps money that staff have to assign on the suspense account, once for its key.
 
         `sent_for` is the payment that it was sent for, where its currency is the reason.

@@ -57,7 +57,7 @@ class Dispute:
         """What the customer's bank has of the payment, or may have."""
         return 0 if self.state is State.WON else self.amount_micros
 
-    def told(self, state: State, reason: str, fee_micros: int, at: datetime) -> Self:
+    def apply(self, state: State, reason: str, fee_micros: int, at: datetime) -> Self:
         """As its provider says, unless more is known already."""
         known = replace(
             self,

@@ -37,7 +37,7 @@ class DisputeService:
         if before is None:
             after = self._new(payment, report)
         else:
-            after = before.told(state, report.reason, report.fee_micros, now)
+            after = before.apply(state, report.reason, report.fee_micros, now)
         if after == before:
             return True
         balances = ledger.lock(tx, after.accounts)

@@ -37,7 +37,7 @@ class _Item:
         return self.name
 
 
-class SettlementService:
+class ReconciliationJob:
     """The job that asks providers."""
 
     def __init__(

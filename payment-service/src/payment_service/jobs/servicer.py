@@ -5,13 +5,13 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.purge import PurgeExpired
 from adlib.rpc import Call
-from payment_service.jobs.service import SettlementService
+from payment_service.jobs.service import ReconciliationJob
 
 
 class PaymentJobsServicer:
     """Parses, calls, renders."""
 
-    def __init__(self, settlement: SettlementService, purge: PurgeExpired) -> None:
+    def __init__(self, settlement: ReconciliationJob, purge: PurgeExpired) -> None:
         self._settlement = settlement
         self._purge = purge
 

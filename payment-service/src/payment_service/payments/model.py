@@ -140,7 +140,7 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
+class IncomingFunds:
     """Money that a provider has seen, under a key that is its own for ever, in whole minor units of its currency.
 
     Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
@@ -170,7 +170,7 @@ class Report:
 
     external_id: str
     state: State
-    arrivals: Sequence[Arrival] = ()
+    arrivals: Sequence[IncomingFunds] = ()
     failure_message: str = ""
     instructions: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None
@@ -253,7 +253,7 @@ class Payment:
         """Its provider never answered, so that nobody could pay it."""
         return replace(self, state=State.EXPIRED, is_closed=True, updated_at=at)
 
-    def told(self, report: Report, at: datetime) -> Self:
+    def apply(self, report: Report, at: datetime) -> Self:
         """As the report says, unless more is known already; what has arrived is not looked at."""
         known = replace(
             self,

@@ -24,8 +24,8 @@ from payment_service.deposits.service import Deposits
 from payment_service.payments import store
 from payment_service.payments.messages import to_pb
 from payment_service.payments.model import (
-    Arrival,
     CurrencyNotBillable,
+    IncomingFunds,
     Outage,
     Payment,
     PaymentNotFound,
@@ -36,8 +36,8 @@ from payment_service.payments.model import (
     Report,
     State,
 )
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Provider
-from payment_service.providers.turns import Turns
 from payment_service.work.store import WorkQueue
 
 OPEN_PAYMENT = "open-payment"
@@ -68,7 +68,7 @@ class PaymentService:
         outbox: Outbox,
         providers: Mapping[str, Provider],
         deposits: Deposits,
-        turns: Turns,
+        bulkhead: Bulkhead,
         queue: WorkQueue,
         clock: Clock,
         ids: NewId,
@@ -77,7 +77,7 @@ class PaymentService:
         self._db = db
         self._outbox = outbox
         self._providers = providers
-        self._turns = turns
+        self._bulkhead = bulkhead
         self._deposits = deposits
         self._queue = queue
         self._clock = clock
@@ -123,7 +123,7 @@ class PaymentService:
             return self._opened(payment) if payment.is_open else payment
         try:
             provider = self._provider(payment.provider)
-            with self._turns.take(payment.provider):
+            with self._bulkhead.acquire(payment.provider):
                 report = provider.look_up(payment)
         except AppError as error:
             if error.code is not grpc.StatusCode.UNAVAILABLE:
@@ -186,10 +186,10 @@ class PaymentService:
         if held and report.state is State.EXPIRED:
             # What staff have to assign is not forgotten.
             report = replace(report, state=State.PENDING)
-        after = after.told(report, now)
+        after = after.apply(report, now)
         return self.change_in(tx, before, after.waiting(held, now) if held and not after.is_paid else after)
 
-    def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
+    def suspend_in(self, tx: Transaction, provider: str, arrival: IncomingFunds) -> None:
         """Keeps what arrived for nobody that is known, until staff assign it. A repeat changes nothing."""
         self._deposits.suspend(tx, provider, arrival)
 
@@ -242,7 +242,7 @@ class PaymentService:
         """Without the provider's id it was never opened, or the answer was lost: then it is opened, again."""
         try:
             provider = self._provider(payment.provider)
-            with self._turns.take(payment.provider):
+            with self._bulkhead.acquire(payment.provider):
                 report = provider.open(payment)
         except ProviderRejected as refusal:
             self._reject(payment, refusal.said)
@@ -258,7 +258,7 @@ class PaymentService:
         provider = self._provider(name)
         outage = provider.outage(choice)
         if outage and outage.is_lasting:
-            with suppress(Unavailable), self._turns.take(name):
+            with suppress(Unavailable), self._bulkhead.acquire(name):
                 outage = provider.recheck(choice)
         if outage and outage.is_lasting:
             _log.warning("payment_refused_by_outage", provider=name, because=outage.because)

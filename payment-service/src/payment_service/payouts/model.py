@@ -119,7 +119,7 @@ class Payout:
             raise PayoutReused(self.id)
         return self
 
-    def told(self, state: State, reason: str, at: datetime, returned_micros: int | None = None) -> "Payout":
+    def apply(self, state: State, reason: str, at: datetime, returned_micros: int | None = None) -> "Payout":
         """As the bank says, unless more is known already; `returned_micros` of a FAILED one have come back by now."""
         if self.state is state is State.FAILED and self.transfer_id is not None:
             return self._returned(reason, at, returned_micros)

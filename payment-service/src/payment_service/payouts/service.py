@@ -135,7 +135,7 @@ class PayoutService:
         before = store.lock_by_transfer(tx, transfer_id)
         if before is None:
             return False
-        self._change(tx, before, before.told(state, reason, self._clock.now(), returned_micros))
+        self._change(tx, before, before.apply(state, reason, self._clock.now(), returned_micros))
         return True
 
     def _send(self, payout: Payout) -> None:
@@ -176,7 +176,7 @@ class PayoutService:
     def _settle(self, payout_id: UUID, standing: Standing) -> None:
         with self._db.transaction() as tx:
             before = self._locked(tx, payout_id)
-            after = before.told(standing.state, standing.reason, self._clock.now(), standing.returned_micros)
+            after = before.apply(standing.state, standing.reason, self._clock.now(), standing.returned_micros)
             self._change(tx, before, after)
 
     def _change(self, tx: Transaction, before: Payout, after: Payout) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.rpc import Runnable
-from payment_service.payments.model import Arrival, Outage, Payment, Recall, Report
+from payment_service.payments.model import IncomingFunds, Outage, Payment, Recall, Report
 from payment_service.payouts.model import State as PayoutState
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
@@ -55,7 +55,7 @@ class DisputeReport:
 
 
 @dataclass(frozen=True, slots=True)
-class PaymentNews:
+class PaymentUpdate:
     """A report on one of our payments."""
 
     payment_id: UUID
@@ -63,14 +63,14 @@ class PaymentNews:
 
 
 @dataclass(frozen=True, slots=True)
-class UnmatchedNews:
+class UnmatchedFunds:
     """Money that no payment of ours was found for."""
 
-    arrival: Arrival
+    arrival: IncomingFunds
 
 
 @dataclass(frozen=True, slots=True)
-class ReversalNews:
+class ReversalReport:
     """What arrived under a key was taken back; of a key that is not known it says nothing.
 
     `recall` is the line by which a part of it was, which may be all of it; None: whatever is left of it.
@@ -81,7 +81,7 @@ class ReversalNews:
 
 
 @dataclass(frozen=True, slots=True)
-class PayoutNews:
+class PayoutReport:
     """How a payout's bank transfer stands; `returned_micros` is what of a FAILED one has come back, None all of it."""
 
     transfer_id: str
@@ -90,7 +90,7 @@ class PayoutNews:
     returned_micros: int | None = None
 
 
-News = PaymentNews | RefundReport | DisputeReport | UnmatchedNews | ReversalNews | PayoutNews
+ProviderUpdate = PaymentUpdate | RefundReport | DisputeReport | UnmatchedFunds | ReversalReport | PayoutReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Event:
 
     id: str
     kind: str
-    news: Sequence[News] | None = ()
+    news: Sequence[ProviderUpdate] | None = ()
     at: datetime | None = None
     body: bytes = b""
 
@@ -146,7 +146,7 @@ class Bookings(Protocol):
         """Takes back what arrived under the key, or what the recall says of it. Repeats change nothing."""
         ...
 
-    def suspend_in(self, tx: Transaction, provider: str, arrival: Arrival) -> None:
+    def suspend_in(self, tx: Transaction, provider: str, arrival: IncomingFunds) -> None:
         """Keeps what arrived for nobody that is known, until staff assign it. Repeats change nothing."""
         ...
 

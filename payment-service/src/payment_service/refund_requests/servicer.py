@@ -35,5 +35,5 @@ class RefundRequestServicer:
     def DeclineRefundRequest(self, request: pb.DeclineRefundRequestRequest, call: Call) -> pb.RefundRequest:
         declined = self._requests.decline(call.caller, UUID(request.request_id), request.reason)
         # It is their request, so it stands in their audit log.
-        call.acted(call.caller.user_id, declined.organization_id)
+        call.attribute_to(call.caller.user_id, declined.organization_id)
         return to_pb(declined)

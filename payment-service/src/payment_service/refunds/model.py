@@ -136,7 +136,7 @@ class Refund:
         """Not further because of its provider."""
         return self if reason == self.pending_reason else replace(self, pending_reason=reason, updated_at=at)
 
-    def told(
+    def apply(
         self,
         external_id: str | None,
         state: State,

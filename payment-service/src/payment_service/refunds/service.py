@@ -35,8 +35,8 @@ from payment_service.payments.model import (
     ProviderRejected,
 )
 from payment_service.payments.service import PaymentService
+from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Outgoing, Provider, RefundReport, SeenRefund, SentRefund
-from payment_service.providers.turns import Turns
 from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds import store
 from payment_service.refunds.model import Details, Refund, RefundTooLarge, State
@@ -77,7 +77,7 @@ class RefundService:
         self,
         db: Database,
         providers: Mapping[str, Provider],
-        turns: Turns,
+        bulkhead: Bulkhead,
         booking: PaymentService,
         queue: WorkQueue,
         clock: Clock,
@@ -85,7 +85,7 @@ class RefundService:
     ) -> None:
         self._db = db
         self._providers = providers
-        self._turns = turns
+        self._bulkhead = bulkhead
         self._payments = booking
         self._queue = queue
         self._clock = clock
@@ -197,7 +197,7 @@ class RefundService:
         refund = self._new(self._db, caller, new, payment)
         available, *_ = refund.accounts
         self._check_amount(refund, payment, new, ledger.takeable(self._db, refund.accounts)[available])
-        with self._turns.take(payment.provider):
+        with self._bulkhead.acquire(payment.provider):
             return self._providers[payment.provider].check_refund(payment, refund.amount_micros, new.sent_as)
 
     def _begin(self, tx: Transaction, caller: Caller, new: NewRefund, seen: SeenRefund | None) -> Refund:
@@ -334,7 +334,7 @@ class RefundService:
             pending_reason=report.pending_reason,
             is_current=report.is_current,
         )
-        after = before.told(external_id, state, report.failure_message, now, details)
+        after = before.apply(external_id, state, report.failure_message, now, details)
         if after == before:
             return before
         store.save(tx, after)

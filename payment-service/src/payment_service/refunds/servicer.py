@@ -29,7 +29,7 @@ class RefundServicer:
         )
         refund = self._refunds.refund(call.caller, new, call.once(request, to_pb, pb.Refund))
         # Their money goes back, so it stands in their audit log.
-        call.acted(call.caller.user_id, refund.organization_id)
+        call.attribute_to(call.caller.user_id, refund.organization_id)
         return to_pb(refund)
 
     def ListRefunds(self, request: pb.ListRefundsRequest, call: Call) -> pb.ListRefundsResponse:

@@ -26,5 +26,5 @@ class SuspenseServicer:
     def AssignDeposit(self, request: suspense_pb2.AssignDepositRequest, call: Call) -> payment_pb2.Deposit:
         deposit = self._suspense.assign(call.caller, UUID(request.deposit_id), UUID(request.payment_id))
         # Their money was moved, so it stands in their audit log.
-        call.acted(call.caller.user_id, deposit.organization_id or NO_ORGANIZATION)
+        call.attribute_to(call.caller.user_id, deposit.organization_id or NO_ORGANIZATION)
         return deposit_pb(deposit)

@@ -18,12 +18,12 @@ from payment_service.providers.protocol import (
     DisputeReport,
     Event,
     Header,
-    News,
-    PaymentNews,
-    PayoutNews,
+    PaymentUpdate,
+    PayoutReport,
+    ProviderUpdate,
     RefundReport,
-    ReversalNews,
-    UnmatchedNews,
+    ReversalReport,
+    UnmatchedFunds,
 )
 from payment_service.refunds.service import RefundService
 from payment_service.webhooks import store
@@ -150,20 +150,20 @@ class WebhookService:
             if not self._book(tx, provider, news):
                 _log.warning("webhook_of_unknown", provider=provider, event_id=event.id, kind=event.kind)
 
-    def _book(self, tx: Transaction, provider: str, news: News) -> bool:
+    def _book(self, tx: Transaction, provider: str, news: ProviderUpdate) -> bool:
         """Whether it is about something of ours."""
         match news:
-            case PaymentNews():
+            case PaymentUpdate():
                 return self._payments.settle_in(tx, news.payment_id, provider, news.report) is not None
             case RefundReport():
                 return self._refunds.settle_in(tx, provider, news)
             case DisputeReport():
                 return self._disputes.settle_in(tx, provider, news)
-            case PayoutNews():
+            case PayoutReport():
                 return self._payouts.settle_in(tx, news.transfer_id, news.state, news.reason, news.returned_micros)
-            case UnmatchedNews():
+            case UnmatchedFunds():
                 self._payments.suspend_in(tx, provider, news.arrival)
-            case ReversalNews():
+            case ReversalReport():
                 self._payments.reverse_in(tx, provider, news.key, news.recall)
             case _:
                 assert_never(news)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from payment_service.providers.protocol import Event, Header, PayoutNews
+from payment_service.providers.protocol import Event, Header, PayoutReport
 
 
 class Source(Protocol):
@@ -44,4 +44,4 @@ class PayoutsOnly:
 
 
 def _of_payouts(event: Event) -> Event:
-    return replace(event, news=[news for news in event.news or () if isinstance(news, PayoutNews)])
+    return replace(event, news=[news for news in event.news or () if isinstance(news, PayoutReport)])

@@ -55,7 +55,7 @@ class Pace:
         return 5 * self.heartbeat_s
 
 
-class Worker:
+class TaskWorker:
     """Any number of processes may run one. A task may be run again after it was done, so it must not mind."""
 
     def __init__(

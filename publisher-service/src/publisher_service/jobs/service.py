@@ -9,8 +9,8 @@ from adplatform.jobs.v1.jobs_pb2 import JobResult
 
 from adlib import jobs, paging
 from adlib.db import Database
+from adlib.deadline import deadline
 from adlib.errors import AppError
-from adlib.rpc.stages import deadline
 from publisher_service.clients.payment import Balance, Ledger
 from publisher_service.earnings import store as earnings
 from publisher_service.payouts.service import PayoutService

@@ -23,7 +23,7 @@ from adlib.db import Database, Transaction
 from adlib.errors import Aborted, AppError, Unavailable
 from adlib.money import whole_minor
 from adlib.telemetry import logger
-from payment_service.payments.model import Arrival, Report, State
+from payment_service.payments.model import IncomingFunds, Report, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.node import Block, Inconsistent, Log, Node, Refused
@@ -355,7 +355,7 @@ class Watcher:
                 self._bookings.suspend_in(tx, NAME, arrival)
             store.save(tx, key, Stage.CREDITED if is_final else Stage.SEEN, confirmations)
 
-    def _arrival(self, one: Transfer, confirmations: int, *, is_final: bool) -> Arrival:
+    def _arrival(self, one: Transfer, confirmations: int, *, is_final: bool) -> IncomingFunds:
         chain = {
             "chain_id": one.chain_id,
             "transaction_hash": one.transaction_hash,
@@ -363,7 +363,7 @@ class Watcher:
             "confirmations": confirmations,
             "required_confirmations": self._chain.confirmations,
         }
-        return Arrival(
+        return IncomingFunds(
             key=one.key,
             # The release before has stored fractions.
             amount_micros=whole_minor(one.amount_micros, one.currency_code),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from adlib.money import CurrencyUnsupported, from_minor
 from adlib.telemetry import logger
-from payment_service.payments.model import Arrival, Report, State
+from payment_service.payments.model import IncomingFunds, Report, State
 from payment_service.providers.protocol import DisputeReport, RefundReport
 
 Json = Mapping[str, Any]
@@ -97,11 +97,11 @@ def inner(outer: Json, name: str) -> Json:
     return found if isinstance(found, Mapping) else {}
 
 
-def _arrivals(intent: Json) -> Sequence[Arrival]:
+def _arrivals(intent: Json) -> Sequence[IncomingFunds]:
     received_micros = _micros(intent, "amount_received")
     if received_micros <= 0:
         return ()
-    return (Arrival(str(intent.get("id")), received_micros, _currency(intent)),)
+    return (IncomingFunds(str(intent.get("id")), received_micros, _currency(intent)),)
 
 
 def _fee_micros(dispute: Json) -> int:

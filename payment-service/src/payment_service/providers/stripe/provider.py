@@ -24,9 +24,9 @@ from payment_service.providers.protocol import (
     Bookings,
     Event,
     Header,
-    News,
     Outgoing,
-    PaymentNews,
+    PaymentUpdate,
+    ProviderUpdate,
     RefundReport,
     SeenRefund,
     SentRefund,
@@ -224,7 +224,7 @@ class Stripe:
         answer = self._client.raw_request("get", "/v1/events", types=_TYPES, **page)
         return answer.data["data"], answer.data["has_more"]
 
-    def _news(self, kind: str, about: Json) -> Sequence[News]:
+    def _news(self, kind: str, about: Json) -> Sequence[ProviderUpdate]:
         """By the state that the object has, whatever the event is called: they come in any order."""
         what = about.get("object")
         if what == "payment_intent" and kind.startswith("payment_intent."):
@@ -232,21 +232,21 @@ class Stripe:
             if payment_id is None:
                 _log.warning("stripe_intent_of_others", intent=about.get("id"), kind=kind)
                 return ()
-            return (PaymentNews(payment_id, payment_report(about)),)
+            return (PaymentUpdate(payment_id, payment_report(about)),)
         if what == "refund" and kind.startswith(("refund.", "charge.refund.")):
             return self._refund_news(about)
         if what == "dispute" and kind.startswith("charge.dispute."):
             return self._with_payment(about, lambda payment_id: dispute_report(about, payment_id))
         return ()
 
-    def _refund_news(self, refund: Json) -> Sequence[News]:
+    def _refund_news(self, refund: Json) -> Sequence[ProviderUpdate]:
         refund_id, payment_id = ids(refund, "refund_id", "payment_id")
         if refund_id is None or payment_id is None:
             return self._with_payment(refund, lambda payment_id: refund_report(refund, payment_id, None))
         report = refund_report(refund, payment_id, refund_id)
         return (report,) if report else ()
 
-    def _with_payment(self, about: Json, read: Callable[[UUID], News | None]) -> Sequence[News]:
+    def _with_payment(self, about: Json, read: Callable[[UUID], ProviderUpdate | None]) -> Sequence[ProviderUpdate]:
         """What an object that names only Stripe's intent says, after how that intent's payment stands.
 
         Stripe is asked for the intent: this may be the first that we hear of its being paid.
@@ -257,7 +257,7 @@ class Stripe:
             _log.warning("stripe_object_of_others", id=about.get("id"), intent=about.get("payment_intent"))
             return ()
         news = read(payment_id)
-        return (PaymentNews(payment_id, payment_report(intent)), news) if news else ()
+        return (PaymentUpdate(payment_id, payment_report(intent)), news) if news else ()
 
     def _intent(self, intent_id: object) -> Json:
         if not isinstance(intent_id, str) or not intent_id:

@@ -28,7 +28,7 @@ from adlib.errors import InvalidArgument, Unavailable
 from adlib.money import to_decimal, whole_minor
 from adlib.rpc import Runnable
 from payment_service.payments import store as payments
-from payment_service.payments.model import Arrival, Outage, Payment, ProviderRejected, Recall, Report, State
+from payment_service.payments.model import IncomingFunds, Outage, Payment, ProviderRejected, Recall, Report, State
 from payment_service.payouts import wise as payouts
 from payment_service.payouts.model import State as TransferState
 from payment_service.providers.answers import json_object
@@ -37,15 +37,15 @@ from payment_service.providers.protocol import (
     Bookings,
     Event,
     Header,
-    News,
     Outgoing,
-    PaymentNews,
-    PayoutNews,
+    PaymentUpdate,
+    PayoutReport,
+    ProviderUpdate,
     RefundReport,
-    ReversalNews,
+    ReversalReport,
     SeenRefund,
     SentRefund,
-    UnmatchedNews,
+    UnmatchedFunds,
 )
 from payment_service.providers.wise import reference, store
 from payment_service.providers.wise.api import MARGIN, MOST_AT_ONCE, Line, WiseApi, intervals, micros
@@ -146,7 +146,7 @@ class WiseDeposits:
         arrivals = [
             arrival
             for news in told
-            if isinstance(news, PaymentNews) and news.payment_id == payment.id
+            if isinstance(news, PaymentUpdate) and news.payment_id == payment.id
             for arrival in news.report.arrivals
         ]
         return Report(shown, State.PENDING, arrivals)
@@ -265,12 +265,12 @@ class WiseDeposits:
             return None
         (first, *_), direction = news, "credit" if line.is_credit else "debit"
         # Several lines may say such a thing of one number.
-        is_part = isinstance(first, RefundReport | PayoutNews) or (
-            isinstance(first, ReversalNews) and first.recall is not None
+        is_part = isinstance(first, RefundReport | PayoutReport) or (
+            isinstance(first, ReversalReport) and first.recall is not None
         )
         return self._as_event(line, news, f"{line.key if is_part else line.reference_number}/{direction}")
 
-    def _transfer_news(self, transfer_id: str, told_state: str = "") -> Sequence[News]:
+    def _transfer_news(self, transfer_id: str, told_state: str = "") -> Sequence[ProviderUpdate]:
         """How one of the profile's own transfers stands, a payout's or a refund's.
 
         Wise is asked where the amount that came back matters, or where an event may be older than what is known.
@@ -282,12 +282,12 @@ class WiseDeposits:
             if payment := payments.get_of_anyone(self._db, refund.payment_id):
                 return [self.look_up_refund(payment, sent)]
         if told_state and told_state not in payouts.TAKEN_BACK:
-            return [PayoutNews(transfer_id, payouts.outcome(told_state), payouts.reason(told_state))]
+            return [PayoutReport(transfer_id, payouts.outcome(told_state), payouts.reason(told_state))]
         transfer = self._api.transfer(transfer_id) if store.is_payout_of_anyone(self._db, transfer_id) else None
         if transfer is None:
             return []
         standing = payouts.standing_of(transfer, lambda: self._api.moved(transfer, self._now()))
-        return [PayoutNews(transfer_id, standing.state, standing.reason, standing.returned_micros)]
+        return [PayoutReport(transfer_id, standing.state, standing.reason, standing.returned_micros)]
 
     def _returns_known(self, line: Line) -> bool:
         """Whether the line gives back what a payout or a refund has sent."""
@@ -296,7 +296,7 @@ class WiseDeposits:
             return False
         return bool(store.refund_of_anyone(self._db, found[1])) or store.is_payout_of_anyone(self._db, found[1])
 
-    def _told(self, data: Mapping[str, Any]) -> Sequence[News]:
+    def _told(self, data: Mapping[str, Any]) -> Sequence[ProviderUpdate]:
         """News of the line that the webhook is about; none where the statement does not have it yet.
 
         The webhook and the statement name a movement differently, so it is found by what both say. Of two that look
@@ -327,7 +327,7 @@ class WiseDeposits:
         )  # fmt: skip
         return self._news(line, lines) if line else []
 
-    def _news(self, line: Line, lines: Sequence[Line]) -> Sequence[News]:
+    def _news(self, line: Line, lines: Sequence[Line]) -> Sequence[ProviderUpdate]:
         """What a line of a statement means for us, among the lines around it."""
         if not line.is_credit:
             return [_reversal(line, lines)]
@@ -336,7 +336,7 @@ class WiseDeposits:
         news = self._deposit_news(line, lines)
         return [news] if news else []
 
-    def _deposit_news(self, line: Line, lines: Sequence[Line]) -> News | None:
+    def _deposit_news(self, line: Line, lines: Sequence[Line]) -> ProviderUpdate | None:
         """A deposit, with what was taken back of it since; None where that is all of it."""
         recalls = tuple(
             Recall(one.key, one.amount_micros)
@@ -350,7 +350,7 @@ class WiseDeposits:
             or sum(one.amount_micros for one in recalls) >= line.amount_micros
         ):
             return None
-        arrival = Arrival(
+        arrival = IncomingFunds(
             line.reference_number,
             amount_micros,
             line.currency_code,
@@ -363,11 +363,11 @@ class WiseDeposits:
             if (payment_id := store.payment_of_anyone(self._db, one))
         }
         if len(known) != 1:
-            return UnmatchedNews(arrival)
+            return UnmatchedFunds(arrival)
         ((payment_id, one),) = known
-        return PaymentNews(payment_id, Report(reference.shown(one), State.PENDING, [arrival]))
+        return PaymentUpdate(payment_id, Report(reference.shown(one), State.PENDING, [arrival]))
 
-    def _as_event(self, line: Line, news: Sequence[News], event_id: str) -> Event:
+    def _as_event(self, line: Line, news: Sequence[ProviderUpdate], event_id: str) -> Event:
         direction = "credit" if line.is_credit else "debit"
         data = {
             "resource": {"profile_id": self._profile_id, "type": "balance-account"},
@@ -386,13 +386,13 @@ class WiseDeposits:
         return self._clock.now()
 
 
-def _reversal(line: Line, lines: Sequence[Line]) -> ReversalNews:
+def _reversal(line: Line, lines: Sequence[Line]) -> ReversalReport:
     """What a debit takes back: the whole of what came under its number, or as much as it says."""
     same = [one for one in lines if one.reference_number == line.reference_number]
     is_whole = sum(not one.is_credit for one in same) == 1 and any(
         one.is_credit and one.amount_micros == line.amount_micros for one in same
     )
-    return ReversalNews(line.reference_number, None if is_whole else Recall(line.key, line.amount_micros))
+    return ReversalReport(line.reference_number, None if is_whole else Recall(line.key, line.amount_micros))
 
 
 def _pending(transfer: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 import redis
 
 from adlib import access
-from adlib.access import Mark
+from adlib.access import CacheInvalidation
 from adlib.db import Database, Transaction
 from adlib.errors import AppError
 from adlib.ids import NewId
@@ -24,7 +24,7 @@ _BATCH = 500
 _log = logger(__name__)
 
 
-class Marks:
+class CacheInvalidations:
     """What use cases call in the transaction of their change."""
 
     def __init__(self, ids: NewId) -> None:
@@ -47,12 +47,12 @@ class Marks:
         """The API key, by the SHA-256 of its text, is revoked."""
         self._add(tx, access.api_key_revoked(hash))
 
-    def _add(self, tx: Transaction, mark: Mark) -> None:
-        store.add_mark(tx, self._ids(), mark)
+    def _add(self, tx: Transaction, invalidation: CacheInvalidation) -> None:
+        store.add_invalidation(tx, self._ids(), invalidation)
         tx.after_commit.append(self.added.set)
 
 
-class MarkPusher:
+class InvalidationRelay:
     """Tells Redis of changes, and when that was all of them. Every process of auth-service does; twice does no harm."""
 
     def __init__(self, db: Database, shared: redis.Redis, added: threading.Event) -> None:
@@ -82,13 +82,13 @@ class MarkPusher:
         if run_id != self._run_id and (self._run_id or not self._has_answered):
             # It was started again: it may lack the last marks that it was sent, and have older answers. One that was
             # only frozen or out of reach has all of them.
-            access.set_marks(self._shared, access.EVERYTHING_CHANGED)
+            access.invalidate(self._shared, access.EVERYTHING_CHANGED)
         self._run_id = run_id
-        waiting = store.marks(self._db, _BATCH)
+        waiting = store.invalidations(self._db, _BATCH)
         if waiting:
-            access.set_marks(self._shared, *waiting.values())
+            access.invalidate(self._shared, *waiting.values())
             with self._db.transaction() as tx:
-                store.remove_marks(tx, list(waiting))
+                store.remove_invalidations(tx, list(waiting))
         if len(waiting) < _BATCH:
-            access.set_all_told(self._shared, began_ms)
+            access.mark_cache_current(self._shared, began_ms)
         return len(waiting)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adlib.key_text import hash_of, make, prefix_of, well_formed
+from adlib.api_key_format import hash_of, make, prefix_of, well_formed
 
 
 def test_a_key_is_well_formed_and_never_the_same() -> None:

@@ -13,10 +13,9 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from google.protobuf.message import DecodeError, Message
 from prometheus_client import Histogram
 
-from adlib import key_text, permissions
+from adlib import api_key_format, permissions
 from adlib.access import Access, AccessSource
 from adlib.db import CheckViolated, UniqueViolated
-from adlib.deadline import deadline as deadline
 from adlib.errors import (
     Aborted,
     AddressNotAllowed,
@@ -187,7 +186,7 @@ def _by_token(rule: Rule, access: AccessSource, verifier: Verifier, call: Call) 
 def _by_api_key(rule: Rule, access: AccessSource, text: str, call: Call) -> None:
     if call.header("authorization"):
         raise InvalidArgument("send an access token or an API key, not both")
-    key = access.api_key(key_text.hash_of(text)) if key_text.well_formed(text) else None
+    key = access.api_key(api_key_format.hash_of(text)) if api_key_format.well_formed(text) else None
     if key is None or key.has_expired(datetime.now(UTC)):
         raise ApiKeyInvalid
     call.caller = Caller(key.user_id, api_key=key)

@@ -11,7 +11,7 @@ _AT_ONCE = 5
 _WAIT_S = 1.0
 
 
-class Turns:
+class Bulkhead:
     """Lets so many callers wait for each of the providers at the same time."""
 
     def __init__(self, providers: Collection[str], at_once: int = _AT_ONCE, wait_s: float = _WAIT_S) -> None:
@@ -19,7 +19,7 @@ class Turns:
         self._wait_s = wait_s
 
     @contextmanager
-    def take(self, provider: str) -> Iterator[None]:
+    def acquire(self, provider: str) -> Iterator[None]:
         """Holds a turn for the block; UNAVAILABLE where none becomes free in time."""
         free = self._free[provider]
         if not free.acquire(timeout=self._wait_s):
