@@ -3,7 +3,7 @@
 
 VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
-LOCAL := libs auth-service campaign-service payment-service publisher-service analytics-service pixel-service gateway dev
+LOCAL := libs auth-service campaign-service payment-service publisher-service analytics-service pixel-service gateway dev testing
 PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto') $(ROOT)/protos/generate.py $(ROOT)/protos/hatch_build.py
 # What the lock lists is all there is to build with, so nothing here asks an index.
 BUILD_LOCAL := $(PY) -m uv pip install --quiet --python $(PY) --offline --no-deps --no-build-isolation --reinstall

@@ -9,7 +9,7 @@ import psycopg
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 from .chaos_people import Told
 from .chaos_world import SERVICE, World

@@ -33,7 +33,7 @@ from adctl.platform import inherited, make_database, processes
 from adctl.ports import LOOPBACK, free_port
 from adctl.process import Process
 from adctl.state import State, prepare
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 
 START_S = 60.0
 SERVICE = "payment-service"

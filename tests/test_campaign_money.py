@@ -10,7 +10,7 @@ import pytest
 from adctl.client import Refused
 from adctl.journey import Journey
 from adctl.state import State
-from adlib.testing import eventually
+from adtesting import eventually
 
 from .conftest import adctl
 

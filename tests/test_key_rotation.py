@@ -12,7 +12,7 @@ from adctl.client import Client
 from adctl.state import State
 from adctl.status import find
 from adctl.token_keys import SEEN_AFTER_S
-from adlib.testing import eventually
+from adtesting import eventually
 
 pytestmark = pytest.mark.xdist_group("platform")
 

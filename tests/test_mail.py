@@ -8,7 +8,7 @@ import pytest
 from adctl.client import Client, Refused
 from adctl.sandbox_commands import Name, mails, set_behaviour
 from adctl.state import State
-from adlib.testing import eventually
+from adtesting import eventually
 
 pytestmark = pytest.mark.xdist_group("platform")
 

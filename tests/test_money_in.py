@@ -9,7 +9,7 @@ from tests.people import owner, staff
 
 from adctl.client import Client, Refused
 from adctl.state import State
-from adlib.testing import eventually
+from adtesting import eventually
 
 pytestmark = pytest.mark.xdist_group("platform")
 

@@ -10,7 +10,7 @@ from adctl.client import Client, Refused
 from adctl.newcomers import mailed_token
 from adctl.sandbox_commands import pay_intent
 from adctl.state import State
-from adlib.testing import eventually
+from adtesting import eventually
 
 from .people import PASSWORD, api_key, invited, new_email, owner, unverified_owner
 

@@ -19,13 +19,13 @@ from adctl.keys import Keys
 from adctl.platform import make_database, service_environment
 from adctl.ports import free_port
 from adctl.probes import grpc_serving
-from adctl.pytest_servers import FreshDatabase
 from adctl.sandbox_chain import make_xpub
 from adctl.state import DATABASES, State, prepare
 from adlib.db import migrate
 from adlib.db.releases import record
 from adlib.release import RELEASE
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.pytest_servers import FreshDatabase
 
 COMMANDS = [(service, command) for service in DATABASES for command in ("serve", "migrate")]
 COMMANDS += [("auth-service", "create-admin"), ("pixel-service", "tracking")]

@@ -7,11 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.purge import PurgeExpired
 from adlib.retention import NotPurged, Retention, Rule
+from adtesting.pytest_servers import FreshDatabase
 
 SERVICES = ("auth", "campaign", "payment", "publisher", "pixel")
 TABLES = """

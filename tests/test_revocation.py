@@ -16,8 +16,8 @@ from adplatform.auth.v1.roles_pb2 import UpdateRoleRequest
 from adplatform.auth.v1.roles_pb2_grpc import RoleServiceStub
 from adplatform.options.v1.options_pb2 import Permission
 
-from adctl.pytest_servers import FreshDatabase
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.pytest_servers import FreshDatabase
 
 from .two_processes import TIMEOUT_S, Headers, Organization, World, asked
 

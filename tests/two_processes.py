@@ -29,10 +29,10 @@ from adctl.embedded.valkey import ValkeyServer
 from adctl.keys import Keys
 from adctl.platform import inherited, service_environment
 from adctl.ports import LOOPBACK, free_port
-from adctl.pytest_servers import FreshDatabase
 from adctl.state import State, prepare
 from adlib.access import EVERYTHING_CHANGED, organization_changed
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.pytest_servers import FreshDatabase
 
 from .sessions import Sessions
 

@@ -8,12 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import SystemClock
 from adlib.db import migrate
 from adlib.rpc import Settings
 from adlib.service import CommonSettings
-from adlib.testing import Identities, running, stub_channel
+from adtesting import Identities, running, stub_channel
+from adtesting.pytest_servers import FreshDatabase
 from auth_service.__main__ import MIGRATIONS, compose, seed_roles
 from auth_service.accounts.firebase import FakeFirebase
 from auth_service.config import Config

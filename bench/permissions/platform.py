@@ -19,7 +19,7 @@ from adlib.db import Database, migrate
 from adlib.rpc import Remote, ServiceProcess
 from adlib.service import RemoteAccess, connect_redis
 from adlib.telemetry import configure_logging
-from adlib.testing import Identities, running
+from adtesting import Identities, running
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
 from auth_service.roles.model import ROLES

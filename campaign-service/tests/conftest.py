@@ -15,7 +15,6 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.bus import RedisBus
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
@@ -23,7 +22,8 @@ from adlib.documents import PostgresDocuments
 from adlib.jobs import JobResult
 from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
-from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.pytest_servers import FreshDatabase
 from campaign_service.__main__ import MIGRATIONS, World, assemble
 from campaign_service.clients.payment import FakePayments
 from campaign_service.clients.publisher import FakePublishers

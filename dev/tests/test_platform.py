@@ -17,9 +17,9 @@ import pytest
 import redis
 
 from adctl import control, ports
-from adctl.small_disk import Filler, on_small_disk
 from adctl.state import SERVICES, Paths, load
 from adctl.status import find
+from adtesting.small_disk import Filler, on_small_disk
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.xdist_group("platform")  # one platform, not one a worker

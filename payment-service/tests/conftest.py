@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from google.api.httpbody_pb2 import HttpBody
 
 from adctl.embedded.valkey import DATABASES
-from adctl.pytest_servers import Addresses, FreshDatabase
 from adlib import service
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import CommonSettings
-from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.pytest_servers import Addresses, FreshDatabase
 from payment_service.__main__ import MIGRATIONS, World, assemble
 from payment_service.clients.organizations import FakeOrganizations
 from payment_service.config import Config

@@ -7,13 +7,13 @@ import grpc
 import pytest
 import redis
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import CommonSettings, connect_redis
-from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.pytest_servers import FreshDatabase
 from pixel_service.__main__ import MIGRATIONS, World, assemble
 from pixel_service.clients.campaign import FakeCampaigns
 from pixel_service.config import Config

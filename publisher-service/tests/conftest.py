@@ -14,14 +14,14 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.bus import RedisBus
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.identity import Person
 from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
-from adlib.testing import FakeAccess, Identities, running, stub_channel
+from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.pytest_servers import FreshDatabase
 from publisher_service.__main__ import MIGRATIONS, World, assemble
 from publisher_service.clients.payment import FakeLedger
 

@@ -19,7 +19,7 @@ from adlib.bus import Bus, RedisBus
 from adlib.clock import FixedClock, timestamp
 from adlib.ids import new_id
 from adlib.service import connect_redis
-from adlib.testing import FakeAccess, Identities, eventually, running, stub_channel
+from adtesting import FakeAccess, Identities, eventually, running, stub_channel
 from analytics_service.__main__ import World, assemble
 from analytics_service.clients.campaign import FakeCampaigns
 from analytics_service.warehouse.duckdb import DuckDbWarehouse

@@ -12,10 +12,10 @@ from uuid import uuid4
 import duckdb
 import pytest
 
-from adctl.small_disk import Filler, on_small_disk
 from adlib.errors import Unavailable
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.small_disk import Filler, on_small_disk
 from analytics_service.warehouse.duckdb import DuckDbWarehouse
 from analytics_service.warehouse.model import CampaignSpans, CampaignSums, Spend, Sums, TrackedEvent, Warehouse
 

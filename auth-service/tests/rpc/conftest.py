@@ -17,7 +17,7 @@ from argon2 import PasswordHasher
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually, running, stub_channel
+from adtesting import eventually, running, stub_channel
 from auth_service.__main__ import compose
 from auth_service.accounts.passwords import Passwords
 from auth_service.config import Config

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.config import Environment
-from adlib.testing import Identities
+from adtesting import Identities
 from auth_service.__main__ import create_admin
 from auth_service.accounts.model import PasswordWeak
 

@@ -12,7 +12,7 @@ from adplatform.auth.v1 import audit_pb2_grpc, auth_pb2
 from adplatform.events.v1.events_pb2 import AuditRecorded
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 
 @pytest.fixture

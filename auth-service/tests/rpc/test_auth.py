@@ -12,7 +12,7 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import Identities, eventually, running, stub_channel
+from adtesting import Identities, eventually, running, stub_channel
 from auth_service.__main__ import compose
 from auth_service.config import Config
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 from adplatform.auth.v1 import auth_pb2 as pb
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 
 def change(people: Any, access_token: str, new: str, password: str = "correct horse battery") -> None:

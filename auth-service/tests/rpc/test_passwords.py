@@ -15,7 +15,7 @@ from adplatform.auth.v1 import auth_pb2_grpc
 
 from adlib.clock import SystemClock
 from adlib.service import connect_redis
-from adlib.testing import eventually, running, stub_channel
+from adtesting import eventually, running, stub_channel
 from auth_service.__main__ import compose
 from auth_service.accounts.attempts import Attempts
 from auth_service.config import Config

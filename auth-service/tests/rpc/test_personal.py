@@ -16,7 +16,6 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 from sqlalchemy import insert, select
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.bus import Consumer, RedisBus
 from adlib.clock import FixedClock, SystemClock, timestamp
 from adlib.db import Database, Query, migrate
@@ -26,7 +25,8 @@ from adlib.ids import new_id
 from adlib.rpc import ServiceProcess
 from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
+from adtesting import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
+from adtesting.pytest_servers import FreshDatabase
 from auth_service.accounts.firebase import FakeFirebase
 from auth_service.accounts.model import FirebaseUser
 from auth_service.drafts.service import DraftService

@@ -10,7 +10,7 @@ from adplatform.auth.v1 import api_keys_pb2, api_keys_pb2_grpc, organizations_pb
 from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.options.v1.options_pb2 import Permission
 
-from adlib.testing import eventually
+from adtesting import eventually
 from auth_service.accounts.firebase import FakeFirebase
 from auth_service.accounts.model import FirebaseUser
 

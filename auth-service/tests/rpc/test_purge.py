@@ -10,14 +10,14 @@ from adplatform.auth.v1 import jobs_pb2 as pb
 from adplatform.auth.v1 import jobs_pb2_grpc
 from adplatform.jobs.v1.jobs_pb2 import JobResult
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.ids import new_id
 from adlib.purge import PurgeExpired
 from adlib.rpc import ServiceProcess
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
-from adlib.testing.migrations import rolled_back
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adtesting.migrations import rolled_back
+from adtesting.pytest_servers import FreshDatabase
 from auth_service.jobs.servicer import AuthJobsServicer
 from auth_service.retention import RULES
 

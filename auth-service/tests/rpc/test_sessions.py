@@ -16,7 +16,7 @@ from adplatform.events.v1.events_pb2 import Event, UserNotified
 from adlib.bus import RedisBus
 from adlib.clock import instant
 from adlib.service import connect_redis
-from adlib.testing import eventually, running, stub_channel
+from adtesting import eventually, running, stub_channel
 from auth_service.__main__ import compose
 from auth_service.config import Config
 

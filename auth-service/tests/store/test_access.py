@@ -25,7 +25,7 @@ from adlib.identity import Person
 from adlib.ids import new_id
 from adlib.permissions import codes
 from adlib.service import connect_redis, connect_redis_for_calls
-from adlib.testing import eventually
+from adtesting import eventually
 from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.config import ConfigurationError, Environment
-from adlib.testing import Identities
+from adtesting import Identities
 from auth_service import config
 from auth_service.accounts.firebase import NoFirebase
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from adlib.clock import FixedClock
 from adlib.config import ConfigurationError
 from adlib.identity import parse_jwks
-from adlib.testing import eventually
+from adtesting import eventually
 from auth_service.sessions.keys import KeyRing
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)

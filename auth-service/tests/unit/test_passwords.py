@@ -10,7 +10,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from adlib.errors import Unavailable
-from adlib.testing import eventually
+from adtesting import eventually
 from auth_service.accounts.passwords import Passwords
 
 

@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from adlib.testing import eventually
 from adsandbox.settings import Settings
 from adsandbox.traffic_engine import traffic_engine_sandbox
+from adtesting import eventually
 from campaign_service.campaigns.model import Campaign
 from campaign_service.deadlines import within
 from campaign_service.delivery.network import FakeNetwork, Network, NetworkRejected, NetworkUnavailable

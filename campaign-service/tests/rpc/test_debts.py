@@ -17,7 +17,7 @@ from adlib.db import Database
 from adlib.errors import Unavailable
 from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis
-from adlib.testing import eventually, running, stub_channel
+from adtesting import eventually, running, stub_channel
 from campaign_service.clients.publisher import Owner
 from campaign_service.debts.consumer import DebtHandler
 from campaign_service.stats.model import Figures

@@ -4,7 +4,7 @@ from typing import Any
 
 from adlib.documents import PostgresDocuments
 from adlib.rpc import ServiceProcess
-from adlib.testing import eventually, running
+from adtesting import eventually, running
 from campaign_service.stats.model import Figures
 
 Client = Any  # conftest's, which cannot be imported

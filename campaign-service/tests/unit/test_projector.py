@@ -8,7 +8,7 @@ from adplatform.events.v1.events_pb2 import CampaignChanged, Event, SpendPosted
 from google.protobuf.message import DecodeError
 
 from adlib.clock import FixedClock, timestamp
-from adlib.documents import MemoryDocuments
+from adtesting.documents import MemoryDocuments
 from campaign_service.projection.projector import CampaignProjector
 
 NOW = datetime(2030, 1, 15, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from adctl.ports import free_port
 from adctl.sandbox_chain import make_xpub
 from adctl.sandbox_commands import app
 from adctl.state import prepare
-from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID, COINS
+from adtesting import eventually
 
 TRANSFER = "0x" + Web3.keccak(text="Transfer(address,address,uint256)").hex()
 BOB = "0x52908400098527886E0F7030069857D2E4169EE7"

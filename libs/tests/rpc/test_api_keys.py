@@ -17,7 +17,7 @@ from adlib import api_key_format
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
 from adlib.rpc import Call, ServiceProcess
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 ROLES = roles_pb2.DESCRIPTOR.services_by_name["RoleService"]
 ACCESS = auth_pb2.DESCRIPTOR.services_by_name["AccessService"]

@@ -22,7 +22,7 @@ from adlib.permissions import mask
 from adlib.rpc import Call, Server, ServiceProcess, Settings
 from adlib.rpc.audit import Resource
 from adlib.rpc.contract import ContractError
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 PIXELS = pb.DESCRIPTOR.services_by_name["PixelService"]
 LEDGER = payment_pb2.DESCRIPTOR.services_by_name["LedgerService"]

@@ -15,7 +15,7 @@ from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
 from adlib.errors import Remote as RemoteError
 from adlib.identity import ServiceIdentity
 from adlib.rpc import Call, Remote, ServiceProcess
-from adlib.testing import FakeAccess, Identities, running
+from adtesting import FakeAccess, Identities, running
 
 DIRECTORY = pb.DESCRIPTOR.services_by_name["CampaignDirectoryService"]
 REQUEST = pb.LookUpCampaignRequest(

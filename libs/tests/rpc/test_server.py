@@ -24,7 +24,7 @@ from adlib import telemetry
 from adlib.errors import InvalidArgument, NotFound
 from adlib.rpc import Call, Server, ServiceProcess, Settings, interceptors
 from adlib.rpc.contract import ContractError
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 PIXELS = pb.DESCRIPTOR.services_by_name["PixelService"]
 DIRECTORY = campaign_pb2.DESCRIPTOR.services_by_name["CampaignDirectoryService"]

@@ -19,7 +19,7 @@ from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
 from adlib.rpc import Call, ServiceProcess
 from adlib.rpc.contract import ContractError, rule
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 API_KEYS = pb.DESCRIPTOR.services_by_name["ApiKeyService"]
 KEY = api_key_format.make()

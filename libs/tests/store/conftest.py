@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adctl import ports
-from adlib.testing import eventually
+from adtesting import eventually
 
 _MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 

@@ -20,7 +20,7 @@ from adlib.breaker import CircuitBreaker
 from adlib.errors import TokenInvalid, Unavailable
 from adlib.identity import Person
 from adlib.service import connect_redis, connect_redis_for_calls
-from adlib.testing import FakeAccess, Identities, eventually
+from adtesting import FakeAccess, Identities, eventually
 
 MEMBER = (1, 110_100)
 

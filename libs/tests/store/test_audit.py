@@ -9,10 +9,10 @@ import pytest
 from adplatform.events.v1.events_pb2 import AuditRecorded, Event
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.audit import PostgresAuditTrail
 from adlib.db import Database, Query, migrate
 from adlib.ids import new_id
+from adtesting.pytest_servers import FreshDatabase
 
 _ADD = Query(insert(Table("numbers", MetaData(), Column("n", Integer))).values(n=bindparam("n")))
 

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, bindparam, insert, select, text
 
 from adctl.embedded.postgres import PostgresServer
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import Database, Query, UniqueViolated
 from adlib.deadline import deadline
 from adlib.errors import DeadlineExceeded, Internal, InvalidArgument, Unavailable
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.pytest_servers import FreshDatabase
 
 numbers = Table("numbers", MetaData(), Column("n", Integer))
 ADD = Query(insert(numbers).values(n=bindparam("n")))

@@ -8,11 +8,12 @@ from uuid import uuid4
 import pytest
 
 from adctl import ports
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
-from adlib.documents import Documents, MemoryDocuments, PostgresDocuments
+from adlib.documents import Documents, PostgresDocuments
 from adlib.errors import Unavailable
+from adtesting.documents import MemoryDocuments
+from adtesting.pytest_servers import FreshDatabase
 
 # One emulator, whichever process has these tests.
 pytestmark = pytest.mark.xdist_group("firestore")

@@ -9,12 +9,12 @@ from sqlalchemy import text
 
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
-from adctl.small_disk import Filler, on_small_disk
 from adlib.bus import RedisBus
 from adlib.db import Database, Query
 from adlib.errors import Unavailable
 from adlib.service import connect_redis
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.small_disk import Filler, on_small_disk
 
 ADD = Query(text("INSERT INTO notes SELECT repeat(md5(n::text), 200) FROM generate_series(1, 100) AS n"))
 COUNT = Query(text("SELECT count(*) AS n FROM notes"))

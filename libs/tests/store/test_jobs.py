@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 import psycopg
 import pytest
 
-from adctl.pytest_servers import FreshDatabase
 from adlib import jobs
 from adlib.db import Database
 from adlib.errors import Internal, NotFound
+from adtesting.pytest_servers import FreshDatabase
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import migrate
+from adtesting.pytest_servers import FreshDatabase
 
 ROWS = {
     "documents": "INSERT INTO documents (collection, id, data, version) VALUES ('c', '1', '{}', 1)",

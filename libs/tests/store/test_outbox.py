@@ -10,7 +10,6 @@ from adplatform.auth.v1.auth_pb2 import LogInRequest, User
 from adplatform.events.v1.events_pb2 import Event, PublisherApproved
 from sqlalchemy import text
 
-from adctl.pytest_servers import FreshDatabase
 from adlib import inbox
 from adlib.bus import RedisBus, Subscription
 from adlib.clock import FixedClock, SystemClock
@@ -18,6 +17,7 @@ from adlib.db import Database, Query, migrate
 from adlib.idempotency import KeyInvalid, KeyReused, Once
 from adlib.outbox import Outbox, Relay
 from adlib.service import connect_redis
+from adtesting.pytest_servers import FreshDatabase
 
 
 def prepare(url: str) -> None:

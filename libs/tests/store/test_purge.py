@@ -9,7 +9,6 @@ import pytest
 from adplatform.auth.v1.auth_pb2 import LogInRequest, User
 from prometheus_client import REGISTRY
 
-from adctl.pytest_servers import FreshDatabase
 from adlib import idempotency, inbox
 from adlib.clock import FixedClock, SystemClock
 from adlib.db import Database, migrate
@@ -18,6 +17,7 @@ from adlib.documents import postgres as documents
 from adlib.idempotency import Once
 from adlib.purge import PurgeExpired
 from adlib.retention import NotPurged, Retention, Rule
+from adtesting.pytest_servers import FreshDatabase
 
 RULES: tuple[Rule, ...] = (
     inbox.RETENTION,

@@ -8,10 +8,10 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import ReleaseTooOld, migrate, require_at
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
+from adtesting.pytest_servers import FreshDatabase
 
 NEEDED = "SELECT migration_id, runs_with FROM migration_releases ORDER BY migration_id"
 INBOX = ("adlib", "migrations/inbox")

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 from adlib.rpc import Call
 from adlib.rpc.audit import audited, is_mutating
 from adlib.rpc.contract import rule
-from adlib.testing import FakeAuditTrail
+from adtesting import FakeAuditTrail
 
 METHODS = [
     method

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from adlib.breaker import CircuitBreaker, CircuitOpen
-from adlib.testing import eventually
+from adtesting import eventually
 
 
 class Clock:

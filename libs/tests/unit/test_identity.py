@@ -9,7 +9,7 @@ from jwt import PyJWK
 
 from adlib.errors import TokenInvalid, Unavailable
 from adlib.identity import Person, RefreshedKeys, Service, Verifier, parse_jwks
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 
 
 def test_a_persons_token_names_them() -> None:

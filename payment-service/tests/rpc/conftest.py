@@ -14,8 +14,8 @@ from adlib import service
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.money import CURRENCIES
-from adlib.testing import FakeAccess, Identities, running, stub_channel
 from adsandbox.chain_coins import CHAIN_ID, COINS
+from adtesting import FakeAccess, Identities, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
 from payment_service.payouts.wise import Wise
 from payment_service.providers.crypto.addresses import Addresses

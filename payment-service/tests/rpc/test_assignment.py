@@ -16,7 +16,7 @@ from sqlalchemy import text
 from adlib.clock import SystemClock
 from adlib.db import Database, Query
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.deposits import store as deposits
 from payment_service.deposits.service import Deposits
 from payment_service.payments.model import IncomingFunds

@@ -19,8 +19,8 @@ from grpc_status import rpc_status
 from adlib import service
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
-from adlib.testing import FakeAccess, Identities, eventually, running, stub_channel
 from adsandbox.chain_coins import CHAIN_ID, COINS
+from adtesting import FakeAccess, Identities, eventually, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
 from payment_service.payouts.wise import Wise
 from payment_service.providers.crypto.addresses import Addresses

@@ -12,7 +12,7 @@ from adplatform.payment.v1 import payment_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 
 UNIT = 1_000_000
 IBAN = "DE89370400440532013000"

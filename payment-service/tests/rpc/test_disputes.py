@@ -15,7 +15,7 @@ from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 PAID = 500_000_000
 UNIT = 1_000_000

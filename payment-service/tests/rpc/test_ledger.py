@@ -10,7 +10,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 
 HELD = 100_000_000
 

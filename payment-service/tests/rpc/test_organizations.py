@@ -7,7 +7,7 @@ from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib.errors import Unavailable
 from adlib.rpc import Call, Remote, ServiceProcess
-from adlib.testing import FakeAccess, Identities, running
+from adtesting import FakeAccess, Identities, running
 from payment_service.clients.organizations import RemoteOrganizations
 
 KNOWN = uuid4()

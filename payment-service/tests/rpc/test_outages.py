@@ -15,8 +15,8 @@ from adplatform.payment.v1 import payment_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import FakeAccess, Identities, eventually
 from adsandbox.chain_coins import CHAIN_ID
+from adtesting import FakeAccess, Identities, eventually
 
 every_provider = pytest.mark.parametrize("provider", ["STRIPE", "CRYPTO", "WISE"])
 # Longer than any provider may fail before that counts as an outage.

@@ -15,7 +15,7 @@ from adplatform.payment.v1 import payment_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 from payment_service.providers.stripe.provider import TIMEOUT_S
 
 # Stripe and Wise are asked for what webhooks missed at every run of the job.

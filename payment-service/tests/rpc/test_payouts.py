@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 
 from adlib.db import Database
 from adlib.ids import new_id
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
 from payment_service.ledger import store
 from payment_service.ledger.model import Account, Kind, Transfer, payable
 

@@ -11,7 +11,7 @@ from google.api.httpbody_pb2 import HttpBody
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 
 @pytest.fixture

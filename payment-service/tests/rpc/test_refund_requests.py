@@ -14,7 +14,7 @@ from adplatform.payment.v1 import refund_requests_pb2_grpc, refunds_pb2, refunds
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 PAID = 500_000_000
 UNIT = 1_000_000

@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from adlib.clock import SystemClock
 from adlib.errors import Unavailable
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.payments import store
 from payment_service.payments.service import PaymentService
 from payment_service.providers.bulkhead import Bulkhead

@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 from adlib.clock import SystemClock
 from adlib.ids import new_id
 from adlib.outbox import Outbox
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.debts.service import DebtService
 from payment_service.ledger import store
 from payment_service.ledger.model import Account, Kind, Transfer, payable

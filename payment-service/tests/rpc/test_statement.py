@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from adlib.clock import instant, timestamp
 from adlib.db import Database
 from adlib.ids import NewId, first_at, new_id
-from adlib.testing import Identities
+from adtesting import Identities
 from payment_service.ledger import store
 from payment_service.ledger.model import Transfer, deposit
 from payment_service.ledger.wallet import Wallet

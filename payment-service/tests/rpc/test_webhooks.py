@@ -19,7 +19,7 @@ from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.webhooks.model import SignatureInvalid
 
 SECRET = "whsec_payment"

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from adplatform.payment.v1 import payment_pb2 as pb
 
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.providers.wise import reference
 
 ASKED = 500_000_000

@@ -12,8 +12,8 @@ from yoyo import get_backend, read_migrations
 
 from adlib.db import migrate
 from adlib.errors import Unavailable
-from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
+from adtesting import eventually
 from payment_service.__main__ import MIGRATIONS
 from payment_service.payments.model import Outcome, Payment, ProviderUnavailable, State
 from payment_service.providers.crypto import store

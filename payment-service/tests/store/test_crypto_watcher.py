@@ -12,8 +12,8 @@ import pytest
 
 from adlib.errors import Unavailable
 from adlib.paging import Page
-from adlib.testing import eventually
 from adsandbox.chain_coins import CHAIN_ID
+from adtesting import eventually
 from payment_service.deposits.store import unmatched_of_anyone
 from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto import store

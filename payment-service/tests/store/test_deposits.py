@@ -18,7 +18,7 @@ from adlib.errors import Aborted
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.rpc import Runnable
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.deposits import store as deposits_store
 from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotAssignable, DepositNotFound
 from payment_service.deposits.service import Deposits

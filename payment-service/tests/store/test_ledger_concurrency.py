@@ -11,7 +11,7 @@ import pytest
 
 from adlib.db import Database
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books
 from payment_service.ledger.model import Account, Earner, Escrow, InsufficientFunds, Kind, Outcome, Spend, Transfer

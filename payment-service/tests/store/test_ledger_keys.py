@@ -7,11 +7,11 @@ import psycopg
 import pytest
 from adplatform.payment.v1 import payment_pb2 as pb
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import Database, migrate
 from adlib.idempotency import KeyReused, Once
 from adlib.ids import new_id
-from adlib.testing.migrations import rolled_back
+from adtesting.migrations import rolled_back
+from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books

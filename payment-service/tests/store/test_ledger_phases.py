@@ -9,10 +9,10 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import CheckViolated, Database, UniqueViolated, migrate
 from adlib.errors import Internal
 from adlib.ids import new_id
+from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.ledger import store
 from payment_service.ledger.books import store as books

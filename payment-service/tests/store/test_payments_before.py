@@ -10,11 +10,11 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
 from adlib.db import Database, UniqueViolated, migrate
 from adlib.ids import new_id
 from adlib.outbox import Outbox
+from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.deposits.service import Deposits
 from payment_service.ledger import store as ledger

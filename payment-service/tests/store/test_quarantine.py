@@ -12,14 +12,14 @@ from adplatform.jobs.v1.jobs_pb2 import JobResult
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.paging import Page
-from adlib.testing.migrations import rolled_back
+from adtesting.migrations import rolled_back
+from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.deposits.service import Deposits
 from payment_service.jobs.service import ReconciliationJob

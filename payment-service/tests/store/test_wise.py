@@ -11,7 +11,7 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
 from payment_service.payments.model import Payment, ProviderRejected, State
 from payment_service.payouts.model import State as PayoutState
 from payment_service.providers.protocol import (

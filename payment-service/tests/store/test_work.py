@@ -15,10 +15,10 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import Database, migrate
 from adlib.errors import FailedPrecondition, Unavailable
-from adlib.testing import eventually
+from adtesting import eventually
+from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.work.store import WorkQueue
 from payment_service.work.worker import Pace, TaskWorker

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from adctl import ports
 from adctl.embedded.valkey import ValkeyServer
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import migrate
-from adlib.testing import Identities, eventually
+from adtesting import Identities, eventually
+from adtesting.pytest_servers import FreshDatabase
 from pixel_service.__main__ import MIGRATIONS
 
 

@@ -14,7 +14,7 @@ from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
 
 from adlib.clock import SystemClock
 from adlib.db import Database
-from adlib.testing import eventually
+from adtesting import eventually
 from pixel_service.pixels import store
 from pixel_service.pixels.model import Pixel
 from pixel_service.signing.click_ids import ClickIds

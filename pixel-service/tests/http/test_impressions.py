@@ -16,7 +16,7 @@ from adctl.embedded.valkey import ValkeyServer
 from adlib.bus import Consumer, RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database
-from adlib.testing import eventually
+from adtesting import eventually
 from pixel_service.enricher.model import Reading
 from pixel_service.enricher.service import Enricher
 from pixel_service.pixels.model import Pixel

@@ -14,7 +14,7 @@ from adplatform.events.v1.events_pb2 import TrackingEvent
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from adctl import ports
-from adlib.testing import eventually
+from adtesting import eventually
 from pixel_service.pixels.model import Pixel
 
 

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database
-from adlib.testing import FakeAccess, Identities, eventually
+from adtesting import FakeAccess, Identities, eventually
 from pixel_service.clients.campaign import CampaignFacts, FakeCampaigns
 from pixel_service.pixels import store
 

@@ -6,7 +6,7 @@ import pytest
 from adplatform.pixel.v1 import jobs_pb2 as pb
 from adplatform.pixel.v1 import jobs_pb2_grpc
 
-from adlib.testing import Identities
+from adtesting import Identities
 
 
 @pytest.fixture

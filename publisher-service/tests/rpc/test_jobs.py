@@ -14,7 +14,7 @@ from sqlalchemy import text
 from adlib.clock import FixedClock
 from adlib.db import Database, Query
 from adlib.ids import new_id
-from adlib.testing import eventually
+from adtesting import eventually
 from publisher_service.clients.payment import FakeLedger
 from publisher_service.earnings import store
 from publisher_service.payouts.retries import PayoutRetries

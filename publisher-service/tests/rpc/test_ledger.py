@@ -12,7 +12,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from adlib.errors import Remote as Refused
 from adlib.errors import Unavailable
 from adlib.rpc import Call, Remote, ServiceProcess
-from adlib.testing import FakeAccess, FakeAuditTrail, Identities, running
+from adtesting import FakeAccess, FakeAuditTrail, Identities, running
 from publisher_service.clients.payment import Balance, FakeLedger, Ledger, RemoteLedger
 from publisher_service.payouts.model import BankAccount, NewPayout, Payout
 

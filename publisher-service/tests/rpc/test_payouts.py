@@ -16,7 +16,7 @@ from sqlalchemy import text
 from adlib.db import Query
 from adlib.ids import new_id
 from adlib.rpc import Caller
-from adlib.testing import eventually
+from adtesting import eventually
 from publisher_service.clients.payment import FakeLedger
 from publisher_service.payouts import store
 from publisher_service.payouts.model import Outcome, Payout

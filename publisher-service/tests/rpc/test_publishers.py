@@ -11,7 +11,7 @@ from adplatform.options.v1.options_pb2 import Permission
 from adplatform.publisher.v1 import publisher_pb2 as pb
 from adplatform.publisher.v1 import publisher_pb2_grpc
 
-from adlib.testing import eventually
+from adtesting import eventually
 
 PENDING, APPROVED = pb.Publisher.PENDING, pb.Publisher.APPROVED
 

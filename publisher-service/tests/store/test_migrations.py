@@ -4,8 +4,8 @@ from importlib.resources import files
 
 import psycopg
 
-from adctl.pytest_servers import FreshDatabase
 from adlib.db import migrate
+from adtesting.pytest_servers import FreshDatabase
 from publisher_service.__main__ import MIGRATIONS
 
 

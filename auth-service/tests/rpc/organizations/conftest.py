@@ -34,7 +34,7 @@ from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.rpc import Caller, ServiceProcess
 from adlib.service import connect_redis
-from adlib.testing import Identities, running, stub_channel
+from adtesting import Identities, running, stub_channel
 from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
 from auth_service.accounts import store as accounts

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 import redis
 
-from adctl.pytest_servers import FreshDatabase
+from adtesting.pytest_servers import FreshDatabase
 
 
 def _put_table(url: str) -> None:

@@ -18,7 +18,7 @@ from adctl import ports
 from adctl.children import forget_grpc_at_fork
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
-from adctl.small_disk import given
+from adtesting.small_disk import given
 
 Addresses = dict[str, str]
 _KEY = "adplatform_servers"
@@ -172,7 +172,7 @@ def fresh_session_database(databases: Databases) -> Iterator[FreshDatabase]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
-    """A folder that is a small filesystem, in tests that are decorated with `adctl.small_disk.on_small_disk`."""
+    """A folder that is a small filesystem, in tests that are decorated with `adtesting.small_disk.on_small_disk`."""
     return given(tmp_path)
 
 
