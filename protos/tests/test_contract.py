@@ -1,4 +1,4 @@
-"""Rules of the contract that buf cannot hold, read from the descriptor set that the wheel carries."""
+"""Contract rules that buf cannot check, read from the wheel's descriptor set."""
 
 import re
 from collections import Counter
@@ -64,17 +64,17 @@ def test_the_descriptor_set_has_the_six_services_packages() -> None:
 
 
 @every_rpc
-def test_exactly_one_kind_of_caller_is_allowed(rpc: Rpc) -> None:
+def test_rpc_allows_exactly_one_kind_of_caller(rpc: Rpc) -> None:
     assert rpc.method.options.HasExtension(options_pb2.auth), "no auth option"
     kinds = [field.name for field, _ in rpc.auth.ListFields() if field.name != "verified_email"]
     assert len(kinds) == 1
-    assert not rpc.auth.verified_email or kinds[0] in ("all", "any"), "only members have an e-mail to verify"
+    assert not rpc.auth.verified_email or kinds[0] in ("all", "any"), "only a member has an e-mail to verify"
     assert options_pb2.PERMISSION_UNSPECIFIED not in [*rpc.auth.all, *rpc.auth.any]
     assert set(rpc.auth.services) <= IDENTITIES
 
 
 @every_rpc
-def test_what_people_call_has_a_route_and_what_services_call_is_a_job_or_has_none(rpc: Rpc) -> None:
+def test_only_jobs_are_service_rpcs_with_a_route(rpc: Rpc) -> None:
     jobs = [path.startswith("/jobs/") for _, path in rpc.routes]
     if rpc.auth.services:
         assert all(jobs)
@@ -85,18 +85,36 @@ def test_what_people_call_has_a_route_and_what_services_call_is_a_job_or_has_non
 
 
 @every_rpc
-def test_a_paths_variables_are_fields_of_the_request(rpc: Rpc) -> None:
+def test_path_variables_are_request_fields(rpc: Rpc) -> None:
     fields = {field.name for field in rpc.request.field}
     for _, path in rpc.routes:
         assert set(re.findall(r"{([^}=]+)", path)) <= fields
 
 
 @every_rpc
-def test_what_is_read_by_get_has_no_side_effects(rpc: Rpc) -> None:
+def test_get_rpcs_declare_no_side_effects(rpc: Rpc) -> None:
     read = [verb == "get" for verb, _ in rpc.routes]
     # The gateway repeats a call only when the contract says that it may.
     harmless = rpc.method.options.idempotency_level == rpc.method.options.NO_SIDE_EFFECTS
     assert not read or all(read) == harmless
+
+
+def schedules() -> dict[str, str]:
+    """The crontab expression of each method that has one."""
+    return {rpc.name: rpc.method.options.Extensions[options_pb2.job].schedule for rpc in RPCS}
+
+
+@every_rpc
+def test_exactly_the_scheduler_rpcs_have_a_schedule(rpc: Rpc) -> None:
+    schedule = schedules()[rpc.name]
+    assert bool(schedule) == ("scheduler" in rpc.auth.services)
+    assert not schedule or re.fullmatch(r"[\d*/,-]+( [\d*/,-]+){4}", schedule)
+
+
+def test_holds_are_swept_four_minutes_after_campaigns_were_synced() -> None:
+    names = ("CampaignJobsService.SyncStats", "CampaignJobsService.SweepHolds")
+    sync_every, sweep_at = (int(schedules()[name].split()[0].removeprefix("*/")) for name in names)
+    assert sweep_at % sync_every >= 4
 
 
 def test_no_two_rpcs_share_a_route() -> None:
@@ -104,7 +122,7 @@ def test_no_two_rpcs_share_a_route() -> None:
     assert [route for route, count in routes.items() if count > 1] == []
 
 
-def test_permissions_bits_are_counted_without_a_gap_so_that_a_mask_stays_small() -> None:
+def test_permission_bits_have_no_gaps() -> None:
     values = [value for value in options_pb2.Permission.DESCRIPTOR.values if value.number]
     infos = [value.GetOptions().Extensions[options_pb2.permission] for value in values]
     assert sorted(info.bit for info in infos) == list(range(len(values)))
@@ -112,15 +130,15 @@ def test_permissions_bits_are_counted_without_a_gap_so_that_a_mask_stays_small()
     assert len({info.title for info in infos}) == len(infos)
 
 
-def test_every_permission_that_is_required_can_be_granted_to_somebody() -> None:
+def test_every_required_permission_exists() -> None:
     required = {code for rpc in RPCS for code in [*rpc.auth.all, *rpc.auth.any]}
     assert required
     assert required <= {number for number in options_pb2.Permission.values() if number}
 
 
 @every_rpc
-def test_what_is_got_is_said_to_change_nothing(rpc: Rpc) -> None:
-    """Whatever does not say so is recorded as a change."""
+def test_only_reads_declare_no_side_effects(rpc: Rpc) -> None:
+    """An RPC without the declaration is recorded in the audit log."""
     verbs = {verb for verb, _ in rpc.routes}
     reads = rpc.name.split(".")[1].startswith(("Get", "List", "LookUp", "Find", "Resolve", "Verify", "Explain"))
     changes_nothing = rpc.method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS
