@@ -19,10 +19,10 @@ from adlib.clock import FixedClock
 from adlib.db import Database, migrate
 from adlib.identity import Person
 from adlib.rpc import ServiceProcess
-from adlib.service import connect_redis
+from adlib.service import Authorization, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
 from adtesting.pytest_servers import FreshDatabase
-from publisher_service.__main__ import MIGRATIONS, World, assemble
+from publisher_service.__main__ import MIGRATIONS, build
 from publisher_service.clients.payment import FakeLedger
 
 PUBLISHING = (
@@ -108,22 +108,11 @@ def bus(redis_url: str) -> Iterator[RedisBus]:
 def worker(
     db: Database, bus: RedisBus, identities: Identities, access: FakeAccess, ledger: FakeLedger, clock: FixedClock
 ) -> ServiceProcess:
-    return assemble(
-        World(
-            db=db,
-            bus=bus,
-            verifier=identities.verifier(),
-            access=access,
-            ledger=ledger,
-            clock=clock,
-            share_basis_points=7000,
-            reader="test",
-            bus_wait_ms=20,
-            # Never: tests say themselves when retries have their turn.
-            retry_every_s=3600,
-            sync_patience_s=1.0,
-        )
+    own = Dependencies(
+        authorization=Authorization(identities.verifier(), access), bus=bus, database=db, clock=clock, bus_wait_ms=20
     )
+    # Retries never run by themselves: tests call them.
+    return build(own, ledger, share_basis_points=7000, retry_every_s=3600, sync_patience_s=1.0)
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ class World:
 def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the outside that it is configured for."""
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common)
+    auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
+    verifier, access = service.remote_authorization(config.common, auth)
     campaign = Remote("campaign-service", config.campaign_targets, config.common.identity)
     warehouse = DuckDbWarehouse(config.warehouse_path)
     return assemble(
@@ -77,4 +78,4 @@ def assemble(world: World) -> ServiceProcess:
 
 
 if __name__ == "__main__":
-    service.main(read=config.read, settings=lambda config: config.common.rpc, compose=compose)
+    service.main(read=config.read, build=compose)

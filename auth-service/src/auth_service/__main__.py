@@ -257,8 +257,7 @@ def create_admin(environment: Environment) -> None:
 if __name__ == "__main__":
     service.main(
         read=config.read,
-        settings=lambda config: config.common.rpc,
-        compose=compose,
+        build=compose,
         migrations=MIGRATIONS,
         after_migrations=seed_roles,
         commands={"create-admin": create_admin},

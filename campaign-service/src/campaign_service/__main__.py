@@ -71,7 +71,8 @@ def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the outside that it is configured for."""
     db = Database(config.database_url)
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common)
+    auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
+    verifier, access = service.remote_authorization(config.common, auth)
     payment = Remote("payment-service", config.payment_targets, config.common.identity)
     publisher = Remote("publisher-service", config.publisher_targets, config.common.identity)
     networks = []
@@ -135,4 +136,4 @@ def assemble(world: World) -> ServiceProcess:
 
 
 if __name__ == "__main__":
-    service.main(read=config.read, settings=lambda config: config.common.rpc, compose=compose, migrations=MIGRATIONS)
+    service.main(read=config.read, build=compose, migrations=MIGRATIONS)

@@ -17,7 +17,7 @@ from adlib.identity import Verifier
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
-from adlib.rpc import ServiceProcess
+from adlib.rpc import Remote, ServiceProcess
 from payment_service import config
 from payment_service.clients.organizations import Organizations, RemoteOrganizations
 from payment_service.config import Config
@@ -80,7 +80,8 @@ class World:
 def compose(config: Config) -> ServiceProcess:
     """Puts the service together with the world as it is."""
     shared = service.connect_redis(config.common.redis_url)
-    verifier, access, auth = service.authorization(config.common)
+    auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
+    verifier, access = service.remote_authorization(config.common, auth)
     bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
     providers = {name: settings.provider(db, clock) for name, settings in config.providers.items()}
@@ -145,7 +146,6 @@ def assemble(config: Config, world: World) -> ServiceProcess:
 if __name__ == "__main__":
     service.main(
         read=config.read,
-        settings=lambda config: config.common.rpc,
-        compose=compose,
+        build=compose,
         migrations=MIGRATIONS,
     )

@@ -107,7 +107,8 @@ def compose(settings: Config) -> ServiceProcess:
     """Puts the service together."""
     db = Database(settings.database_url)
     shared = service.connect_redis(settings.common.redis_url)
-    verifier, access, auth = service.authorization(settings.common)
+    auth = Remote("auth-service", settings.common.auth_targets, settings.common.identity)
+    verifier, access = service.remote_authorization(settings.common, auth)
     campaign = Remote("campaign-service", settings.campaign_targets, settings.common.identity)
     world = World(
         db=db,
@@ -164,8 +165,7 @@ def _collecting(url: str) -> redis.asyncio.Redis:
 if __name__ == "__main__":
     service.main(
         read=config.read,
-        settings=lambda settings: settings.common.rpc,
-        compose=compose,
+        build=compose,
         migrations=MIGRATIONS,
         commands={"tracking": serve_tracking},
     )

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Protocol
 
@@ -84,7 +84,7 @@ class ServiceProcess:
     audit: AuditTrail | None = None
     background: Sequence[Runnable] = ()
     checks: Sequence[Callable[[], object]] = ()
-    closing: Sequence[Callable[[], None]] = field(default=())
+    closing: Sequence[Callable[[], object]] = ()
 
 
 class Server:

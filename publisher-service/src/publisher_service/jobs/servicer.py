@@ -9,7 +9,9 @@ from publisher_service.jobs.service import BalanceSync
 
 
 class PublisherJobsServicer:
-    """Parses, calls, renders."""
+    """PublisherJobsService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["PublisherJobsService"]
 
     def __init__(self, sync: BalanceSync, purge: PurgeExpired) -> None:
         self._sync = sync

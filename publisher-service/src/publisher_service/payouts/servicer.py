@@ -13,7 +13,9 @@ from publisher_service.payouts.service import PayoutService
 
 
 class PayoutServicer:
-    """Parses, calls, renders."""
+    """PayoutService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["PayoutService"]
 
     def __init__(self, payouts: PayoutService) -> None:
         self._payouts = payouts

@@ -12,7 +12,9 @@ from publisher_service.publishers.service import PublisherService
 
 
 class PublisherServicer:
-    """Parses, calls, renders."""
+    """PublisherService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["PublisherService"]
 
     def __init__(self, publishers: PublisherService) -> None:
         self._publishers = publishers
@@ -76,7 +78,9 @@ class PublisherServicer:
 
 
 class ZoneDirectoryServicer:
-    """Parses, calls, renders."""
+    """ZoneDirectoryService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["ZoneDirectoryService"]
 
     def __init__(self, publishers: PublisherService) -> None:
         self._publishers = publishers

@@ -1,0 +1,62 @@
+"""Who calls a service, and what they may do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
+from jwt import PyJWK
+
+from adlib import identity, permissions
+from adlib.access import NO_ACCESS, Access, AccessSource, CachedAccess, SessionEnded, api_key_of
+from adlib.identity import NO_SESSION, ApiKey, Person, RefreshedKeys, Verifier
+from adlib.redis_clients import connect_redis_for_calls
+from adlib.rpc import Remote
+from adlib.service.settings import CommonSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Verifies tokens, and knows the access of their holders."""
+
+    verifier: Verifier
+    access: AccessSource
+
+
+class RemoteAccess:
+    """Asks auth-service."""
+
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
+        self._stub = auth_pb2_grpc.AccessServiceStub(remote.channel)
+
+    def access(self, person: Person, organization_id: UUID | None) -> Access:
+        """The person's access; TOKEN_INVALID where the session has ended."""
+        request = auth_pb2.GetAccessRequest(
+            user_id=str(person.user_id),
+            session_id="" if person.session_id == NO_SESSION else str(person.session_id),
+            organization_id=str(organization_id or ""),
+        )
+        answer = self._remote.call(self._stub.GetAccess, request)
+        if answer.session_ended:
+            raise SessionEnded
+        if not answer.member:
+            return NO_ACCESS
+        held = permissions.mask(answer.permissions)
+        return Access(True, answer.organization_kind, held, email_verified=not answer.email_unverified)
+
+    def api_key(self, hash: bytes) -> ApiKey | None:
+        """The valid API key whose text has this SHA-256, or None."""
+        answer = self._remote.call(self._stub.FindApiKey, auth_pb2.FindApiKeyRequest(hash=hash))
+        return api_key_of(answer.api_key) if answer.HasField("api_key") else None
+
+
+def remote_authorization(common: CommonSettings, auth: Remote) -> tuple[Verifier, CachedAccess]:
+    """How every service but auth-service authorizes: by asking auth-service. The caller closes the second."""
+    keys = auth_pb2_grpc.AuthServiceStub(auth.channel)
+
+    def fetch() -> Mapping[str, PyJWK]:
+        return identity.parse_jwks(auth.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode())
+
+    verifier = common.verifier(RefreshedKeys(fetch))
+    return verifier, CachedAccess(RemoteAccess(auth), connect_redis_for_calls(common.redis_url))

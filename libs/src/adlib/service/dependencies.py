@@ -1,0 +1,114 @@
+"""What every service is built on, and the process that it becomes."""
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from adlib.audit import PostgresAuditTrail
+from adlib.bus import Bus, Consumer, Handler, RedisBus
+from adlib.clock import Clock, SystemClock
+from adlib.db import Database
+from adlib.identity import ServiceIdentity
+from adlib.ids import NewId, new_id
+from adlib.outbox import Outbox, Relay
+from adlib.redis_clients import connect_redis
+from adlib.rpc import Remote, Runnable, ServiceProcess
+from adlib.service.authorization import Authorization, remote_authorization
+from adlib.service.settings import CommonSettings
+
+
+class Servicer(Protocol):
+    """An implementation of a service of the contract."""
+
+    @property
+    def contract(self) -> ServiceDescriptor:
+        """The service that it implements."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Dependencies:
+    """What every service is built on. `from_config` connects to the real things; tests pass their own.
+
+    `consumer_name` is this process's name in the bus's consumer groups, which survives a restart; `closing` is called
+    in order after the process has stopped.
+    """
+
+    authorization: Authorization
+    bus: Bus
+    database: Database | None = None
+    identity: ServiceIdentity | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    new_id: NewId = new_id
+    consumer_name: str = "test"
+    # A consumer that waits for messages notices this late that the process stops.
+    bus_wait_ms: int = 500
+    closing: list[Callable[[], object]] = field(default_factory=list)
+
+    @classmethod
+    def from_config(
+        cls, common: CommonSettings, *, database_url: str = "", authorization: Authorization | None = None
+    ) -> "Dependencies":
+        """Connects to Redis, to the service's own database where it has one, and to auth-service unless `authorization`
+        is given.
+        """
+        redis = connect_redis(common.redis_url)
+        database = Database(database_url) if database_url else None
+        closing: list[Callable[[], object]] = [redis.close]
+        if database:
+            closing.append(database.close)
+        if authorization is None:
+            auth = Remote("auth-service", common.auth_targets, common.identity)
+            verifier, access = remote_authorization(common, auth)
+            authorization, closing = Authorization(verifier, access), [auth.close, access.close, *closing]
+        return cls(
+            authorization=authorization,
+            bus=RedisBus(redis),
+            database=database,
+            identity=common.identity,
+            consumer_name=f"{socket.gethostname()}:{common.rpc.ports[0]}",
+            closing=closing,
+        )
+
+    @property
+    def db(self) -> Database:
+        """The service's own database; RuntimeError where it has none."""
+        if self.database is None:
+            raise RuntimeError("this service has no database")
+        return self.database
+
+    def remote(self, name: str, targets: str) -> Remote:
+        """Another service, called with this service's identity; `targets` is host:port[,host:port…]."""
+        remote = Remote(name, targets, self.identity)
+        self.closing.insert(0, remote.close)
+        return remote
+
+    def consumer(self, topic: str, group: str, handle: Handler, *, batch: int = 100) -> Consumer:
+        """Hands the topic's messages to `handle`, up to `batch` at a time, once in the group."""
+        subscription = self.bus.subscribe(topic, group, self.consumer_name)
+        return Consumer(subscription, handle, batch=batch, wait_ms=self.bus_wait_ms)
+
+    def relay(self, outbox: Outbox) -> Relay:
+        """Publishes what the outbox has."""
+        return Relay(self.db, self.bus, outbox)
+
+    def process(
+        self,
+        servicers: Sequence[Servicer],
+        background: Sequence[Runnable] = (),
+        checks: Sequence[Callable[[], object]] = (),
+    ) -> ServiceProcess:
+        """The process that serves these, with the work beside them; ready while the database and `checks` are."""
+        database = self.database
+        return ServiceProcess(
+            servicers={servicer.contract: servicer for servicer in servicers},
+            verifier=self.authorization.verifier,
+            access=self.authorization.access,
+            audit=PostgresAuditTrail(database) if database else None,
+            background=background,
+            checks=[*([database.check] if database else []), *checks],
+            closing=self.closing,
+        )
