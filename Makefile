@@ -4,7 +4,7 @@ ROOT := $(CURDIR)
 .DEFAULT_GOAL := help
 include make/venv.mk
 
-.PHONY: help up down demo test coverage lint types bench chaos-money protos lock
+.PHONY: help up down demo test coverage lint words types bench chaos-money protos lock
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
@@ -17,13 +17,17 @@ down: venv ## stop a platform that was started with --detach
 demo: venv ## run one advertiser's and one publisher's journey, and check every figure
 	@$(VENV)/bin/adctl demo
 
-lint: venv ## ruff, import contracts, buf, migrations, Dockerfiles
+lint: venv ## ruff, import contracts, vocabulary, buf, migrations, Dockerfiles
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/lint-imports --no-logo
+	@$(PY) make/words.py --clean
 	@$(PY) protos/check.py
 	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*.sql
 	@$(VENV)/bin/hadolint */Dockerfile
+
+words: venv ## every word and name that the vocabulary (make/words.toml) replaces, with the better one
+	@$(PY) make/words.py
 
 types: venv ## mypy, strict
 	@$(VENV)/bin/mypy

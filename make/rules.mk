@@ -13,7 +13,7 @@ SERVICE := $(PY) -m $(subst -,_,$(NAME))
 RUN ?= $(SERVICE)
 endif
 
-.PHONY: help test lint types run migrate
+.PHONY: help test lint words types run migrate
 help: ## what can be made here
 	@echo "$(NAME):"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ lint: venv ## ruff, import contracts and what else this folder has: buf, squawk,
 	@$(if $(wildcard check.py),$(PY) check.py)
 	@$(if $(MIGRATIONS),$(VENV)/bin/squawk --config $(ROOT)/make/squawk.toml $(MIGRATIONS))
 	@$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
+
+words: venv ## words and names here that the vocabulary (make/words.toml) replaces
+	@$(PY) $(ROOT)/make/words.py .
 
 types: venv ## mypy, strict
 	@cd $(ROOT) && $(VENV)/bin/mypy $(addprefix $(NAME)/,$(TYPED))

@@ -5,7 +5,7 @@ VENV := $(ROOT)/.venv
 PY := $(VENV)/bin/python
 LOCAL := libs auth-service campaign-service payment-service publisher-service analytics-service pixel-service gateway dev testing
 PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto') $(ROOT)/protos/generate.py $(ROOT)/protos/hatch_build.py
-# What the lock lists is all there is to build with, so nothing here asks an index.
+# The build tools come from the lock too, so these builds need no package index.
 BUILD_LOCAL := $(PY) -m uv pip install --quiet --python $(PY) --offline --no-deps --no-build-isolation --reinstall
 
 # A virtual environment that has lost its Python or its pip, as an interrupted installation leaves it, is made again.
