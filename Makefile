@@ -17,12 +17,13 @@ down: venv ## stop a platform that was started with --detach
 demo: venv ## run one advertiser's and one publisher's journey, and check every figure
 	@$(VENV)/bin/adctl demo
 
-lint: venv ## ruff, import contracts, vocabulary, sizes and file names, buf, migrations, Dockerfiles
+lint: venv ## ruff, import contracts, vocabulary, sizes, file names, tenancy, buf, migrations, Dockerfiles
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/lint-imports --no-logo
 	@$(PY) make/words.py --clean
 	@$(PY) make/structure.py
+	@$(PY) make/tenancy.py
 	@$(PY) protos/check.py
 	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*.sql
 	@$(VENV)/bin/hadolint */Dockerfile

@@ -27,7 +27,7 @@ lint: venv ## ruff, import contracts and what else this folder has: buf, squawk,
 	@$(VENV)/bin/ruff format --check .
 	@cd $(ROOT) && $(VENV)/bin/lint-imports --no-logo
 	@$(PY) $(ROOT)/make/words.py --clean
-	@cd $(ROOT) && $(PY) make/structure.py $(NAME)
+	@cd $(ROOT) && $(PY) make/structure.py $(NAME) && $(PY) make/tenancy.py
 	@$(if $(wildcard check.py),$(PY) check.py)
 	@$(if $(MIGRATIONS),$(VENV)/bin/squawk --config $(ROOT)/make/squawk.toml $(MIGRATIONS))
 	@$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
