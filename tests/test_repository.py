@@ -63,6 +63,18 @@ def test_only_config_and_the_composition_root_read_the_environment(service: str)
     assert [path for path in readers if path.name not in ("config.py", "__main__.py")] == []
 
 
+@pytest.mark.parametrize("service", WITH_A_DATABASE)
+def test_a_service_with_a_database_passes_its_migrations_to_its_commands(service: str) -> None:
+    """Without them, a service of an older release would start on a database that needs newer code."""
+    (tree,) = (tree for path, tree in modules(service) if path.name == "__main__.py" and len(path.parts) == 4)
+    (call,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("service.main", "main")
+    )
+    assert {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}["migrations"] == "MIGRATIONS"
+
+
 def test_every_migration_says_which_release_may_run_on_it() -> None:
     folders = [ROOT / "libs/src/adlib/migrations", *ROOT.glob("*-service/src/*/migrations")]
     migrations = [path for folder in folders for path in sorted(folder.rglob("*")) if is_migration(path)]

@@ -28,7 +28,7 @@ from adctl.ports import free_port
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
 OURS = {"adplatform-protos", "adplatform-libs"}
-UV_PIP = (sys.executable, "-m", "uv", "--quiet", "--offline", "pip")
+UV = (sys.executable, "-m", "uv", "--quiet", "--offline")
 BOOT_S = 60
 
 # The wheels and environments are made once, so the tests stay on one worker.
@@ -70,10 +70,13 @@ class Installed:
         command = [str(self.python), "-I", "-c", code, *arguments]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
-    def imports(self, module: str) -> bool:
-        ran = self.run(f"import {module}")
-        assert ran.returncode == 0 or f"No module named '{module}'" in ran.stderr, ran.stderr
-        return ran.returncode == 0
+    def finds(self, *modules: str) -> list[str]:
+        """Those of the modules that the environment has."""
+        ran = self.run(
+            "import sys; from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))", *modules
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.split()
 
 
 def declared(installed: Installed) -> set[str]:
@@ -111,8 +114,21 @@ def link(name: str, packages: Path) -> None:
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheels")
     sources = [ROOT / "protos", ROOT / "libs", *(ROOT / f"{service}-service" for service in SERVICES)]
-    options = ("--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--wheel-dir", folder)
-    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", *options, *sources)
+    for source in sources:
+        # A tenth of pip's time.
+        run(
+            sys.executable,
+            "-m",
+            "uv",
+            "--quiet",
+            "--offline",
+            "build",
+            "--wheel",
+            "--no-build-isolation",
+            "--out-dir",
+            folder,
+            source,
+        )
     return folder
 
 
@@ -126,7 +142,7 @@ def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
             venv.create(installed.folder, with_pip=False, symlinks=True)
             names = ("protos", "libs", f"{service}_service")
             chosen = [path for name in names for path in wheels.glob(f"adplatform_{name}-*.whl")]
-            run(*UV_PIP, "install", "--no-deps", "--no-cache", "--python", installed.python, *chosen)
+            run(*UV, "pip", "install", "--no-deps", "--no-cache", "--python", installed.python, *chosen)
             for name in declared(installed):
                 link(name, installed.packages)
             made[service] = installed
@@ -147,10 +163,10 @@ def test_wheel_declares_of_ours_only_the_contract_and_the_library(
 @every_service
 def test_environment_has_what_is_declared_and_nothing_else(service: str, install: Callable[[str], Installed]) -> None:
     installed = install(service)
-    run(*UV_PIP, "check", "--python", installed.python)
+    run(*UV, "pip", "check", "--python", installed.python)
     other = "campaign" if service == "auth" else "auth"
     # None of these is declared, and all of them are in the workspace's own environment.
-    assert [name for name in ("pytest", "hatchling", "adctl", f"{other}_service") if installed.imports(name)] == []
+    assert installed.finds("pytest", "hatchling", "adctl", f"{other}_service") == []
 
 
 IMPORT_ALL = """
