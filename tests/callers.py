@@ -258,7 +258,7 @@ STRANGERS = (
     ),
     Stranger(
         "an unknown API key", Sends.API_KEY, "API_KEY_INVALID",
-        lambda world, service: {"x-api-key": api_key_format.make(), "organization-id": world.staff_id},
+        lambda world, service: {"x-api-key": api_key_format.generate(), "organization-id": world.staff_id},
     ),
     Stranger(
         "a revoked API key", Sends.API_KEY, "API_KEY_INVALID",

@@ -21,7 +21,7 @@ from rich.table import Table
 from adctl.embedded.valkey import ValkeyServer
 from adlib import permissions
 from adlib.access import AccessSource, CachedAccess
-from adlib.identity import Person, RefreshedKeys, Verifier, parse_jwks
+from adlib.identity import CachedKeys, Person, Verifier, parse_jwks
 from adlib.rpc.call import Call
 from adlib.rpc.contract import Rule
 from adlib.rpc.interceptors import Handler, authorized
@@ -81,7 +81,7 @@ def _in_process(running: Platform) -> list[Figure]:
 def _stage(running: Platform, cached: CachedAccess) -> tuple[Handler, list[tuple[Message, Call]]]:
     """A service's whole check of a call, and calls that it lets through."""
     identities = running.identities
-    keys = RefreshedKeys(lambda: parse_jwks(identities.user_jwks()))
+    keys = CachedKeys(lambda: parse_jwks(identities.user_jwks()))
     verifier = Verifier("bench", user_keys=keys, service_keys={})
     rule = Rule(required_all=permissions.mask([Permission.REPORTS_READ]))
     headers = [

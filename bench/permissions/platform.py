@@ -13,7 +13,7 @@ from bench.permissions.rights import FAR_AWAY, PEOPLE
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
 from adlib import permissions
-from adlib.access import CachedAccess, mark_cache_current, time_ms
+from adlib.access import CachedAccess, mark_cache_current, redis_time_ms
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Remote, ServiceProcess
@@ -58,7 +58,7 @@ class Platform:
         """What a service asks, with an empty memory of its own."""
         shared = connect_redis(self.valkey.url())
         # As auth-service says all the time: nothing has changed.
-        mark_cache_current(shared, time_ms(shared) + 3_600_000)
+        mark_cache_current(shared, redis_time_ms(shared) + 3_600_000)
         return CachedAccess(self.remote, shared)
 
 

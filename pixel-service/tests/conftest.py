@@ -51,7 +51,7 @@ def shared(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def bus(shared: redis.Redis) -> RedisBus:
-    return RedisBus(shared, stuck_after_ms=200)
+    return RedisBus(shared, claim_after_ms=200)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ RULES: Sequence[Rule] = (
     Retention("sessions", "coalesce(refreshed_at, created_at)", days=31),
     *not_purged("deleted with their session", "refresh_tokens"),
     Retention("links", "expires_at", days=30),
-    Retention("invitations", "expires_at", days=30, only="accepted_at IS NULL"),
+    Retention("invitations", "expires_at", days=30, condition="accepted_at IS NULL"),
     # No mail server has taken it for a week.
     Retention("outgoing_mails", "created_at", days=7),
     *not_purged("a row is deleted when caches were told of its change", "pending_marks"),

@@ -240,7 +240,7 @@ def tell(redis_url: str, notifications: NotificationService) -> Iterator[Callabl
         bus.publish("auth", [event.SerializeToString() for event in events])
         done = 0
         while done < len(events):
-            worked = consumer.work_once(1000)
+            worked = consumer.run_once(1000)
             assert worked, "a message was not worked on"
             done += worked
 

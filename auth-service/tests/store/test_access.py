@@ -119,7 +119,7 @@ def test_the_administrators_role_is_nothing_outside_the_platforms_organization(
 def test_who_made_a_key_needs_no_session(people: People, service: AccessService) -> None:
     person, organization = people.member("member")
     people.execute("UPDATE sessions SET ended_at = now()")
-    assert service.access(Person(person.user_id), organization).member
+    assert service.access(Person(person.user_id), organization).is_member
     assert service.access(Person(person.user_id), uuid4()) == NO_ACCESS
     with pytest.raises(SessionEnded):
         service.access(person, organization)
@@ -182,10 +182,10 @@ def test_what_redis_was_not_told_of_makes_it_untrusted(
     people: People, db: Database, pusher: InvalidationRelay, shared: redis.Redis, service: AccessService
 ) -> None:
     person, organization = people.member("member")
-    access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
-    assert CachedAccess(service, shared).access(person, organization).member
+    access.mark_cache_current(shared, access.redis_time_ms(shared) + 60_000)
+    assert CachedAccess(service, shared).access(person, organization).is_member
     people.execute("UPDATE sessions SET ended_at = now()")
-    assert CachedAccess(service, shared).access(person, organization).member, (
+    assert CachedAccess(service, shared).access(person, organization).is_member, (
         "Redis has the old answer, and is believed"
     )
     shared.delete("all-changes-told")
@@ -260,16 +260,16 @@ def test_a_redis_that_was_only_frozen_is_trusted_at_once(db: Database, valkey: V
 
 
 def test_a_word_that_comes_late_is_not_taken_for_true(shared: redis.Redis) -> None:
-    access.mark_cache_current(shared, access.time_ms(shared) - 1_000)
+    access.mark_cache_current(shared, access.redis_time_ms(shared) - 1_000)
     assert shared.get("all-changes-told") is None
 
 
 def test_a_session_without_evidence_is_asked_for(people: People, shared: redis.Redis, service: AccessService) -> None:
     """A mark that was lost with Redis' memory revives nobody, even where another session filled the cache."""
     person, organization = people.member("member")
-    access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
+    access.mark_cache_current(shared, access.redis_time_ms(shared) + 60_000)
     other = Person(person.user_id, uuid4())
-    assert CachedAccess(service, shared).access(person, organization).member
+    assert CachedAccess(service, shared).access(person, organization).is_member
     with pytest.raises(SessionEnded):
         CachedAccess(service, shared).access(other, organization)
 

@@ -234,7 +234,7 @@ def test_a_campaign_that_is_busy_is_paused_a_moment_later(
 ) -> None:
     campaign_id = active(client)
     owes(40 * UNIT, announced=False)
-    with db.exclusive(f"campaign:{campaign_id}"), pytest.raises(Unavailable):
+    with db.advisory_lock(f"campaign:{campaign_id}"), pytest.raises(Unavailable):
         debts([event(client, 40 * UNIT)])
     assert plays(client, campaign_id)
     debts([event(client, 40 * UNIT)])

@@ -250,7 +250,7 @@ def test_what_is_being_changed_is_left_for_the_next_run(client: Client, db: Data
     campaign_id = started(client)
     off_by(client, campaign_id, -1)
     later(client)
-    with db.exclusive(f"campaign:{campaign_id}"):
+    with db.advisory_lock(f"campaign:{campaign_id}"):
         result = client.sweep()
     assert (result.success, result.message) == (
         True,
@@ -349,7 +349,7 @@ def test_the_sweep_is_for_the_scheduler_and_one_runner_at_a_time(
             pb.SweepHoldsRequest(), metadata=client.headers
         )
     assert refusal.code is grpc.StatusCode.PERMISSION_DENIED
-    with db.exclusive("job:sweep-holds"):
+    with db.advisory_lock("job:sweep-holds"):
         result = client.sweep()
     assert (result.success, result.message) == (False, "sweep-holds is already running")
     client.outside.payments.is_down = True

@@ -286,7 +286,7 @@ def test_the_job_is_for_the_scheduler_and_one_runner_at_a_time(client: Client, d
             pb.SyncStatsRequest(), metadata=client.headers
         )
     assert refusal.code is grpc.StatusCode.PERMISSION_DENIED
-    with db.exclusive("job:sync-stats"):
+    with db.advisory_lock("job:sync-stats"):
         assert not client.sync().success
 
 

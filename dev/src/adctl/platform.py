@@ -84,7 +84,7 @@ def make_database(state: State, service: str) -> None:
     import psycopg
     from psycopg import sql
 
-    from adlib.db import require_at
+    from adlib.db import require_compatible
     from adlib.errors import AppError
 
     role = DATABASES[service]
@@ -100,7 +100,7 @@ def make_database(state: State, service: str) -> None:
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, name))
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
     try:
-        require_at(state.database_url(service))
+        require_compatible(state.database_url(service))
     except AppError as error:
         raise ChildError(f"the data in {state.paths.home} is not for this platform: {error.message}") from None
 

@@ -50,7 +50,7 @@ class Access:
     `email_verified` says whether a member has proven their e-mail.
     """
 
-    member: bool
+    is_member: bool
     kind: int
     permissions: int
     email_verified: bool = False
@@ -63,7 +63,7 @@ class SessionEnded(TokenInvalid):
         super().__init__("the session has ended; sign in again")
 
 
-NO_ACCESS = Access(member=False, kind=0, permissions=0)
+NO_ACCESS = Access(is_member=False, kind=0, permissions=0)
 
 
 class AccessSource(Protocol):
@@ -83,7 +83,7 @@ class CacheInvalidation:
     """What Redis is told when something changes, and how long it must remember it."""
 
     key: str
-    lasts_s: int
+    ttl_s: int
 
 
 _CACHE_IS_CURRENT = "all-changes-told"
@@ -174,7 +174,7 @@ class CachedAccess:
         access = self._source.access(person, organization_id)
         if not live:
             self._keep(session, b"1")
-        if access.member and not marked:
+        if access.is_member and not marked:
             self._keep(standing, f"{access.kind}:{access.permissions:x}:{access.email_verified:d}".encode())
         return access
 
@@ -185,10 +185,10 @@ class CachedAccess:
             return self._source.api_key(hash)
         revoked, kept = found
         if kept and not revoked:
-            return api_key_of(KnownApiKey.FromString(kept))
+            return api_key_from_pb(KnownApiKey.FromString(kept))
         key = self._source.api_key(hash)
         if key and not revoked:
-            self._keep(known, known_api_key(key).SerializeToString())
+            self._keep(known, api_key_to_pb(key).SerializeToString())
         return key
 
     def _read(self, *keys: str) -> list[bytes | None] | None:
@@ -214,17 +214,17 @@ def invalidate(shared: redis.Redis, *marks: CacheInvalidation) -> None:
     """Makes every process ask again; redis.RedisError where it could not be told."""
     pipeline = shared.pipeline(transaction=False)
     for mark in marks:
-        pipeline.set(mark.key, b"1", ex=mark.lasts_s)
+        pipeline.set(mark.key, b"1", ex=mark.ttl_s)
     pipeline.execute()
 
 
-def time_ms(shared: redis.Redis) -> int:
+def redis_time_ms(shared: redis.Redis) -> int:
     """Redis's own time; redis.RedisError."""
     seconds, microseconds = shared.time()
     return seconds * 1000 + microseconds // 1000
 
 
-def run_id(shared: redis.Redis) -> str:
+def redis_run_id(shared: redis.Redis) -> str:
     """What the Redis that answers has been called since it started; redis.RedisError."""
     return str(cast("dict[str, object]", shared.info("server"))["run_id"])
 
@@ -237,7 +237,7 @@ def mark_cache_current(shared: redis.Redis, at_ms: int) -> None:
     shared.set(_CACHE_IS_CURRENT, b"1", pxat=at_ms + _CACHE_CURRENT_MS)
 
 
-def known_api_key(key: ApiKey) -> KnownApiKey:
+def api_key_to_pb(key: ApiKey) -> KnownApiKey:
     """An API key as the contract has it."""
     return KnownApiKey(
         id=str(key.id),
@@ -249,7 +249,7 @@ def known_api_key(key: ApiKey) -> KnownApiKey:
     )
 
 
-def api_key_of(known: KnownApiKey) -> ApiKey:
+def api_key_from_pb(known: KnownApiKey) -> ApiKey:
     """The API key that the contract's message tells of."""
     return ApiKey(
         id=UUID(known.id),

@@ -17,13 +17,13 @@ _CHECK_LENGTH = 6
 _PREFIX_LENGTH = len(_START) + 8
 
 
-def make() -> str:
+def generate() -> str:
     """A new key's text."""
     body = _START + _base62(secrets.randbits(_RANDOM_BITS), _RANDOM_LENGTH)
     return body + _check(body)
 
 
-def well_formed(text: str) -> bool:
+def is_well_formed(text: str) -> bool:
     """Whether it can be a key's text at all."""
     body, check = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
     fits = len(body) == len(_START) + _RANDOM_LENGTH and body.startswith(_START) and body.isascii()

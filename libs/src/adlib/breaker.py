@@ -53,7 +53,7 @@ class CircuitBreaker:
         """Whether calls are refused, but for the one that tries."""
         return self._is_open
 
-    def refuses(self) -> bool:
+    def is_refusing(self) -> bool:
         """Whether a call right now would be refused; it does not take the turn to try."""
         return self._is_open and (self.probe is not None or self._is_probing or self._clock() < self._retry_at)
 
@@ -87,7 +87,7 @@ class CircuitBreaker:
         if not self._is_open:
             return self._period
         with self._lock:
-            if self._is_open and self.refuses():
+            if self._is_open and self.is_refusing():
                 _refused.labels(self.name).inc()
                 raise CircuitOpen(self.name)
             self._is_probing = self._is_open

@@ -212,7 +212,7 @@ class Internal(AppError):
         super().__init__("internal error")
 
 
-class Remote(AppError):
+class RemoteError(AppError):
     """Another service's refusal, passed on as it came."""
 
     def __init__(

@@ -14,7 +14,7 @@ from google.oauth2 import id_token
 
 from adlib import identity
 from adlib.errors import TokenInvalid, Unavailable
-from adlib.identity import RefreshedKeys, Service
+from adlib.identity import CachedKeys, Service
 
 _KEYS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 _ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
@@ -51,7 +51,7 @@ class GoogleIdentity:
         return made
 
 
-class GoogleTokens:
+class GoogleTokenVerifier:
     """Tells services by their service accounts; `accounts` maps an account's e-mail to the service's name."""
 
     issuers = _ISSUERS
@@ -60,7 +60,7 @@ class GoogleTokens:
         self._accounts = accounts
         self._keys_url = keys_url
         self._request = Request()
-        self._keys = RefreshedKeys(self._fetch, max_age_s=3600.0)
+        self._keys = CachedKeys(self._fetch, max_age_s=3600.0)
 
     def verify(self, token: str, audience: str) -> tuple[Service, float]:
         """The service and when its token expires, in seconds since 1970; jwt.PyJWTError, TOKEN_INVALID, UNAVAILABLE."""

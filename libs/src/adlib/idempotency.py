@@ -73,7 +73,7 @@ class KeyReused(InvalidArgument):
         super().__init__("this idempotency-key was used before with another body; use a new key for a new request")
 
 
-class Once(Generic[T, M]):
+class Idempotency(Generic[T, M]):
     """Answers a repeated request with the first answer.
 
     A use case calls `replay` first in its transaction and `record` last; without the header both let all through.
@@ -90,7 +90,7 @@ class Once(Generic[T, M]):
         self._render = render
         self._answer = answer
 
-    def first_answer(self, db: Session) -> M | None:
+    def stored_answer(self, db: Session) -> M | None:
         """The first answer, where there is one; claims nothing, so it may be asked before a transaction."""
         row = db.one(_FIND, **self._row) if self.key else None
         return self._read(row) if row else None

@@ -31,7 +31,7 @@ _VERIFIED_LIMIT = 10_000
 # Whoever made an API key acts through it without a session.
 NO_SESSION = UUID(int=0)
 
-Keys = Callable[[str], jwt.PyJWK | None]
+KeyLookup = Callable[[str], jwt.PyJWK | None]
 
 _log = logger(__name__)
 
@@ -136,7 +136,7 @@ class SignedIdentity:
         return token
 
 
-class ServiceTokens(Protocol):
+class ServiceTokenVerifier(Protocol):
     """Tells services by tokens that somebody else signed."""
 
     @property
@@ -156,9 +156,9 @@ class Verifier:
         self,
         audience: str,
         *,
-        user_keys: Keys,
+        user_keys: KeyLookup,
         service_keys: Mapping[str, jwt.PyJWK],
-        others: ServiceTokens | None = None,
+        others: ServiceTokenVerifier | None = None,
     ) -> None:
         """`audience` is this service's own name, which tokens of services must be for."""
         self._audience = audience
@@ -219,9 +219,12 @@ def _claims(token: str, key: jwt.PyJWK, issuer: str, audience: str) -> dict[str,
     return claims
 
 
-class RefreshedKeys:
-    """Keys that are fetched again when a token names one that is not known yet, and now and then, so that one that is
-    served no more is forgotten. What cannot be fetched stays as it was."""
+class CachedKeys:
+    """Keys fetched from their source and cached.
+
+    A token with an unknown kid causes a fetch (at most one every `min_interval_s`); the cache also expires after
+    `max_age_s`, which removes keys that are no longer served. When a fetch fails, known keys remain in use.
+    """
 
     def __init__(
         self, fetch: Callable[[], Mapping[str, jwt.PyJWK]], *, min_interval_s: float = 2.0, max_age_s: float = 30.0

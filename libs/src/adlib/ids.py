@@ -20,12 +20,12 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
-def made_at(id: UUID) -> datetime:
+def creation_time(id: UUID) -> datetime:
     """When a UUIDv7 was made, to the millisecond."""
     return _EPOCH + (id.int >> _TIME_SHIFT) * _MS
 
 
-def first_at(at: datetime) -> UUID:
+def min_id_at(at: datetime) -> UUID:
     """What every UUIDv7 made at that time or later is not below, and every earlier one is."""
     since_epoch_ms = -((_EPOCH - at) // _MS)  # rounded up
     return UUID(int=max(since_epoch_ms, 0) << _TIME_SHIFT)

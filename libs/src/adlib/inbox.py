@@ -36,7 +36,7 @@ class EventReused(Exception):
         super().__init__(f"event {event_id} was worked on before by {consumer} with another content")
 
 
-def first_time(tx: Transaction, consumer: str, event_id: UUID, content: str) -> bool:
+def claim_event(tx: Transaction, consumer: str, event_id: UUID, content: str) -> bool:
     """True once for each event; a second transaction waits for the first to end. EventReused.
 
     `content` is what the consumer takes from the event, written so that later releases write it the same.

@@ -37,8 +37,8 @@ def run(
     started = time.perf_counter()
     result = JobResult()
     stats = result.stats
-    with db.exclusive(f"job:{name}") as alone:
-        if not alone:
+    with db.advisory_lock(f"job:{name}") as acquired:
+        if not acquired:
             return JobResult(success=False, message=f"{name} is already running", stats=stats)
         for item in items():
             stats.total += 1

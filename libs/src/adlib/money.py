@@ -34,13 +34,9 @@ def currency(code: str) -> str:
     return code
 
 
-def _micros_per_minor(currency_code: str) -> int:
-    return MICROS // int(10 ** _MINOR_DIGITS[currency(currency_code)])
-
-
 def to_minor(amount_micros: int, currency_code: str, field: str = "amountMicros") -> int:
     """The amount in minor units (cents); INVALID_FIELD where it is no whole number of them."""
-    per_minor = _micros_per_minor(currency_code)
+    per_minor = micros_per_minor(currency_code)
     minor, rest = divmod(amount_micros, per_minor)
     if rest:
         raise InvalidField(field, f"must be a whole number of minor units of {currency_code} ({per_minor} micros each)")
@@ -49,17 +45,17 @@ def to_minor(amount_micros: int, currency_code: str, field: str = "amountMicros"
 
 def from_minor(amount_minor: int, currency_code: str) -> int:
     """Micros of an amount in minor units (cents)."""
-    return amount_minor * _micros_per_minor(currency_code)
+    return amount_minor * micros_per_minor(currency_code)
 
 
-def whole_minor(amount_micros: int, currency_code: str) -> int:
+def floor_to_minor(amount_micros: int, currency_code: str) -> int:
     """The amount rounded down to whole minor units (cents), in micros."""
-    return amount_micros - amount_micros % _micros_per_minor(currency_code)
+    return amount_micros - amount_micros % micros_per_minor(currency_code)
 
 
-def minor_micros(currency_code: str) -> int:
+def micros_per_minor(currency_code: str) -> int:
     """Micros of one minor unit (a cent)."""
-    return _micros_per_minor(currency_code)
+    return MICROS // int(10 ** _MINOR_DIGITS[currency(currency_code)])
 
 
 def to_decimal(amount_micros: int) -> Decimal:

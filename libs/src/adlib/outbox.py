@@ -71,10 +71,10 @@ class Relay:
         """Works until `stop` is set."""
         while not stop.is_set():
             try:
-                with self._db.exclusive("outbox-relay") as alone:
-                    while alone and not stop.is_set():
+                with self._db.advisory_lock("outbox-relay") as acquired:
+                    while acquired and not stop.is_set():
                         self._appended.clear()
-                        if self.publish_some() < _BATCH:
+                        if self.publish_batch() < _BATCH:
                             self._wait(stop)
             except AppError as error:
                 _log.warning("outbox_relay_waits", error=error.message)
@@ -86,7 +86,7 @@ class Relay:
         while time.monotonic() < end and not stop.is_set() and not self._appended.wait(0.05):
             pass
 
-    def publish_some(self) -> int:
+    def publish_batch(self) -> int:
         """Publishes up to a batch of the oldest; how many."""
         with self._db.transaction() as tx:
             # Locked, since a relay whose connection broke has lost its turn and does not know.

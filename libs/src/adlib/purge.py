@@ -57,7 +57,7 @@ class PurgeExpired:
 
 
 def _statement(rule: Retention) -> Query:
-    is_over = f"{rule.time} <= :before AND {rule.only}"
+    is_over = f"{rule.time} <= :before AND {rule.condition}"
     # Looked at again when the row is deleted: it may have changed since it was found.
     statement = f"""
         DELETE FROM {rule.table}

@@ -14,10 +14,10 @@ from adlib.breaker import CircuitBreaker, CircuitOpen
 _CALL_TIMEOUT_S = 0.4
 _CONNECT_TIMEOUT_S = 0.25
 # Of a command that fails otherwise, Redis itself says why.
-UNANSWERED = (redis.ConnectionError, redis.TimeoutError, OSError)
+NO_ANSWER_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
-class NotAsked(redis.ConnectionError):
+class RedisCircuitOpen(redis.ConnectionError):
     """Redis has not answered the last calls, so this one does not wait for it."""
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class GuardedRedis(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Executes a command."""
         try:
-            with self.breaker.attempt(*UNANSWERED):
+            with self.breaker.attempt(*NO_ANSWER_ERRORS):
                 return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py leaves it so
         except CircuitOpen:
-            raise NotAsked from None
+            raise RedisCircuitOpen from None
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "_GuardedPipeline":
         """Several commands in one round trip."""
@@ -60,11 +60,11 @@ class _GuardedPipeline(Pipeline):
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         try:
-            with self.breaker.attempt(*UNANSWERED):
+            with self.breaker.attempt(*NO_ANSWER_ERRORS):
                 answers: list[Any] = super().execute(raise_on_error)
                 return answers
         except CircuitOpen:
-            raise NotAsked from None
+            raise RedisCircuitOpen from None
 
 
 def connect_redis(url: str) -> redis.Redis:

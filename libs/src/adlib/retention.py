@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Rows of a table are deleted so many days after `time`, where `only` holds.
+    """Rows of a table are deleted so many days after `time`, where `condition` holds.
 
     Both are SQL of the table's columns; the time has an index. A table may have several.
     """
@@ -17,7 +17,7 @@ class Retention:
     table: str
     time: str
     days: int
-    only: str = "TRUE"
+    condition: str = "TRUE"
 
 
 @dataclass(frozen=True, slots=True)

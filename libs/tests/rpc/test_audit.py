@@ -187,7 +187,7 @@ def test_who_was_not_allowed_is_recorded(world: World, pixels: pixel_pb2_grpc.Pi
 
 def test_calls_of_nobody_are_not_recorded(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     ended = world.identities.person()
-    world.access.end(ended)
+    world.access.end_session(ended)
     cases = (None, [("authorization", "Bearer a.b.c")], world.identities.headers(ended, world.organization))
     for metadata in cases:
         with pytest.raises(grpc.RpcError):
@@ -268,9 +268,9 @@ def test_an_api_key_is_recorded_with_who_made_it(world: World, pixels: pixel_pb2
     scopes = mask([Permission.CAMPAIGNS_UPDATE])
     key = ApiKey(uuid4(), world.person.user_id, world.organization, scopes)
     elsewhere = replace(key, id=uuid4(), networks=(ip_network("203.0.113.0/24"),))
-    texts = [api_key_format.make() for _ in range(3)]
-    world.access.add_key(texts[0], key)
-    world.access.add_key(texts[1], elsewhere)
+    texts = [api_key_format.generate() for _ in range(3)]
+    world.access.add_api_key(texts[0], key)
+    world.access.add_api_key(texts[1], elsewhere)
     pixels.CreatePixel(CREATE, metadata=[("x-api-key", texts[0])])
     for text in texts[1:]:
         with pytest.raises(grpc.RpcError):

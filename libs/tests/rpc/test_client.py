@@ -11,8 +11,7 @@ from adplatform.campaign.v1 import campaign_pb2_grpc
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.deadline import deadline
-from adlib.errors import DeadlineExceeded, Internal, NotFound, Unavailable
-from adlib.errors import Remote as RemoteError
+from adlib.errors import DeadlineExceeded, Internal, NotFound, RemoteError, Unavailable
 from adlib.identity import ServiceIdentity
 from adlib.rpc import Call, Remote, ServiceProcess
 from adtesting import FakeAccess, Identities, running

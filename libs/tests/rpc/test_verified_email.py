@@ -22,7 +22,7 @@ from adlib.rpc.contract import ContractError, rule
 from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 
 API_KEYS = pb.DESCRIPTOR.services_by_name["ApiKeyService"]
-KEY = api_key_format.make()
+KEY = api_key_format.generate()
 RIGHTS = (Permission.ORGANIZATIONS_UPDATE,)
 
 
@@ -74,7 +74,7 @@ def reason(error: grpc.RpcError) -> str:
 def world() -> Iterator[World]:
     identities, access = Identities(), FakeAccess()
     person, organization = identities.person(), uuid4()
-    access.add_key(KEY, ApiKey(uuid4(), person.user_id, organization, mask(RIGHTS)))
+    access.add_api_key(KEY, ApiKey(uuid4(), person.user_id, organization, mask(RIGHTS)))
     worker = ServiceProcess({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
     with running(worker) as server, stub_channel(server) as channel:
         yield World(identities, access, person, organization, api_keys_pb2_grpc.ApiKeyServiceStub(channel))

@@ -29,7 +29,7 @@ MEMBER = (1, 110_100)
 def trusted(redis_url: str) -> Iterator[redis.Redis]:
     """A Redis that auth-service has just told of everything."""
     with connect_redis(redis_url) as shared:
-        access.mark_cache_current(shared, access.time_ms(shared) + 60_000)
+        access.mark_cache_current(shared, access.redis_time_ms(shared) + 60_000)
         yield shared
 
 
@@ -51,7 +51,7 @@ def test_the_source_is_asked_once(redis_url: str) -> None:
     with trusted(redis_url) as shared:
         cached, elsewhere = CachedAccess(source, shared), CachedAccess(source, shared)
         assert cached.access(person, organization) == elsewhere.access(person, organization)
-        assert cached.access(person, organization).member
+        assert cached.access(person, organization).is_member
     assert source.asked == 1
 
 
@@ -118,7 +118,7 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
         def ask() -> float:
             """As a process does that remembers nothing; how long it took."""
             began = time.monotonic()
-            assert CachedAccess(source, shared).access(person, organization).member
+            assert CachedAccess(source, shared).access(person, organization).is_member
             return time.monotonic() - began
 
         ask()
@@ -162,8 +162,8 @@ def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:
     source.grant(person, organization, *MEMBER)
     with connect_redis("redis://127.0.0.1:1/0") as nobody:
         cached = CachedAccess(source, nobody)
-        assert cached.access(person, organization).member
-        assert not cached.access(Identities().person(), organization).member
+        assert cached.access(person, organization).is_member
+        assert not cached.access(Identities().person(), organization).is_member
 
 
 def test_without_redis_and_source_nobody_gets_in() -> None:

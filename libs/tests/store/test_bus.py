@@ -21,7 +21,7 @@ def client(redis_url: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def bus(client: Redis) -> Bus:
-    return RedisBus(client, stuck_after_ms=0, max_tries=3, keep_ms=0)
+    return RedisBus(client, claim_after_ms=0, max_deliveries=3, retention_ms=0)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_bad_message_becomes_a_dead_letter_and_the_others_go_through(bus: Bus,
     bus.publish(topic, [b"1", b"bad", b"2"])
     consumer = Consumer(bus.subscribe(topic, "a", "one"), handle, wait_ms=10)
     for _ in range(5):
-        consumer.work_once(10)
+        consumer.run_once(10)
     assert handled == [b"1", b"2"]
     assert client.xlen(dead_letters(topic)) == 1
     assert client.xpending(stream(topic), "a")["pending"] == 0
@@ -85,9 +85,9 @@ def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(
     consumer = Consumer(bus.subscribe(topic, "a", "one"), handle, wait_ms=10)
     for _ in range(10):
         with pytest.raises(outage):
-            consumer.work_once(10)
+            consumer.run_once(10)
     down[0] = False
-    consumer.work_once(10)
+    consumer.run_once(10)
     assert handled == [b"1"]
     assert client.xlen(dead_letters(topic)) == 0
 
@@ -136,7 +136,7 @@ def test_a_reader_that_is_gone_is_forgotten_and_one_with_messages_is_not(client:
     def readers() -> set[str]:
         return {reader["name"].decode() for reader in client.xinfo_consumers(stream(topic), "a")}
 
-    bus = RedisBus(client, reader_gone_ms=0)
+    bus = RedisBus(client, remove_consumer_after_ms=0)
     bus.publish(topic, [b"1", b"2"])
     gone, busy = bus.subscribe(topic, "a", "gone"), bus.subscribe(topic, "a", "busy")
     gone.acknowledge(gone.receive(1, 10))
@@ -164,7 +164,7 @@ def test_dead_letters_are_kept_for_30_days_and_up_to_a_number(client: Redis, top
     for number in range(MAX_DEAD_LETTERS + 500):
         pipeline.xadd(dead_letters(topic), {b"m": b"new"}, id=f"{now_ms - 60_000}-{number}")
     pipeline.execute()
-    bus = RedisBus(client, stuck_after_ms=0, max_tries=1)
+    bus = RedisBus(client, claim_after_ms=0, max_deliveries=1)
     bus.publish(topic, [b"bad"])
     subscription = bus.subscribe(topic, "a", "one")
     subscription.receive(1, 10)
@@ -182,7 +182,7 @@ def test_dead_letters_of_more_than_30_days_are_let_go(client: Redis, topic: str)
     for number in range(300):
         pipeline.xadd(dead_letters(topic), {b"m": b"old"}, id=f"{old_ms}-{number}")
     pipeline.execute()
-    bus = RedisBus(client, stuck_after_ms=0, max_tries=1)
+    bus = RedisBus(client, claim_after_ms=0, max_deliveries=1)
     bus.publish(topic, [b"bad"])
     subscription = bus.subscribe(topic, "a", "one")
     subscription.receive(1, 10)

@@ -107,10 +107,10 @@ def test_a_statement_that_takes_too_long_is_ended(fresh_database: FreshDatabase)
 
 
 def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
-    with db.exclusive("work") as first, db.exclusive("work") as second, db.exclusive("other") as other:
+    with db.advisory_lock("work") as first, db.advisory_lock("work") as second, db.advisory_lock("other") as other:
         assert (first, second, other) == (True, False, True)
     for _ in range(50):
-        with db.exclusive("work") as again:
+        with db.advisory_lock("work") as again:
             assert again
         assert db.all(LOCKS) == [], "the name was still held after its block"
 

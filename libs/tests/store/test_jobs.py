@@ -46,7 +46,7 @@ def test_at_most_20_failures_are_named_and_all_are_counted(db: Database) -> None
 
 
 def test_a_second_runner_does_nothing(db: Database) -> None:
-    with db.exclusive("job:busy"):
+    with db.advisory_lock("job:busy"):
         result = jobs.run(db, "busy", lambda: [1], fail(ValueError("never")))
     assert (result.success, result.message, result.stats.total) == (False, "busy is already running", 0)
 

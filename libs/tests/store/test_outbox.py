@@ -14,7 +14,7 @@ from adlib import inbox
 from adlib.bus import RedisBus, Subscription
 from adlib.clock import FixedClock, SystemClock
 from adlib.db import Database, Query, migrate
-from adlib.idempotency import KeyInvalid, KeyReused, Once
+from adlib.idempotency import Idempotency, KeyInvalid, KeyReused
 from adlib.outbox import Outbox, Relay
 from adlib.service import connect_redis
 from adtesting.pytest_servers import FreshDatabase
@@ -41,8 +41,8 @@ def test_an_event_is_published_once_its_change_is_committed(db: Database, redis_
     with db.transaction() as tx:
         outbox.append(tx, organization, PublisherApproved(publisher_id="1"))
         outbox.append(tx, organization, PublisherApproved(publisher_id="2"))
-    assert relay.publish_some() == 2
-    assert relay.publish_some() == 0
+    assert relay.publish_batch() == 2
+    assert relay.publish_batch() == 0
     events = [Event.FromString(one.payload) for one in bus.subscribe(topic, "g", "r").receive(10, 10)]
     assert [event.publisher_approved.publisher_id for event in events] == ["1", "2"]
     assert {event.organization_id for event in events} == {str(organization)}
@@ -72,8 +72,8 @@ def test_two_relays_never_publish_the_same(db: Database) -> None:
     outbox, bus = Outbox("publisher", SystemClock()), Overtaken()
     with db.transaction() as tx:
         outbox.append_message(tx, PublisherApproved(publisher_id="1"))
-    bus.other = threading.Thread(target=Relay(db, bus, outbox).publish_some)
-    Relay(db, bus, outbox).publish_some()
+    bus.other = threading.Thread(target=Relay(db, bus, outbox).publish_batch)
+    Relay(db, bus, outbox).publish_batch()
     bus.other.join()
     assert len(bus.taken) == 1
 
@@ -81,30 +81,30 @@ def test_two_relays_never_publish_the_same(db: Database) -> None:
 def test_an_event_is_worked_on_once(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
-        assert inbox.first_time(tx, "projection", event_id, "5 USD")
+        assert inbox.claim_event(tx, "projection", event_id, "5 USD")
     with db.transaction() as tx:
-        assert not inbox.first_time(tx, "projection", event_id, "5 USD")
-        assert inbox.first_time(tx, "another", event_id, "5 USD")
+        assert not inbox.claim_event(tx, "projection", event_id, "5 USD")
+        assert inbox.claim_event(tx, "another", event_id, "5 USD")
 
 
 def test_another_event_with_a_known_id_is_refused(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
-        inbox.first_time(tx, "projection", event_id, "5 USD")
+        inbox.claim_event(tx, "projection", event_id, "5 USD")
     with pytest.raises(inbox.EventReused, match=str(event_id)), db.transaction() as tx:
-        inbox.first_time(tx, "projection", event_id, "6 USD")
+        inbox.claim_event(tx, "projection", event_id, "6 USD")
 
 
 def test_an_event_that_an_earlier_release_worked_on_is_a_repeat(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
         tx.execute(Query(text(f"INSERT INTO inbox (consumer, event_id) VALUES ('projection', '{event_id}')")))  # noqa: S608 - an id of ours
-        assert not inbox.first_time(tx, "projection", event_id, "5 USD")
+        assert not inbox.claim_event(tx, "projection", event_id, "5 USD")
 
 
-def once(key: str, password: str = "a") -> Once[str, User]:
+def idempotency(key: str, password: str = "a") -> Idempotency[str, User]:
     request = LogInRequest(email="ada@example.com", password=password)
-    return Once(ORGANIZATION, "Create", key, request, lambda name: User(name=name), User)
+    return Idempotency(ORGANIZATION, "Create", key, request, lambda name: User(name=name), User)
 
 
 ORGANIZATION = uuid4()
@@ -112,24 +112,24 @@ ORGANIZATION = uuid4()
 
 def test_a_repeat_gets_the_first_answer(db: Database) -> None:
     with db.transaction() as tx:
-        assert once("k").replay(tx) is None
-        once("k").record(tx, "first")
+        assert idempotency("k").replay(tx) is None
+        idempotency("k").record(tx, "first")
     with db.transaction() as tx:
-        assert once("k").replay(tx) == User(name="first")
+        assert idempotency("k").replay(tx) == User(name="first")
 
 
 def test_another_body_is_refused(db: Database) -> None:
     with db.transaction() as tx:
-        once("k").replay(tx)
-        once("k").record(tx, "first")
+        idempotency("k").replay(tx)
+        idempotency("k").record(tx, "first")
     with pytest.raises(KeyReused), db.transaction() as tx:
-        once("k", password="b").replay(tx)
+        idempotency("k", password="b").replay(tx)
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "tab\t", "é"])
 def test_a_bad_key_is_refused(key: str) -> None:
     with pytest.raises(KeyInvalid):
-        once(key)
+        idempotency(key)
 
 
 def test_two_calls_at_once_do_it_once(db: Database) -> None:
@@ -139,9 +139,9 @@ def test_two_calls_at_once_do_it_once(db: Database) -> None:
     def work(name: str) -> None:
         barrier.wait()
         with db.transaction() as tx:
-            if once("k").replay(tx) is None:
+            if idempotency("k").replay(tx) is None:
                 done.append(name)
-                once("k").record(tx, name)
+                idempotency("k").record(tx, name)
 
     threads = [threading.Thread(target=work, args=[name]) for name in ("a", "b")]
     for thread in threads:

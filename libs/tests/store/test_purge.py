@@ -14,7 +14,7 @@ from adlib.clock import FixedClock, SystemClock
 from adlib.db import Database, migrate
 from adlib.documents import PostgresDocuments
 from adlib.documents import postgres as documents
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.purge import PurgeExpired
 from adlib.retention import NotPurged, Retention, Rule
 from adtesting.pytest_servers import FreshDatabase
@@ -66,11 +66,13 @@ def test_old_events_are_forgotten_in_batches(db: Database, url: str) -> None:
 
 def test_a_key_is_a_new_one_after_30_days(db: Database) -> None:
     def answer() -> User | None:
-        once: Once[str, User] = Once(organization_id, "Make", "k", request, lambda name: User(name=name), User)
+        idempotency: Idempotency[str, User] = Idempotency(
+            organization_id, "Make", "k", request, lambda name: User(name=name), User
+        )
         with db.transaction() as tx:
-            seen = once.replay(tx)
+            seen = idempotency.replay(tx)
             if seen is None:
-                once.record(tx, "Ada")
+                idempotency.record(tx, "Ada")
             return seen
 
     organization_id, request = uuid4(), LogInRequest(email="a")
@@ -98,7 +100,7 @@ def test_a_table_may_have_several_retentions_and_conditions(db: Database, url: s
             "INSERT INTO visits VALUES ('ended', '2026-01-01', '2026-01-01'), ('open', '2026-01-01', NULL),"
             " ('kept', '2026-01-01', '2026-01-09'), ('new', '2026-01-09', NULL)"
         )
-        rules = (Retention("visits", "ended", 5), Retention("visits", "began", 7, only="ended IS NULL"))
+        rules = (Retention("visits", "ended", 5), Retention("visits", "began", 7, condition="ended IS NULL"))
         clock = FixedClock(SystemClock().now().replace(year=2026, month=1, day=9))
         assert PurgeExpired(db, clock, rules).run().message == "purge-expired: 1 of 1 done; rows deleted: 2 visits"
         assert [name for (name,) in sql.execute("SELECT name FROM visits ORDER BY 1")] == ["kept", "new"]

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
-from adlib.db import ReleaseTooOld, migrate, require_at
+from adlib.db import ReleaseTooOld, migrate, require_compatible
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
 from adtesting.pytest_servers import FreshDatabase
@@ -53,7 +53,7 @@ def test_code_that_is_too_old_refuses_and_names_the_migration(package: Path, fre
     add(package, "incompatible", RELEASE + 1)
     migrate(url, INBOX, LATER)
     with pytest.raises(ReleaseTooOld, match=rf"incompatible, which needs release {RELEASE + 1} or later"):
-        require_at(url, INBOX)
+        require_compatible(url, INBOX)
     with pytest.raises(ReleaseTooOld, match="incompatible"):
         migrate(url, INBOX)
 
@@ -75,7 +75,7 @@ def test_the_previous_release_goes_on_and_logs_what_it_does_not_know(
     add(package, "additive", RELEASE)
     migrate(url, INBOX, LATER)
     capsys.readouterr()
-    require_at(url, INBOX)
+    require_compatible(url, INBOX)
     assert migrate(url, INBOX) == []
     logged = [line for line in capsys.readouterr().out.splitlines() if "database_is_newer" in line]
     assert len(logged) == 2
@@ -87,7 +87,7 @@ def test_a_migration_that_is_rolled_back_is_needed_no_longer(package: Path, fres
     add(package, "incompatible", RELEASE + 1)
     migrate(url, INBOX, LATER)
     roll_back(url, package)
-    require_at(url, INBOX)
+    require_compatible(url, INBOX)
     migrate(url, INBOX)
     assert "incompatible" not in needed(url)
 
@@ -97,13 +97,13 @@ def test_migrations_that_were_applied_before_there_was_a_record_get_one(fresh_da
     applied = migrate(url, INBOX)
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE migration_releases")
-    require_at(url, INBOX)
+    require_compatible(url, INBOX)
     assert migrate(url, INBOX) == []
     assert needed(url) == dict.fromkeys(applied, 1)
 
 
 def test_a_database_without_tables_allows_everything(fresh_database: FreshDatabase) -> None:
-    require_at(fresh_database("empty"), INBOX)
+    require_compatible(fresh_database("empty"), INBOX)
 
 
 def test_older_code_does_not_lower_what_a_migration_needs(package: Path, fresh_database: FreshDatabase) -> None:
@@ -120,7 +120,7 @@ def test_a_failed_migration_leaves_older_code_running(package: Path, fresh_datab
     (package / "broken.sql").write_text(f"-- runs-with: {RELEASE + 1}\nSELECT 1 / 0;\n")
     with pytest.raises(psycopg.errors.DivisionByZero):
         migrate(url, LATER)
-    require_at(url, INBOX)
+    require_compatible(url, INBOX)
 
 
 def test_a_migration_without_a_header_is_not_applied(package: Path, fresh_database: FreshDatabase) -> None:

@@ -3,25 +3,25 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adlib.api_key_format import hash_of, make, prefix_of, well_formed
+from adlib.api_key_format import generate, hash_of, is_well_formed, prefix_of
 
 
 def test_a_key_is_well_formed_and_never_the_same() -> None:
-    texts = {make() for _ in range(100)}
+    texts = {generate() for _ in range(100)}
     assert len(texts) == 100
-    assert all(well_formed(text) and len(text) == 53 for text in texts)
+    assert all(is_well_formed(text) and len(text) == 53 for text in texts)
     assert len({hash_of(text) for text in texts}) == 100
     assert all(len(prefix_of(text)) == 12 for text in texts)
 
 
 @given(st.integers(0, 52), st.characters(codec="ascii"))
 def test_a_key_with_a_wrong_character_is_known_as_such(position: int, character: str) -> None:
-    text = make()
+    text = generate()
     changed = text[:position] + character + text[position + 1 :]
-    assert well_formed(changed) == (changed == text)
+    assert is_well_formed(changed) == (changed == text)
 
 
 @given(st.text(max_size=80))
 def test_any_other_text_is_no_key(text: str) -> None:
-    assert not well_formed(text)
-    assert not well_formed(make()[:-1])
+    assert not is_well_formed(text)
+    assert not is_well_formed(generate()[:-1])

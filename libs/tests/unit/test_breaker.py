@@ -61,9 +61,9 @@ def test_after_a_while_one_caller_tries_and_a_success_closes_it(breaker: Circuit
     fail(breaker)
     fail(breaker)
     clock.now = 1.0
-    assert not breaker.refuses()
+    assert not breaker.is_refusing()
     with breaker.attempt(TimeoutError):
-        assert breaker.refuses()
+        assert breaker.is_refusing()
         with pytest.raises(CircuitOpen):
             call(breaker)
     assert not breaker.is_open
@@ -162,7 +162,7 @@ def test_with_a_probe_no_caller_tries_and_its_success_closes_it(request: pytest.
     fail(breaker)
     for _ in range(3):
         assert probed.acquire(timeout=10)
-    assert breaker.refuses()
+    assert breaker.is_refusing()
     with pytest.raises(CircuitOpen):
         call(breaker)
     answers.set()
@@ -172,7 +172,7 @@ def test_with_a_probe_no_caller_tries_and_its_success_closes_it(request: pytest.
 
 def test_a_probe_ends_with_its_breaker(request: pytest.FixtureRequest) -> None:
     breaker = CircuitBreaker(request.node.name, retry_s=60)
-    breaker.probe = breaker.refuses
+    breaker.probe = breaker.is_refusing
     fail(breaker)
     fail(breaker)
     (thread,) = [one for one in threading.enumerate() if one.name == f"{breaker.name}-probe"]

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from adlib.errors import TokenInvalid
-from adlib.google_identity import GoogleTokens
+from adlib.google_identity import GoogleTokenVerifier
 from adlib.identity import Service, Verifier
 
 ACCOUNT = "campaign@example.iam.gserviceaccount.com"
@@ -42,7 +42,7 @@ def keys_url() -> Iterator[str]:
 
 
 def verifier(keys_url: str) -> Verifier:
-    google = GoogleTokens({ACCOUNT: "campaign-service"}, keys_url)
+    google = GoogleTokenVerifier({ACCOUNT: "campaign-service"}, keys_url)
     return Verifier("payment-service", user_keys=lambda kid: None, service_keys={}, others=google)
 
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt import PyJWK
 
 from adlib.errors import TokenInvalid, Unavailable
-from adlib.identity import Person, RefreshedKeys, Service, Verifier, parse_jwks
+from adlib.identity import CachedKeys, Person, Service, Verifier, parse_jwks
 from adtesting import Identities, eventually
 
 
@@ -62,7 +62,7 @@ def test_a_remembered_token_still_expires() -> None:
 def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
     identities = Identities()
     served = ['{"keys": []}']
-    keys = RefreshedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0)
+    keys = CachedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0)
     verifier = Verifier("test-service", user_keys=keys, service_keys=parse_jwks('{"keys": []}'))
     person = identities.person()
     with pytest.raises(TokenInvalid):
@@ -74,7 +74,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
 def test_a_key_that_is_served_no_more_ends_the_tokens_it_signed() -> None:
     identities = Identities()
     served = [identities.user_jwks()]
-    keys = RefreshedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0, max_age_s=0.0)
+    keys = CachedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0, max_age_s=0.0)
     verifier = Verifier("test-service", user_keys=keys, service_keys={})
     token = identities.token(identities.person())
     verifier.verify(token)
@@ -92,9 +92,7 @@ def test_keys_that_cannot_be_fetched_again_stay_as_they_were() -> None:
             raise Unavailable("auth-service does not answer")
         return parse_jwks(answers.pop())
 
-    verifier = Verifier(
-        "test-service", user_keys=RefreshedKeys(fetch, min_interval_s=0.0, max_age_s=0.0), service_keys={}
-    )
+    verifier = Verifier("test-service", user_keys=CachedKeys(fetch, min_interval_s=0.0, max_age_s=0.0), service_keys={})
     token = identities.token(identities.person())
     assert verifier.verify(token) == verifier.verify(token)
     with pytest.raises(TokenInvalid):

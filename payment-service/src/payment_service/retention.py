@@ -10,7 +10,7 @@ RULES: Sequence[Rule] = (
     outbox.RETENTION,
     audit.RETENTION,
     # What is not booked is kept until it is, or an operator has discarded it.
-    Retention("webhook_events", "received_at", days=90, only="booked_at IS NOT NULL"),
+    Retention("webhook_events", "received_at", days=90, condition="booked_at IS NOT NULL"),
     *not_purged("the ledger, for ever", "accounts", "transfers", "spends"),
     *not_purged("a row is deleted when the transfer ends", "pendings"),
     *not_purged("a row is deleted when its debt is settled and announced", "debt_changes"),

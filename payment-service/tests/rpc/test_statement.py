@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from adlib.clock import instant, timestamp
 from adlib.db import Database
-from adlib.ids import NewId, first_at, new_id
+from adlib.ids import NewId, min_id_at, new_id
 from adtesting import Identities
 from payment_service.ledger import store
 from payment_service.ledger.model import Transfer, deposit
@@ -199,7 +199,7 @@ def test_a_balance_is_what_it_was_before_a_time(customer: Any, money: Money) -> 
     for number in range(3):
         at = noon + timedelta(hours=number)
         money.deposit(
-            customer.organization_id, 10**number, ids=lambda at=at: UUID(int=first_at(at).int | 7 << 76 | 2 << 62)
+            customer.organization_id, 10**number, ids=lambda at=at: UUID(int=min_id_at(at).int | 7 << 76 | 2 << 62)
         )
 
     def available(at: datetime) -> int:
@@ -253,7 +253,7 @@ def test_a_time_is_from_its_start_to_before_its_end(customer: Any, money: Money)
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     times = [noon + timedelta(milliseconds=ms) for ms in (-1, 0, 1, 500, 999, 1000)]
     for at in times:
-        money.deposit(customer.organization_id, 1, ids=lambda at=at: UUID(int=first_at(at).int | 7 << 76 | 2 << 62))
+        money.deposit(customer.organization_id, 1, ids=lambda at=at: UUID(int=min_id_at(at).int | 7 << 76 | 2 << 62))
     now = money.deposit(customer.organization_id, 1)
 
     def between(**asked: datetime) -> list[datetime]:

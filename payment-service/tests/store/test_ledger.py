@@ -11,7 +11,7 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.db import CheckViolated, Database, UniqueViolated, migrate
 from adlib.errors import AppError
-from adlib.idempotency import KeyReused, Once
+from adlib.idempotency import Idempotency, KeyReused
 from adlib.ids import new_id
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
@@ -59,11 +59,11 @@ def hold(ledger: LedgerService, escrow: Escrow, amount_micros: int, key: str) ->
 
 
 def release(ledger: LedgerService, escrow: Escrow, key: str) -> int:
-    once = Once(
+    idempotency = Idempotency(
         escrow.organization_id, "release", key, pb.ReleaseHoldRequest(),
         lambda micros: pb.ReleaseHoldResponse(released_micros=micros), pb.ReleaseHoldResponse,
     )  # fmt: skip
-    return ledger.release(escrow, key, once).released_micros
+    return ledger.release(escrow, key, idempotency).released_micros
 
 
 def figures(db: Database, organization_id: UUID) -> tuple[int, int, int]:

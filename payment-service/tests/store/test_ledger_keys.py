@@ -8,7 +8,7 @@ import pytest
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.db import Database, migrate
-from adlib.idempotency import KeyReused, Once
+from adlib.idempotency import Idempotency, KeyReused
 from adlib.ids import new_id
 from adtesting.migrations import rolled_back
 from adtesting.pytest_servers import FreshDatabase
@@ -45,11 +45,11 @@ def escrow(db: Database, ledger: LedgerService) -> Escrow:
 
 def release(ledger: LedgerService, escrow: Escrow, key: str, most_micros: int | None = None) -> int:
     request = pb.ReleaseHoldRequest(campaign_id=str(escrow.campaign_id), amount_micros=most_micros)
-    once = Once(
+    idempotency = Idempotency(
         escrow.organization_id, "release", key, request,
         lambda micros: pb.ReleaseHoldResponse(released_micros=micros), pb.ReleaseHoldResponse,
     )  # fmt: skip
-    return ledger.release(escrow, key, once, most_micros).released_micros
+    return ledger.release(escrow, key, idempotency, most_micros).released_micros
 
 
 def spent(db: Database, organization_id: UUID) -> int:

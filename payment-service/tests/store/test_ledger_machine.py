@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from adlib.clock import SystemClock
 from adlib.db import CheckViolated, Database, Query, Transaction, UniqueViolated
 from adlib.errors import Unavailable
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from payment_service.debts.service import DebtService
@@ -252,11 +252,11 @@ class Machine(RuleBasedStateMachine):
         escrow, key, figures = self.escrows[who], str(uuid4()), self.figures[who]
 
         def action() -> int:
-            once = Once(
+            idempotency = Idempotency(
                 escrow.organization_id, "release", key, pb.ReleaseHoldRequest(),
                 lambda released: pb.ReleaseHoldResponse(released_micros=released), pb.ReleaseHoldResponse,
             )  # fmt: skip
-            return self.ledger.release(escrow, key, once, micros).released_micros
+            return self.ledger.release(escrow, key, idempotency, micros).released_micros
 
         released = self.call(cut, action)
         assert released == min(figures.held, figures.held if micros is None else micros)

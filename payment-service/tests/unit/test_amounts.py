@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adlib.clock import FixedClock
-from adlib.money import minor_micros, whole_minor
+from adlib.money import floor_to_minor, micros_per_minor
 from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto.model import Chain, Coin, needed, worth_micros
 from payment_service.providers.crypto.node import Block
@@ -68,15 +68,15 @@ def in_coin(amount_micros: int, currency_code: str, decimals: int, rate: Decimal
 def test_what_was_asked_for_in_a_coin_is_exact_when_it_is_paid(
     minor: int, currency_code: str, decimals: int, rate: Decimal, off: int
 ) -> None:
-    amount_micros = minor * minor_micros(currency_code)
+    amount_micros = minor * micros_per_minor(currency_code)
     coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
     # One unit more, where a unit is worth less than the currency's.
-    more = off if worth_micros(1, coin, rate) < minor_micros(currency_code) else 0
+    more = off if worth_micros(1, coin, rate) < micros_per_minor(currency_code) else 0
     after = paid_in(coin, asked, rate, told + more)
     assert after.outcome is Outcome.EXACT
     assert after.state is State.SUCCEEDED
     assert after.paid_micros >= amount_micros
-    assert after.paid_micros % minor_micros(currency_code) == 0
+    assert after.paid_micros % micros_per_minor(currency_code) == 0
     assert after.paid_micros <= worth_micros(told + more, coin, rate), "nothing is booked that did not move"
 
 
@@ -84,13 +84,13 @@ def test_what_was_asked_for_in_a_coin_is_exact_when_it_is_paid(
 def test_one_unit_of_the_coin_less_is_exact_and_not_more_is_booked_than_moved(
     minor: int, currency_code: str, decimals: int, rate: Decimal
 ) -> None:
-    amount_micros = minor * minor_micros(currency_code)
+    amount_micros = minor * micros_per_minor(currency_code)
     coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
     after = paid_in(coin, asked, rate, told - 1)
     assert after.outcome is Outcome.EXACT
     assert after.state is State.SUCCEEDED
     assert after.paid_micros <= worth_micros(told - 1, coin, rate)
-    assert after.paid_micros % minor_micros(currency_code) == 0
+    assert after.paid_micros % micros_per_minor(currency_code) == 0
 
 
 @given(
@@ -100,7 +100,7 @@ def test_whatever_arrives_is_whole_minor_units_and_never_more_than_it_is_worth(
     currency_code: str, decimals: int, rate: Decimal, sent: int
 ) -> None:
     coin = Coin("C", decimals, {currency_code: rate})
-    worth, unit = worth_micros(sent, coin, rate), minor_micros(currency_code)
+    worth, unit = worth_micros(sent, coin, rate), micros_per_minor(currency_code)
     found = valued(coin, currency_code, rate, sent)
     if found is None:
         assert worth < unit or worth > 10**17
@@ -114,7 +114,7 @@ def test_whatever_arrives_is_whole_minor_units_and_never_more_than_it_is_worth(
 def test_what_is_paid_in_its_own_currency_is_exact_to_the_minor_unit(
     provider: str, minor: int, currency_code: str, off: int
 ) -> None:
-    unit = minor_micros(currency_code)
+    unit = micros_per_minor(currency_code)
     asked = payment(minor * unit, currency_code, provider, {"reference": "ADP-1", "client_secret": "s"})
     after = asked.credited((minor + off) * unit, NOW, NOW)
     assert after.outcome is {-1: Outcome.UNDERPAID, 0: Outcome.EXACT, 1: Outcome.OVERPAID}[off]
@@ -143,5 +143,5 @@ def test_second_payment_of_what_was_exact_is_a_repeat() -> None:
 
 @given(amount_micros=st.integers(0, 10**18), currency_code=currencies)
 def test_whole_minor_takes_less_than_one_minor_unit_away(amount_micros: int, currency_code: str) -> None:
-    rest = amount_micros - whole_minor(amount_micros, currency_code)
-    assert 0 <= rest < minor_micros(currency_code)
+    rest = amount_micros - floor_to_minor(amount_micros, currency_code)
+    assert 0 <= rest < micros_per_minor(currency_code)

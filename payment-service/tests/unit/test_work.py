@@ -19,7 +19,7 @@ from adlib.errors import (
     FailedPrecondition,
     Internal,
     NotFound,
-    Remote,
+    RemoteError,
     Unavailable,
 )
 from payment_service.work.retry import Retry, full_jitter_s, most_s
@@ -42,7 +42,7 @@ def decided(error: BaseException, *, after: timedelta = timedelta(0), attempts: 
 
 
 def remote(code: grpc.StatusCode) -> AppError:
-    return Remote(code, ErrorReason.UNAVAILABLE, "elsewhere", {})
+    return RemoteError(code, ErrorReason.UNAVAILABLE, "elsewhere", {})
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_a_thousand_at_once_are_a_thousand_events(
     reading = Reading(partial(find_for_tracking, db), Visitors(b"k" * 32))
     enricher = Enricher(reading, bus, db, SystemClock())
     consumer = Consumer(bus.subscribe("collected", "enricher", "test"), enricher.handle, batch=300)
-    while consumer.work_once(1):
+    while consumer.run_once(1):
         pass
     found = [TrackingEvent.FromString(one.payload) for one in bus.subscribe("events", "t", "t").receive(2000, 1)]
     assert len(found) == 1000

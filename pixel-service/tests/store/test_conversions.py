@@ -33,7 +33,7 @@ class Published:
         self._events = bus.subscribe("events", "test", "test")
 
     def all(self) -> list[TrackingEvent]:
-        while self._relay.publish_some():
+        while self._relay.publish_batch():
             pass
         return [TrackingEvent.FromString(one.payload) for one in self._events.receive(1000, 1)]
 

@@ -120,7 +120,7 @@ def test_a_reader_that_dies_before_it_acknowledges_loses_nothing(
     living = Consumer(bus.subscribe("collected", "enricher", "living"), enricher.handle)
     done = 0
     while done < 50:
-        done += living.work_once(wait_ms=50)
+        done += living.run_once(wait_ms=50)
     found = events(bus)
     assert len(found) == 70
     assert len({event.id for event in found}) == 50

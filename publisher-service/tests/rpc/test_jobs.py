@@ -130,7 +130,7 @@ def test_the_job_is_for_the_scheduler(jobs, staff, refused) -> None:
 
 
 def test_one_runner_at_a_time(publisher, db, sync) -> None:
-    with db.exclusive("job:sync-publisher-balances") as alone:
+    with db.advisory_lock("job:sync-publisher-balances") as alone:
         assert alone
         result = sync()
     assert not result.success

@@ -9,8 +9,7 @@ import pytest
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 
-from adlib.errors import Remote as Refused
-from adlib.errors import Unavailable
+from adlib.errors import RemoteError, Unavailable
 from adlib.rpc import Call, Remote, ServiceProcess
 from adtesting import FakeAccess, FakeAuditTrail, Identities, running
 from publisher_service.clients.payment import Balance, FakeLedger, Ledger, RemoteLedger
@@ -123,13 +122,13 @@ def test_what_is_on_hold_is_earned_and_cannot_be_reserved(ledger: Ledger, payout
     (balance,) = ledger.balances([OWNER])[OWNER]
     assert balance == Balance(OWNER, "USD", available_micros=30_000_000, on_hold_micros=70_000_000)
     assert balance.earned_micros == 100_000_000, "what the job compares earnings with"
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RemoteError) as refused:
         ledger.reserve(payout)
     assert refused.value.reason == ErrorReason.INSUFFICIENT_FUNDS
 
 
 def test_more_than_is_available_is_refused_with_both_figures(ledger: Ledger, payout: Payout) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RemoteError) as refused:
         ledger.reserve(replace(payout, amount_micros=100_000_001))
     assert refused.value.reason == ErrorReason.INSUFFICIENT_FUNDS
     assert refused.value.metadata == {"availableMicros": "100000000", "requiredMicros": "100000001"}

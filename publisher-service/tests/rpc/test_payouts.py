@@ -265,12 +265,12 @@ def test_a_payout_is_worked_on_by_one_at_a_time(ask, approve, get, ledger, owner
     ledger.is_down = False
     begun = store.by_key(db, owner.organization_id, "key")
     assert begun
-    with db.exclusive(f"payout:{begun.id}") as alone:
+    with db.advisory_lock(f"payout:{begun.id}") as alone:
         assert alone
         refused(ErrorReason.CONFLICT, ask, "key")
     asked = ask("key")
     assert asked.id == str(begun.id)
-    with db.exclusive(f"payout:{begun.id}"):
+    with db.advisory_lock(f"payout:{begun.id}"):
         assert approve(asked).state == State.APPROVED
     assert approve(asked).state == State.PROCESSING
 

@@ -25,11 +25,11 @@ class FakeAccess:
         """Makes the person a member with these permissions."""
         self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes), email_verified)
 
-    def add_key(self, text: str, key: ApiKey) -> None:
+    def add_api_key(self, text: str, key: ApiKey) -> None:
         """Makes this text an API key."""
         self._keys[api_key_format.hash_of(text)] = key
 
-    def end(self, person: Person) -> None:
+    def end_session(self, person: Person) -> None:
         """Ends the person's session."""
         self._ended.add(person.session_id)
 

@@ -78,7 +78,7 @@ class InvalidationRelay:
 
     def push(self) -> int:
         """Tells what waits; how much that was."""
-        began_ms, run_id = access.time_ms(self._shared), access.run_id(self._shared)
+        began_ms, run_id = access.redis_time_ms(self._shared), access.redis_run_id(self._shared)
         if run_id != self._run_id and (self._run_id or not self._has_answered):
             # It was started again: it may lack the last marks that it was sent, and have older answers. One that was
             # only frozen or out of reach has all of them.

@@ -5,7 +5,7 @@ from uuid import UUID
 from adplatform.auth.v1 import auth_pb2 as pb
 
 from adlib import permissions
-from adlib.access import known_api_key
+from adlib.access import api_key_to_pb
 from adlib.identity import NO_SESSION, Person
 from adlib.rpc import Call
 from auth_service.access.service import AccessService
@@ -25,15 +25,15 @@ class AccessServicer:
         if standing is None:
             return pb.GetAccessResponse(session_ended=True)
         return pb.GetAccessResponse(
-            member=standing.member,
+            member=standing.is_member,
             organization_kind=pb.Organization.Kind.ValueType(standing.kind),
             permissions=permissions.codes(standing.permissions),
-            email_unverified=standing.member and not standing.email_verified,
+            email_unverified=standing.is_member and not standing.email_verified,
         )
 
     def FindApiKey(self, request: pb.FindApiKeyRequest, _call: Call) -> pb.FindApiKeyResponse:
         key = self._access.api_key(request.hash)
-        return pb.FindApiKeyResponse(api_key=known_api_key(key) if key else None)
+        return pb.FindApiKeyResponse(api_key=api_key_to_pb(key) if key else None)
 
     def GetOrganizationName(
         self, request: pb.GetOrganizationNameRequest, _call: Call

@@ -123,7 +123,7 @@ def key_used(tx: Transaction, key: ApiKey, at: datetime, before: datetime) -> No
 
 def add_invalidation(tx: Transaction, invalidation_id: UUID, invalidation: CacheInvalidation) -> None:
     """Stores what the cache must be told."""
-    tx.execute(_ADD_INVALIDATION, id=invalidation_id, key=invalidation.key, lasts_s=invalidation.lasts_s)
+    tx.execute(_ADD_INVALIDATION, id=invalidation_id, key=invalidation.key, lasts_s=invalidation.ttl_s)
 
 
 def invalidations(db: Session, limit: int) -> Mapping[UUID, CacheInvalidation]:

@@ -13,7 +13,7 @@ from adlib import api_key_format
 from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import LimitReached
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
@@ -54,11 +54,11 @@ class ApiKeyService:
         self._clock = clock
         self._ids = ids
 
-    def create(self, caller: Caller, new: NewApiKey, once: Once[ApiKey, M]) -> tuple[M, str]:
+    def create(self, caller: Caller, new: NewApiKey, idempotency: Idempotency[ApiKey, M]) -> tuple[M, str]:
         """The new key and its text, which a repeat of the request does not get again; RIGHTS_EXCEEDED."""
-        text = api_key_format.make()
+        text = api_key_format.generate()
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen, ""
             actor = act(tx, caller)
             actor.require(new.permissions)
@@ -85,7 +85,7 @@ class ApiKeyService:
             )
             store.add(tx, key, api_key_format.hash_of(text), made_by=caller.api_key.id if caller.api_key else None)
             self._outbox.append(tx, key.organization_id, _created(key, actor.tenant.organization.name))
-            return once.record(tx, key), text
+            return idempotency.record(tx, key), text
 
     def list_page(self, caller: Caller, page: Page) -> Slice[ApiKey]:
         """The organization's keys that are not revoked, newest first."""

@@ -24,8 +24,8 @@ class ApiKeyServicer:
             networks=parse_networks(request.allowed_cidrs),
         )
         # What is kept for repeats has no secret in it.
-        once = call.once(request, _created, pb.CreateApiKeyResponse)
-        answer, secret = self._api_keys.create(call.caller, new, once)
+        idempotency = call.idempotency(request, _created, pb.CreateApiKeyResponse)
+        answer, secret = self._api_keys.create(call.caller, new, idempotency)
         answer.secret = secret
         return answer
 

@@ -32,7 +32,7 @@ class NotificationService:
         with self._db.transaction() as tx:
             recipient = store.email(tx, user_id)
             content = f"{notification.kind} {notification.title} {notification.body}"
-            if recipient and inbox.first_time(tx, _MAILED, notification.id, content):
+            if recipient and inbox.claim_event(tx, _MAILED, notification.id, content):
                 title, body = notification.title, notification.body
                 self._outgoing.add(tx, MailKind.NOTIFICATION, recipient, title=title, body=body)
 

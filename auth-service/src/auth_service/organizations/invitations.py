@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import LimitReached
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.identity import NO_SESSION
 from adlib.ids import NewId
 from adlib.outbox import Outbox
@@ -71,11 +71,11 @@ class InvitationService:
         self._clock = clock
         self._ids = ids
 
-    def invite(self, caller: Caller, email: str, code: str, once: Once[Member, M]) -> M:
+    def invite(self, caller: Caller, email: str, code: str, idempotency: Idempotency[Member, M]) -> M:
         """Invites whoever has the e-mail; ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE, RIGHTS_EXCEEDED, MEMBER_EXISTS."""
         email = normalized_email(email)
         with ExitStack() as counted, self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             actor = act(tx, caller)
             tenant = actor.tenant
@@ -87,7 +87,7 @@ class InvitationService:
             now = self._clock.now()
             invitation = Invitation(self._ids(), tenant.id, email, role.code, actor.user_id, now, now)
             store.add_invitation(tx, invitation)
-            return once.record(tx, self._send(tx, actor, invitation, role, counted).as_member)
+            return idempotency.record(tx, self._send(tx, actor, invitation, role, counted).as_member)
 
     def resend(self, caller: Caller, invitation_id: UUID) -> Member:
         """Sends a new link, and has the caller answer for it; USER_NOT_FOUND, RIGHTS_EXCEEDED."""

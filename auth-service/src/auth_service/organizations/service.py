@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from adlib.clock import Clock
 from adlib.db import Database
 from adlib.errors import InvalidField, LimitReached
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
@@ -43,10 +43,10 @@ class OrganizationService:
         self._clock = clock
         self._ids = ids
 
-    def create(self, user_id: UUID, name: str, kind: str, once: Once[Organization, M]) -> M:
+    def create(self, user_id: UUID, name: str, kind: str, idempotency: Idempotency[Organization, M]) -> M:
         """Makes an organization that the person owns, ADVERTISER or PUBLISHER."""
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             store.lock_person(tx, user_id)
             if store.count_owned(tx, user_id) >= MAX_OWNED:
@@ -55,7 +55,7 @@ class OrganizationService:
             accounts.add_organization(tx, organization, user_id, OWNER_ROLE[kind], self._clock.now())
             # That they were no member may be remembered somewhere.
             self._invalidations.organization_changed(tx, organization.id)
-            return once.record(tx, organization)
+            return idempotency.record(tx, organization)
 
     def rename(self, caller: Caller, organization_id: UUID, name: str) -> Organization:
         """Gives the calling organization another name; ORGANIZATION_NOT_FOUND."""

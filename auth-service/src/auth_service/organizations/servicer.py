@@ -28,8 +28,8 @@ class OrganizationServicer:
 
     def CreateOrganization(self, request: pb.CreateOrganizationRequest, call: Call) -> auth_pb2.Organization:
         kind = _Kind.Name(request.kind or auth_pb2.Organization.ADVERTISER)
-        once = call.once(request, _organization, auth_pb2.Organization)
-        made = self._organizations.create(call.caller.user_id, request.name, kind, once)
+        idempotency = call.idempotency(request, _organization, auth_pb2.Organization)
+        made = self._organizations.create(call.caller.user_id, request.name, kind, idempotency)
         call.attribute_to(call.caller.user_id, UUID(made.id))
         return made
 
@@ -51,8 +51,8 @@ class OrganizationServicer:
         return pb.ListUsersResponse(users=[_member(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def InviteUser(self, request: pb.InviteUserRequest, call: Call) -> pb.Member:
-        once = call.once(request, _member, pb.Member)
-        return self._invitations.invite(call.caller, request.email, request.role, once)
+        idempotency = call.idempotency(request, _member, pb.Member)
+        return self._invitations.invite(call.caller, request.email, request.role, idempotency)
 
     def UpdateUser(self, request: pb.UpdateUserRequest, call: Call) -> pb.Member:
         return _member(self._members.change_role(call.caller, UUID(request.user_id), request.role))

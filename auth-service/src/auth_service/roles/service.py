@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import LimitReached
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.rpc import Caller
 from auth_service.access.invalidations import CacheInvalidations
@@ -59,11 +59,16 @@ class RoleService:
         return store.of_person(self._db, caller.user_id)
 
     def create(
-        self, caller: Caller, name: str, description: str, permissions: Collection[int], once: Once[Role, M]
+        self,
+        caller: Caller,
+        name: str,
+        description: str,
+        permissions: Collection[int],
+        idempotency: Idempotency[Role, M],
     ) -> M:
         """Makes a role of the calling organization; RIGHTS_EXCEEDED, ROLE_EXISTS."""
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             actor = act(tx, caller)
             if store.count(tx, actor.tenant.id) >= MAX_CUSTOM_ROLES:
@@ -71,7 +76,7 @@ class RoleService:
             role = _role(actor, str(self._ids()), name, description, permissions)
             require_free_name(name, store.of_organization(tx, actor.tenant.id))
             store.add(tx, role, self._clock.now())
-            return once.record(tx, role)
+            return idempotency.record(tx, role)
 
     def update(self, caller: Caller, code: str, name: str, description: str, permissions: Collection[int]) -> Role:
         """Replaces a role's name, description and permissions.

@@ -22,8 +22,8 @@ class RoleServicer:
         return pb.ListRolesResponse(roles=[_role(one) for one in self._roles.list_all(call.caller)])
 
     def CreateRole(self, request: pb.CreateRoleRequest, call: Call) -> pb.Role:
-        once = call.once(request, _role, pb.Role)
-        return self._roles.create(call.caller, request.name, request.description, request.permissions, once)
+        idempotency = call.idempotency(request, _role, pb.Role)
+        return self._roles.create(call.caller, request.name, request.description, request.permissions, idempotency)
 
     def UpdateRole(self, request: pb.UpdateRoleRequest, call: Call) -> pb.Role:
         updated = self._roles.update(call.caller, request.code, request.name, request.description, request.permissions)

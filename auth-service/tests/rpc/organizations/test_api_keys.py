@@ -18,7 +18,7 @@ from adlib.access import api_key_revoked
 from adlib.clock import timestamp
 from adlib.db import Query
 from adlib.errors import LimitReached
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.identity import ApiKey
 from auth_service.api_keys.model import MAX_LIVE
 from auth_service.api_keys.service import NewApiKey
@@ -260,4 +260,4 @@ def test_keys_come_in_pages_newest_first(town, stubs):
 
 def unrepeated(caller):
     request = pb.CreateApiKeyRequest()
-    return Once(caller.organization_id, "test", "", request, lambda key: pb.ApiKey(id=str(key.id)), pb.ApiKey)
+    return Idempotency(caller.organization_id, "test", "", request, lambda key: pb.ApiKey(id=str(key.id)), pb.ApiKey)

@@ -11,7 +11,7 @@ from adplatform.auth.v1 import roles_pb2
 from adplatform.options.v1.options_pb2 import Permission
 
 from adlib.errors import AppError, Unavailable
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 
 
 def invite(town, stubs, metadata, email="", role="member"):
@@ -101,7 +101,7 @@ def test_an_invitation_that_was_refused_is_not_counted(town, stubs, refused):
     invite(town, stubs, town.by(owner, acme))
 
 
-class Failing(Once):
+class Failing(Idempotency):
     """An answer that cannot be stored."""
 
     def record(self, tx, outcome):
@@ -113,9 +113,9 @@ def test_an_invitation_that_met_an_outage_is_not_counted(town, stubs):
     acme = town.organization(owner)
     caller = town.caller(owner, acme)
     for _ in range(20):
-        once = Failing(acme, "test", "", pb.InviteUserRequest(), lambda _: pb.Member(), pb.Member)
+        idempotency = Failing(acme, "test", "", pb.InviteUserRequest(), lambda _: pb.Member(), pb.Member)
         with pytest.raises(Unavailable):
-            town.invitations.invite(caller, town.new_email, "member", once)
+            town.invitations.invite(caller, town.new_email, "member", idempotency)
     invited = invite(town, stubs, town.by(owner, acme))
     for _ in range(4):
         town.invitations.resend(caller, UUID(invited.id))

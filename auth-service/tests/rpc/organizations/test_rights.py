@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adlib.errors import FailedPrecondition, InvalidArgument, PermissionDenied
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from auth_service.api_keys.service import NewApiKey
 from auth_service.organizations.acting import rights_of
 from auth_service.organizations.store import lock
@@ -62,8 +62,8 @@ class Play:
             return None
 
     def create_role(self, caller, granted):
-        once = unrepeated(caller, lambda role: roles_pb2.Role(code=role.code), roles_pb2.Role)
-        code = self.town.roles.create(caller, f"Role {len(self.roles)}", "", granted, once).code
+        idempotency = unrepeated(caller, lambda role: roles_pb2.Role(code=role.code), roles_pb2.Role)
+        code = self.town.roles.create(caller, f"Role {len(self.roles)}", "", granted, idempotency).code
         self.roles.append(code)
         return code
 
@@ -76,14 +76,14 @@ class Play:
 
     def invite(self, caller, index):
         new = self.town.someone("New")
-        once = unrepeated(caller, lambda member: pb.Member(id=str(member.id)), pb.Member)
-        self.town.invitations.invite(caller, new.email, self.roles[-1 - index % len(self.roles)], once)
+        idempotency = unrepeated(caller, lambda member: pb.Member(id=str(member.id)), pb.Member)
+        self.town.invitations.invite(caller, new.email, self.roles[-1 - index % len(self.roles)], idempotency)
         self.town.invitations.join(self.town.last_token(), new.id)
         self.people.append(new)
 
     def make_key(self, caller, granted):
-        once = unrepeated(caller, lambda key: keys_pb.ApiKey(id=str(key.id)), keys_pb.ApiKey)
-        self.town.keys.create(caller, NewApiKey("x", granted, None, []), once)
+        idempotency = unrepeated(caller, lambda key: keys_pb.ApiKey(id=str(key.id)), keys_pb.ApiKey)
+        self.town.keys.create(caller, NewApiKey("x", granted, None, []), idempotency)
         return granted
 
     def rights(self) -> dict[UUID, frozenset[int]]:
@@ -93,7 +93,7 @@ class Play:
 
 
 def unrepeated(caller, render, answer):
-    return Once(caller.organization_id, "test", "", answer(), render, answer)
+    return Idempotency(caller.organization_id, "test", "", answer(), render, answer)
 
 
 @settings(

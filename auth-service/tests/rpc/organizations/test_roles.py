@@ -11,7 +11,7 @@ from adplatform.options.v1.options_pb2 import Permission
 
 from adlib import permissions
 from adlib.errors import AppError
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.identity import ApiKey
 from adlib.ids import new_id
 from auth_service.roles import store
@@ -286,4 +286,4 @@ def test_an_organization_makes_no_more_than_a_hundred_roles(town, stubs, refused
 
 def unrepeated(caller):
     request = pb.CreateRoleRequest()
-    return Once(caller.organization_id, "test", "", request, lambda role: pb.Role(code=role.code), pb.Role)
+    return Idempotency(caller.organization_id, "test", "", request, lambda role: pb.Role(code=role.code), pb.Role)

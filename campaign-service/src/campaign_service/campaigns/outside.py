@@ -23,7 +23,7 @@ def alone(db: Database, organization_id: UUID, campaign_id: UUID, *, deleted: bo
     """
     read = store.kept if deleted else store.get
     read(db, organization_id, campaign_id)
-    with within(_VERB_S), db.exclusive(f"campaign:{campaign_id}") as is_alone:
+    with within(_VERB_S), db.advisory_lock(f"campaign:{campaign_id}") as is_alone:
         if not is_alone:
             raise Aborted("another call is changing this campaign; try again", campaignId=campaign_id)
         yield read(db, organization_id, campaign_id)

@@ -12,7 +12,7 @@ from adlib import money
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import InvalidArgument
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
@@ -87,7 +87,7 @@ class CampaignService:
         self._clock = clock
         self._ids = ids
 
-    def create(self, organization_id: UUID, new: NewCampaign, once: Once[Campaign, M]) -> M:
+    def create(self, organization_id: UUID, new: NewCampaign, idempotency: Idempotency[Campaign, M]) -> M:
         """Makes a campaign in DRAFT; NETWORK_NOT_AVAILABLE, CURRENCY_UNSUPPORTED."""
         now = self._clock.now()
         campaign = Campaign(
@@ -114,11 +114,11 @@ class CampaignService:
             if network.currency_code != campaign.currency_code:
                 raise NetworkCurrency(network, campaign.currency_code)
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             store.add(tx, campaign)
             self._announcer.tell(tx, campaign)
-            return once.record(tx, campaign)
+            return idempotency.record(tx, campaign)
 
     def get(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
         """The campaign; CAMPAIGN_NOT_FOUND."""

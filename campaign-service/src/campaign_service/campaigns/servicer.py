@@ -44,8 +44,8 @@ class CampaignServicer:
             **_targeting(request.targeting),
             **_bid(request.bid),
         )
-        once = call.once(request, self._to_pb, pb.Campaign)
-        return self._campaigns.create(call.caller.organization_id, new, once)
+        idempotency = call.idempotency(request, self._to_pb, pb.Campaign)
+        return self._campaigns.create(call.caller.organization_id, new, idempotency)
 
     def ListCampaigns(self, request: pb.ListCampaignsRequest, call: Call) -> pb.ListCampaignsResponse:
         state = State(pb.Campaign.State.Name(request.state)) if request.state else None

@@ -11,8 +11,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
 
-from adlib.errors import FailedPrecondition, Unavailable
-from adlib.errors import Remote as RemoteError
+from adlib.errors import FailedPrecondition, RemoteError, Unavailable
 from adlib.idempotency import KeyReused
 from adlib.rpc import Remote
 

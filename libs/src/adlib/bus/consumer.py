@@ -31,12 +31,12 @@ class Consumer:
         """Works until `stop` is set."""
         while not stop.is_set():
             try:
-                self.work_once(self._wait_ms)
+                self.run_once(self._wait_ms)
             except AppError as error:
                 _log.warning("consumer_waits", error=error.message)
                 stop.wait(_RETRY_S)
 
-    def work_once(self, wait_ms: int = 0) -> int:
+    def run_once(self, wait_ms: int = 0) -> int:
         """Receives and handles one batch; how many messages were done.
 
         UNAVAILABLE, DEADLINE_EXCEEDED where something that the handler needs does not answer: the batch is held and

@@ -15,9 +15,9 @@ from adlib.telemetry import logger
 _FIELD = b"m"
 # Of dead letters, the newest so many are kept, for so long: people look into them.
 MAX_DEAD_LETTERS = 10_000
-DEAD_LETTERS_KEPT_MS = 30 * 24 * 3_600_000
+DEAD_LETTER_RETENTION_MS = 30 * 24 * 3_600_000
 # A topic without subscribers is kept this long, for a group that is yet to be made.
-UNREAD_KEPT_MS = 7 * 24 * 3_600_000
+UNREAD_RETENTION_MS = 7 * 24 * 3_600_000
 # A live reader asks every few seconds; a name that has not asked for a day is that of a process that is gone.
 _READER_GONE_MS = 24 * 3_600_000
 _TRIM_UNREAD_EVERY_S = 60.0
@@ -51,10 +51,10 @@ def dead_letters(topic: str) -> str:
 class _Policy:
     """When a message counts as stuck, how often it is tried, and how long it is kept at least."""
 
-    stuck_after_ms: int
-    max_tries: int
-    keep_ms: int
-    reader_gone_ms: int
+    claim_after_ms: int
+    max_deliveries: int
+    retention_ms: int
+    remove_consumer_after_ms: int
 
 
 class RedisBus:
@@ -64,14 +64,14 @@ class RedisBus:
         self,
         client: redis.Redis,
         *,
-        stuck_after_ms: int = 10_000,
-        max_tries: int = 10,
-        keep_ms: int = 600_000,
-        reader_gone_ms: int = _READER_GONE_MS,
+        claim_after_ms: int = 10_000,
+        max_deliveries: int = 10,
+        retention_ms: int = 600_000,
+        remove_consumer_after_ms: int = _READER_GONE_MS,
     ) -> None:
-        """What every group is done with is kept for `keep_ms` more, for groups that are only just being made."""
+        """What every group is done with is kept for `retention_ms` more, for groups that are only just being made."""
         self._client = client
-        self._policy = _Policy(stuck_after_ms, max_tries, keep_ms, reader_gone_ms)
+        self._policy = _Policy(claim_after_ms, max_deliveries, retention_ms, remove_consumer_after_ms)
         self._trimmed_at_s: dict[str, float] = {}
 
     def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
@@ -90,7 +90,7 @@ class RedisBus:
             return
         self._trimmed_at_s[topic] = now_s
         if not self._client.xinfo_groups(stream(topic)):
-            self._client.xtrim(stream(topic), minid=_id_before(UNREAD_KEPT_MS), approximate=True)
+            self._client.xtrim(stream(topic), minid=_id_before(UNREAD_RETENTION_MS), approximate=True)
 
     def subscribe(self, topic: str, group: str, reader: str) -> "RedisSubscription":
         """A reader's place in a group; a new group begins with the oldest message that is kept."""
@@ -137,7 +137,9 @@ class RedisSubscription:
         except redis.ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
-        forgotten = self._client.eval(_FORGET_READERS, 1, self._stream, self._group, str(self._policy.reader_gone_ms))
+        forgotten = self._client.eval(
+            _FORGET_READERS, 1, self._stream, self._group, str(self._policy.remove_consumer_after_ms)
+        )
         if forgotten:
             _log.info("readers_forgotten", topic=self._topic, group=self._group, readers=forgotten)
         self._joined = True
@@ -156,15 +158,15 @@ class RedisSubscription:
     def _claim_stuck(self, limit: int) -> Sequence[Delivery]:
         """Takes over what a reader received and did not acknowledge, for instance because it died."""
         pending: Any = self._client.xpending_range(
-            self._stream, self._group, min="-", max="+", count=limit, idle=self._policy.stuck_after_ms
+            self._stream, self._group, min="-", max="+", count=limit, idle=self._policy.claim_after_ms
         )
         if not pending:
             return []
         for entry in pending:
-            if entry["times_delivered"] >= self._policy.max_tries:
+            if entry["times_delivered"] >= self._policy.max_deliveries:
                 self._bury(entry["message_id"])
         claimed: Any = self._client.xautoclaim(
-            self._stream, self._group, self._reader, min_idle_time=self._policy.stuck_after_ms, count=limit
+            self._stream, self._group, self._reader, min_idle_time=self._policy.claim_after_ms, count=limit
         )
         return [_delivery(entry) for entry in claimed[1] if entry[1]]
 
@@ -174,16 +176,16 @@ class RedisSubscription:
         dead = dead_letters(self._topic)
         for _, fields in entries:
             pipeline.xadd(dead, fields | {b"group": self._group.encode()}, maxlen=MAX_DEAD_LETTERS, approximate=True)
-            pipeline.xtrim(dead, minid=_id_before(DEAD_LETTERS_KEPT_MS), approximate=True)
+            pipeline.xtrim(dead, minid=_id_before(DEAD_LETTER_RETENTION_MS), approximate=True)
             # The last of them, which no later one would trim.
-            pipeline.pexpire(dead, DEAD_LETTERS_KEPT_MS)
+            pipeline.pexpire(dead, DEAD_LETTER_RETENTION_MS)
         pipeline.xack(self._stream, self._group, id)
         pipeline.execute()
         _log.error("message_dead", topic=self._topic, group=self._group, message=id.decode())
 
     def _trim(self) -> None:
         """Lets go of messages below the oldest that any group still needs, and not before their time."""
-        needed = [_id_before(self._policy.keep_ms).encode()]
+        needed = [_id_before(self._policy.retention_ms).encode()]
         groups: Any = self._client.xinfo_groups(self._stream)
         for group in groups:
             pending: Any = self._client.xpending(self._stream, group["name"]) if group["pending"] else {}

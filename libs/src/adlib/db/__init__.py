@@ -3,7 +3,7 @@
 from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated, before_commit
 from adlib.db.migrations import migrate
 from adlib.db.query import Query
-from adlib.db.releases import ReleaseTooOld, require_at
+from adlib.db.releases import ReleaseTooOld, require_compatible
 
 __all__ = [
     "CheckViolated",
@@ -15,5 +15,5 @@ __all__ = [
     "UniqueViolated",
     "before_commit",
     "migrate",
-    "require_at",
+    "require_compatible",
 ]

@@ -64,7 +64,7 @@ class Session(Protocol):
 
 
 class Transaction:
-    """Statements that take effect together. Made by `Database.transaction` alone."""
+    """Statements that take effect together. Made by `Database.transaction` acquired."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -165,17 +165,17 @@ class Database:
             call()
 
     @contextmanager
-    def exclusive(self, name: str) -> Iterator[bool]:
+    def advisory_lock(self, name: str) -> Iterator[bool]:
         """Whether this block is the only one of that name, anywhere, while it runs (an advisory lock)."""
         with _translated(), Connection.connect(self._url, autocommit=True, connect_timeout=CONNECT_S) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
-            alone = bool(row and row[0])
+            acquired = bool(row and row[0])
             try:
-                yield alone
+                yield acquired
             finally:
                 # The server lets go of a closed connection's locks some time later, and the next block may come before.
                 # A connection that broke has no lock to give back.
-                if alone:
+                if acquired:
                     with suppress(psycopg.OperationalError):
                         connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 

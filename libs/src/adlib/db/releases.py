@@ -105,7 +105,7 @@ def require(connection: "psycopg.Connection[Any]", known: Sequence[str] | Mappin
         _log.info("database_is_newer", release=RELEASE, migrations=newer)
 
 
-def require_at(url: str, *sources: Source) -> None:
+def require_compatible(url: str, *sources: Source) -> None:
     """The same for the database at a URL; UNAVAILABLE where it does not answer.
 
     A database without a record, of a release that kept none, allows everything.

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from adlib import paging, permissions
 from adlib.errors import Internal
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.identity import NO_SESSION, ApiKey
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Caller:
         """Whether they act for the platform's own organization."""
         return self.organization_kind == Organization.PLATFORM
 
-    def may(self, permission: int) -> bool:
+    def has_permission(self, permission: int) -> bool:
         """Whether they hold the permission with this code."""
         return permissions.satisfies(self.permissions, required_all=permissions.mask([permission]))
 
@@ -133,10 +133,10 @@ class Call:
         """What the client's browser or program calls itself."""
         return self.header("user-agent")[:_USER_AGENT_LENGTH]
 
-    def once(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Once[T, M]:
+    def idempotency(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Idempotency[T, M]:
         """The idempotency of this call: a repeat gets the first answer."""
         key = self.header("idempotency-key")
-        return Once(self._owner_id, self.method, key, request, render, answer)
+        return Idempotency(self._owner_id, self.method, key, request, render, answer)
 
     def page(self, request: paging.ListRequest) -> paging.Page:
         """The page of a list that is asked for; PAGE_TOKEN_INVALID where the token is of another list."""

@@ -12,8 +12,7 @@ from grpc_status import rpc_status
 
 from adlib import telemetry
 from adlib.deadline import deadline
-from adlib.errors import AppError, DeadlineExceeded, Internal, Unavailable
-from adlib.errors import Remote as RemoteError
+from adlib.errors import AppError, DeadlineExceeded, Internal, RemoteError, Unavailable
 from adlib.identity import ServiceIdentity
 from adlib.telemetry import logger
 

@@ -8,8 +8,8 @@ from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
 from jwt import PyJWK
 
 from adlib import identity, permissions
-from adlib.access import NO_ACCESS, Access, AccessSource, CachedAccess, SessionEnded, api_key_of
-from adlib.identity import NO_SESSION, ApiKey, Person, RefreshedKeys, Verifier
+from adlib.access import NO_ACCESS, Access, AccessSource, CachedAccess, SessionEnded, api_key_from_pb
+from adlib.identity import NO_SESSION, ApiKey, CachedKeys, Person, Verifier
 from adlib.redis_clients import connect_redis_for_calls
 from adlib.rpc import Remote
 from adlib.service.settings import CommonSettings
@@ -48,7 +48,7 @@ class RemoteAccess:
     def api_key(self, hash: bytes) -> ApiKey | None:
         """The valid API key whose text has this SHA-256, or None."""
         answer = self._remote.call(self._stub.FindApiKey, auth_pb2.FindApiKeyRequest(hash=hash))
-        return api_key_of(answer.api_key) if answer.HasField("api_key") else None
+        return api_key_from_pb(answer.api_key) if answer.HasField("api_key") else None
 
 
 def remote_authorization(common: CommonSettings, auth: Remote) -> tuple[Verifier, CachedAccess]:
@@ -58,5 +58,5 @@ def remote_authorization(common: CommonSettings, auth: Remote) -> tuple[Verifier
     def fetch() -> Mapping[str, PyJWK]:
         return identity.parse_jwks(auth.call(keys.GetJwks, auth_pb2.GetJwksRequest()).data.decode())
 
-    verifier = common.verifier(RefreshedKeys(fetch))
+    verifier = common.verifier(CachedKeys(fetch))
     return verifier, CachedAccess(RemoteAccess(auth), connect_redis_for_calls(common.redis_url))

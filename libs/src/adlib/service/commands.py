@@ -9,7 +9,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from adlib.config import ConfigurationError, Environment
-from adlib.db import migrate, require_at
+from adlib.db import migrate, require_compatible
 from adlib.errors import AppError, Unavailable
 from adlib.rpc import ServiceProcess, serve
 from adlib.service.settings import CommonSettings
@@ -64,7 +64,7 @@ def main(
         if migrations:
             # Without the database there is nothing to damage, and tracking works without it.
             with suppress(Unavailable):
-                require_at(environment.text("DATABASE_URL"), *migrations)
+                require_compatible(environment.text("DATABASE_URL"), *migrations)
         command(environment)
 
     known: dict[str, Callable[[], None]] = {"migrate": run_migrate, "serve": run_serve}
@@ -88,7 +88,7 @@ def _wait_until_allowed(url: str, migrations: Sequence[tuple[str, str]]) -> None
     """
     while True:
         try:
-            return require_at(url, *migrations)
+            return require_compatible(url, *migrations)
         except Unavailable as error:
             _log.warning("waits_for_database", error=error.message)
             time.sleep(_DATABASE_RETRY_S)

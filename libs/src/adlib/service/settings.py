@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from adlib import identity
 from adlib.config import Environment
-from adlib.identity import Keys, ServiceIdentity, SignedIdentity, Verifier
+from adlib.identity import KeyLookup, ServiceIdentity, SignedIdentity, Verifier
 from adlib.rpc import Settings
 
 
@@ -20,14 +20,14 @@ class CommonSettings:
     service_keys: str
     google_accounts: Mapping[str, str] = field(default_factory=dict)
 
-    def verifier(self, user_keys: Keys) -> Verifier:
+    def verifier(self, user_keys: KeyLookup) -> Verifier:
         """Verifies the tokens of services, and of people with these keys."""
         others = None
         if self.google_accounts:
             # Imported on demand: Google's libraries take 0.1 s.
-            from adlib.google_identity import GoogleTokens
+            from adlib.google_identity import GoogleTokenVerifier
 
-            others = GoogleTokens(self.google_accounts)
+            others = GoogleTokenVerifier(self.google_accounts)
         return Verifier(
             self.rpc.service,
             user_keys=user_keys,

@@ -9,8 +9,8 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database, Transaction
-from adlib.idempotency import KeyReused, Once
-from adlib.ids import NewId, first_at
+from adlib.idempotency import Idempotency, KeyReused
+from adlib.ids import NewId, min_id_at
 from adlib.money import currency
 from adlib.paging import Page, Slice, cut
 from adlib.telemetry import logger
@@ -81,7 +81,7 @@ class LedgerService:
         self,
         escrow: Escrow,
         key: str,
-        once: Once[int, pb.ReleaseHoldResponse],
+        idempotency: Idempotency[int, pb.ReleaseHoldResponse],
         most_micros: int | None = None,
     ) -> pb.ReleaseHoldResponse:
         """Moves what the escrow holds, or at most so much, back into the wallet; how much that was.
@@ -91,18 +91,18 @@ class LedgerService:
         currency(escrow.currency_code)
         wallet = Wallet(escrow.organization_id, escrow.currency_code)
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             # Keys are forgotten after a while; the ledger knows for ever what was released under which.
             if (first := store.posted_from(tx, escrow.release(1, key).key)) is not None:
-                return once.record(tx, _released_before(first, escrow, most_micros))
+                return idempotency.record(tx, _released_before(first, escrow, most_micros))
             there = store.lock(tx, [wallet.available, wallet.debt, escrow.account])
             released_micros = there[escrow.account]
             if most_micros is not None:
                 released_micros = min(released_micros, most_micros)
             if released_micros:
                 store.post(tx, wallet.put(escrow.release(released_micros, key), there), self._ids)
-            return once.record(tx, released_micros)
+            return idempotency.record(tx, released_micros)
 
     def spend(self, items: Sequence[Spend]) -> Sequence[SpendResult]:
         """Takes each item, or as much of it as its escrow holds.
@@ -172,15 +172,15 @@ class LedgerService:
 
     def balance(self, organization_id: UUID, currency_code: str, at: datetime | None = None) -> Balance:
         """What the organization has in a currency, USD unless given, or had before a time; CURRENCY_UNSUPPORTED."""
-        before = first_at(at) if at else None
+        before = min_id_at(at) if at else None
         return books.balance(self._db, organization_id, currency(currency_code), before)
 
     def statement(
         self, organization_id: UUID, currency_code: str, part: Page, start: datetime | None, end: datetime | None
     ) -> Slice[Line]:
         """What changed the organization's balance from `start` to before `end`, newest first; CURRENCY_UNSUPPORTED."""
-        since = first_at(start) if start else UUID(int=0)
-        before = min(part.before, first_at(end)) if end else part.before
+        since = min_id_at(start) if start else UUID(int=0)
+        before = min(part.before, min_id_at(end)) if end else part.before
         rows = books.statement(self._db, organization_id, currency(currency_code), since, before, part.limit)
         return cut(rows, part, lambda line: line.id)
 

@@ -6,7 +6,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.clock import instant, timestamp
-from adlib.idempotency import KeyReused, Once
+from adlib.idempotency import Idempotency, KeyReused
 from adlib.paging import page
 from adlib.rpc import NO_ORGANIZATION, Call
 from payment_service.ledger.model import Earner, Escrow, Hold, Line, Spend
@@ -60,11 +60,11 @@ class LedgerServicer:
 
     def ReleaseHold(self, request: pb.ReleaseHoldRequest, call: Call) -> pb.ReleaseHoldResponse:
         escrow = _escrow(request)
-        once = Once(
+        idempotency = Idempotency(
             escrow.organization_id, call.method, request.idempotency_key, request, _released, pb.ReleaseHoldResponse
         )
         most_micros = request.amount_micros if request.HasField("amount_micros") else None
-        return self._ledger.release(escrow, request.idempotency_key, once, most_micros)
+        return self._ledger.release(escrow, request.idempotency_key, idempotency, most_micros)
 
     def ListHolds(self, request: pb.ListHoldsRequest, call: Call) -> pb.ListHoldsResponse:
         found = self._ledger.holds(page(request, call.method, NO_ORGANIZATION))

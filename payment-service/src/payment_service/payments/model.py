@@ -11,7 +11,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from adlib.money import MICROS, minor_micros
+from adlib.money import MICROS, micros_per_minor
 
 # A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
 ABANDONED_AFTER = timedelta(hours=24)
@@ -226,7 +226,7 @@ class Payment:
         """
         if "decimals" not in self.instructions:
             return 0
-        minor = minor_micros(self.currency_code)
+        minor = micros_per_minor(self.currency_code)
         unit = Decimal(self.instructions["rate"]) * MICROS / 10 ** int(self.instructions["decimals"]) / minor
         return int(unit.to_integral_value(ROUND_CEILING)) * minor
 

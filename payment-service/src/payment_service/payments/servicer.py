@@ -18,7 +18,7 @@ class PaymentServicer:
 
     def CreatePayment(self, request: pb.CreatePaymentRequest, call: Call) -> pb.CreatePaymentResponse:
         # Only the key and its rules: a repeat must go on where a crash stopped, not replay an answer.
-        key = call.once(request, _created, pb.CreatePaymentResponse).key
+        key = call.idempotency(request, _created, pb.CreatePaymentResponse).key
         new = NewPayment(
             organization_id=call.caller.organization_id,
             provider=pb.Provider.Name(request.provider),

@@ -8,7 +8,7 @@ from adplatform.payment.v1 import refund_requests_pb2 as pb
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.money import to_minor
 from adlib.paging import Page, Slice, cut
@@ -41,14 +41,14 @@ class RefundRequestService:
         self._ids = ids
 
     def request(
-        self, caller: Caller, new: NewRefundRequest, once: Once[RefundRequest, pb.RefundRequest]
+        self, caller: Caller, new: NewRefundRequest, idempotency: Idempotency[RefundRequest, pb.RefundRequest]
     ) -> RefundRequest:
         """Records that the customer wants the payment back; a repeat is about the first request.
 
         What the contract names.
         """
         with self._db.transaction() as tx:
-            if seen := once.replay(tx):
+            if seen := idempotency.replay(tx):
                 return self._locked(tx, caller.organization_id, UUID(seen.id))
             payment = self._payment(tx, caller.organization_id, new.payment_id)
             if known := store.lock_open(tx, payment.organization_id, payment.id):
@@ -67,7 +67,7 @@ class RefundRequestService:
                 updated_at=now,
             )
             store.add(tx, request)
-            once.record(tx, request)
+            idempotency.record(tx, request)
             return request
 
     def withdraw(self, organization_id: UUID, request_id: UUID) -> RefundRequest:

@@ -21,7 +21,7 @@ class RefundRequestServicer:
             amount_micros=request.amount_micros if request.HasField("amount_micros") else None,
             reason=request.reason,
         )
-        return to_pb(self._requests.request(call.caller, new, call.once(request, to_pb, pb.RefundRequest)))
+        return to_pb(self._requests.request(call.caller, new, call.idempotency(request, to_pb, pb.RefundRequest)))
 
     def WithdrawRefundRequest(self, request: pb.WithdrawRefundRequestRequest, call: Call) -> pb.RefundRequest:
         return to_pb(self._requests.withdraw(call.caller.organization_id, UUID(request.request_id)))

@@ -17,7 +17,7 @@ from adplatform.payment.v1 import refunds_pb2 as pb
 from adlib.clock import Clock
 from adlib.db import Database, Session, Transaction
 from adlib.errors import Aborted, AppError
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.money import to_minor
 from adlib.paging import Page, Slice, cut
@@ -92,18 +92,18 @@ class RefundService:
         self._ids = ids
         self._requests = RefundRequestService(db, clock, ids)
 
-    def refund(self, caller: Caller, new: NewRefund, once: Once[Refund, pb.Refund]) -> Refund:
+    def refund(self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]) -> Refund:
         """Gives the payment back, as far as its provider answers; a repeat is about the first refund.
 
         What the contract names, and PROVIDER_REJECTED.
         """
-        seen_by_provider = self._checked_once(caller, new, once)
+        seen_by_provider = self._checked_once(caller, new, idempotency)
         with self._db.transaction() as tx:
-            seen = once.replay(tx)
+            seen = idempotency.replay(tx)
             refund = store.get_of_anyone(tx, UUID(seen.id)) if seen else None
             if refund is None:
                 refund = self._begin(tx, caller, new, seen_by_provider)
-                once.record(tx, refund)
+                idempotency.record(tx, refund)
         if refund.is_refused:
             raise ProviderRejected(refund.failure_message)
         if not refund.is_unsent or self._clock.now() - refund.created_at > _FRESH:
@@ -180,14 +180,16 @@ class RefundService:
             self._tell(tx, payment, refund, report.external_id, State(report.state), report)
         return True
 
-    def _checked_once(self, caller: Caller, new: NewRefund, once: Once[Refund, pb.Refund]) -> SeenRefund | None:
-        if once.first_answer(self._db):
+    def _checked_once(
+        self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]
+    ) -> SeenRefund | None:
+        if idempotency.stored_answer(self._db):
             return None
         try:
             return self._checked(caller, new)
         except AppError:
             # Perhaps it was the first of two calls with this key that took what is missing now.
-            if once.first_answer(self._db):
+            if idempotency.stored_answer(self._db):
                 return None
             raise
 

@@ -27,7 +27,7 @@ class RefundServicer:
             reason=request.reason,
             sent_as=request.sent_as,
         )
-        refund = self._refunds.refund(call.caller, new, call.once(request, to_pb, pb.Refund))
+        refund = self._refunds.refund(call.caller, new, call.idempotency(request, to_pb, pb.Refund))
         # Their money goes back, so it stands in their audit log.
         call.attribute_to(call.caller.user_id, refund.organization_id)
         return to_pb(refund)

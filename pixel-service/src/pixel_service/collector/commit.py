@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 from adlib.breaker import CircuitBreaker, CircuitOpen
 from adlib.bus.redis_streams import stream
 from adlib.errors import Unavailable
-from adlib.redis_clients import UNANSWERED
+from adlib.redis_clients import NO_ANSWER_ERRORS
 from adlib.telemetry import logger
 
 # One command and one answer a batch: reading an answer a message would cost more than all the rest.
@@ -49,7 +49,7 @@ class GroupCommit:
 
     async def append(self, message: bytes) -> None:
         """Returns once the message is stored; UNAVAILABLE where it cannot be, or too many wait already."""
-        if self._breaker.refuses():
+        if self._breaker.is_refusing():
             _refused.labels("bus_down").inc()
             raise _not_stored()
         if len(self._gathered) >= self._limit:
@@ -66,7 +66,7 @@ class GroupCommit:
         while self._gathered:
             batch, self._gathered = self._gathered[: self._batch], self._gathered[self._batch :]
             try:
-                with self._breaker.attempt(*UNANSWERED):
+                with self._breaker.attempt(*NO_ANSWER_ERRORS):
                     await self._client.eval(_APPEND, 1, self._stream, *(message for message, _ in batch))
             except (RedisError, OSError, CircuitOpen) as error:
                 _log.warning("collector_cannot_store", messages=len(batch), error=str(error))

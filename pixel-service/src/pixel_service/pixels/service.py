@@ -7,7 +7,7 @@ from adplatform.pixel.v1 import pixel_pb2 as pb
 
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.paging import Page, Slice, cut
 from pixel_service.clients.campaign import Campaigns
@@ -25,12 +25,17 @@ class PixelService:
         self._ids = ids
 
     def create(
-        self, organization_id: UUID, campaign_id: UUID, name: str, goals: Sequence[str], once: Once[Pixel, pb.Pixel]
+        self,
+        organization_id: UUID,
+        campaign_id: UUID,
+        name: str,
+        goals: Sequence[str],
+        idempotency: Idempotency[Pixel, pb.Pixel],
     ) -> pb.Pixel:
         """Makes a pixel for the organization's campaign; CAMPAIGN_NOT_FOUND."""
         campaign = self._campaigns.look_up(organization_id, campaign_id)
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             pixel = Pixel(
                 id=self._ids(),
@@ -43,7 +48,7 @@ class PixelService:
                 created_at=self._clock.now(),
             )
             store.add(tx, pixel)
-            return once.record(tx, pixel)
+            return idempotency.record(tx, pixel)
 
     def get(self, organization_id: UUID, pixel_id: UUID) -> Pixel:
         """The organization's pixel; PIXEL_NOT_FOUND."""

@@ -18,9 +18,9 @@ class PixelServicer:
         self._links = links
 
     def CreatePixel(self, request: pb.CreatePixelRequest, call: Call) -> pb.Pixel:
-        once = call.once(request, self._to_pb, pb.Pixel)
+        idempotency = call.idempotency(request, self._to_pb, pb.Pixel)
         organization_id = call.caller.organization_id
-        return self._pixels.create(organization_id, UUID(request.campaign_id), request.name, request.goals, once)
+        return self._pixels.create(organization_id, UUID(request.campaign_id), request.name, request.goals, idempotency)
 
     def ListPixels(self, request: pb.ListPixelsRequest, call: Call) -> pb.ListPixelsResponse:
         campaign_id = UUID(request.campaign_id) if request.campaign_id else None

@@ -11,8 +11,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
 
-from adlib.errors import Remote as Refused
-from adlib.errors import Unavailable
+from adlib.errors import RemoteError, Unavailable
 from adlib.rpc import Remote
 from publisher_service.payouts.model import BankAccount, Payout
 
@@ -156,7 +155,7 @@ class FakeLedger:
             if before is None and what == "reserved":
                 available = self._balance(payout.publisher_id, payout.currency_code).available_micros
                 if available < payout.amount_micros:
-                    raise Refused(
+                    raise RemoteError(
                         grpc.StatusCode.FAILED_PRECONDITION,
                         ErrorReason.INSUFFICIENT_FUNDS,
                         "the available balance is too small",

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from adlib.clock import Clock
 from adlib.db import Database
-from adlib.inbox import first_time
+from adlib.inbox import claim_event
 from adlib.telemetry import logger
 from publisher_service.earnings import store
 from publisher_service.earnings.model import Earning
@@ -28,6 +28,6 @@ class EarningService:
         now = self._clock.now()
         with self._db.transaction() as tx:
             for earning in ordered:
-                is_new = first_time(tx, _CONSUMER, earning.event_id, earning.content)
+                is_new = claim_event(tx, _CONSUMER, earning.event_id, earning.content)
                 if is_new and not store.credit(tx, earning, now):
                     _log.error("earning_of_another_organization", event_id=str(earning.event_id))

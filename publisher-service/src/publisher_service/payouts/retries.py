@@ -28,7 +28,7 @@ class PayoutRetries:
 
     def work_once(self) -> None:
         """Tries each that is due once."""
-        with self._db.exclusive("payout-retries") as alone:
+        with self._db.advisory_lock("payout-retries") as alone:
             for payout_id in self._payouts.left_over(_BATCH) if alone else ():
                 try:
                     self._payouts.finish(payout_id)

@@ -12,9 +12,8 @@ from google.protobuf.message import Message
 
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.errors import Aborted, AppError
-from adlib.errors import Remote as Refused
-from adlib.idempotency import KeyReused, Once
+from adlib.errors import Aborted, AppError, RemoteError
+from adlib.idempotency import Idempotency, KeyReused
 from adlib.ids import NewId
 from adlib.rpc import Caller
 from adlib.telemetry import logger
@@ -38,24 +37,24 @@ class PayoutService:
         self._ids = ids
         self._calls = {State.RESERVING: ledger.reserve, State.APPROVED: ledger.send, State.REJECTING: ledger.cancel}
 
-    def request(self, caller: Caller, new: NewPayout, once: Once[Payout, M]) -> M:
+    def request(self, caller: Caller, new: NewPayout, idempotency: Idempotency[Payout, M]) -> M:
         """Asks for money and has it set aside.
 
         INVALID_FIELD, PUBLISHER_NOT_FOUND, PUBLISHER_NOT_APPROVED, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
         new.check()
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
-            payout = store.by_key(tx, caller.organization_id, once.key) if once.key else None
+            payout = store.by_key(tx, caller.organization_id, idempotency.key) if idempotency.key else None
             if payout is None:
-                payout = self._begin(tx, caller, new, once.key)
+                payout = self._begin(tx, caller, new, idempotency.key)
             elif not payout.asks_the_same(new):
                 # The key is kept with the payout for longer than with its answer.
                 raise KeyReused
         payout = self._carry_on(payout.id)
         with self._db.transaction() as tx:
-            return once.record(tx, payout)
+            return idempotency.record(tx, payout)
 
     def get(self, caller: Caller, payout_id: UUID) -> Payout:
         """The payout; PAYOUT_NOT_FOUND where the caller may not see it."""
@@ -134,7 +133,7 @@ class PayoutService:
 
     def _carry_on(self, payout_id: UUID) -> Payout:
         """Tells payment-service what it has yet to be told; one at a time, so that no late refusal meets a success."""
-        with self._db.exclusive(f"payout:{payout_id}") as alone:
+        with self._db.advisory_lock(f"payout:{payout_id}") as alone:
             payout = store.staff_find(self._db, payout_id)
             if payout is None or not alone:
                 raise Aborted("another call is working on this payout right now; try again")
@@ -143,7 +142,7 @@ class PayoutService:
                 return payout
             try:
                 call(payout)
-            except Refused as refusal:
+            except RemoteError as refusal:
                 if payout.state is State.RESERVING and refusal.code is not grpc.StatusCode.ABORTED:
                     self._take_back(payout, refusal)
                 raise
@@ -157,7 +156,7 @@ class PayoutService:
                     store.update_state(tx, current)
             return current
 
-    def _take_back(self, payout: Payout, refusal: Refused) -> None:
+    def _take_back(self, payout: Payout, refusal: RemoteError) -> None:
         _log.info("payout_refused", payout=str(payout.id), error=refusal.message)
         with self._db.transaction() as tx:
             store.remove(tx, payout)

@@ -27,7 +27,7 @@ class PayoutServicer:
             currency_code=request.currency_code,
             destination=_account(request.destination),
         )
-        return self._payouts.request(call.caller, new, call.once(request, _payout, pb.Payout))
+        return self._payouts.request(call.caller, new, call.idempotency(request, _payout, pb.Payout))
 
     def GetPayout(self, request: pb.GetPayoutRequest, call: Call) -> pb.Payout:
         return _payout(self._payouts.get(call.caller, UUID(request.payout_id)))

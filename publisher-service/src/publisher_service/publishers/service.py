@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from adlib import money
 from adlib.clock import Clock
 from adlib.db import Database, Session
-from adlib.idempotency import Once
+from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
@@ -45,13 +45,13 @@ class PublisherService:
         self._ids = ids
         self._share_basis_points = share_basis_points
 
-    def create(self, caller: Caller, name: str, email: str, once: Once[Publisher, M]) -> M:
+    def create(self, caller: Caller, name: str, email: str, idempotency: Idempotency[Publisher, M]) -> M:
         """Registers the caller's organization; NOT_A_PUBLISHER_ORGANIZATION, PUBLISHER_EXISTS."""
         if caller.organization_kind != Organization.PUBLISHER:
             raise NotAPublisherOrganization
         now = self._clock.now()
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             publisher = Publisher(
                 id=self._ids(),
@@ -64,7 +64,7 @@ class PublisherService:
                 updated_at=now,
             )
             store.add(tx, publisher)
-            return once.record(tx, publisher)
+            return idempotency.record(tx, publisher)
 
     def list_page(self, caller: Caller, page: Page, state: State | None = None) -> Slice[Publisher]:
         """The publishers that the caller may see, newest first."""
@@ -96,15 +96,17 @@ class PublisherService:
                 self._outbox.append(tx, approved.organization_id, PublisherApproved(publisher_id=str(approved.id)))
             return approved
 
-    def create_site(self, caller: Caller, publisher_id: UUID, name: str, url: str, once: Once[Site, M]) -> M:
+    def create_site(
+        self, caller: Caller, publisher_id: UUID, name: str, url: str, idempotency: Idempotency[Site, M]
+    ) -> M:
         """Adds a site to the caller's own publisher; PUBLISHER_NOT_FOUND."""
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             own = self._own(tx, caller, publisher_id)
             site = Site(self._ids(), own.organization_id, own.id, name, url, self._clock.now())
             store.add_site(tx, site)
-            return once.record(tx, site)
+            return idempotency.record(tx, site)
 
     def list_sites(self, caller: Caller, publisher_id: UUID, page: Page) -> Slice[Site]:
         """A publisher's sites, newest first; PUBLISHER_NOT_FOUND."""
@@ -116,18 +118,24 @@ class PublisherService:
         return cut(rows, page, lambda site: site.id)
 
     def create_zone(
-        self, caller: Caller, publisher_id: UUID, site_id: UUID, name: str, size: tuple[int, int], once: Once[Zone, M]
+        self,
+        caller: Caller,
+        publisher_id: UUID,
+        site_id: UUID,
+        name: str,
+        size: tuple[int, int],
+        idempotency: Idempotency[Zone, M],
     ) -> M:
         """Adds a zone, `size` wide and high in CSS pixels, to the caller's own; PUBLISHER_NOT_FOUND, SITE_NOT_FOUND."""
         with self._db.transaction() as tx:
-            if (seen := once.replay(tx)) is not None:
+            if (seen := idempotency.replay(tx)) is not None:
                 return seen
             own = self._own(tx, caller, publisher_id)
             if not store.has_site(tx, own.organization_id, own.id, site_id):
                 raise SiteNotFound(site_id)
             zone = Zone(self._ids(), own.organization_id, own.id, site_id, name, *size, self._clock.now())
             store.add_zone(tx, zone)
-            return once.record(tx, zone)
+            return idempotency.record(tx, zone)
 
     def list_zones(self, caller: Caller, publisher_id: UUID, page: Page) -> Slice[Zone]:
         """A publisher's zones, newest first; PUBLISHER_NOT_FOUND."""

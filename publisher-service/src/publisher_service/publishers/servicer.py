@@ -20,8 +20,8 @@ class PublisherServicer:
         self._publishers = publishers
 
     def CreatePublisher(self, request: pb.CreatePublisherRequest, call: Call) -> pb.Publisher:
-        once = call.once(request, _publisher, pb.Publisher)
-        return self._publishers.create(call.caller, request.name, request.email, once)
+        idempotency = call.idempotency(request, _publisher, pb.Publisher)
+        return self._publishers.create(call.caller, request.name, request.email, idempotency)
 
     def ListPublishers(self, request: pb.ListPublishersRequest, call: Call) -> pb.ListPublishersResponse:
         state = State(pb.Publisher.State.Name(request.state)) if request.state else None
@@ -37,8 +37,10 @@ class PublisherServicer:
         return _publisher(self._publishers.approve(call.caller, UUID(request.publisher_id)))
 
     def CreateSite(self, request: pb.CreateSiteRequest, call: Call) -> pb.Site:
-        once = call.once(request, _site, pb.Site)
-        return self._publishers.create_site(call.caller, UUID(request.publisher_id), request.name, request.url, once)
+        idempotency = call.idempotency(request, _site, pb.Site)
+        return self._publishers.create_site(
+            call.caller, UUID(request.publisher_id), request.name, request.url, idempotency
+        )
 
     def ListSites(self, request: pb.ListSitesRequest, call: Call) -> pb.ListSitesResponse:
         asked = call.page(request)
@@ -46,14 +48,14 @@ class PublisherServicer:
         return pb.ListSitesResponse(sites=[_site(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def CreateZone(self, request: pb.CreateZoneRequest, call: Call) -> pb.Zone:
-        once = call.once(request, _zone, pb.Zone)
+        idempotency = call.idempotency(request, _zone, pb.Zone)
         return self._publishers.create_zone(
             call.caller,
             UUID(request.publisher_id),
             UUID(request.site_id),
             request.name,
             (request.width, request.height),
-            once,
+            idempotency,
         )
 
     def ListZones(self, request: pb.ListZonesRequest, call: Call) -> pb.ListZonesResponse:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from adlib.db import Query, Session
-from adlib.ids import made_at
+from adlib.ids import creation_time
 from payment_service.ledger.model import Balance, Books, Escrow, Hold, Kind, Line, Phase, PublisherBalance
 from payment_service.tables import accounts, payments, transfers
 
@@ -304,7 +304,7 @@ def statement(
     )
     return [
         Line(
-            row.id, made_at(row.id), row.kind, Phase(row.phase), row.reference if row.about else None,
+            row.id, creation_time(row.id), row.kind, Phase(row.phase), row.reference if row.about else None,
             row.about == "campaign", row.available, row.held, row.spent, row.reserved, row.debt,
         )
         for row in rows

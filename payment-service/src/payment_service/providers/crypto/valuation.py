@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from adlib.clock import Clock
-from adlib.money import minor_micros, whole_minor
+from adlib.money import floor_to_minor, micros_per_minor
 from adlib.telemetry import logger
 from payment_service.providers.crypto.model import Chain, Coin, CoinHasNoRate, worth_micros
 from payment_service.providers.crypto.node import Block
@@ -33,7 +33,7 @@ class Valuation:
         if worth > _MOST_MICROS:
             _log.error("crypto_transfer_too_large", transaction=hash, coin=coin.symbol, amount=str(amount))
             return None
-        if worth < max(self._chain.dust_micros, minor_micros(currency_code)):
+        if worth < max(self._chain.dust_micros, micros_per_minor(currency_code)):
             return None
         return Transfer(
             key=f"{self._chain.chain_id}:{block.hash}:{hash}:{index}",
@@ -46,7 +46,7 @@ class Valuation:
             amount=amount,
             rate=rate,
             currency_code=currency_code,
-            amount_micros=whole_minor(worth, currency_code),
+            amount_micros=floor_to_minor(worth, currency_code),
             seen_at=self._clock.now(),
         )
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import Aborted, AppError, Unavailable
-from adlib.money import whole_minor
+from adlib.money import floor_to_minor
 from adlib.telemetry import logger
 from payment_service.payments.model import IncomingFunds, Report, State
 from payment_service.providers.crypto import store
@@ -86,7 +86,7 @@ class Watcher:
 
         UNAVAILABLE where the node does not answer or the chain was halted.
         """
-        with self._db.exclusive(f"crypto-chain-{self._chain.chain_id}") as alone:
+        with self._db.advisory_lock(f"crypto-chain-{self._chain.chain_id}") as alone:
             if alone:
                 try:
                     self._look(self._node.within(seconds))
@@ -366,7 +366,7 @@ class Watcher:
         return IncomingFunds(
             key=one.key,
             # The release before has stored fractions.
-            amount_micros=whole_minor(one.amount_micros, one.currency_code),
+            amount_micros=floor_to_minor(one.amount_micros, one.currency_code),
             currency_code=one.currency_code,
             is_final=is_final,
             asset=one.coin,

@@ -13,7 +13,7 @@ import stripe
 from adlib.clock import Clock
 from adlib.db import Transaction
 from adlib.errors import InvalidArgument, Unavailable
-from adlib.ids import made_at
+from adlib.ids import creation_time
 from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
@@ -138,7 +138,7 @@ class Stripe:
         """Refunds the intent's charge, once for the refund's id; PROVIDER_REJECTED, UNAVAILABLE, INVALID_FIELD."""
         amount_minor = to_minor(outgoing.amount_micros, payment.currency_code)
         made = None
-        if self._clock.now() - made_at(outgoing.refund_id) > _KEYS_LAST:
+        if self._clock.now() - creation_time(outgoing.refund_id) > _KEYS_LAST:
             made = self._made(payment, outgoing)
         if made is None:
             with self._translated():

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import InvalidArgument, Unavailable
-from adlib.money import to_decimal, whole_minor
+from adlib.money import floor_to_minor, to_decimal
 from adlib.rpc import Runnable
 from payment_service.payments import store as payments
 from payment_service.payments.model import IncomingFunds, Outage, Payment, ProviderRejected, Recall, Report, State
@@ -343,7 +343,7 @@ class WiseDeposits:
             for one in lines
             if one.reference_number == line.reference_number and not one.is_credit
         )
-        amount_micros = whole_minor(line.amount_micros, line.currency_code)
+        amount_micros = floor_to_minor(line.amount_micros, line.currency_code)
         if (
             line.kind != "DEPOSIT"
             or not amount_micros
