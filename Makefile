@@ -26,7 +26,7 @@ lint: venv ## ruff, import contracts, vocabulary, sizes, file names, tenancy, bu
 	@$(PY) make/tenancy.py
 	@$(PY) protos/check.py
 	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*.sql
-	@$(VENV)/bin/hadolint */Dockerfile
+	@$(VENV)/bin/hadolint Dockerfile
 
 words: venv ## every word and name that the vocabulary (make/words.toml) replaces, with the better one
 	@$(PY) make/words.py
@@ -57,4 +57,4 @@ chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a
 
 lock: venv ## resolve requirements/lock.txt again
 	@$(PY) make/external_dependencies.py | $(PY) -m uv pip compile --universal --generate-hashes --python-version 3.11 \
-		--no-header --no-annotate --quiet -o requirements/lock.txt - requirements/dev.in
+		--no-header --annotation-style line --quiet -o requirements/lock.txt - requirements/dev.in

@@ -22,7 +22,7 @@ help: ## what can be made here
 test: venv ## this folder's tests
 	@cd $(ROOT) && $(PY) -m pytest $(NAME)/tests
 
-lint: venv ## ruff, import contracts and what else this folder has: buf, squawk, hadolint
+lint: venv ## ruff, import contracts and what else this folder has: buf, squawk
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@cd $(ROOT) && $(VENV)/bin/lint-imports --no-logo
@@ -30,7 +30,6 @@ lint: venv ## ruff, import contracts and what else this folder has: buf, squawk,
 	@cd $(ROOT) && $(PY) make/structure.py $(NAME) && $(PY) make/tenancy.py
 	@$(if $(wildcard check.py),$(PY) check.py)
 	@$(if $(MIGRATIONS),$(VENV)/bin/squawk --config $(ROOT)/make/squawk.toml $(MIGRATIONS))
-	@$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
 
 words: venv ## words and names here that the vocabulary (make/words.toml) replaces
 	@$(PY) $(ROOT)/make/words.py .

@@ -3,7 +3,7 @@
 A tenant's table has a column `organization_id` in the service's `tables.py`. A statement names the organization when it
 equates that column with something other than the same column of another table, or binds a parameter whose name contains
 "organization". Inserts write the column, so they are exempt. A function that runs any other statement on such a table
-ends in `_any_tenant`: it reaches rows of every organization, and the call shows it. An unneeded suffix is a finding too.
+ends in `_any_tenant`: it reaches rows of every organization, and the call shows it. An unneeded suffix is found too.
 
 Usage: python make/tenancy.py [SERVICE_FOLDER…]    the services in CHECKED without arguments
 """

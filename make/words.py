@@ -8,9 +8,11 @@ Usage:
     python make/words.py --clean            the files that words.toml lists as clean
     python make/words.py FOLDER_OR_FILE…    these alone
     python make/words.py --commit FILE      the subject in a commit message's file
+    python make/words.py --commits RANGE    the subjects of a range of commits, as in main..HEAD
 """
 
 import ast
+import inspect
 import io
 import re
 import subprocess
@@ -99,8 +101,8 @@ class Rules:
 
 
 def sentences(text: Text) -> Iterator[tuple[int, str]]:
-    """The sentences of a text with their lines; a blank line or a list item ends one too."""
-    pattern = r"(?:(?<=[.?!])|(?<=[.?!][)\"'`]))\s+|\n\s*\n|\n\s*(?:[-*•]|\d+\.)\s+"
+    """The sentences of a text with their lines; a blank line, a list item or an indented block ends one too."""
+    pattern = r"(?:(?<=[.?!])|(?<=[.?!][)\"'`]))\s+|\n\s*\n|\n\s*(?:[-*•]|\d+\.)\s+|\n[ ]{4,}"
     position = 0
     for separator in [*re.finditer(pattern, text.text), None]:
         end = separator.start() if separator else len(text.text)
@@ -143,7 +145,7 @@ def python_texts(source: str, tree: ast.Module, *, is_test: bool) -> Iterator[Te
                 and isinstance(first.value.value, str)
             ):
                 docstrings.add(first.value)
-                yield Text(first.lineno, _without_code(first.value.value), has_sentence_limit=True)
+                yield Text(first.lineno, _without_code(inspect.cleandoc(first.value.value)), has_sentence_limit=True)
     if not is_test:
         yield from (
             Text(node.lineno, _without_code(str(node.value))) for node in messages(tree) if node not in docstrings
@@ -291,13 +293,25 @@ def tracked(under: Sequence[str]) -> list[str]:
     return [name for name in names.split("\0") if name and name not in _UNCHECKED and (ROOT / name).is_file()]
 
 
+def subjects(commits: str) -> list[str]:
+    """The subjects of a range of commits."""
+    command = ["git", "log", "--format=%s", commits, "--"]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Prints the findings; 1 if there are any."""
     rules = Rules.load(tomllib.loads(SETTINGS.read_text()))
-    if arguments[:1] == ["--commit"]:
-        faults = check_subject(Path(arguments[1]).read_text(), rules)
+    if arguments[:1] in (["--commit"], ["--commits"]):
+        is_file = arguments[0] == "--commit"
+        messages = [Path(arguments[1]).read_text()] if is_file else subjects(arguments[1])
+        faults = [
+            f"{message.partition(chr(10))[0]}: {fault}"
+            for message in messages
+            for fault in check_subject(message, rules)
+        ]
         for fault in faults:
-            print(f"commit subject: {fault}", file=sys.stderr)
+            print(fault, file=sys.stderr)
         return 1 if faults else 0
     if arguments == ["--clean"]:
         if not rules.clean:

@@ -1,4 +1,4 @@
-"""What every folder of the workspace must keep and no linter can say."""
+"""Rules for every folder of the workspace that no linter checks."""
 
 import ast
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from make.affected import affected, changed_since
 
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
@@ -48,7 +49,7 @@ def tracked() -> list[Path]:
 @every_service
 def test_services_have_the_same_shape(service: str) -> None:
     package = Path("src") / f"{service}_service"
-    expected = ["Dockerfile", "Makefile", "README.md", "pyproject.toml", "skaffold.yaml", "tests"]
+    expected = ["Makefile", "README.md", "pyproject.toml", "skaffold.yaml", "tests"]
     expected += [str(package / name) for name in ("__init__.py", "__main__.py", "config.py", "py.typed")]
     if service in WITH_A_DATABASE:
         expected.append(str(package / "migrations"))
@@ -93,23 +94,39 @@ def test_every_migration_can_be_taken_back(service: str) -> None:
 
 
 @every_service
-def test_images_differ_only_in_their_services_name(service: str) -> None:
-    def plain(name: str) -> list[str]:
-        text = (ROOT / f"{name}-service" / "Dockerfile").read_text().replace(name, "NAME")
-        # pixel-service also listens for HTTP.
-        return text.replace(" HTTP_PORT=8081", "").replace("EXPOSE 8080 8081", "EXPOSE 8080").splitlines()
-
-    assert plain(service) == plain("auth")
+def test_skaffold_builds_the_image_for_its_service(service: str) -> None:
+    config = yaml.safe_load((ROOT / f"{service}-service" / "skaffold.yaml").read_text())
+    (artifact,) = config["build"]["artifacts"]
+    assert artifact["image"] == artifact["docker"]["buildArgs"]["SERVICE"] == f"{service}-service"
+    assert (ROOT / f"{service}-service" / artifact["context"] / artifact["docker"]["dockerfile"]).is_file()
 
 
-@every_service
-def test_a_services_pipeline_runs_when_what_it_is_made_of_changes(service: str) -> None:
-    # YAML reads the key `on` as true.
-    pipeline = yaml.safe_load((ROOT / ".github" / "workflows" / f"{service}.yml").read_text())
-    for event in ("push", "pull_request"):
-        assert {f"{service}-service/**", "libs/**", "protos/**"} <= set(pipeline[True][event]["paths"])
-    (job,) = pipeline["jobs"].values()
-    assert job["with"]["folder"] == f"{service}-service"
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (["auth-service/src/x.py", "auth-service/README.md"], ["auth-service"]),
+        (["auth-service/x", "pixel-service/y", "README.md"], ["auth-service", "pixel-service"]),
+        (["docs/decisions/0001.md", "bench/README.md", "dev/README.md"], []),
+        (["protos/adplatform/x.proto"], ["auth-service", "pixel-service"]),
+        (["Dockerfile"], ["auth-service", "pixel-service"]),
+    ],
+)
+def test_pipelines_run_for_the_services_that_a_change_affects(changed: list[str], expected: list[str]) -> None:
+    assert affected(changed, ["auth-service", "pixel-service"]) == expected
+
+
+def test_all_pipelines_run_when_the_previous_commit_is_unknown() -> None:
+    assert changed_since("0" * 40) is None
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = [
+        match
+        for path in (ROOT / ".github" / "workflows").glob("*.yml")
+        for match in re.findall(r"uses: (?!\./)(.*)", path.read_text())
+    ]
+    assert used
+    assert [use for use in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", use)] == []
 
 
 def test_skaffold_lists_every_service_and_nothing_else() -> None:
@@ -148,7 +165,7 @@ def test_no_tracked_file_names_a_package_index_or_a_place_on_somebodys_machine()
 
 def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
     text = (ROOT / "requirements" / "lock.txt").read_text()
-    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry and not entry.startswith("#")]
+    entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry and not entry.strip().startswith("#")]
     pinned = re.compile(r"[\w.-]+(\[[\w,-]+])?==\S+( ; [^#]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
     assert entries
     assert [entry[:80] for entry in entries if not pinned.fullmatch(entry)] == []

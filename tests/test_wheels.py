@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from jwt.algorithms import OKPAlgorithm
+from make.service_lock import service_lock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
 OURS = {"adplatform-protos", "adplatform-libs"}
 UV = (sys.executable, "-m", "uv", "--quiet", "--offline")
+DEVELOPMENT_TOOLS = {"grpcio-tools", "hatchling", "hypothesis", "import-linter", "mypy", "pip", "pytest", "ruff", "uv"}
 BOOT_S = 60
 
 # The wheels and environments are made once, so the tests stay on one worker.
@@ -169,6 +171,27 @@ def test_environment_has_what_is_declared_and_nothing_else(service: str, install
     assert installed.finds("pytest", "hatchling", "adctl", f"{other}_service") == []
 
 
+@every_service
+def test_image_gets_its_part_of_the_lock_and_no_development_tool(
+    service: str, install: Callable[[str], Installed]
+) -> None:
+    locked = {entry.name: entry.text for entry in service_lock(f"{service}-service")}
+    lock = (ROOT / "requirements" / "lock.txt").read_text()
+    assert [name for name, text in locked.items() if f"{text}\n" not in lock or "--hash=sha256:" not in text] == []
+    needed = declared(install(service))
+    assert needed - set(locked) == set()
+    # An edge of the lock may hold for another platform, another Python or another package's extra (httpx[http2]).
+    assert set(locked) - needed <= {"async-timeout", "h2", "hpack", "hyperframe", "tzdata"}
+    assert set(locked) & DEVELOPMENT_TOOLS == set()
+
+
+@every_service
+def test_wheels_are_built_with_the_lock(service: str) -> None:
+    locked = {entry.name for entry in service_lock(f"{service}-service", is_build=True)}
+    assert {"hatchling", "grpcio-tools", "mypy-protobuf"} <= locked
+    assert locked & {"mypy", "pytest", "psycopg", "redis"} == set()
+
+
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 for name in sys.argv[1:]:
@@ -208,31 +231,31 @@ def keys(folder: Path, service: str) -> dict[str, str]:
 
 def environment(folder: Path, service: str, port: int, database: str, redis: str) -> dict[str, str]:
     """All that the six read; what one does not read does it no harm."""
-    nobody = f"127.0.0.1:{free_port()}"
+    unused_address = f"127.0.0.1:{free_port()}"
     targets = ("AUTH", "PAYMENT", "PUBLISHER", "CAMPAIGN")
     return {
         "GRPC_PORTS": str(port),
         "HTTP_PORT": str(free_port()),
         "DATABASE_URL": database,
         "REDIS_URL": redis,
-        "TRAFFIC_ENGINE_URL": f"http://{nobody}",
+        "TRAFFIC_ENGINE_URL": f"http://{unused_address}",
         "TRAFFIC_ENGINE_TOKEN": "token",
         "STRIPE_API_KEY": "sk_test_wheel",
         "STRIPE_WEBHOOK_SECRET": "whsec_wheel",
-        "STRIPE_API_BASE": f"http://{nobody}",
-        "WISE_API_URL": f"http://{nobody}",
+        "STRIPE_API_BASE": f"http://{unused_address}",
+        "WISE_API_URL": f"http://{unused_address}",
         "WISE_API_TOKEN": "token",
         "WISE_PROFILE_ID": "1",
-        "PUBLIC_URL": f"http://{nobody}",
+        "PUBLIC_URL": f"http://{unused_address}",
         "CLICK_SIGNING_KEY": "k" * 32,
-        "SMTP_URL": f"smtp://{nobody}",
+        "SMTP_URL": f"smtp://{unused_address}",
         "MAIL_FROM": "noreply@example.com",
-        "APP_URL": f"http://{nobody}",
+        "APP_URL": f"http://{unused_address}",
         "WAREHOUSE_PATH": str(folder / "warehouse.duckdb"),
         "HOME": str(folder),
         "PATH": os.defpath,
         "LANG": "C.UTF-8",
-        **{f"{name}_TARGETS": nobody for name in targets},
+        **{f"{name}_TARGETS": unused_address for name in targets},
         **keys(folder, service),
     }
 
