@@ -1,12 +1,12 @@
-# The whole platform. `make help` says what there is; each folder's Makefile has the same names for itself.
+# The whole platform. `make help` lists the targets; each folder's Makefile has the same ones for itself.
 
 ROOT := $(CURDIR)
 .DEFAULT_GOAL := help
 include make/venv.mk
 
 .PHONY: help up down demo test coverage lint words types bench chaos-money protos lock
-help: ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 up: venv ## start the platform; Ctrl-C stops it
 	@$(VENV)/bin/adctl up
@@ -14,7 +14,7 @@ up: venv ## start the platform; Ctrl-C stops it
 down: venv ## stop a platform that was started with --detach
 	@$(VENV)/bin/adctl down
 
-demo: venv ## run one advertiser's and one publisher's journey, and check every figure
+demo: venv ## run an advertiser's and a publisher's journey and check every figure
 	@$(VENV)/bin/adctl demo
 
 lint: venv ## ruff, import contracts, vocabulary, sizes, file names, tenancy, buf, migrations, Dockerfiles
@@ -37,24 +37,24 @@ types: venv ## mypy, strict
 protos: venv ## generate the contract's package into .venv
 	@echo "adplatform-protos is up to date in .venv"
 
-# The test of the installation installs with it.
+# tests/test_installation.py installs with the oldest supported pip.
 $(VENV)/oldest-pip: $(VENV)/.installed requirements/oldest-pip.txt
 	@$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes --dest $@ -r requirements/oldest-pip.txt
 
 test: lint types $(VENV)/oldest-pip ## everything CI checks
 	@$(PY) -m pytest
 
-# Counting lines doubles the time of what is written in Python, and decides nothing, so it stands by itself.
-coverage: $(VENV)/oldest-pip ## run the tests and say which lines none of them reached
+# Not part of `test`: measuring doubles the time of Python code, and no threshold depends on it.
+coverage: $(VENV)/oldest-pip ## run the tests and list the lines that none of them reached
 	@$(PY) -m pytest --cov --cov-report=term
 
-bench: venv ## measure beside peers; prints tables, decides nothing
+bench: venv ## compare with peers; prints tables, asserts nothing
 	@$(PY) -m bench.permissions
 	@$(PY) -m bench.ledger
 
-chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a minute; then every micro must be right
+chaos-money: venv ## kill payment-service, PostgreSQL and Stripe at random for a minute, then verify every micro
 	@$(PY) -m tests.chaos_money
 
-lock: venv ## resolve requirements/lock.txt again
+lock: venv ## resolve requirements/lock.txt
 	@$(PY) make/external_dependencies.py | $(PY) -m uv pip compile --universal --generate-hashes --python-version 3.11 \
 		--no-header --annotation-style line --quiet -o requirements/lock.txt - requirements/dev.in

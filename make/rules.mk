@@ -1,5 +1,5 @@
-# The rules of one folder: the same names as the root's, for this folder alone. A folder's Makefile is one include of this file,
-# after RUN where what it runs is no `python -m` of its service.
+# The targets of one folder: the same names as the root's. A folder's Makefile includes this file, after setting RUN if `run` is not
+# `python -m` of a service, and TESTS if its tests are not in tests/.
 
 ROOT := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))..)
 NAME := $(notdir $(CURDIR))
@@ -8,21 +8,22 @@ include $(ROOT)/make/venv.mk
 
 MIGRATIONS := $(wildcard src/*/migrations/*.sql src/*/migrations/*/*.sql)
 TYPED := $(wildcard src generate.py check.py)
+TESTS ?= $(addprefix $(NAME)/,$(wildcard tests))
 ifneq ($(filter %-service,$(NAME)),)
 SERVICE := $(PY) -m $(subst -,_,$(NAME))
 RUN ?= $(SERVICE)
 endif
 
 .PHONY: help test lint words types run migrate
-help: ## what can be made here
+help: ## list the targets
 	@echo "$(NAME):"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
 
-# pytest, mypy and lint-imports start at the root, where their settings are.
+# pytest, mypy and lint-imports run at the root, where their settings are.
 test: venv ## this folder's tests
-	@cd $(ROOT) && $(PY) -m pytest $(NAME)/tests
+	@$(if $(TESTS),cd $(ROOT) && $(PY) -m pytest $(TESTS),echo "$(NAME) has no tests")
 
-lint: venv ## ruff, import contracts and what else this folder has: buf, squawk
+lint: venv ## ruff, import contracts and buf or squawk where they apply
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@cd $(ROOT) && $(VENV)/bin/lint-imports --no-logo
@@ -35,10 +36,10 @@ words: venv ## words and names here that the vocabulary (make/words.toml) replac
 	@$(PY) $(ROOT)/make/words.py .
 
 types: venv ## mypy, strict
-	@cd $(ROOT) && $(VENV)/bin/mypy $(addprefix $(NAME)/,$(TYPED))
+	@$(if $(TYPED),cd $(ROOT) && $(VENV)/bin/mypy $(addprefix $(NAME)/,$(TYPED)),echo "$(NAME) is not type-checked")
 
 run: venv ## run it with the environment that its README lists
-	@$(or $(RUN),echo "$(NAME) is a library: there is nothing to run")
+	@$(or $(RUN),echo "$(NAME) is a library: it has nothing to run")
 
 migrate: venv ## apply its migrations to DATABASE_URL
 	@$(if $(SERVICE),$(SERVICE) migrate,echo "$(NAME) owns no database")

@@ -1,4 +1,4 @@
-# Builds .venv from the lock the first time, and again when what it is built from changes.
+# Builds .venv from the lock, and rebuilds the parts whose sources change.
 # Included by every Makefile of the tree; ROOT is the workspace's folder.
 
 VENV := $(ROOT)/.venv
@@ -8,10 +8,10 @@ PROTO_SOURCES := $(shell find $(ROOT)/protos -name '*.proto') $(ROOT)/protos/gen
 # The build tools come from the lock too, so these builds need no package index.
 BUILD_LOCAL := $(PY) -m uv pip install --quiet --python $(PY) --offline --no-deps --no-build-isolation --reinstall
 
-# A virtual environment that has lost its Python or its pip, as an interrupted installation leaves it, is made again.
+# A virtual environment without Python or pip, as an interrupted installation leaves it, is created again.
 $(VENV)/.locked: $(ROOT)/requirements/lock.txt
 	@$(or $(PYTHON),python3) -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'
-	@echo "installing what the platform needs into .venv (once; a few seconds to a minute, by the network)"
+	@echo "installing the locked packages into .venv (once; seconds to a minute, depending on the network)"
 	@$(PY) -c 'import pip' 2>/dev/null || $(or $(PYTHON),python3) -m venv --clear $(VENV)
 	@$(PY) $(ROOT)/make/install.py $<
 	@touch $@
