@@ -20,7 +20,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adtesting import eventually
-from payment_service.webhooks.model import SignatureInvalid
+from payment_service.providers.model import SignatureInvalid
 
 SECRET = "whsec_payment"
 UNIT = 1_000_000

@@ -15,9 +15,10 @@ from adlib.errors import Unavailable
 from adsandbox.chain_coins import CHAIN_ID
 from adtesting import eventually
 from payment_service.__main__ import MIGRATIONS
-from payment_service.payments.model import Outcome, Payment, ProviderUnavailable, State
+from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.node import Node
+from payment_service.providers.model import ProviderUnavailable
 
 CONFIRMATIONS, USD = 4, 1_000_000
 

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from payment_service.payments.model import Payment, ProviderRejected
+from payment_service.payments.model import Payment
+from payment_service.providers.model import ProviderRejected, RefundNotSeen
 from payment_service.providers.protocol import Outgoing
-from payment_service.refunds.model import RefundNotSeen
 
 CONFIRMATIONS, USD = 4, 1_000_000
 CUSTOMER = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

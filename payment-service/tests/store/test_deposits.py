@@ -29,7 +29,6 @@ from payment_service.ledger.wallet import Wallet
 from payment_service.payments.model import (
     CurrencyMismatch,
     IncomingFunds,
-    Outage,
     Outcome,
     Payment,
     PaymentNotFound,
@@ -38,6 +37,7 @@ from payment_service.payments.model import (
 )
 from payment_service.payments.service import NewPayment, PaymentService
 from payment_service.providers.bulkhead import Bulkhead
+from payment_service.providers.model import Outage
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
 from payment_service.work.store import WorkQueue
 

@@ -10,7 +10,7 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.errors import AppError, Unavailable
-from payment_service.payments.model import ProviderRejected
+from payment_service.providers.model import ProviderRejected
 from payment_service.providers.protocol import Event, Header
 from payment_service.webhooks import store
 from payment_service.webhooks.service import WebhookService

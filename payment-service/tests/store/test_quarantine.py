@@ -23,9 +23,10 @@ from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.deposits.service import Deposits
 from payment_service.jobs.service import ReconciliationJob
-from payment_service.payments.model import Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Payment, Report, State
 from payment_service.payments.service import PaymentService
 from payment_service.providers.bulkhead import Bulkhead
+from payment_service.providers.model import ProviderRejected
 from payment_service.providers.protocol import Event
 from payment_service.quarantine.model import MAX_TRIES, FailingItem, ItemKey, ItemNotFound, Kind
 from payment_service.quarantine.service import QuarantineService

@@ -12,8 +12,9 @@ from adlib.clock import SystemClock
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.ids import new_id
 from adtesting import eventually
-from payment_service.payments.model import Payment, ProviderRejected, State
+from payment_service.payments.model import Payment, State
 from payment_service.payouts.model import State as PayoutState
+from payment_service.providers.model import ProviderRejected, RefundNotSeen, SignatureInvalid
 from payment_service.providers.protocol import (
     Outgoing,
     PaymentUpdate,
@@ -23,8 +24,6 @@ from payment_service.providers.protocol import (
 )
 from payment_service.providers.wise import api
 from payment_service.providers.wise.provider import CurrencyNotReceived
-from payment_service.refunds.model import RefundNotSeen
-from payment_service.webhooks.model import SignatureInvalid
 
 
 @pytest.fixture
@@ -139,7 +138,7 @@ def test_webhook_has_its_payment_and_its_sender_read_from_the_statement(wise, op
     (news,) = event.news
     assert isinstance(news, PaymentUpdate)
     assert (news.payment_id, news.report.external_id) == (payment.id, payment.external_id)
-    (arrival,) = news.report.arrivals
+    (arrival,) = news.report.incoming
     assert (arrival.key, arrival.amount_micros, arrival.currency_code, arrival.is_final) == (
         number, 12_340_000, "USD", True,
     )  # fmt: skip
@@ -154,7 +153,7 @@ def test_webhook_of_the_older_kind_says_the_same_with_less(wise, opened, transfe
     older = {name: told["data"][name] for name in ("resource", "amount", "currency", "occurred_at", "transaction_type")}
     news = wise.read(json.dumps({"event_type": "balances#credit", "data": older}).encode()).news
     assert news == wise.read(body).news
-    assert news[0].report.arrivals[0].key == number
+    assert news[0].report.incoming[0].key == number
 
 
 @pytest.mark.parametrize("text", ["", "for ads", "ADP-2222-2222-2"])
@@ -180,7 +179,7 @@ def test_of_transfers_that_look_alike_each_webhook_finds_its_own(wise, opened, t
     numbers = [transfer(payment.external_id, 77) for payment in payments]
     told = [_told(wise, webhooks(number)[0]).news[0] for number in numbers]
     assert [news.payment_id for news in told] == [payment.id for payment in payments]
-    assert [news.report.arrivals[0].key for news in told] == numbers
+    assert [news.report.incoming[0].key for news in told] == numbers
 
 
 def test_money_taken_back_is_reversed_whichever_webhook_comes_first(wise, opened, transfer, recall, webhooks):
@@ -275,15 +274,15 @@ def test_what_webhooks_missed_is_in_the_statements_of_all_currencies(sandboxes, 
 
 def test_looking_up_a_payment_finds_all_that_has_its_reference(wise, opened, transfer, recall):
     payment = opened()
-    assert wise.look_up(payment).arrivals == []
+    assert wise.look_up(payment).incoming == []
     numbers = [transfer(payment.external_id, amount) for amount in (1, 2)]
     recall(transfer(payment.external_id, 3))
     transfer(opened().external_id, 4)
     report = wise.look_up(payment)
     assert (report.external_id, report.state) == (payment.external_id, State.PENDING)
-    assert [arrival.key for arrival in report.arrivals] == numbers
+    assert [arrival.key for arrival in report.incoming] == numbers
     closed = wise.close(payment)
-    assert (closed.state, closed.arrivals) == (State.EXPIRED, report.arrivals)
+    assert (closed.state, closed.incoming) == (State.EXPIRED, report.incoming)
 
 
 def _sent(sandboxes, amount=70.25, fund=True, text="refund"):
@@ -331,7 +330,7 @@ def test_money_of_ours_that_comes_back_is_no_deposit_whatever_we_wrote(sandboxes
     eventually(lambda: sandboxes.wise.get(f"/v1/transfers/{sent}").json()["status"] == "funds_refunded")
     news = [one for event in wise.missed(begun) for one in event.news if event.id.startswith(f"TRANSFER-{sent}/")]
     assert news == [ReversalReport(f"TRANSFER-{sent}")]
-    assert wise.look_up(payment).arrivals == []
+    assert wise.look_up(payment).incoming == []
 
 
 def test_transfer_of_a_payout_is_no_refund(sandboxes, wise, sql):

@@ -141,6 +141,6 @@ def test_an_intents_status_says_where_the_payment_is(intent: dict[str, object], 
 
 def test_what_was_received_counts_and_not_what_was_asked() -> None:
     intent = {"id": "pi", "status": "succeeded", "amount": 50_000, "amount_received": 40_000, "currency": "usd"}
-    assert report(intent).arrivals == (IncomingFunds("pi", 400_000_000, "USD"),)
-    assert not report({**intent, "amount_received": None}).arrivals
-    assert report({**intent, "currency": "jpy"}).arrivals == (IncomingFunds("pi", 40_000_000_000, "JPY"),)
+    assert report(intent).incoming == (IncomingFunds("pi", 400_000_000, "USD"),)
+    assert not report({**intent, "amount_received": None}).incoming
+    assert report({**intent, "currency": "jpy"}).incoming == (IncomingFunds("pi", 40_000_000_000, "JPY"),)

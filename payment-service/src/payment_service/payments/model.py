@@ -10,7 +10,7 @@ from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
-from adlib.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
 from adlib.money import MICROS, micros_per_minor
 
 # A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
@@ -52,53 +52,6 @@ class PaymentNotFound(NotFound):
 
     def __init__(self, payment_id: UUID) -> None:
         super().__init__("there is no such payment", paymentId=payment_id)
-
-
-class ProviderNotAvailable(InvalidArgument):
-    """Not configured on this platform."""
-
-    reason = ErrorReason.PROVIDER_NOT_AVAILABLE
-
-    def __init__(self, provider: str, known: str) -> None:
-        super().__init__(f"provider {provider} cannot be paid with here; use {known or 'none'}", provider=provider)
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """Why a provider cannot settle payments now, in a sentence without its full stop.
-
-    Not `is_lasting`: it may be over in a moment, so payments are still opened. `metadata` says where it is.
-    """
-
-    because: str
-    is_lasting: bool = True
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-
-class ProviderUnavailable(Unavailable):
-    """The provider is known not to work."""
-
-    reason = ErrorReason.PROVIDER_UNAVAILABLE
-    retry_after_s = 30.0
-
-    def __init__(self, provider: str, outage: Outage) -> None:
-        super().__init__(
-            f"{provider} cannot be paid with now: {outage.because}; try again later or use another provider",
-            provider=provider,
-            reason=outage.because,
-            **outage.metadata,
-        )
-        self.because = outage.because
-
-
-class ProviderRejected(FailedPrecondition):
-    """The provider refused; the message is the provider's own."""
-
-    reason = ErrorReason.PROVIDER_REJECTED
-
-    def __init__(self, message: str) -> None:
-        super().__init__(f"the payment provider refused: {message}")
-        self.said = message
 
 
 class CurrencyNotBillable(InvalidArgument):
@@ -170,7 +123,7 @@ class Report:
 
     external_id: str
     state: State
-    arrivals: Sequence[IncomingFunds] = ()
+    incoming: Sequence[IncomingFunds] = ()
     failure_message: str = ""
     instructions: Mapping[str, Any] = field(default_factory=dict)
     expires_at: datetime | None = None

@@ -26,17 +26,14 @@ from payment_service.payments.messages import to_pb
 from payment_service.payments.model import (
     CurrencyNotBillable,
     IncomingFunds,
-    Outage,
     Payment,
     PaymentNotFound,
-    ProviderNotAvailable,
-    ProviderRejected,
-    ProviderUnavailable,
     Recall,
     Report,
     State,
 )
 from payment_service.providers.bulkhead import Bulkhead
+from payment_service.providers.model import Outage, ProviderNotAvailable, ProviderRejected, ProviderUnavailable
 from payment_service.providers.protocol import Provider
 from payment_service.work.store import WorkQueue
 
@@ -180,7 +177,7 @@ class PaymentService:
             _log.error("payment_unknown", payment=str(payment_id), provider=provider, external_id=report.external_id)
             return None
         after = replace(before, external_id=report.external_id)
-        for arrival in report.arrivals:
+        for arrival in report.incoming:
             after = self._deposits.book(tx, after, arrival)
         held, now = self._deposits.held_reason(tx, before) or _unconfirmed(before, report), self._clock.now()
         if held and report.state is State.EXPIRED:
@@ -353,7 +350,7 @@ class PaymentService:
 
 def _unconfirmed(payment: Payment, report: Report) -> str:
     """What was sent in another currency and is not final; empty where nothing was."""
-    for arrival in report.arrivals:
+    for arrival in report.incoming:
         if arrival.currency_code != payment.currency_code and not arrival.is_final:
             what = arrival.asset or arrival.currency_code
             return f"{what} was sent, which is not counted in {payment.currency_code}, and waits for its confirmations"

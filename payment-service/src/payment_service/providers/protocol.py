@@ -9,8 +9,9 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.rpc import Runnable
-from payment_service.payments.model import IncomingFunds, Outage, Payment, Recall, Report
+from payment_service.payments.model import IncomingFunds, Payment, Recall, Report
 from payment_service.payouts.model import State as PayoutState
+from payment_service.providers.model import Outage
 
 # A header of a webhook by its lower-case name; empty where it was not sent.
 Header = Callable[[str], str]

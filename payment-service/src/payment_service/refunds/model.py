@@ -42,12 +42,6 @@ class RefundTooLarge(FailedPrecondition):
         )
 
 
-class RefundNotSeen(FailedPrecondition):
-    """What was sent by hand is not there, or not as it should be; the message says what was looked for."""
-
-    reason = ErrorReason.REFUND_NOT_SEEN
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
     """What else a provider says of a refund, beside its state.

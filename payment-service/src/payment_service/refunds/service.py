@@ -26,16 +26,10 @@ from adlib.telemetry import logger
 from payment_service.disputes import store as disputes
 from payment_service.ledger import store as ledger
 from payment_service.payments import store as payments
-from payment_service.payments.model import (
-    CurrencyMismatch,
-    Payment,
-    PaymentNotFound,
-    PaymentStateInvalid,
-    ProviderNotAvailable,
-    ProviderRejected,
-)
+from payment_service.payments.model import CurrencyMismatch, Payment, PaymentNotFound, PaymentStateInvalid
 from payment_service.payments.service import PaymentService
 from payment_service.providers.bulkhead import Bulkhead
+from payment_service.providers.model import ProviderNotAvailable, ProviderRejected
 from payment_service.providers.protocol import Outgoing, Provider, RefundReport, SeenRefund, SentRefund
 from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds import store

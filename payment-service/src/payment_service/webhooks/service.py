@@ -11,9 +11,9 @@ from adlib.db import Database, Transaction
 from adlib.errors import Unavailable
 from adlib.telemetry import logger
 from payment_service.disputes.service import DisputeService
-from payment_service.payments.model import ProviderNotAvailable
 from payment_service.payments.service import PaymentService
 from payment_service.payouts.service import PayoutService
+from payment_service.providers.model import ProviderNotAvailable
 from payment_service.providers.protocol import (
     DisputeReport,
     Event,

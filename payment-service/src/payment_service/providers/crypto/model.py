@@ -9,7 +9,7 @@ from decimal import Decimal
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import InvalidArgument
-from payment_service.payments.model import Outage
+from payment_service.providers.model import Outage
 
 ZERO_ADDRESS = "0x" + "0" * 40
 _HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")

@@ -13,7 +13,7 @@ from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import InvalidArgument, Unavailable
 from adlib.rpc import Runnable
-from payment_service.payments.model import Outage, Payment, ProviderRejected, ProviderUnavailable, Report, State
+from payment_service.payments.model import Payment, Report, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.addresses import Addresses, checked
 from payment_service.providers.crypto.model import (
@@ -29,8 +29,8 @@ from payment_service.providers.crypto.node import Node, Receipt
 from payment_service.providers.crypto.rates import Rates
 from payment_service.providers.crypto.store import Address
 from payment_service.providers.crypto.watcher import HISTORY, NAME, Watcher
+from payment_service.providers.model import Outage, ProviderRejected, ProviderUnavailable, RefundNotSeen
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport, SeenRefund, SentRefund
-from payment_service.refunds.model import RefundNotSeen
 
 # What a caller is held at most; the gateway gives up after 10.
 _ANSWER_WITHIN_S = 7.0

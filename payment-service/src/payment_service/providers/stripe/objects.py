@@ -52,7 +52,7 @@ def payment_report(intent: Json) -> Report:
     return Report(
         external_id=str(intent.get("id")),
         state=state,
-        arrivals=_arrivals(intent) if state is State.SUCCEEDED else (),
+        incoming=_incoming(intent) if state is State.SUCCEEDED else (),
         failure_message=message,
         instructions={"client_secret": secret} if secret else {},
     )
@@ -97,7 +97,7 @@ def inner(outer: Json, name: str) -> Json:
     return found if isinstance(found, Mapping) else {}
 
 
-def _arrivals(intent: Json) -> Sequence[IncomingFunds]:
+def _incoming(intent: Json) -> Sequence[IncomingFunds]:
     received_micros = _micros(intent, "amount_received")
     if received_micros <= 0:
         return ()

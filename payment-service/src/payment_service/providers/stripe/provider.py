@@ -17,9 +17,10 @@ from adlib.ids import creation_time
 from adlib.money import to_minor
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from payment_service.payments.model import Outage, Payment, ProviderRejected, Report, State
+from payment_service.payments.model import Payment, Report, State
 from payment_service.providers.answers import json_object
 from payment_service.providers.health import Health
+from payment_service.providers.model import Outage, ProviderRejected, SignatureInvalid
 from payment_service.providers.protocol import (
     Bookings,
     Event,
@@ -39,7 +40,6 @@ from payment_service.providers.stripe.objects import (
     payment_report,
     refund_report,
 )
-from payment_service.webhooks.model import SignatureInvalid
 
 NAME = "STRIPE"
 # What this module reads; webhook endpoints are made with the same.

@@ -28,11 +28,12 @@ from adlib.errors import InvalidArgument, Unavailable
 from adlib.money import floor_to_minor, to_decimal
 from adlib.rpc import Runnable
 from payment_service.payments import store as payments
-from payment_service.payments.model import IncomingFunds, Outage, Payment, ProviderRejected, Recall, Report, State
+from payment_service.payments.model import IncomingFunds, Payment, Recall, Report, State
 from payment_service.payouts import wise as payouts
 from payment_service.payouts.model import State as TransferState
 from payment_service.providers.answers import json_object
 from payment_service.providers.health import Health
+from payment_service.providers.model import Outage, ProviderRejected, RefundNotSeen, SignatureInvalid
 from payment_service.providers.protocol import (
     Bookings,
     Event,
@@ -49,8 +50,6 @@ from payment_service.providers.protocol import (
 )
 from payment_service.providers.wise import reference, store
 from payment_service.providers.wise.api import MARGIN, MOST_AT_ONCE, Line, WiseApi, intervals, micros
-from payment_service.refunds.model import RefundNotSeen
-from payment_service.webhooks.model import SignatureInvalid
 
 # A bank transfer may take some days, and customers may take some.
 EXPIRES_AFTER = timedelta(days=14)
@@ -147,14 +146,14 @@ class WiseDeposits:
             arrival
             for news in told
             if isinstance(news, PaymentUpdate) and news.payment_id == payment.id
-            for arrival in news.report.arrivals
+            for arrival in news.report.incoming
         ]
         return Report(shown, State.PENDING, arrivals)
 
     def close(self, payment: Payment) -> Report:
         """Nobody can keep a bank from transferring late: it is credited then."""
         report = self.look_up(payment)
-        return Report(report.external_id, State.EXPIRED, report.arrivals)
+        return Report(report.external_id, State.EXPIRED, report.incoming)
 
     def refund(self, payment: Payment, outgoing: Outgoing) -> RefundReport:
         """What staff have sent back by a transfer of their own, by its id; REFUND_NOT_SEEN."""
