@@ -26,7 +26,7 @@ lint: venv ## ruff, import contracts, vocabulary, sizes, file names, tenancy, bu
 	@$(PY) make/tenancy.py
 	@$(PY) protos/check.py
 	@$(VENV)/bin/squawk --config make/squawk.toml libs/src/adlib/migrations/*/*.sql *-service/src/*/migrations/*.sql
-	@$(VENV)/bin/hadolint Dockerfile
+	@$(VENV)/bin/hadolint make/base.Dockerfile *-service/Dockerfile
 
 words: venv ## every word and name that the vocabulary (make/words.toml) replaces, with the better one
 	@$(PY) make/words.py

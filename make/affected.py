@@ -1,11 +1,8 @@
-"""Prints the services that a change affects, as JSON.
+"""Prints whether a change affects a folder, `true` or `false`: whether its pipeline has to run.
 
-A service is affected when its own folder changed, and every service when something shared did.
-
-Usage: python make/affected.py COMMIT    compares the working tree with it; an unknown commit affects every service
+Usage: python make/affected.py FOLDER COMMIT    compares the working tree with a commit; an unknown commit affects all
 """
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,15 +11,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 # Folders and files that every service is built or tested with.
-_SHARED = ("libs/", "protos/", "dev/src/", "testing/", "make/", "requirements/", ".github/workflows/")
-_SHARED_FILES = {".dockerignore", ".importlinter", "Dockerfile", "Makefile", "conftest.py", "pyproject.toml"}
+_SHARED = ("libs/", "protos/", "dev/src/", "testing/", "make/", "requirements/", ".github/workflows/folder.yml")
+_SHARED_FILES = {".dockerignore", ".importlinter", "Makefile", "conftest.py", "pyproject.toml"}
 
 
-def affected(changed: Sequence[str], services: Sequence[str]) -> list[str]:
-    """The services whose pipeline has to run for these changed files."""
-    if any(path in _SHARED_FILES or path.startswith(_SHARED) for path in changed):
-        return list(services)
-    return [service for service in services if any(path.startswith(f"{service}/") for path in changed)]
+def affects(changed: Sequence[str], folder: str) -> bool:
+    """Whether the pipeline of the folder has to run for these changed files; that of "." always has."""
+    own = (f"{folder}/", f".github/workflows/{folder}.yml", *_SHARED)
+    return folder == "." or any(path in _SHARED_FILES or path.startswith(own) for path in changed)
 
 
 def changed_since(commit: str) -> list[str] | None:
@@ -33,10 +29,10 @@ def changed_since(commit: str) -> list[str] | None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints a JSON list of folders."""
-    services = sorted(path.parent.name for path in ROOT.glob("*-service/pyproject.toml"))
-    changed = changed_since(arguments[0])
-    print(json.dumps(services if changed is None else affected(changed, services)))
+    """Prints the answer as YAML and JSON write it."""
+    folder, commit = arguments
+    changed = changed_since(commit)
+    print(str(changed is None or affects(changed, folder)).lower())
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ SERVICE := $(PY) -m $(subst -,_,$(NAME))
 RUN ?= $(SERVICE)
 endif
 
-.PHONY: help test lint words types run migrate
+.PHONY: help image test lint words types run migrate
 help: ## list the targets
 	@echo "$(NAME):"
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -31,9 +31,15 @@ lint: venv ## ruff, import contracts and buf or squawk where they apply
 	@cd $(ROOT) && $(PY) make/structure.py $(NAME) && $(PY) make/tenancy.py
 	@$(if $(wildcard check.py),$(PY) check.py)
 	@$(if $(MIGRATIONS),$(VENV)/bin/squawk --config $(ROOT)/make/squawk.toml $(MIGRATIONS))
+	@$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
 
 words: venv ## words and names here that the vocabulary (make/words.toml) replaces
 	@$(PY) $(ROOT)/make/words.py .
+
+image: ## build a service's image, with Docker
+	@docker build --target build --tag adplatform-build:local --file $(ROOT)/make/base.Dockerfile $(ROOT)
+	@docker build --target run --tag adplatform-run:local --file $(ROOT)/make/base.Dockerfile $(ROOT)
+	@docker build --tag $(NAME) --file Dockerfile $(ROOT)
 
 types: venv ## mypy, strict
 	@$(if $(TYPED),cd $(ROOT) && $(VENV)/bin/mypy $(addprefix $(NAME)/,$(TYPED)),echo "$(NAME) is not type-checked")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from make.affected import affected, changed_since
+from make.affected import affects, changed_since
 
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
@@ -49,7 +49,7 @@ def tracked() -> list[Path]:
 @every_service
 def test_services_have_the_same_shape(service: str) -> None:
     package = Path("src") / f"{service}_service"
-    expected = ["Makefile", "README.md", "pyproject.toml", "skaffold.yaml", "tests"]
+    expected = ["Dockerfile", "Makefile", "README.md", "pyproject.toml", "skaffold.yaml", "tests"]
     expected += [str(package / name) for name in ("__init__.py", "__main__.py", "config.py", "py.typed")]
     if service in WITH_A_DATABASE:
         expected.append(str(package / "migrations"))
@@ -94,25 +94,38 @@ def test_every_migration_can_be_taken_back(service: str) -> None:
 
 
 @every_service
-def test_skaffold_builds_the_image_for_its_service(service: str) -> None:
+def test_skaffold_builds_the_services_image_on_the_shared_base(service: str) -> None:
     config = yaml.safe_load((ROOT / f"{service}-service" / "skaffold.yaml").read_text())
     (artifact,) = config["build"]["artifacts"]
-    assert artifact["image"] == artifact["docker"]["buildArgs"]["SERVICE"] == f"{service}-service"
-    assert (ROOT / f"{service}-service" / artifact["context"] / artifact["docker"]["dockerfile"]).is_file()
+    dockerfile = (ROOT / artifact["docker"]["dockerfile"]).read_text()
+    assert artifact["image"] == f"{service}-service"
+    assert [f"ARG {needed['alias']}={needed['image']}:local" in dockerfile for needed in artifact["requires"]] == [
+        True
+    ] * 2
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("changed", "is_affected"),
     [
-        (["auth-service/src/x.py", "auth-service/README.md"], ["auth-service"]),
-        (["auth-service/x", "pixel-service/y", "README.md"], ["auth-service", "pixel-service"]),
-        (["docs/decisions/0001.md", "bench/README.md", "dev/README.md"], []),
-        (["protos/adplatform/x.proto"], ["auth-service", "pixel-service"]),
-        (["Dockerfile"], ["auth-service", "pixel-service"]),
+        ("auth-service/src/x.py", True),
+        (".github/workflows/auth-service.yml", True),
+        ("protos/adplatform/x.proto", True),
+        ("make/base.Dockerfile", True),
+        ("pixel-service/src/x.py", False),
+        ("docs/decisions/0001.md", False),
+        ("bench/README.md", False),
     ],
 )
-def test_pipelines_run_for_the_services_that_a_change_affects(changed: list[str], expected: list[str]) -> None:
-    assert affected(changed, ["auth-service", "pixel-service"]) == expected
+def test_a_pipeline_runs_for_its_service_and_for_what_all_share(changed: str, is_affected: bool) -> None:
+    assert affects(["README.md", changed], "auth-service") == is_affected
+    assert affects([changed], ".")
+
+
+@every_service
+def test_every_service_has_a_pipeline(service: str) -> None:
+    pipeline = yaml.safe_load((ROOT / ".github" / "workflows" / f"{service}-service.yml").read_text())
+    (job,) = pipeline["jobs"].values()
+    assert job == {"uses": "./.github/workflows/folder.yml", "with": {"folder": f"{service}-service"}}
 
 
 def test_all_pipelines_run_when_the_previous_commit_is_unknown() -> None:
