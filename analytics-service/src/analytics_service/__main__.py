@@ -16,10 +16,12 @@ from adlib.rpc import Remote, ServiceProcess
 from analytics_service import config
 from analytics_service.clients.campaign import Campaigns, RemoteCampaigns
 from analytics_service.config import Config
-from analytics_service.ingest import spend, tracking
 from analytics_service.reports.service import ReportService
 from analytics_service.reports.servicer import AnalyticsServicer
-from analytics_service.warehouse.duckdb import DuckDbWarehouse
+from analytics_service.spend import consumer as spend
+from analytics_service.tracking import consumer as tracking
+from analytics_service.warehouse.duckdb.client import DuckDbFile
+from analytics_service.warehouse.duckdb.store import DuckDbWarehouse
 from analytics_service.warehouse.model import Warehouse
 
 
@@ -43,17 +45,17 @@ def compose(config: Config) -> ServiceProcess:
     auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
     verifier, access = service.remote_authorization(config.common, auth)
     campaign = Remote("campaign-service", config.campaign_targets, config.common.identity)
-    warehouse = DuckDbWarehouse(config.warehouse_path)
+    file = DuckDbFile(config.warehouse_path)
     return assemble(
         World(
-            warehouse=warehouse,
+            warehouse=DuckDbWarehouse(file),
             bus=RedisBus(shared),
             campaigns=RemoteCampaigns(campaign),
             clock=SystemClock(),
             verifier=verifier,
             access=access,
-            checks=[warehouse.check],
-            closing=[warehouse.close, campaign.close, auth.close, access.close, shared.close],
+            checks=[file.check],
+            closing=[file.close, campaign.close, auth.close, access.close, shared.close],
         )
     )
 
@@ -69,8 +71,10 @@ def assemble(world: World) -> ServiceProcess:
         verifier=world.verifier,
         access=world.access,
         background=[
-            Consumer(tracked, tracking.TrackingIngest(world.warehouse).handle, batch=tracking.BATCH, wait_ms=500),
-            Consumer(spent, spend.SpendIngest(world.warehouse).handle, batch=spend.BATCH, wait_ms=500),
+            Consumer(
+                tracked, tracking.TrackingConsumer(world.warehouse).handle, batch=tracking.BATCH_SIZE, wait_ms=500
+            ),
+            Consumer(spent, spend.SpendConsumer(world.warehouse).handle, batch=spend.BATCH_SIZE, wait_ms=500),
         ],
         checks=world.checks,
         closing=world.closing,

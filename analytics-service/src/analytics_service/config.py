@@ -9,7 +9,7 @@ from adlib.service import CommonSettings, read_common
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What analytics-service is told from outside."""
+    """Settings, read once from the environment."""
 
     common: CommonSettings
     campaign_targets: str
@@ -17,7 +17,7 @@ class Config:
 
 
 def read(environment: Environment) -> Config:
-    """Reads the environment; ConfigurationError naming what is missing."""
+    """Reads the environment; ConfigurationError names a missing or invalid variable."""
     common = read_common(environment, "analytics-service")
     if len(common.rpc.ports) != 1:
         raise ConfigurationError("GRPC_PORTS must be one port: DuckDB lets one process write a file")

@@ -1,4 +1,4 @@
-"""campaign-service, as this service needs it."""
+"""The part of campaign-service that analytics-service calls."""
 
 from typing import Protocol
 from uuid import UUID
@@ -11,14 +11,6 @@ from adlib.errors import NotFound
 from adlib.rpc import Remote
 
 
-class Campaigns(Protocol):
-    """Knows the campaigns of every organization."""
-
-    def currency_code(self, organization_id: UUID, campaign_id: UUID) -> str:
-        """The currency of the organization's campaign; CAMPAIGN_NOT_FOUND."""
-        ...
-
-
 class CampaignNotFound(NotFound):
     """The organization has no campaign with that id."""
 
@@ -28,31 +20,22 @@ class CampaignNotFound(NotFound):
         super().__init__("there is no such campaign in your organization", campaignId=campaign_id)
 
 
-class FakeCampaigns:
-    """Campaigns that a test has told it of."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[UUID, UUID], str] = {}
-
-    def add(self, organization_id: UUID, campaign_id: UUID, currency_code: str = "USD") -> None:
-        """Makes the campaign known."""
-        self._known[organization_id, campaign_id] = currency_code
+class Campaigns(Protocol):
+    """The campaigns of every organization."""
 
     def currency_code(self, organization_id: UUID, campaign_id: UUID) -> str:
         """The currency of the organization's campaign; CAMPAIGN_NOT_FOUND."""
-        if (organization_id, campaign_id) not in self._known:
-            raise CampaignNotFound(campaign_id)
-        return self._known[organization_id, campaign_id]
+        ...
 
 
 class RemoteCampaigns:
-    """Asks campaign-service, which refuses with CAMPAIGN_NOT_FOUND by itself."""
+    """Calls campaign-service, which raises CAMPAIGN_NOT_FOUND itself."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._stub = campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel)
 
     def currency_code(self, organization_id: UUID, campaign_id: UUID) -> str:
-        """The currency of the organization's campaign; CAMPAIGN_NOT_FOUND."""
+        """See Campaigns."""
         request = pb.LookUpCampaignRequest(organization_id=str(organization_id), campaign_id=str(campaign_id))
         return self._remote.call(self._stub.LookUpCampaign, request).currency_code

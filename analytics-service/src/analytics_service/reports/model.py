@@ -1,4 +1,4 @@
-"""Cutting a span of time into a series without gaps, and the ratios of what is in it."""
+"""Time ranges, how a range is divided into a series, and the ratios of a report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from adlib.errors import InvalidField
 
-DEFAULT_SPAN = timedelta(days=30)
-# Nothing was tracked before, and local time can be told for all of it.
+DEFAULT_RANGE = timedelta(days=30)
+# The platform tracked nothing before, and every time zone can represent these years.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
 
 class Granularity(Enum):
-    """How finely a series is cut; the value is the longest span that may be cut so."""
+    """The length of an interval of a series; the value is the longest range it may divide."""
 
     HOUR = timedelta(days=31)
     DAY = timedelta(days=1098)
 
 
 def time_zone(name: str) -> ZoneInfo:
-    """The zone of this IANA name, UTC where it is empty; INVALID_FIELD."""
+    """The zone with this IANA name, UTC if it is empty; INVALID_FIELD."""
     try:
         return ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -32,8 +32,8 @@ def time_zone(name: str) -> ZoneInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """The time that a report looks at, [start, end), and how it is cut."""
+class TimeRange:
+    """The time that a report covers, [start, end), divided into the zone's hours or days."""
 
     start: datetime
     end: datetime
@@ -41,30 +41,30 @@ class Span:
     zone: ZoneInfo
 
     @classmethod
-    def of(
+    def requested(
         cls, start: datetime | None, end: datetime | None, granularity: Granularity, zone: ZoneInfo, now: datetime
     ) -> Self:
-        """The span asked for: 30 days up to now, where it is not said otherwise; INVALID_FIELD."""
+        """The requested range; `end` defaults to now and `start` to 30 days before the end. INVALID_FIELD."""
         for field, instant in (("startTime", start), ("endTime", end)):
             if instant and not _FIRST_YEAR <= instant.year < _LAST_YEAR:
                 raise InvalidField(field, f"must be between the years {_FIRST_YEAR} and {_LAST_YEAR}")
-        ends = end or now
-        starts = start or ends - DEFAULT_SPAN
-        if starts >= ends:
+        end = end or now
+        start = start or end - DEFAULT_RANGE
+        if start >= end:
             raise InvalidField("startTime", "must be before endTime, which is now unless given")
-        if ends - starts > granularity.value:
+        if end - start > granularity.value:
             raise InvalidField(
                 "startTime", f"is too far from endTime: by the {granularity.name} at most {granularity.value.days} days"
             )
-        return cls(starts, ends, granularity, zone)
+        return cls(start, end, granularity, zone)
 
-    def edges(self) -> Sequence[datetime]:
-        """Where the points begin, in UTC: the start, then every full hour or midnight of the zone; last, the end."""
-        following = _next_hour if self.granularity is Granularity.HOUR else _next_midnight
-        edges = [self.start]
-        while (edge := following(edges[-1], self.zone)) < self.end:
-            edges.append(edge)
-        return [*edges, self.end]
+    def boundaries(self) -> Sequence[datetime]:
+        """The starts of the intervals in UTC, then the end. Intervals after the first start at full local time."""
+        next_boundary = _next_hour if self.granularity is Granularity.HOUR else _next_midnight
+        boundaries = [self.start]
+        while (boundary := next_boundary(boundaries[-1], self.zone)) < self.end:
+            boundaries.append(boundary)
+        return [*boundaries, self.end]
 
 
 def _next_hour(at: datetime, zone: ZoneInfo) -> datetime:
@@ -79,25 +79,30 @@ def _next_midnight(at: datetime, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """What follows from sums; money in micros, rounded half up; a ratio over nothing is 0."""
+    """Metrics derived from counts and spend. Money is in micros, rounded half up; division by zero gives 0."""
 
     ctr: float
+    """Clicks per impression."""
     cvr: float
+    """Conversions per click."""
     cpm_micros: int
+    """Spend per thousand impressions."""
     cpc_micros: int
+    """Spend per click."""
     cpa_micros: int
+    """Spend per conversion."""
 
 
 def ratios(*, impressions: int, clicks: int, conversions: int, spend_micros: int) -> Ratios:
-    """The usual ones: clicks an impression, conversions a click, cost a mille, a click, an action."""
+    """Derives the ratios."""
     return Ratios(
         ctr=clicks / impressions if impressions else 0.0,
         cvr=conversions / clicks if clicks else 0.0,
-        cpm_micros=_cost(spend_micros * 1000, impressions),
-        cpc_micros=_cost(spend_micros, clicks),
-        cpa_micros=_cost(spend_micros, conversions),
+        cpm_micros=_unit_cost(spend_micros * 1000, impressions),
+        cpc_micros=_unit_cost(spend_micros, clicks),
+        cpa_micros=_unit_cost(spend_micros, conversions),
     )
 
 
-def _cost(micros: int, count: int) -> int:
+def _unit_cost(micros: int, count: int) -> int:
     return (2 * micros + count) // (2 * count) if count else 0

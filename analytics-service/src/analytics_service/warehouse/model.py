@@ -1,48 +1,15 @@
-"""What the warehouse keeps, and what it adds up. Times are micros since the epoch; money is micros of a currency."""
+"""The warehouse interface. Times are microseconds since the epoch; money is micros of a currency."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-
-@dataclass(frozen=True, slots=True)
-class TrackedEvent:
-    """An impression, click or conversion."""
-
-    event_id: str
-    type: str
-    time_micros: int
-    organization_id: str
-    campaign_id: str
-    pixel_id: str
-    zone_id: str
-    click_id: str
-    goal: str
-    transaction_id: str
-    value_micros: int
-    currency_code: str
-    visitor_id: str
-    user_agent: str
-    referrer: str
+from analytics_service.tables import Record, Table
 
 
 @dataclass(frozen=True, slots=True)
-class Spend:
-    """What the ledger took for a campaign."""
-
-    event_id: str
-    time_micros: int
-    organization_id: str
-    campaign_id: str
-    network: str
-    zone_id: str
-    amount_micros: int
-    currency_code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """What a span of time adds up to."""
+class Metrics:
+    """What happened in a time interval. Stores compute a metric as a result column of the same name."""
 
     impressions: int = 0
     clicks: int = 0
@@ -53,34 +20,32 @@ class Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignSpans:
-    """Which sums are asked for: of one campaign, in its currency, for the spans between consecutive `edges_micros`."""
+class MetricsQuery:
+    """Asks for one organization's metrics, in the intervals between consecutive boundaries."""
 
     organization_id: str
-    campaign_id: str
+    filters: Mapping[str, str]
+    """The value that each named dimension must have."""
     currency_code: str
-    edges_micros: Sequence[int]
+    """The currency whose spend and revenue are added up."""
+    boundaries_micros: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
-class CampaignSums:
-    """The sums of all spans together, and of each that has any by the edge it begins with."""
+class MetricsResult:
+    """Metrics over the whole time, and of each interval that has any, by the interval's start."""
 
-    total: Sums
-    spans: Mapping[int, Sums]
+    total: Metrics
+    by_interval: Mapping[int, Metrics]
 
 
 class Warehouse(Protocol):
-    """Keeps events for ever and adds them up. UNAVAILABLE while it cannot."""
+    """Stores rows permanently and aggregates them. Every method raises UNAVAILABLE while it cannot answer."""
 
-    def add_events(self, events: Sequence[TrackedEvent]) -> int:
-        """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
+    def insert(self, table: Table[Record], records: Sequence[Record]) -> int:
+        """Inserts records that are not stored yet, all or none, and returns how many. They are durable on return."""
         ...
 
-    def add_spend(self, spend: Sequence[Spend]) -> int:
-        """Stores those that are not there yet, all or none; how many. They are durable when this returns."""
-        ...
-
-    def sums(self, spans: CampaignSpans) -> CampaignSums:
-        """What was there at one moment; a visitor of two spans is one in the total."""
+    def metrics(self, query: MetricsQuery) -> MetricsResult:
+        """Reads one snapshot. A visitor of two intervals counts once in the total."""
         ...
