@@ -18,12 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from adlib.bus import Bus, RedisBus
 from adlib.clock import FixedClock, timestamp
 from adlib.ids import new_id
-from adlib.service import connect_redis
+from adlib.service import Authorization, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, eventually, running, stub_channel
 from adtesting.analytics import FakeCampaigns
-from analytics_service.__main__ import World, assemble
+from analytics_service.__main__ import build
 from analytics_service.warehouse.duckdb.client import DuckDbFile
-from analytics_service.warehouse.duckdb.store import DuckDbWarehouse
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -58,11 +57,12 @@ def service(redis_url: str, tmp_path: Path) -> Iterator[Service]:
     access.grant(person, organization, 1, Permission.ANALYTICS_READ)
     campaigns.add(organization, campaign)
     file = DuckDbFile(tmp_path / "warehouse.duckdb")
-    warehouse = DuckDbWarehouse(file)
     with connect_redis(redis_url) as shared:
         bus = RedisBus(shared)
-        world = World(warehouse, bus, campaigns, FixedClock(NOW), identities.verifier(), access)
-        with running(assemble(world)) as server, stub_channel(server) as channel:
+        own = Dependencies(
+            authorization=Authorization(identities.verifier(), access), bus=bus, clock=FixedClock(NOW), bus_wait_ms=20
+        )
+        with running(build(own, campaigns, file)) as server, stub_channel(server) as channel:
             stub = analytics_pb2_grpc.AnalyticsServiceStub(channel)
             yield Service(stub, bus, organization, campaign, identities.headers(person, organization))
     file.close()

@@ -28,7 +28,7 @@ def time_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name or "UTC")
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise InvalidField("timeZone", f"is {name!r}, which is no IANA name such as Europe/Warsaw") from None
+        raise InvalidField("timeZone", f"is {name!r}, which is not an IANA name such as Europe/Warsaw") from None
 
 
 @dataclass(frozen=True, slots=True)

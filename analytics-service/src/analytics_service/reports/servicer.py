@@ -13,6 +13,8 @@ from analytics_service.warehouse.model import Metrics
 class AnalyticsServicer:
     """Serves reports."""
 
+    contract = pb.DESCRIPTOR.services_by_name["AnalyticsService"]
+
     def __init__(self, reports: ReportService, clock: Clock) -> None:
         self._reports = reports
         self._clock = clock

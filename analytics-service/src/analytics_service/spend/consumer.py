@@ -7,10 +7,6 @@ from adplatform.events.v1.events_pb2 import Event
 from analytics_service.tables import SPEND
 from analytics_service.warehouse.model import Warehouse
 
-TOPIC = "campaign"
-GROUP = "analytics-spend"
-BATCH_SIZE = 1_000
-
 
 class SpendConsumer:
     """Inserts posted spend and skips the topic's other events. A redelivered batch inserts nothing."""

@@ -7,10 +7,6 @@ from adplatform.events.v1.events_pb2 import TrackingEvent
 from analytics_service.tables import EVENTS
 from analytics_service.warehouse.model import Warehouse
 
-TOPIC = "events"
-GROUP = "analytics"
-BATCH_SIZE = 5_000
-
 
 class TrackingConsumer:
     """Inserts impressions, clicks and conversions. A redelivered batch inserts nothing."""

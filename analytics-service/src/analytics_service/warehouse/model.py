@@ -9,7 +9,7 @@ from analytics_service.tables import Record, Table
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """What happened in a time interval. Stores compute a metric as a result column of the same name."""
+    """Totals of a time interval. Each metric is computed as a result column of the same name."""
 
     impressions: int = 0
     clicks: int = 0
