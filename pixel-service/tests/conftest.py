@@ -1,4 +1,4 @@
-"""pixel-service as it runs, on a database of its own and with campaigns that the test names."""
+"""pixel-service with a database of its own and a fake of campaign-service."""
 
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
@@ -11,11 +11,11 @@ from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
-from adlib.service import CommonSettings, connect_redis
+from adlib.service import Authorization, CommonSettings, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.pixel import FakeCampaigns
 from adtesting.pytest_servers import FreshDatabase
-from pixel_service.__main__ import MIGRATIONS, World, assemble
-from pixel_service.clients.campaign import FakeCampaigns
+from pixel_service.__main__ import MIGRATIONS, build
 from pixel_service.config import Config
 from pixel_service.pixels import store
 from pixel_service.pixels.model import Pixel
@@ -71,7 +71,7 @@ def campaigns() -> FakeCampaigns:
 
 @pytest.fixture
 def add_pixel(db: Database) -> AddPixel:
-    """Stores a pixel of a new campaign of a new organization, with the fields that are given."""
+    """Stores a pixel of a new campaign of a new organization, unless the fields say otherwise."""
 
     def add(**fields: object) -> Pixel:
         made: dict[str, object] = {
@@ -103,7 +103,7 @@ def config(database_url: str, redis_url: str, identities: Identities) -> Config:
     )
     return Config(
         common=common, database_url=database_url, campaign_targets="", http_port=0,
-        public_url="https://ads.example", signing_key=KEY, trusted_proxy=True,
+        public_url="https://ads.example", signing_key=KEY, is_proxied=True,
     )  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def config(database_url: str, redis_url: str, identities: Identities) -> Config:
 def channel(
     config: Config, db: Database, bus: RedisBus, identities: Identities, access: FakeAccess, campaigns: FakeCampaigns
 ) -> Iterator[grpc.Channel]:
-    world = World(db, bus, campaigns, identities.verifier(), access, SystemClock())
-    with running(assemble(world, config, None)) as server, stub_channel(server) as channel:
+    own = Dependencies(authorization=Authorization(identities.verifier(), access), bus=bus, database=db, bus_wait_ms=20)
+    with running(build(own, campaigns, config, None)) as server, stub_channel(server) as channel:
         yield channel
 
 

@@ -1,4 +1,4 @@
-"""How long pixel-service keeps its rows."""
+"""How long pixel-service retains rows."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,6 @@ RULES: Sequence[Rule] = (
     outbox.RETENTION,
     audit.RETENTION,
     Retention("rejections", "day", days=400),
-    *not_purged("customers' pixels; tracking events name them", "pixels"),
-    *not_purged("a conversion counts once, for ever", "conversions"),
+    *not_purged("customer data that tracking events refer to", "pixels"),
+    *not_purged("needed to detect duplicates, without a time limit", "conversions"),
 )

@@ -1,4 +1,4 @@
-"""pixel-service's tables, for the stores."""
+"""The tables of pixel-service."""
 
 from sqlalchemy import ARRAY, BigInteger, Column, Date, DateTime, MetaData, Table, Text, Uuid
 

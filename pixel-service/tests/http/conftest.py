@@ -1,4 +1,4 @@
-"""The service as a process: one that serves the tracking URLs for all tests, and others where a test kills them."""
+"""The service as a process: a shared one for the tracking URLs, and one per test that stops or kills it."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from pixel_service.__main__ import MIGRATIONS
 
 
 class TrackingServer:
-    """`python -m pixel_service` with its arguments, as a process of its own."""
+    """`python -m pixel_service` with these arguments, as a process."""
 
     def __init__(self, environment: dict[str, str], *arguments: str) -> None:
         self.port = int(environment["HTTP_PORT"])
@@ -35,14 +35,14 @@ class TrackingServer:
         command = [sys.executable, "-m", "pixel_service", *self._arguments]
         process = subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE)
         try:
-            eventually(self.answers, within_s=20)
+            eventually(self.is_healthy, within_s=20)
         except AssertionError:
             process.kill()
             process.wait()
             raise
         return process
 
-    def answers(self) -> bool:
+    def is_healthy(self) -> bool:
         return httpx.get(f"{self.url}/track/health", timeout=1).json() == {"status": "ok"}
 
     def kill(self) -> None:
@@ -78,7 +78,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture(scope="session")
 def environment(database_url: str, valkey: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the service is told from outside."""
+    """The service's environment variables."""
     identities, folder = Identities(), tmp_path_factory.mktemp("keys")
     key, keys = folder / "service.pem", folder / "services.json"
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -102,7 +102,7 @@ def environment(database_url: str, valkey: ValkeyServer, tmp_path_factory: pytes
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[StartServer]:
-    """Starts the service with these arguments and changes to its environment; it is stopped after the test."""
+    """Starts the service with these arguments and changes of its environment, and stops it after the test."""
     with ExitStack() as stack:
 
         def starting(*arguments: str, **changes: str) -> TrackingServer:
@@ -123,5 +123,5 @@ def shared_tracking(environment: dict[str, str]) -> Iterator[TrackingServer]:
 
 @pytest.fixture
 def tracking(shared_tracking: TrackingServer, redis_url: str) -> TrackingServer:
-    """The tracking URLs alone, with an empty bus."""
+    """The tracking URLs without the gRPC server, with an empty bus."""
     return shared_tracking

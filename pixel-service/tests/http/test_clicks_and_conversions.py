@@ -15,15 +15,13 @@ from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adtesting import eventually
+from pixel_service.click_ids import ClickIds
 from pixel_service.pixels import store
 from pixel_service.pixels.model import Pixel
-from pixel_service.signing.click_ids import ClickIds
-from pixel_service.signing.postback_keys import PostbackKeys
+from pixel_service.postback_keys import PostbackKeys
 
 KEYS = PostbackKeys(b"a key for tests, of 32 characters")
-
-
-CLICKS = ClickIds(b"a key for tests, of 32 characters")
+CLICK_IDS = ClickIds(b"a key for tests, of 32 characters")
 
 
 @pytest.fixture
@@ -43,21 +41,21 @@ def click(tracking: Any, pixel: Pixel, **parameters: str) -> str:
 
 
 def raw_get(url: str) -> tuple[int, str, str]:
-    """The fault of a URL as it is written: httpx would mend its percent-escapes."""
+    """The error of a GET with this exact URL: httpx would repair its percent-escapes."""
     parts = urlsplit(url)
     raw = httpx.URL(f"{parts.scheme}://{parts.netloc}").copy_with(raw_path=f"{parts.path}?{parts.query}".encode())
-    return fault(httpx.get(raw))
+    return error_of(httpx.get(raw))
 
 
-def fault(answer: httpx.Response) -> tuple[int, str, str]:
-    """Status, reason and the field that is named."""
+def error_of(answer: httpx.Response) -> tuple[int, str, str]:
+    """Status, reason and invalid field of an error."""
     details = {detail["@type"].rpartition(".")[2]: detail for detail in answer.json()["details"]}
     fields = details.get("BadRequest", {}).get("fieldViolations", [{"field": ""}])
     assert answer.json()["message"]
     return answer.status_code, details["ErrorInfo"]["reason"], fields[0]["field"]
 
 
-def test_a_click_leads_to_the_campaigns_page_alone(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+def test_click_redirects_only_to_the_campaigns_url(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
     url = f"{tracking.url}/track/click/{pixel.id}?url=https://evil.example&target_url=//evil.example"
     answer = httpx.get(url)
     assert answer.status_code == 302
@@ -69,9 +67,11 @@ def test_a_click_leads_to_the_campaigns_page_alone(tracking: Any, pixel: Pixel, 
     assert CollectedRequest.FromString(message).click_id == parse_qs(to.query)["click_id"][0]
 
 
-def test_a_click_on_nothing_leads_nowhere(tracking: Any, pixel: Pixel, db: Database, shared: redis.Redis) -> None:
+def test_click_on_an_unknown_or_deleted_pixel_is_not_found(
+    tracking: Any, pixel: Pixel, db: Database, shared: redis.Redis
+) -> None:
     for unknown in (uuid4(), "nothing", ""):
-        assert fault(httpx.get(f"{tracking.url}/track/click/{unknown}")) == (404, "PIXEL_NOT_FOUND", "")
+        assert error_of(httpx.get(f"{tracking.url}/track/click/{unknown}")) == (404, "PIXEL_NOT_FOUND", "")
     click(tracking, pixel)
     with db.transaction() as tx:
         store.delete(tx, pixel.organization_id, pixel.id, SystemClock().now())
@@ -79,7 +79,7 @@ def test_a_click_on_nothing_leads_nowhere(tracking: Any, pixel: Pixel, db: Datab
     assert eventually(lambda: httpx.get(url).status_code == 404, within_s=4)
 
 
-def test_a_conversion_from_a_page_counts_once_and_for_its_clicks_zone(
+def test_page_conversion_counts_once_and_for_the_zone_of_its_click(
     tracking: Any, pixel: Pixel, shared: redis.Redis
 ) -> None:
     zone = str(uuid4())
@@ -101,7 +101,7 @@ def test_a_conversion_from_a_page_counts_once_and_for_its_clicks_zone(
     assert event.visitor_id
 
 
-def test_of_many_postbacks_at_once_one_counts(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+def test_concurrent_duplicate_postbacks_count_once(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
     parameters = {"click_id": click(tracking, pixel), "goal": "conversion", "txid": "1", "key": KEYS.of(pixel.id)}
     with ThreadPoolExecutor(16) as pool:
         url = f"{tracking.url}/track/s2s"
@@ -112,41 +112,43 @@ def test_of_many_postbacks_at_once_one_counts(tracking: Any, pixel: Pixel, share
     assert TrackingEvent.FromString(message).value_micros == 2_500_000
 
 
-def test_a_postback_may_come_as_a_form(tracking: Any, pixel: Pixel) -> None:
+def test_postback_may_be_a_form(tracking: Any, pixel: Pixel) -> None:
     form = {"click_id": click(tracking, pixel), "payout": "1", "key": KEYS.of(pixel.id), "status": "approved"}
     answer = httpx.post(f"{tracking.url}/track/s2s?goal=signup", data=form)
     assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
 
 
-def test_a_postback_says_each_thing_once(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
-    """Of two payouts, ids or keys, none is the right one, also where one stands in the query and one in the form."""
+def test_postback_with_a_repeated_parameter_is_refused(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    """Also if one value is in the query and the other in the form: which of them is meant is ambiguous."""
     good = {"click_id": click(tracking, pixel), "goal": "conversion", "key": KEYS.of(pixel.id), "txid": "1"}
     good |= {"payout": "2.50", "status": "approved"}
     url = f"{tracking.url}/track/s2s?{urlencode(good)}"
     for name, value in good.items():
         for again in (value, "another"):
             twice = urlencode({name: again})
-            assert fault(httpx.get(f"{url}&{twice}")) == (400, "INVALID_FIELD", name)
-            assert fault(httpx.get(f"{url}&%{ord(name[0]):02X}{twice[1:]}")) == (400, "INVALID_FIELD", name)
-            assert fault(httpx.post(url, content=twice)) == (400, "INVALID_FIELD", name)
+            assert error_of(httpx.get(f"{url}&{twice}")) == (400, "INVALID_FIELD", name)
+            assert error_of(httpx.get(f"{url}&%{ord(name[0]):02X}{twice[1:]}")) == (400, "INVALID_FIELD", name)
+            assert error_of(httpx.post(url, content=twice)) == (400, "INVALID_FIELD", name)
     assert messages(shared, "events") == []
     answer = httpx.get(f"{url}&sub1=a&sub1=b&=&&%zz=1")
     assert (answer.status_code, answer.json()["duplicate"]) == (200, False)
 
 
-def test_what_a_postback_writes_wrong_is_refused(tracking: Any, pixel: Pixel) -> None:
-    """Read leniently, two transaction ids that are no UTF-8 would be one, and the second sale would be a duplicate."""
+def test_postback_with_a_broken_encoding_is_refused(tracking: Any, pixel: Pixel) -> None:
+    """Lenient decoding would make two invalid transaction ids equal, and the second sale a duplicate."""
     good = {"click_id": click(tracking, pixel), "goal": "conversion", "key": KEYS.of(pixel.id)}
     url = f"{tracking.url}/track/s2s?{urlencode(good)}"
     for name, text in (("txid", "%ff"), ("txid", "%zz"), ("txid", "100%"), ("payout", "1%2"), ("status", "%C3")):
         assert raw_get(f"{url}&{name}={text}") == (400, "INVALID_FIELD", name), text
-    assert fault(httpx.post(url, content=b"txid=\xff")) == (400, "INVALID_FIELD", "")
-    assert fault(httpx.get(url + "&a=1" * 64)) == (400, "INVALID_FIELD", "")
+    assert error_of(httpx.post(url, content=b"txid=\xff")) == (400, "INVALID_FIELD", "")
+    assert error_of(httpx.get(url + "&a=1" * 64)) == (400, "INVALID_FIELD", "")
     headers = {"content-encoding": "gzip"}
-    assert fault(httpx.post(url, content=b"txid=1", headers=headers)) == (400, "INVALID_FIELD", "content-encoding")
+    assert error_of(httpx.post(url, content=b"txid=1", headers=headers)) == (400, "INVALID_FIELD", "content-encoding")
 
 
-def test_a_conversion_says_each_thing_once_and_in_the_body(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+def test_conversion_with_a_repeated_field_or_one_in_the_query_is_refused(
+    tracking: Any, pixel: Pixel, shared: redis.Redis
+) -> None:
     url = f"{tracking.url}/track/conversion"
     good = {"pixelId": str(pixel.id), "goal": "conversion", "transactionId": "1", "valueMicros": "5"}
     good |= {"currencyCode": pixel.currency_code}
@@ -154,37 +156,37 @@ def test_a_conversion_says_each_thing_once_and_in_the_body(tracking: Any, pixel:
         for again in (json.dumps(value), "null", '"another"'):
             key = f"\\u{ord(name[0]):04x}{name[1:]}"
             body = f'{json.dumps(good)[:-1]}, "{key}": {again}}}'
-            assert fault(httpx.post(url, content=body)) == (400, "INVALID_FIELD", name), body
-        assert fault(httpx.post(f"{url}?{name}=x", json=good)) == (400, "INVALID_FIELD", name)
+            assert error_of(httpx.post(url, content=body)) == (400, "INVALID_FIELD", name), body
+        assert error_of(httpx.post(f"{url}?{name}=x", json=good)) == (400, "INVALID_FIELD", name)
     inner = '{"pixelId": {"a": 1, "a": 2}}'
-    assert fault(httpx.post(url, content=inner)) == (400, "INVALID_FIELD", "a")
+    assert error_of(httpx.post(url, content=inner)) == (400, "INVALID_FIELD", "a")
     for encoding in ("gzip", "deflate", "br"):
         for encodings in ([encoding], ["identity", encoding], [encoding, "identity"]):
             answer = httpx.post(url, json=good, headers=[("content-encoding", one) for one in encodings])
-            assert fault(answer) == (400, "INVALID_FIELD", "content-encoding")
+            assert error_of(answer) == (400, "INVALID_FIELD", "content-encoding")
     assert messages(shared, "events") == []
     assert httpx.post(f"{url}?_=1", json=good, headers={"content-encoding": "identity"}).status_code == 200
 
 
-def test_a_click_of_two_zones_leads_on_and_is_of_none(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
-    """Its visitor is not at fault; the publisher whose zone it was cannot be known."""
+def test_click_with_two_zones_redirects_and_has_no_zone(tracking: Any, pixel: Pixel, shared: redis.Redis) -> None:
+    """The visitor is not at fault; the publisher is unknown."""
     answer = httpx.get(f"{tracking.url}/track/click/{pixel.id}?zone={uuid4()}&zone={uuid4()}")
     assert answer.status_code == 302
     click_id = parse_qs(urlsplit(answer.headers["location"]).query)["click_id"][0]
-    assert CLICKS.read(click_id, SystemClock().now(), "click_id").zone_id is None
+    assert CLICK_IDS.verify(click_id, SystemClock().now(), "click_id").zone_id is None
 
 
 @pytest.fixture
-def stranger(add_pixel: Callable[..., Pixel]) -> Pixel:
+def other_pixel(add_pixel: Callable[..., Pixel]) -> Pixel:
     return add_pixel()
 
 
-def test_a_wrong_postback_is_refused_clearly(tracking: Any, pixel: Pixel, stranger: Pixel) -> None:
+def test_invalid_postback_is_refused_naming_the_parameter(tracking: Any, pixel: Pixel, other_pixel: Pixel) -> None:
     click_id = click(tracking, pixel)
     good = {"click_id": click_id, "goal": "conversion", "key": KEYS.of(pixel.id)}
     for changes, expected in (
         ({"key": ""}, (401, "TOKEN_MISSING", "")),
-        ({"key": KEYS.of(stranger.id)}, (401, "TOKEN_INVALID", "")),
+        ({"key": KEYS.of(other_pixel.id)}, (401, "TOKEN_INVALID", "")),
         ({"click_id": ""}, (400, "INVALID_FIELD", "click_id")),
         ({"click_id": click_id[:-2] + "xx"}, (400, "INVALID_FIELD", "click_id")),
         ({"payout": "1.0000001"}, (400, "INVALID_FIELD", "payout")),
@@ -194,10 +196,10 @@ def test_a_wrong_postback_is_refused_clearly(tracking: Any, pixel: Pixel, strang
         ({"txid": "a\0b"}, (400, "INVALID_FIELD", "txid")),
     ):
         answer = httpx.get(f"{tracking.url}/track/s2s?{urlencode(good | changes)}")
-        assert fault(answer) == expected, changes
+        assert error_of(answer) == expected, changes
 
 
-def test_a_wrong_conversion_is_refused_naming_the_field(tracking: Any, pixel: Pixel, stranger: Pixel) -> None:
+def test_invalid_conversion_is_refused_naming_the_field(tracking: Any, pixel: Pixel, other_pixel: Pixel) -> None:
     good: dict[str, object] = {"pixelId": str(pixel.id), "goal": "conversion"}
     for changes, expected in (
         ({"pixelId": None}, (400, "INVALID_FIELD", "pixelId")),
@@ -207,29 +209,29 @@ def test_a_wrong_conversion_is_refused_naming_the_field(tracking: Any, pixel: Pi
         ({"\ud800": 1}, (400, "INVALID_FIELD", "?")),
         ({"transactionId": "\ud800"}, (400, "INVALID_FIELD", "transactionId")),
         ({"clickId": "forged"}, (400, "INVALID_FIELD", "clickId")),
-        ({"clickId": click(tracking, stranger)}, (400, "INVALID_FIELD", "clickId")),
+        ({"clickId": click(tracking, other_pixel)}, (400, "INVALID_FIELD", "clickId")),
         ({"goal": "other"}, (400, "INVALID_FIELD", "goal")),
         ({"valueMicros": 1.5}, (400, "INVALID_FIELD", "valueMicros")),
         ({"currencyCode": "EUR"}, (400, "INVALID_FIELD", "currencyCode")),
         ({"surprise": 1}, (400, "INVALID_FIELD", "surprise")),
     ):
         answer = httpx.post(f"{tracking.url}/track/conversion", content=json.dumps(good | changes))
-        assert fault(answer) == expected, changes
+        assert error_of(answer) == expected, changes
 
 
-def test_what_is_no_conversion_at_all_is_refused(tracking: Any) -> None:
+def test_malformed_or_oversized_body_and_wrong_method_or_path_are_refused(tracking: Any) -> None:
     url = f"{tracking.url}/track/conversion"
     for body in (b"", b"{", b"[]", b"\xff", b"[" * 60_000, b'{"valueMicros": ' + b"9" * 60_000 + b"}"):
-        assert fault(httpx.post(url, content=body)) == (400, "INVALID_FIELD", ""), body[:20]
-    assert fault(httpx.post(url, content=b" " * (64 * 1024 + 1))) == (413, "REQUEST_TOO_LARGE", "")
+        assert error_of(httpx.post(url, content=body)) == (400, "INVALID_FIELD", ""), body[:20]
+    assert error_of(httpx.post(url, content=b" " * (64 * 1024 + 1))) == (413, "REQUEST_TOO_LARGE", "")
     chunks = (b" " * 1024 for _ in range(65))
     assert httpx.post(url, content=chunks).status_code == 413
-    assert fault(httpx.get(url)) == (405, "METHOD_NOT_ALLOWED", "")
-    assert fault(httpx.post(f"{tracking.url}/track/pixel/{uuid4()}")) == (405, "METHOD_NOT_ALLOWED", "")
-    assert fault(httpx.get(f"{tracking.url}/track/nothing")) == (404, "PATH_NOT_FOUND", "")
+    assert error_of(httpx.get(url)) == (405, "METHOD_NOT_ALLOWED", "")
+    assert error_of(httpx.post(f"{tracking.url}/track/pixel/{uuid4()}")) == (405, "METHOD_NOT_ALLOWED", "")
+    assert error_of(httpx.get(f"{tracking.url}/track/nothing")) == (404, "PATH_NOT_FOUND", "")
 
 
-def test_pages_of_every_origin_may_report(tracking: Any) -> None:
+def test_preflight_allows_pages_of_every_origin(tracking: Any) -> None:
     headers = {"origin": "https://shop.example", "access-control-request-method": "POST"}
     answer = httpx.options(f"{tracking.url}/track/conversion", headers=headers)
     assert answer.status_code == 204

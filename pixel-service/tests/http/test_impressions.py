@@ -1,4 +1,4 @@
-"""Impressions over HTTP: always a GIF, and what is answered 200 is kept, whatever dies."""
+"""Impressions over HTTP: the response is always a GIF, and an impression answered with 200 is never lost."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,11 @@ from adlib.bus import Consumer, RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adtesting import eventually
-from pixel_service.enricher.model import Reading
-from pixel_service.enricher.service import Enricher
+from pixel_service.enricher.consumer import Enricher
+from pixel_service.enricher.model import EventParser
 from pixel_service.pixels.model import Pixel
-from pixel_service.pixels.store import find_for_tracking
-from pixel_service.signing.visitors import Visitors
+from pixel_service.pixels.store import find_any_tenant
+from pixel_service.visitor_ids import VisitorIds
 
 
 def collected(shared: redis.Redis) -> list[CollectedRequest]:
@@ -33,26 +33,26 @@ def is_gif(answer: httpx.Response) -> bool:
     return answer.headers["content-type"] == "image/gif" and len(answer.content) == 43
 
 
-async def ask_together(tracking: Any, path: str, queries: list[str]) -> dict[str, int]:
-    """The status of each answer, on 100 connections at a time; a query that got none is left out."""
+async def send_concurrently(tracking: Any, path: str, queries: list[str]) -> dict[str, int]:
+    """Sends the queries on 100 connections; returns the status of each that was answered."""
     statuses: dict[str, int] = {}
-    left = iter(queries)
+    remaining = iter(queries)
 
-    async def ask() -> None:
+    async def send() -> None:
         with contextlib.suppress(OSError, EOFError):
             reader, writer = await asyncio.open_connection("127.0.0.1", tracking.port)
-            for query in left:
+            for query in remaining:
                 writer.write(f"GET {path}?{query} HTTP/1.1\r\nhost: ads.example\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(43)
                 statuses[query] = int(head.split()[1])
             writer.close()
 
-    await asyncio.gather(*(ask() for _ in range(100)))
+    await asyncio.gather(*(send() for _ in range(100)))
     return statuses
 
 
-def test_an_impression_is_a_gif_and_is_kept_as_it_came(tracking: Any, shared: redis.Redis) -> None:
+def test_impression_is_answered_with_a_gif_and_stored_unparsed(tracking: Any, shared: redis.Redis) -> None:
     pixel_id = uuid4()
     headers = {"user-agent": "Firefox", "referer": "https://news.example/", "x-forwarded-for": "10.9.9.9, 192.0.2.7"}
     answer = httpx.get(f"{tracking.url}/track/pixel/{pixel_id}?event=impression&zone=7", headers=headers)
@@ -68,22 +68,22 @@ def test_an_impression_is_a_gif_and_is_kept_as_it_came(tracking: Any, shared: re
     assert abs(request.time.ToSeconds() - SystemClock().now().timestamp()) < 5
 
 
-def test_whatever_comes_is_answered_with_a_gif(tracking: Any, shared: redis.Redis) -> None:
-    rests = ["", "x", "%00", "%ff%fe", "x" * 5000, "a/b/c", f"{uuid4()}?zone={'z' * 9000}", "?event=%"]
-    for rest in rests:
-        answer = httpx.get(f"{tracking.url}/track/pixel/{rest}", headers={"user-agent": b"\xff\xfe"})
-        assert (answer.status_code, is_gif(answer)) == (200, True), rest
-    assert len(collected(shared)) == len(rests)
+def test_malformed_impression_is_answered_with_a_gif(tracking: Any, shared: redis.Redis) -> None:
+    suffixes = ["", "x", "%00", "%ff%fe", "x" * 5000, "a/b/c", f"{uuid4()}?zone={'z' * 9000}", "?event=%"]
+    for suffix in suffixes:
+        answer = httpx.get(f"{tracking.url}/track/pixel/{suffix}", headers={"user-agent": b"\xff\xfe"})
+        assert (answer.status_code, is_gif(answer)) == (200, True), suffix
+    assert len(collected(shared)) == len(suffixes)
 
 
-def test_a_thousand_at_once_are_a_thousand_events(
+def test_thousand_concurrent_impressions_become_thousand_events(
     tracking: Any, db: Database, bus: RedisBus, add_pixel: Callable[..., Pixel]
 ) -> None:
     pixel = add_pixel()
-    statuses = asyncio.run(ask_together(tracking, f"/track/pixel/{pixel.id}", [f"n={n}" for n in range(1000)]))
+    statuses = asyncio.run(send_concurrently(tracking, f"/track/pixel/{pixel.id}", [f"n={n}" for n in range(1000)]))
     assert list(statuses.values()) == [200] * 1000
-    reading = Reading(partial(find_for_tracking, db), Visitors(b"k" * 32))
-    enricher = Enricher(reading, bus, db, SystemClock())
+    parser = EventParser(partial(find_any_tenant, db), VisitorIds(b"k" * 32))
+    enricher = Enricher(parser, bus, db, SystemClock())
     consumer = Consumer(bus.subscribe("collected", "enricher", "test"), enricher.handle, batch=300)
     while consumer.run_once(1):
         pass
@@ -93,26 +93,26 @@ def test_a_thousand_at_once_are_a_thousand_events(
     assert {event.campaign_id for event in found} == {str(pixel.campaign_id)}
 
 
-def test_nothing_that_was_answered_200_is_lost_when_the_collector_is_killed(
+def test_impressions_answered_with_200_survive_a_killed_collector(
     start: Callable[..., Any], shared: redis.Redis
 ) -> None:
     tracking = start("tracking")
 
-    async def killed_meanwhile() -> dict[str, int]:
-        asking = asyncio.create_task(ask_together(tracking, f"/track/pixel/{uuid4()}", queries))
+    async def kill_while_sending() -> dict[str, int]:
+        sending = asyncio.create_task(send_concurrently(tracking, f"/track/pixel/{uuid4()}", queries))
         while shared.xlen("bus:collected") < 300:
             await asyncio.sleep(0.005)
         tracking.kill()
-        return await asking
+        return await sending
 
     queries = [f"n={n}" for n in range(10_000)]
-    answered = asyncio.run(killed_meanwhile())
+    answered = asyncio.run(kill_while_sending())
     assert 0 < len(answered) < len(queries)
     assert set(answered.values()) == {200}
     assert set(answered) <= {request.query for request in collected(shared)}
 
 
-def test_what_cannot_be_stored_is_not_claimed(
+def test_impression_or_click_that_cannot_be_stored_is_answered_with_503(
     start: Callable[..., Any], tmp_path: Path, add_pixel: Callable[..., Pixel]
 ) -> None:
     with ValkeyServer(tmp_path / "valkey", fsync=False) as valkey:

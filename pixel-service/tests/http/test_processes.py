@@ -1,4 +1,4 @@
-"""The service as it is started: a gRPC server that keeps the tracking process alive."""
+"""The gRPC server and the tracking process that it supervises."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def is_ready(port: int) -> bool:
     return bool(status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def test_it_tracks_restarts_what_dies_and_leaves_nothing_behind(
+def test_service_restarts_a_killed_tracking_process_and_stops_it_at_the_end(
     start: Callable[..., Any], shared: redis.Redis, add_pixel: Callable[..., Pixel]
 ) -> None:
     grpc_port = ports.free_port()
@@ -41,21 +41,21 @@ def test_it_tracks_restarts_what_dies_and_leaves_nothing_behind(
     assert eventually(events)[0].pixel_id == str(pixel.id)
     (child,) = psutil.Process(service.process.pid).children()
     os.kill(child.pid, signal.SIGKILL)
-    assert eventually(service.answers)
+    assert eventually(service.is_healthy)
     assert eventually(lambda: is_ready(grpc_port))
     (child,) = psutil.Process(service.process.pid).children()
     assert service.stop() == 0
     assert not child.is_running()
 
 
-def test_the_tracking_process_ends_with_a_killed_service(start: Callable[..., Any]) -> None:
+def test_tracking_process_stops_when_its_parent_is_killed(start: Callable[..., Any]) -> None:
     service = start()
     (child,) = psutil.Process(service.process.pid).children()
     service.kill()
     assert eventually(lambda: not child.is_running(), within_s=5)
 
 
-def test_the_tracking_process_counts_what_it_does(tracking: Any) -> None:
+def test_tracking_process_serves_its_metrics(tracking: Any) -> None:
     def batches() -> float:
         lines = httpx.get(f"{tracking.url}/metrics").text.splitlines()
         return next(float(line.split()[1]) for line in lines if line.startswith("collector_batch_messages_count"))

@@ -1,4 +1,4 @@
-"""Pixels, through the stub."""
+"""PixelService through its stub, and the campaign consumer."""
 
 from uuid import UUID, uuid4
 
@@ -16,7 +16,8 @@ from adlib.bus import RedisBus
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adtesting import FakeAccess, Identities, eventually
-from pixel_service.clients.campaign import CampaignFacts, FakeCampaigns
+from adtesting.pixel import FakeCampaigns
+from pixel_service.clients.campaign import Campaign
 from pixel_service.pixels import store
 
 Metadata = list[tuple[str, str]]
@@ -30,7 +31,7 @@ def pixels(channel: grpc.Channel) -> pixel_pb2_grpc.PixelServiceStub:
 @pytest.fixture
 def campaign_id(campaigns: FakeCampaigns, organization_id: UUID) -> str:
     made = uuid4()
-    campaigns.add(organization_id, made, CampaignFacts("https://shop.example/", "EUR"))
+    campaigns.add(organization_id, made, Campaign("https://shop.example/", "EUR"))
     return str(made)
 
 
@@ -52,7 +53,7 @@ def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
     return info.reason if any(detail.Unpack(info) for detail in details) else ""
 
 
-def test_a_pixel_knows_its_campaign_and_shows_what_to_paste(
+def test_created_pixel_has_snippets_for_pages_and_partners(
     pixels: pixel_pb2_grpc.PixelServiceStub, headers: Metadata, campaign_id: str
 ) -> None:
     made = pixels.CreatePixel(pb.CreatePixelRequest(campaign_id=campaign_id, name="Landing"), metadata=headers)
@@ -64,7 +65,7 @@ def test_a_pixel_knows_its_campaign_and_shows_what_to_paste(
     assert pixels.GetPixel(pb.GetPixelRequest(pixel_id=made.id), metadata=headers) == made
 
 
-def test_no_pixel_for_a_campaign_of_others(
+def test_pixel_cannot_be_created_for_a_campaign_of_another_organization(
     pixels: pixel_pb2_grpc.PixelServiceStub, identities: Identities, access: FakeAccess, campaign_id: str
 ) -> None:
     stranger = member(identities, access, uuid4())
@@ -73,7 +74,7 @@ def test_no_pixel_for_a_campaign_of_others(
     assert reason(refused) == "CAMPAIGN_NOT_FOUND"
 
 
-def test_pixels_of_others_do_not_exist(
+def test_pixel_of_another_organization_is_not_found(
     pixels: pixel_pb2_grpc.PixelServiceStub,
     headers: Metadata,
     identities: Identities,
@@ -93,7 +94,7 @@ def test_pixels_of_others_do_not_exist(
     assert pixels.GetPixel(pb.GetPixelRequest(pixel_id=made.id), metadata=headers) == made
 
 
-def test_a_repeated_request_makes_one_pixel(
+def test_repeated_idempotency_key_creates_one_pixel(
     pixels: pixel_pb2_grpc.PixelServiceStub, headers: Metadata, campaign_id: str
 ) -> None:
     once = [*headers, ("idempotency-key", "k1")]
@@ -107,7 +108,7 @@ def test_a_repeated_request_makes_one_pixel(
     assert reason(refused) == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_pixels_are_listed_newest_first_by_campaign_and_page(
+def test_pixels_are_listed_newest_first_in_pages_and_by_campaign(
     pixels: pixel_pb2_grpc.PixelServiceStub,
     headers: Metadata,
     campaigns: FakeCampaigns,
@@ -115,7 +116,7 @@ def test_pixels_are_listed_newest_first_by_campaign_and_page(
     campaign_id: str,
 ) -> None:
     other = uuid4()
-    campaigns.add(organization_id, other, CampaignFacts("https://shop.example/", "EUR"))
+    campaigns.add(organization_id, other, Campaign("https://shop.example/", "EUR"))
     made = [
         pixels.CreatePixel(pb.CreatePixelRequest(campaign_id=of, name=f"{n}"), metadata=headers).id
         for n, of in enumerate([campaign_id, str(other), campaign_id])
@@ -128,7 +129,7 @@ def test_pixels_are_listed_newest_first_by_campaign_and_page(
     assert [one.id for one in of_one.pixels] == [made[2], made[0]]
 
 
-def test_a_deleted_pixel_is_gone(
+def test_deleted_pixel_is_not_found(
     pixels: pixel_pb2_grpc.PixelServiceStub, headers: Metadata, campaign_id: str, db: Database
 ) -> None:
     made = pixels.CreatePixel(pb.CreatePixelRequest(campaign_id=campaign_id, name="Landing"), metadata=headers)
@@ -136,10 +137,10 @@ def test_a_deleted_pixel_is_gone(
     with pytest.raises(grpc.RpcError) as refused:
         pixels.GetPixel(pb.GetPixelRequest(pixel_id=made.id), metadata=headers)
     assert reason(refused) == "PIXEL_NOT_FOUND"
-    assert store.find_for_tracking(db, UUID(made.id)) is None
+    assert store.find_any_tenant(db, UUID(made.id)) is None
 
 
-def test_clicks_follow_the_campaigns_page(
+def test_pixel_has_the_campaigns_newest_url_after_reordered_and_repeated_events(
     pixels: pixel_pb2_grpc.PixelServiceStub,
     headers: Metadata,
     campaign_id: str,
@@ -157,14 +158,14 @@ def test_clicks_follow_the_campaigns_page(
         campaign.update_time.FromSeconds(at)
         return event.SerializeToString()
 
-    # Out of order, and the first one again.
+    # Out of order, then the newest one again.
     messages = [changed("https://new.example/", now), changed("https://old.example/", now - 60)]
     for message in (*messages, messages[0]):
         bus.publish("campaign", [message])
     bus.publish("campaign", [changed("https://newest.example/", now + 1)])
 
     def target() -> str:
-        pixel = store.find_for_tracking(db, UUID(made.id))
+        pixel = store.find_any_tenant(db, UUID(made.id))
         return pixel.target_url if pixel else ""
 
     assert eventually(lambda: target() == "https://newest.example/")

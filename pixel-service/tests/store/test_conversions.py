@@ -1,4 +1,4 @@
-"""A conversion is recorded once, whoever is first."""
+"""A conversion is recorded once, also by concurrent calls."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,17 +16,19 @@ from adlib.db import Database
 from adlib.errors import InvalidField
 from adlib.ids import new_id
 from adlib.outbox import Outbox, Relay
+from pixel_service.click_ids import Click, ClickIds
 from pixel_service.conversions.model import NewConversion
 from pixel_service.conversions.service import ConversionService
 from pixel_service.pixels.model import Pixel
-from pixel_service.pixels.store import find_for_tracking
-from pixel_service.signing.click_ids import Click, ClickIds
+from pixel_service.pixels.store import find_any_tenant
+from pixel_service.postback_keys import PostbackKeys
 
-CLICKS = ClickIds(b"k" * 32)
+KEY = b"k" * 32
+CLICK_IDS = ClickIds(KEY)
 
 
 class Published:
-    """The events that the outbox has let go."""
+    """The events that the relay has published."""
 
     def __init__(self, db: Database, bus: RedisBus, outbox: Outbox) -> None:
         self._relay = Relay(db, bus, outbox)
@@ -45,7 +47,8 @@ def outbox() -> Outbox:
 
 @pytest.fixture
 def conversions(db: Database, outbox: Outbox) -> ConversionService:
-    return ConversionService(db, outbox, partial(find_for_tracking, db), CLICKS, SystemClock(), new_id)
+    find = partial(find_any_tenant, db)
+    return ConversionService(db, outbox, find, CLICK_IDS, PostbackKeys(KEY), SystemClock(), new_id)
 
 
 @pytest.fixture
@@ -67,14 +70,16 @@ def click(pixel: Pixel) -> Click:
     return Click(new_id(), pixel.id, uuid4())
 
 
-def test_of_many_at_once_one_is_recorded(conversions: ConversionService, published: Published, pixel: Pixel) -> None:
+def test_concurrent_duplicates_are_recorded_once(
+    conversions: ConversionService, published: Published, pixel: Pixel
+) -> None:
     threads = 8
     new, together = of(pixel, transaction_id="order 1", click=click(pixel)), Barrier(threads)
 
     def record(_: int) -> tuple[bool, object]:
         together.wait()
         recorded = conversions.record(new)
-        return recorded.duplicate, recorded.event_id
+        return recorded.is_duplicate, recorded.event_id
 
     with ThreadPoolExecutor(threads) as pool:
         answers = list(pool.map(record, range(threads)))
@@ -85,7 +90,7 @@ def test_of_many_at_once_one_is_recorded(conversions: ConversionService, publish
     assert (event.type, event.value_micros, event.transaction_id) == (TrackingEvent.CONVERSION, 5, "order 1")
 
 
-def test_what_makes_a_conversion_another(conversions: ConversionService, pixel: Pixel) -> None:
+def test_conversions_differ_by_transaction_goal_and_click(conversions: ConversionService, pixel: Pixel) -> None:
     one, two = click(pixel), click(pixel)
     different = [
         of(pixel, transaction_id="1"),
@@ -99,42 +104,42 @@ def test_what_makes_a_conversion_another(conversions: ConversionService, pixel: 
     ]
     first = [conversions.record(new) for new in different]
     again = [conversions.record(new) for new in different]
-    assert not any(one.duplicate for one in first)
-    assert all(one.duplicate for one in again)
+    assert not any(one.is_duplicate for one in first)
+    assert all(one.is_duplicate for one in again)
     assert [one.event_id for one in first] == [one.event_id for one in again]
 
 
-def test_without_click_and_transaction_every_call_counts(
+def test_every_conversion_without_click_and_transaction_counts(
     conversions: ConversionService, published: Published, pixel: Pixel
 ) -> None:
-    assert not conversions.record(of(pixel)).duplicate
-    assert not conversions.record(of(pixel)).duplicate
+    assert not conversions.record(of(pixel)).is_duplicate
+    assert not conversions.record(of(pixel)).is_duplicate
     assert len(published.all()) == 2
 
 
-def test_organizations_do_not_share_transaction_ids(
+def test_equal_transaction_ids_of_two_organizations_are_different_conversions(
     conversions: ConversionService, pixel: Pixel, add_pixel: Callable[..., Pixel]
 ) -> None:
-    assert not conversions.record(of(pixel, transaction_id="1")).duplicate
-    assert not conversions.record(of(add_pixel(), transaction_id="1")).duplicate
+    assert not conversions.record(of(pixel, transaction_id="1")).is_duplicate
+    assert not conversions.record(of(add_pixel(), transaction_id="1")).is_duplicate
 
 
-def test_a_conversion_belongs_to_its_clicks_zone(
+def test_conversion_has_the_zone_of_its_click(
     conversions: ConversionService, published: Published, pixel: Pixel
 ) -> None:
     clicked = click(pixel)
     conversions.record(of(pixel, click=clicked))
     (event,) = published.all()
     assert event.zone_id == str(clicked.zone_id)
-    assert event.click_id == CLICKS.sign(clicked)
+    assert event.click_id == CLICK_IDS.sign(clicked)
 
 
-def test_a_click_counts_for_its_own_campaign_alone(
+def test_click_of_another_campaign_is_refused(
     conversions: ConversionService, pixel: Pixel, add_pixel: Callable[..., Pixel]
 ) -> None:
     sibling = add_pixel(organization_id=pixel.organization_id, campaign_id=pixel.campaign_id)
-    stranger = add_pixel()
+    unrelated = add_pixel()
     clicked = click(sibling)
-    assert conversions.click_of(pixel, CLICKS.sign(clicked), "clickId") == clicked
+    assert conversions.click_for(pixel, CLICK_IDS.sign(clicked), "clickId") == clicked
     with pytest.raises(InvalidField, match="clickId is of another campaign's click"):
-        conversions.click_of(stranger, CLICKS.sign(clicked), "clickId")
+        conversions.click_for(unrelated, CLICK_IDS.sign(clicked), "clickId")

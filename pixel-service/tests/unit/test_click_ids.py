@@ -1,4 +1,4 @@
-"""Click ids: only what was signed, only for 90 days."""
+"""Click ids: only signed ones are valid, for 90 days."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -9,56 +9,58 @@ from hypothesis import strategies as st
 
 from adlib.errors import InvalidField
 from adlib.ids import new_id
-from pixel_service.signing.click_ids import LIFETIME, Click, ClickIds
+from pixel_service.click_ids import LIFETIME, Click, ClickIds
 
-CLICKS = ClickIds(b"k" * 32)
+CLICK_IDS = ClickIds(b"k" * 32)
 ZONES = st.none() | st.uuids()
 
 
-def read(text: str, clicks: ClickIds = CLICKS, at: datetime | None = None) -> Click:
-    return clicks.read(text, at or datetime.now(UTC), "clickId")
+def verify(text: str, click_ids: ClickIds = CLICK_IDS, at: datetime | None = None) -> Click:
+    return click_ids.verify(text, at or datetime.now(UTC), "clickId")
 
 
 @given(st.uuids(), ZONES)
-def test_a_click_comes_back_as_it_was_signed(pixel_id: UUID, zone_id: UUID | None) -> None:
+def test_signed_click_can_be_verified(pixel_id: UUID, zone_id: UUID | None) -> None:
     click = Click(new_id(), pixel_id, zone_id)
-    text = CLICKS.sign(click)
-    assert read(text) == click
+    text = CLICK_IDS.sign(click)
+    assert verify(text) == click
     assert len(text) == (86 if zone_id else 64)
     assert set(text) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 @given(st.uuids(), st.uuids(), ZONES, st.data())
-def test_a_changed_click_id_is_none(click_id: UUID, pixel_id: UUID, zone_id: UUID | None, data: st.DataObject) -> None:
-    # Drawn, all of it: what is drawn next depends on the text, and a random one cannot be drawn again.
-    text = CLICKS.sign(Click(click_id, pixel_id, zone_id))
-    # The last character of the longer form has bits that stand for nothing.
+def test_click_id_with_a_changed_character_is_invalid(
+    click_id: UUID, pixel_id: UUID, zone_id: UUID | None, data: st.DataObject
+) -> None:
+    # All parts are drawn: hypothesis can repeat only what it has drawn itself.
+    text = CLICK_IDS.sign(Click(click_id, pixel_id, zone_id))
+    # The last character of the longer form has unused bits.
     at = data.draw(st.integers(0, len(text) - 2))
     other = data.draw(st.sampled_from("Ab0_-").filter(lambda letter: letter != text[at]))
-    with pytest.raises(InvalidField, match="clickId is no click id"):
-        read(text[:at] + other + text[at + 1 :])
+    with pytest.raises(InvalidField, match="clickId is not a click id"):
+        verify(text[:at] + other + text[at + 1 :])
 
 
 @given(st.text(max_size=100))
-def test_no_other_text_is_a_click_id(text: str) -> None:
+def test_other_text_is_not_a_click_id(text: str) -> None:
     with pytest.raises(InvalidField):
-        read(text)
+        verify(text)
 
 
-def test_another_platforms_click_id_is_none() -> None:
+def test_click_id_signed_with_another_key_is_invalid() -> None:
     with pytest.raises(InvalidField):
-        read(CLICKS.sign(Click(new_id(), uuid4(), None)), ClickIds(b"other" * 8))
+        verify(CLICK_IDS.sign(Click(new_id(), uuid4(), None)), ClickIds(b"other" * 8))
 
 
-def test_a_zone_cannot_be_cut_off() -> None:
-    text = CLICKS.sign(Click(new_id(), uuid4(), uuid4()))
+def test_zone_cannot_be_removed_from_a_click_id() -> None:
+    text = CLICK_IDS.sign(Click(new_id(), uuid4(), uuid4()))
     with pytest.raises(InvalidField):
-        read(text[:43] + text[-21:])
+        verify(text[:43] + text[-21:])
 
 
-def test_a_click_id_expires_after_90_days() -> None:
+def test_click_id_expires_after_90_days() -> None:
     click = Click(new_id(), uuid4(), None)
-    text = CLICKS.sign(click)
-    assert read(text, at=click.time + LIFETIME) == click
+    text = CLICK_IDS.sign(click)
+    assert verify(text, at=click.time + LIFETIME) == click
     with pytest.raises(InvalidField, match="expired"):
-        read(text, at=click.time + LIFETIME + timedelta(milliseconds=1))
+        verify(text, at=click.time + LIFETIME + timedelta(milliseconds=1))

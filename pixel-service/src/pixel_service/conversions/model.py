@@ -1,4 +1,4 @@
-"""Conversions."""
+"""Conversions and the rules of their fields."""
 
 import re
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from uuid import UUID
 
 from adlib.errors import InvalidField
 from adlib.money import from_decimal
+from pixel_service.click_ids import Click
 from pixel_service.pixels.model import Pixel
-from pixel_service.signing.click_ids import Click
 
 MAX_TRANSACTION_ID = 255
 MAX_VALUE_MICROS = 10**15
@@ -17,30 +17,61 @@ _AMOUNT = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class NewConversion:
-    """A conversion as it was reported, checked against its pixel."""
+class PageReport:
+    """A conversion that an advertiser's page reports, with its other fields as sent."""
 
-    pixel: Pixel
-    click: Click | None
+    pixel_id: UUID
+    click_id: str
     goal: str
     transaction_id: str
-    """Empty where none was given."""
-    value_micros: int
-    visitor_id: str = ""
+    value_micros: object
+    currency_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postback:
+    """A conversion that a partner's server reports, with its parameters as sent."""
+
+    click_id: str
+    key: str
+    goal: str
+    payout: str
+    transaction_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """The browser that a page's report comes from."""
+
+    id: str = ""
     user_agent: str = ""
     referrer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
+class NewConversion:
+    """A valid conversion of a pixel."""
+
+    pixel: Pixel
+    click: Click | None
+    goal: str
+    transaction_id: str
+    """Empty if the report has none."""
+    value_micros: int
+    visitor: Visitor = Visitor()
+
+
+@dataclass(frozen=True, slots=True)
 class Recorded:
-    """The conversion's tracking event; a duplicate's is the first one's."""
+    """The conversion's tracking event; for a duplicate, the event of the first report."""
 
     event_id: UUID
-    duplicate: bool
+    is_duplicate: bool
 
 
-def goal_of(pixel: Pixel, goal: str) -> str:
-    """The goal that is meant: the pixel's only one where none is named. INVALID_FIELD."""
+def resolve_goal(pixel: Pixel, goal: str) -> str:
+    """The reported goal, by default the pixel's only one. INVALID_FIELD."""
     if goal in pixel.goals:
         return goal
     if not goal and len(pixel.goals) == 1:
@@ -48,15 +79,21 @@ def goal_of(pixel: Pixel, goal: str) -> str:
     raise InvalidField("goal", f"must be one of the pixel's goals: {', '.join(pixel.goals)}")
 
 
-def transaction_id(text: str, field: str) -> str:
-    """The partner's id of what was bought; INVALID_FIELD naming `field`."""
+def require_currency(pixel: Pixel, currency_code: str) -> None:
+    """INVALID_FIELD unless empty or the campaign's currency, in which reports add up conversion values."""
+    if currency_code not in ("", pixel.currency_code):
+        raise InvalidField("currencyCode", f"must be the campaign's: {pixel.currency_code}")
+
+
+def valid_transaction_id(text: str, field: str) -> str:
+    """The reporter's id of the purchase; INVALID_FIELD naming `field`."""
     if len(text) > MAX_TRANSACTION_ID or not text.isprintable():
         raise InvalidField(field, f"must be at most {MAX_TRANSACTION_ID} printable characters")
     return text
 
 
-def value_micros(value: object, field: str) -> int:
-    """Micros given as a whole number or its digits; INVALID_FIELD naming `field`."""
+def valid_value_micros(value: object, field: str) -> int:
+    """Micros as a whole number or its digits; INVALID_FIELD naming `field`."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 16:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_VALUE_MICROS:
@@ -65,7 +102,7 @@ def value_micros(value: object, field: str) -> int:
 
 
 def units_to_micros(text: str, field: str) -> int:
-    """Exact micros of an amount in units, such as 12.50; INVALID_FIELD naming `field`."""
+    """The exact micros of an amount in units, such as 12.50; INVALID_FIELD naming `field`."""
     if not text:
         return 0
     if not _AMOUNT.fullmatch(text) or (micros := from_decimal(Decimal(text))) > MAX_VALUE_MICROS:

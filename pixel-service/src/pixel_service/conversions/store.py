@@ -1,4 +1,4 @@
-"""Conversions in the database."""
+"""SQL of conversions."""
 
 from datetime import datetime
 from uuid import UUID
@@ -15,7 +15,7 @@ _ADD = Query(
     .values({column.name: bindparam(column.name) for column in conversions.columns})
     .on_conflict_do_nothing()
 )
-_SAME = Query(
+_FIRST = Query(
     select(conversions.c.event_id).where(
         conversions.c.organization_id == bindparam("organization_id"),
         conversions.c.click_id.is_not_distinct_from(bindparam("click_id")),
@@ -26,18 +26,18 @@ _SAME = Query(
 
 
 def add(tx: Transaction, event_id: UUID, new: NewConversion, at: datetime) -> bool:
-    """Stores the conversion unless it was recorded before; whether it did. Waits for another call about the same."""
+    """Stores the conversion unless it is a duplicate; returns whether it did. Waits for a concurrent duplicate."""
     return tx.execute(
         _ADD, event_id=event_id, pixel_id=new.pixel.id, value_micros=new.value_micros,
         currency_code=new.pixel.currency_code, created_at=at, **_key(new),
     ) == 1  # fmt: skip
 
 
-def event_of(db: Session, new: NewConversion) -> UUID:
-    """The event of the same conversion, recorded before."""
-    row = db.one(_SAME, **_key(new))
+def first_event_id(db: Session, new: NewConversion) -> UUID:
+    """The event of the conversion that this one duplicates."""
+    row = db.one(_FIRST, **_key(new))
     if row is None:
-        raise LookupError("the conversion that stood in the way is gone")
+        raise LookupError("the conflicting conversion does not exist")
     event_id: UUID = row.event_id
     return event_id
 

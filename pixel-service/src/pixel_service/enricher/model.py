@@ -1,4 +1,4 @@
-"""From what was collected to a tracking event. Pure."""
+"""Parses collected requests into tracking events."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -8,72 +8,70 @@ from uuid import UUID
 from adplatform.events.v1.events_pb2 import CollectedRequest, TrackingEvent
 from google.protobuf.message import DecodeError
 
-from pixel_service.pixels.model import Pixel, pixel_id
-from pixel_service.query import values_of, zone_id
-from pixel_service.signing.visitors import Visitors
-
-PIXEL_PATH = "/track/pixel/"
-CLICK_PATH = "/track/click/"
+from pixel_service.pixels.model import Pixel, parse_pixel_id
+from pixel_service.query_parameters import all_values, zone_id
+from pixel_service.tracking_urls import CLICK_PATH, PIXEL_PATH
+from pixel_service.visitor_ids import VisitorIds
 
 
 class Rejected(NamedTuple):
-    """What is no event, and why."""
+    """Why a request does not become an event."""
 
     reason: str
 
 
-class Reading:
-    """Reads collected requests."""
+class EventParser:
+    """Turns collected requests into tracking events."""
 
-    def __init__(self, pixel: Callable[[UUID], Pixel | None], visitors: Visitors) -> None:
-        self._pixel = pixel
-        self._visitors = visitors
+    def __init__(self, find_pixel: Callable[[UUID], Pixel | None], visitor_ids: VisitorIds) -> None:
+        self._find_pixel = find_pixel
+        self._visitor_ids = visitor_ids
 
-    def read(self, message: bytes) -> TrackingEvent | Rejected:
-        """The event that the request stands for."""
+    def parse(self, message: bytes) -> TrackingEvent | Rejected:
+        """The request's event, with the request's id."""
         try:
             request = CollectedRequest.FromString(message)
         except DecodeError:
             return Rejected("request_malformed")
-        kind, text = _kind(request)
-        if kind == TrackingEvent.IMPRESSION and (fault := _fault_of_event(request)):
-            return Rejected(fault)
-        known = pixel_id(text)
-        if known is None:
+        type, text = _type_and_pixel(request)
+        if type == TrackingEvent.IMPRESSION and (reason := _impression_fault(request)):
+            return Rejected(reason)
+        pixel_id = parse_pixel_id(text)
+        if pixel_id is None:
             return Rejected("pixel_malformed")
-        pixel = self._pixel(known)
+        pixel = self._find_pixel(pixel_id)
         if pixel is None:
             return Rejected("pixel_unknown")
-        return self._event(kind, request, pixel)
+        return self._event(type, request, pixel)
 
-    def _event(self, kind: TrackingEvent.Type.ValueType, request: CollectedRequest, pixel: Pixel) -> TrackingEvent:
+    def _event(self, type: TrackingEvent.Type.ValueType, request: CollectedRequest, pixel: Pixel) -> TrackingEvent:
         at = request.time.ToDatetime(tzinfo=UTC)
         return TrackingEvent(
             id=request.id,
             time=request.time,
-            type=kind,
+            type=type,
             organization_id=str(pixel.organization_id),
             campaign_id=str(pixel.campaign_id),
             pixel_id=str(pixel.id),
             zone_id=str(zone_id(request.query) or ""),
             click_id=request.click_id,
-            # The address itself goes no further than this.
-            visitor_id=self._visitors.id(at, request.remote_address, request.user_agent),
+            # Events have this hash in place of the address.
+            visitor_id=self._visitor_ids.of(at, request.remote_address, request.user_agent),
             user_agent=request.user_agent,
             referrer=request.referrer,
         )
 
 
-def _kind(request: CollectedRequest) -> tuple[TrackingEvent.Type.ValueType, str]:
-    """What happened, and the text that names the pixel."""
+def _type_and_pixel(request: CollectedRequest) -> tuple[TrackingEvent.Type.ValueType, str]:
+    """The event's type and the text that should be a pixel's id."""
     if request.path.startswith(CLICK_PATH):
         return TrackingEvent.CLICK, request.path.removeprefix(CLICK_PATH)
     return TrackingEvent.IMPRESSION, request.path.removeprefix(PIXEL_PATH)
 
 
-def _fault_of_event(request: CollectedRequest) -> str | None:
-    """Why a request for a pixel is no impression, where it says that it is something else."""
-    events = values_of(request.query, "event")
+def _impression_fault(request: CollectedRequest) -> str | None:
+    """Why the parameter `event` does not describe an impression, if so."""
+    events = all_values(request.query, "event")
     if len(events) > 1:
         return "event_repeated"
     return "event_unknown" if events and events[0] not in ("", "impression") else None

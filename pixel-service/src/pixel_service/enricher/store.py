@@ -1,4 +1,4 @@
-"""What was rejected, by day and reason."""
+"""SQL of rejected requests, counted by day and reason."""
 
 from datetime import date
 
@@ -9,7 +9,7 @@ from adlib.db import Query, Transaction
 from pixel_service.tables import rejections
 
 _new = insert(rejections).values(day=bindparam("day"), reason=bindparam("reason"), count=bindparam("count"))
-_COUNT = Query(
+_ADD_REJECTIONS = Query(
     _new.on_conflict_do_update(
         index_elements=[rejections.c.day, rejections.c.reason],
         set_={"count": rejections.c.count + _new.excluded.count},
@@ -17,6 +17,6 @@ _COUNT = Query(
 )
 
 
-def count(tx: Transaction, day: date, reason: str, times: int) -> None:
-    """Adds to the day's rejections for that reason."""
-    tx.execute(_COUNT, day=day, reason=reason, count=times)
+def add_rejections(tx: Transaction, day: date, reason: str, count: int) -> None:
+    """Adds to the day's count for the reason."""
+    tx.execute(_ADD_REJECTIONS, day=day, reason=reason, count=count)

@@ -8,7 +8,9 @@ from adlib.rpc import Call
 
 
 class PixelJobsServicer:
-    """The jobs of pixel-service."""
+    """PixelJobsService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["PixelJobsService"]
 
     def __init__(self, purge: PurgeExpired) -> None:
         self._purge = purge

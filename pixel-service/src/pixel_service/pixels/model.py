@@ -13,7 +13,7 @@ DEFAULT_GOAL = "conversion"
 
 
 class PixelNotFound(NotFound):
-    """No pixel with that id, or it was deleted."""
+    """There is no pixel with this id, or it was deleted."""
 
     reason = ErrorReason.PIXEL_NOT_FOUND
 
@@ -23,7 +23,7 @@ class PixelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Pixel:
-    """Counts for one campaign; `target_url` and `currency_code` are the campaign's."""
+    """Measures one campaign; `target_url` and `currency_code` are copies of the campaign's."""
 
     id: UUID
     organization_id: UUID
@@ -35,8 +35,8 @@ class Pixel:
     created_at: datetime
 
 
-def pixel_id(text: str) -> UUID | None:
-    """The id in its canonical form of 36 characters, as it stands in tracking URLs; None where it is none."""
+def parse_pixel_id(text: str) -> UUID | None:
+    """The pixel id in a tracking URL, in the canonical form of 36 characters; None if it is malformed."""
     if len(text) != 36:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The use cases of pixels."""
+"""Use cases of pixels."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,13 +16,13 @@ from pixel_service.pixels.model import DEFAULT_GOAL, Pixel, PixelNotFound
 
 
 class PixelService:
-    """An organization's pixels."""
+    """Manages organizations' pixels."""
 
-    def __init__(self, db: Database, campaigns: Campaigns, clock: Clock, ids: NewId) -> None:
+    def __init__(self, db: Database, campaigns: Campaigns, clock: Clock, new_id: NewId) -> None:
         self._db = db
         self._campaigns = campaigns
         self._clock = clock
-        self._ids = ids
+        self._new_id = new_id
 
     def create(
         self,
@@ -32,13 +32,13 @@ class PixelService:
         goals: Sequence[str],
         idempotency: Idempotency[Pixel, pb.Pixel],
     ) -> pb.Pixel:
-        """Makes a pixel for the organization's campaign; CAMPAIGN_NOT_FOUND."""
+        """Creates a pixel for the organization's campaign; CAMPAIGN_NOT_FOUND."""
         campaign = self._campaigns.look_up(organization_id, campaign_id)
         with self._db.transaction() as tx:
-            if (seen := idempotency.replay(tx)) is not None:
-                return seen
+            if (first := idempotency.replay(tx)) is not None:
+                return first
             pixel = Pixel(
-                id=self._ids(),
+                id=self._new_id(),
                 organization_id=organization_id,
                 campaign_id=campaign_id,
                 name=name,
@@ -62,7 +62,7 @@ class PixelService:
         return cut(store.newest(self._db, organization_id, campaign_id, page), page, lambda pixel: pixel.id)
 
     def delete(self, organization_id: UUID, pixel_id: UUID) -> None:
-        """Ends the pixel's tracking within seconds; what it counted stays. PIXEL_NOT_FOUND."""
+        """Deletes the pixel; it stops counting within seconds and its events are retained. PIXEL_NOT_FOUND."""
         with self._db.transaction() as tx:
             if not store.delete(tx, organization_id, pixel_id, self._clock.now()):
                 raise PixelNotFound(pixel_id)

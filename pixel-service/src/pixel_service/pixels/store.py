@@ -1,4 +1,4 @@
-"""Pixels in the database."""
+"""SQL of pixels."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,8 +32,8 @@ _DELETE = Query(
     )
     .values(deleted_at=bindparam("at"))
 )
-_FIND_FOR_TRACKING = Query(_LIVE.where(pixels.c.id == bindparam("pixel_id")))
-_RETARGET = Query(
+_FIND_ANY_TENANT = Query(_LIVE.where(pixels.c.id == bindparam("pixel_id")))
+_SET_TARGET_URL = Query(
     update(pixels)
     .where(
         pixels.c.organization_id == bindparam("of_organization"),
@@ -59,9 +59,9 @@ def find(db: Session, organization_id: UUID, pixel_id: UUID) -> Pixel | None:
     return _pixel(row) if row else None
 
 
-def find_for_tracking(db: Session, pixel_id: UUID) -> Pixel | None:
-    """The pixel with this id, whosever it is: tracking URLs are public."""
-    row = db.one(_FIND_FOR_TRACKING, pixel_id=pixel_id)
+def find_any_tenant(db: Session, pixel_id: UUID) -> Pixel | None:
+    """The pixel with this id: tracking URLs are public and name no organization."""
+    row = db.one(_FIND_ANY_TENANT, pixel_id=pixel_id)
     return _pixel(row) if row else None
 
 
@@ -74,13 +74,13 @@ def newest(db: Session, organization_id: UUID, campaign_id: UUID | None, page: P
 
 
 def delete(tx: Transaction, organization_id: UUID, pixel_id: UUID, at: datetime) -> bool:
-    """Marks the organization's pixel as deleted; whether it was there."""
+    """Marks the organization's pixel as deleted; returns whether it existed."""
     return tx.execute(_DELETE, of_organization=organization_id, pixel_id=pixel_id, at=at) == 1
 
 
-def retarget(tx: Transaction, organization_id: UUID, campaign_id: UUID, target_url: str, at: datetime) -> None:
-    """Lets the campaign's pixels lead to its page as of `at`, unless they know of a newer one."""
-    tx.execute(_RETARGET, of_organization=organization_id, of_campaign=campaign_id, url=target_url, at=at)
+def set_target_url(tx: Transaction, organization_id: UUID, campaign_id: UUID, target_url: str, at: datetime) -> None:
+    """Sets the URL of the campaign's pixels as of `at`, unless they have a newer one."""
+    tx.execute(_SET_TARGET_URL, of_organization=organization_id, of_campaign=campaign_id, url=target_url, at=at)
 
 
 def _pixel(row: Row) -> Pixel:

@@ -1,4 +1,4 @@
-"""Parameters of tracking URLs, in their query or in a form."""
+"""Parameters of tracking URLs, in a query or a form."""
 
 import re
 from collections.abc import Collection
@@ -12,8 +12,8 @@ MAX_PARAMETERS = 64
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-def values_of(query: str, name: str) -> list[str]:
-    """All values of a parameter, however it is written; none where there are absurdly many parameters."""
+def all_values(query: str, name: str) -> list[str]:
+    """Every value of a parameter, also if its name is percent-encoded; none if there are over 64 parameters."""
     if name not in query and "%" not in query:
         return []
     try:
@@ -24,39 +24,39 @@ def values_of(query: str, name: str) -> list[str]:
 
 
 def zone_id(query: str) -> UUID | None:
-    """The zone in `zone=`. What is no UUID is dropped, and so are two: it cannot be known whose traffic it was."""
-    values = values_of(query, "zone")
+    """The parameter `zone`. None if it is not a UUID or is repeated: the publisher of the traffic is then unknown."""
+    values = all_values(query, "zone")
     try:
         return UUID(values[0]) if len(values) == 1 else None
     except ValueError:
         return None
 
 
-def given_once(query: str, names: Collection[str]) -> dict[str, str]:
-    """The parameters of these names. INVALID_FIELD for one that is given twice or cannot be decoded exactly.
+def unique_values(query: str, names: Collection[str]) -> dict[str, str]:
+    """The values of these parameters. INVALID_FIELD if one is repeated or its encoding is broken.
 
-    Others are not looked at: partners add parameters of their own.
+    Other parameters are ignored: partners add their own.
     """
     parameters = query.split("&")
     if len(parameters) > MAX_PARAMETERS:
         raise InvalidArgument(f"there are more than {MAX_PARAMETERS} parameters")
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for parameter in parameters:
-        written, _, text = parameter.partition("=")
-        name = _decoded(written)
+        encoded_name, _, encoded_value = parameter.partition("=")
+        name = _decoded(encoded_name)
         if name is None or name not in names:
             continue
-        if name in given:
+        if name in values:
             raise InvalidField(name, "is given twice; give it once")
-        value = _decoded(text)
+        value = _decoded(encoded_value)
         if value is None:
             raise InvalidField(name, "must be UTF-8 text with whole percent-escapes; write the sign % as %25")
-        given[name] = value
-    return given
+        values[name] = value
+    return values
 
 
 def _decoded(text: str) -> str | None:
-    """None where it does not stand for one text: a lenient reading would make two transaction ids one."""
+    """None if the encoding is broken: lenient decoding would make two transaction ids equal."""
     if _BROKEN_ESCAPE.search(text):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A click leads to the campaign's own page, with the click id and everything else as it was."""
+"""Landing page URLs: the campaign's URL with the click id added and the rest unchanged."""
 
 from urllib.parse import parse_qsl, urlsplit
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixel_service.collector.redirects import location
+from pixel_service.clicks.model import landing_url
 
 _words = st.text(st.characters(codec="utf-8", exclude_characters="#&=?\r\n"), max_size=8)
 
@@ -23,15 +23,15 @@ _words = st.text(st.characters(codec="utf-8", exclude_characters="#&=?\r\n"), ma
         ("https://a.example/\r\nset-cookie: x", "https://a.example/%0D%0Aset-cookie:%20x?click_id=ID"),
     ],
 )
-def test_location(target: str, expected: str) -> None:
-    assert location(target, "ID") == expected
+def test_click_id_is_added_to_the_campaigns_url(target: str, expected: str) -> None:
+    assert landing_url(target, "ID") == expected
 
 
 @given(st.lists(st.tuples(_words.filter(lambda name: name not in ("", "click_id")), _words), max_size=4), _words)
-def test_other_parameters_and_the_fragment_stay(pairs: list[tuple[str, str]], fragment: str) -> None:
+def test_other_parameters_and_the_fragment_are_unchanged(pairs: list[tuple[str, str]], fragment: str) -> None:
     query = "&".join(f"{name}={value}" for name, value in pairs)
     target = f"https://shop.example/page?{query}#{fragment}"
-    made = location(target, "ID")
+    made = landing_url(target, "ID")
     assert made.isascii()
     assert made.isprintable()
     assert urlsplit(made).netloc == "shop.example"

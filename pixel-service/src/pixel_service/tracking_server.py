@@ -1,4 +1,4 @@
-"""Serves the tracking URLs in a process of its own, until told to stop or left alone by the one that started it."""
+"""Serves the tracking URLs in a process of their own, until SIGTERM or the death of its parent process."""
 
 import asyncio
 import os
@@ -14,18 +14,18 @@ from granian.server.embed import Server
 
 from adlib.rpc import Runnable
 from adlib.telemetry import logger
-from pixel_service.collector.app import Tracking
+from pixel_service.tracking_app import TrackingApp
 
-# Connections that are kept alive count as well, and 1,000 of them are nothing unusual.
+# Idle keep-alive connections count too, and 1,000 of them are common.
 _MAX_CONNECTIONS = 16_384
 _BACKLOG = 4096
-_JOIN_S = 5.0
+_JOIN_TIMEOUT_S = 5.0
 
 _log = logger(__name__)
 
 
-def serve(app: Tracking, host: str, port: int, background: Sequence[Runnable]) -> None:
-    """Answers on the port; `background` runs beside, each on a thread."""
+def serve(app: TrackingApp, host: str, port: int, background: Sequence[Runnable]) -> None:
+    """Serves the port, and runs each of `background` on a thread meanwhile."""
     stop = threading.Event()
     threads = [threading.Thread(target=runnable.run, args=[stop], daemon=True) for runnable in background]
     for thread in threads:
@@ -34,10 +34,10 @@ def serve(app: Tracking, host: str, port: int, background: Sequence[Runnable]) -
         runner.run(_serve(app, host, port))
     stop.set()
     for thread in threads:
-        thread.join(_JOIN_S)
+        thread.join(_JOIN_TIMEOUT_S)
 
 
-async def _serve(app: Tracking, host: str, port: int) -> None:
+async def _serve(app: TrackingApp, host: str, port: int) -> None:
     server = Server(
         app, address=host, port=port, interface=Interfaces.RSGI, websockets=False, log_enabled=False,
         backlog=_BACKLOG, backpressure=_MAX_CONNECTIONS,
@@ -45,21 +45,21 @@ async def _serve(app: Tracking, host: str, port: int) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stop)
-    _stop_when_alone(loop, server)
-    _log.info("tracking", port=port)
+    _stop_with_parent(loop, server)
+    _log.info("tracking_started", port=port)
     await server.serve()
     _log.info("tracking_stopped")
 
 
-def _stop_when_alone(loop: asyncio.AbstractEventLoop, server: Server) -> None:
-    """Whoever started us holds the other end of our standard input; it closes with them, however they end."""
+def _stop_with_parent(loop: asyncio.AbstractEventLoop, server: Server) -> None:
+    """Stops the server when standard input closes: the parent process holds its other end until it dies."""
     stdin = sys.stdin.fileno()
     if not stat.S_ISFIFO(os.fstat(stdin).st_mode):
         return
 
-    def readable() -> None:
+    def read_stdin() -> None:
         if not os.read(stdin, 1024):
             loop.remove_reader(stdin)
             loop.call_soon(server.stop)
 
-    loop.add_reader(stdin, readable)
+    loop.add_reader(stdin, read_stdin)

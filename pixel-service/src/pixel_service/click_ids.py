@@ -1,6 +1,6 @@
-"""Click ids: what a click hands to the advertiser's page, and comes back with the conversion.
+"""Click ids, which a click adds to the landing page's URL and a conversion reports.
 
-Stateless: the id carries the click's event, pixel and zone, signed. Whoever changes a bit of it has no click.
+Click ids are not stored: each carries its click's event, pixel and zone, signed. An id with any changed bit is invalid.
 """
 
 import base64
@@ -21,7 +21,7 @@ _MAC_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A click that was counted."""
+    """A counted click."""
 
     event_id: UUID
     pixel_id: UUID
@@ -29,34 +29,34 @@ class Click:
 
     @property
     def time(self) -> datetime:
-        """When it happened: a UUIDv7 begins with the milliseconds since 1970."""
+        """When the click happened: a UUIDv7 starts with the milliseconds since 1970."""
         return datetime.fromtimestamp((self.event_id.int >> 80) / 1000, UTC)
 
 
 class ClickIds:
-    """Signs clicks, and reads what it has signed."""
+    """Signs clicks and verifies click ids."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
 
     def sign(self, click: Click) -> str:
-        """The click as 64 characters that are good in a URL, or 86 with a zone."""
+        """The click's id: 64 characters of URL-safe base64, or 86 with a zone."""
         body = click.event_id.bytes + click.pixel_id.bytes + (click.zone_id.bytes if click.zone_id else b"")
         return base64.urlsafe_b64encode(body + self._mac(body)).rstrip(b"=").decode()
 
-    def read(self, text: str, now: datetime, field: str) -> Click:
-        """The click that was signed at most 90 days ago; INVALID_FIELD naming `field`."""
+    def verify(self, click_id: str, now: datetime, field: str) -> Click:
+        """The click with this id, at most 90 days old; INVALID_FIELD naming `field`."""
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            raw = base64.b64decode(click_id + "=" * (-len(click_id) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raw = b""
         body, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if len(body) not in (2 * _ID_BYTES, 3 * _ID_BYTES) or not hmac.compare_digest(mac, self._mac(body)):
-            raise InvalidField(field, "is no click id that this platform has handed out")
+            raise InvalidField(field, "is not a click id that this platform issued")
         event_id, pixel_id, zone_id = body[:_ID_BYTES], body[_ID_BYTES : 2 * _ID_BYTES], body[2 * _ID_BYTES :]
         click = Click(UUID(bytes=event_id), UUID(bytes=pixel_id), UUID(bytes=zone_id) if zone_id else None)
         if now - click.time > LIFETIME:
-            raise InvalidField(field, f"has expired; a click id is good for {LIFETIME.days} days")
+            raise InvalidField(field, f"has expired; a click id is valid for {LIFETIME.days} days")
         return click
 
     def _mac(self, body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The collector and a Valkey that is frozen: a clear refusal at once, and the bus is used again by itself."""
+"""The collector while Valkey is frozen: it refuses at once, and resumes without a restart."""
 
 import asyncio
 import os
@@ -15,24 +15,24 @@ from redis.backoff import NoBackoff
 from adctl.embedded.valkey import ValkeyServer
 from adlib.breaker import CircuitBreaker
 from adlib.errors import Unavailable
-from pixel_service.collector.commit import GroupCommit
+from pixel_service.collector.store import GroupCommit
 
 
-class Counted(redis.asyncio.Redis):
-    """Counts how often it is asked."""
+class CountingRedis(redis.asyncio.Redis):
+    """Counts commands."""
 
-    asked = 0
+    commands = 0
 
     async def eval(self, *arguments: Any) -> Any:
-        self.asked += 1
+        self.commands += 1
         return await super().eval(*arguments)
 
 
-def test_what_a_frozen_valkey_cannot_store_is_refused_at_once(tmp_path: Path) -> None:
+def test_messages_are_refused_at_once_while_valkey_is_frozen(tmp_path: Path) -> None:
     now = [0.0]
 
     async def scenario(valkey: ValkeyServer) -> None:
-        client = Counted.from_url(valkey.url(), socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
+        client = CountingRedis.from_url(valkey.url(), socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
         breaker = CircuitBreaker("collector-test", failures=1, clock=lambda: now[0])
         log = GroupCommit(client, "collected", breaker=breaker)
         await log.append(b"before")
@@ -42,11 +42,11 @@ def test_what_a_frozen_valkey_cannot_store_is_refused_at_once(tmp_path: Path) ->
             for number in range(50):
                 with pytest.raises(Unavailable, match="could not be stored"):
                     await log.append(b"%d" % number)
-            assert client.asked == 2, "only the first of them waited"
+            assert client.commands == 2, "only the first message waited for the time-out"
             now[0] += 1
             with pytest.raises(Unavailable):
-                await log.append(b"tries")
-            assert client.asked == 3
+                await log.append(b"trial")
+            assert client.commands == 3
         finally:
             os.kill(valkey.pid, signal.SIGCONT)
         now[0] += 1
