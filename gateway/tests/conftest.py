@@ -1,17 +1,17 @@
-"""One gateway for the session; a test that breaks one starts its own."""
+"""One gateway for the session; tests of outages start their own."""
 
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from .running import Gateway, gateway, ready
+from .harness import Gateway, gateway, wait_until_ready
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("platform")) as running:
-        ready(running)
+        wait_until_ready(running)
         yield running
 
 
@@ -23,6 +23,6 @@ def client(platform: Gateway) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def api(platform: Gateway, client: httpx.Client) -> httpx.Client:
-    """A client of the gateway, whose services have not been called yet."""
+    """A client of the gateway; the recorded calls of its services are cleared."""
     platform.reset()
     return client

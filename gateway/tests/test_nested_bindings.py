@@ -1,4 +1,4 @@
-"""Kinds of bindings that the contract has none of today: nested fields in a path, a body that fills one field, maps."""
+"""Bindings that the contract may have but has not today: nested fields in a path, a body for one field, maps."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +12,8 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from .running import DESCRIPTORS, Gateway, gateway, ready
-from .test_said_once import refused
+from .harness import DESCRIPTORS, Gateway, gateway, wait_until_ready
+from .test_duplicates import invalid_field
 
 PACKAGE = "adplatform.campaign.v1"
 RULES = {
@@ -76,7 +76,7 @@ def nested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     path = folder / "contract.pb"
     path.write_bytes(_descriptors().SerializeToString())
     with gateway(folder, descriptor_path=str(path)) as running:
-        ready(running)
+        wait_until_ready(running)
         running.reset()
         yield running
 
@@ -114,14 +114,16 @@ def request_class() -> type[Message]:
         ("GET", "/nested/x1?leftSide=a&right_side=b", None, "rightSide"),
     ],
 )
-def test_a_field_given_twice_is_400(nested: Gateway, verb: str, path: str, body: str | None, field: str) -> None:
-    answer = httpx.request(verb, nested.url + path, content=body)
-    assert refused(answer) == field
+def test_duplicate_and_misplaced_fields_are_refused(
+    nested: Gateway, verb: str, path: str, body: str | None, field: str
+) -> None:
+    response = httpx.request(verb, nested.url + path, content=body)
+    assert invalid_field(response) == field
     assert nested.calls == []
 
 
 @pytest.mark.parametrize(
-    ("verb", "path", "body", "arrives"),
+    ("verb", "path", "body", "expected"),
     [
         (
             "PATCH",
@@ -142,12 +144,12 @@ def test_a_field_given_twice_is_400(nested: Gateway, verb: str, path: str, body:
         ("GET", "/nested/x1?inner.otherId=a&id=i", None, {"id": "i", "inner": {"some_id": "x1", "other_id": "a"}}),
     ],
 )
-def test_what_is_given_once_arrives(
-    nested: Gateway, request_class: type[Message], verb: str, path: str, body: str | None, arrives: dict[str, object]
+def test_request_with_every_field_once_reaches_the_service(
+    nested: Gateway, request_class: type[Message], verb: str, path: str, body: str | None, expected: dict[str, object]
 ) -> None:
     nested.reset()
-    answer = httpx.request(verb, nested.url + path, content=body)
-    assert answer.status_code == 200, answer.text
+    response = httpx.request(verb, nested.url + path, content=body)
+    assert response.status_code == 200, response.text
     (call,) = nested.calls
     nested.reset()
-    assert request_class.FromString(call.body) == request_class(**arrives)
+    assert request_class.FromString(call.body) == request_class(**expected)

@@ -1,4 +1,4 @@
-"""JSON in, gRPC inside, JSON out."""
+"""Transcoding of JSON to gRPC and back."""
 
 from typing import Any
 
@@ -15,22 +15,22 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from .running import Call, Gateway, error_of, message_class
+from .harness import Call, Gateway, error_of, message_class
 
 CREATE = "/adplatform.campaign.v1.CampaignService/CreateCampaign"
 
 
-def test_zero_values_and_enums_are_printed(platform: Gateway, api: httpx.Client) -> None:
+def test_zero_values_and_enum_names_are_printed(platform: Gateway, api: httpx.Client) -> None:
     balance = api.get("/billing/balance", headers=platform.signed_in)
     figures = ("available", "held", "spent", "reserved", "debt")
     assert balance.json() == {"currencyCode": "", **{f"{name}Micros": "0" for name in figures}}
     for worker in (platform.services["campaign-service"], platform.second_worker):
-        worker.answers[CREATE] = campaign_pb2.Campaign(state=campaign_pb2.Campaign.ACTIVE, budget_micros=5)
+        worker.responses[CREATE] = campaign_pb2.Campaign(state=campaign_pb2.Campaign.ACTIVE, budget_micros=5)
     campaign = api.post("/campaigns", json={"name": "a"}, headers=platform.signed_in).json()
     assert (campaign["state"], campaign["budgetMicros"], campaign["stateReasons"]) == ("ACTIVE", "5", [])
 
 
-def test_a_literal_path_wins_over_a_variable_one(platform: Gateway, api: httpx.Client) -> None:
+def test_literal_path_takes_precedence_over_a_variable(platform: Gateway, api: httpx.Client) -> None:
     for path, rpc in [
         ("/publishers/balances", "PublisherService/ListBalances"),
         ("/publishers/payout", "PublisherService/GetPublisher"),
@@ -41,8 +41,8 @@ def test_a_literal_path_wins_over_a_variable_one(platform: Gateway, api: httpx.C
         assert [call.path.removeprefix("/adplatform.publisher.v1.") for call in platform.calls] == [rpc]
 
 
-def test_a_post_needs_no_body(platform: Gateway, api: httpx.Client) -> None:
-    """Neither with a length of zero nor, as some clients do, without any length."""
+def test_post_may_have_no_body(platform: Gateway, api: httpx.Client) -> None:
+    """With a content length of zero or, as some clients send it, without one."""
     path = "/campaigns/x1/start"
     for content in (b"", b"{}", None):
         assert api.post(path, content=content, headers=platform.signed_in).status_code == 200
@@ -54,7 +54,7 @@ def test_a_post_needs_no_body(platform: Gateway, api: httpx.Client) -> None:
     }
 
 
-def test_what_is_sent_arrives(platform: Gateway, api: httpx.Client) -> None:
+def test_fields_reach_the_service_exactly(platform: Gateway, api: httpx.Client) -> None:
     name = '\u00c4\u20ac\U0001f600 \\" }{'
     bid = {"model": "CPC", "priceMicros": 1}
     body = {"name": name, "budgetMicros": "9007199254740993", "bid": bid, "target_url": "http://a"}
@@ -78,10 +78,10 @@ def test_what_is_sent_arrives(platform: Gateway, api: httpx.Client) -> None:
         ({"startTime": "yesterday"}, "startTime"),
     ],
 )
-def test_a_bad_field_is_400_and_named(platform: Gateway, api: httpx.Client, body: dict[str, Any], named: str) -> None:
-    answer = api.post("/campaigns", json=body, headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
-    assert named in answer.json()["message"]
+def test_invalid_field_is_400_and_named(platform: Gateway, api: httpx.Client, body: dict[str, Any], named: str) -> None:
+    response = api.post("/campaigns", json=body, headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
+    assert named in response.json()["message"]
     assert platform.calls == []
 
 
@@ -100,13 +100,13 @@ def test_a_bad_field_is_400_and_named(platform: Gateway, api: httpx.Client, body
         ("/campaigns?nope=1", None, "nope", "there is no such field"),
     ],
 )
-def test_a_fault_of_a_field_is_told_as_the_services_tell_it(
+def test_invalid_field_has_the_error_shape_of_the_services(
     platform: Gateway, api: httpx.Client, path: str, body: Any, field: str, description: str
 ) -> None:
-    answer = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
-    assert answer.json()["message"] == f"{field}: {description}"
-    assert answer.json()["details"][1:] == [
+    response = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
+    assert response.json()["message"] == f"{field}: {description}"
+    assert response.json()["details"][1:] == [
         {
             "@type": "type.googleapis.com/google.rpc.BadRequest",
             "fieldViolations": [{"field": field, "description": description}],
@@ -137,28 +137,28 @@ def test_a_fault_of_a_field_is_told_as_the_services_tell_it(
     ids=lambda text: text[:25],
 )
 @pytest.mark.parametrize("name", ["amountMicros", "amount_micros"])
-def test_an_amount_that_no_int64_holds_has_the_reason_of_amounts(
+def test_amount_beyond_int64_has_an_amount_reason(
     platform: Gateway, api: httpx.Client, name: str, number: str, reason: str
 ) -> None:
-    answer = api.post("/payments/create", content=f'{{"{name}":{number}}}', headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, reason))
-    (violation,) = answer.json()["details"][1]["fieldViolations"]
+    response = api.post("/payments/create", content=f'{{"{name}":{number}}}', headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, reason))
+    (violation,) = response.json()["details"][1]["fieldViolations"]
     assert violation["field"] == "amountMicros"
-    assert "9999" not in answer.text
+    assert "9999" not in response.text
     assert platform.calls == []
 
 
-def test_only_amounts_have_the_reason_of_amounts(platform: Gateway, api: httpx.Client) -> None:
+def test_only_amounts_have_an_amount_reason(platform: Gateway, api: httpx.Client) -> None:
     for path, body, reason in [
         ("/campaigns", {"bid": {"priceMicros": 10**20}}, "AMOUNT_TOO_LARGE"),
         ("/campaigns", {"currencyCode": 10**20}, "INVALID_FIELD"),
         ("/campaigns?pageSize=99999999999999999999", None, "INVALID_FIELD"),
     ]:
-        answer = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
-        assert error_of(answer) == (3, reason)
+        response = api.request("POST" if body else "GET", path, json=body, headers=platform.signed_in)
+        assert error_of(response) == (3, reason)
 
 
-def test_the_largest_amounts_of_an_int64_are_for_the_service_to_judge(platform: Gateway, api: httpx.Client) -> None:
+def test_amounts_at_the_limits_of_int64_reach_the_service(platform: Gateway, api: httpx.Client) -> None:
     for amount in (2**63 - 1, -(2**63)):
         platform.reset()
         body = {"amountMicros": str(amount)}
@@ -166,7 +166,7 @@ def test_the_largest_amounts_of_an_int64_are_for_the_service_to_judge(platform: 
         assert payment_pb2.CreatePaymentRequest.FromString(platform.calls[0].body).amount_micros == amount
 
 
-BROKEN = [
+MALFORMED = [
     b"{",
     b"{]",
     b'{"name"}',
@@ -186,17 +186,17 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("body", BROKEN, ids=[str(body[:20]) for body in BROKEN])
-def test_a_broken_body_is_400(platform: Gateway, api: httpx.Client, body: bytes) -> None:
-    answer = api.post("/campaigns", content=body, headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+@pytest.mark.parametrize("body", MALFORMED, ids=[str(body[:20]) for body in MALFORMED])
+def test_malformed_body_is_400(platform: Gateway, api: httpx.Client, body: bytes) -> None:
+    response = api.post("/campaigns", content=body, headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
     assert platform.calls == []
 
 
 @pytest.mark.parametrize("query", ["nope=1", "pageSize=many", "pageSize=99999999999", "pageToken=%ff", "pageToken=%00"])
-def test_a_bad_query_is_400(platform: Gateway, api: httpx.Client, query: str) -> None:
-    answer = api.get(f"/campaigns?{query}", headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
+def test_invalid_query_is_400(platform: Gateway, api: httpx.Client, query: str) -> None:
+    response = api.get(f"/campaigns?{query}", headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
     assert platform.calls == []
 
 
@@ -212,19 +212,19 @@ def test_a_bad_query_is_400(platform: Gateway, api: httpx.Client, query: str) ->
         ("pageSize.x=1", "pageSize: has no fields of its own"),
     ],
 )
-def test_a_bad_query_is_told_without_types(platform: Gateway, api: httpx.Client, query: str, message: str) -> None:
-    answer = api.get(f"/campaigns?{query}", headers=platform.signed_in)
-    assert answer.json()["message"] == message
+def test_error_of_a_query_names_no_types(platform: Gateway, api: httpx.Client, query: str, message: str) -> None:
+    response = api.get(f"/campaigns?{query}", headers=platform.signed_in)
+    assert response.json()["message"] == message
 
 
 @pytest.mark.parametrize(
     "body",
     [{"bid": {"model": "NOPE"}}, {"bid": "x"}, {"networks": ["NOPE"]}, {"startTime": "x"}, {"startTime": 5}, [], None],
 )
-def test_a_bad_body_is_told_without_types(platform: Gateway, api: httpx.Client, body: Any) -> None:
-    answer = api.post("/campaigns", json=body, content=b"null" if body is None else None, headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
-    message = answer.json()["message"]
+def test_error_of_a_body_names_no_types(platform: Gateway, api: httpx.Client, body: Any) -> None:
+    response = api.post("/campaigns", json=body, content=b"null" if body is None else None, headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
+    message = response.json()["message"]
     assert not [inner for inner in ("adplatform.", "google", "TYPE_") if inner in message]
     assert message[0] != ":"
 
@@ -246,9 +246,9 @@ def test_a_bad_body_is_told_without_types(platform: Gateway, api: httpx.Client, 
         ([], "the request must be a JSON object"),
     ],
 )
-def test_a_bad_value_is_told_by_its_json_name(platform: Gateway, api: httpx.Client, body: Any, message: str) -> None:
-    answer = api.post("/campaigns", json=body, headers=platform.signed_in)
-    assert (answer.status_code, answer.json()["message"]) == (400, message)
+def test_error_of_a_value_has_its_json_name(platform: Gateway, api: httpx.Client, body: Any, message: str) -> None:
+    response = api.post("/campaigns", json=body, headers=platform.signed_in)
+    assert (response.status_code, response.json()["message"]) == (400, message)
 
 
 @pytest.mark.parametrize(
@@ -265,13 +265,13 @@ def test_a_bad_value_is_told_by_its_json_name(platform: Gateway, api: httpx.Clie
         (b"[" * 200, "the request is nested too deeply"),
     ],
 )
-def test_an_error_does_not_repeat_what_was_sent(api: httpx.Client, body: bytes, message: str) -> None:
-    answer = api.post("/auth/signup", content=body)
-    assert (answer.status_code, error_of(answer)) == (400, (3, "INVALID_FIELD"))
-    assert answer.json()["message"] == message
+def test_error_does_not_repeat_a_secret(api: httpx.Client, body: bytes, message: str) -> None:
+    response = api.post("/auth/signup", content=body)
+    assert (response.status_code, error_of(response)) == (400, (3, "INVALID_FIELD"))
+    assert response.json()["message"] == message
 
 
-def test_a_query_in_any_script_arrives(platform: Gateway, api: httpx.Client) -> None:
+def test_unicode_in_a_query_reaches_the_service(platform: Gateway, api: httpx.Client) -> None:
     for query in ("pageToken=%C3%84%E2%82%AC%F0%9F%98%80%20100%25", "page_token=%C3%84%E2%82%AC%F0%9F%98%80+100%25"):
         platform.reset()
         assert api.get(f"/campaigns?{query}", headers=platform.signed_in).status_code == 200
@@ -279,15 +279,15 @@ def test_a_query_in_any_script_arrives(platform: Gateway, api: httpx.Client) -> 
         assert request.page_token == "\u00c4\u20ac\U0001f600 100%"
 
 
-def test_the_path_names_the_thing_whatever_the_body_says(platform: Gateway, api: httpx.Client) -> None:
+def test_body_cannot_override_the_id_in_the_path(platform: Gateway, api: httpx.Client) -> None:
     for name in ("campaignId", "campaign_id"):
         platform.reset()
-        answer = api.post("/campaigns/x1/pause", json={name: "another"}, headers=platform.signed_in)
+        response = api.post("/campaigns/x1/pause", json={name: "another"}, headers=platform.signed_in)
         ids = [campaign_pb2.PauseCampaignRequest.FromString(call.body).campaign_id for call in platform.calls]
-        assert (answer.status_code, ids) in [(200, ["x1"]), (400, [])]
+        assert (response.status_code, ids) in [(200, ["x1"]), (400, [])]
 
 
-def test_a_webhook_arrives_byte_for_byte(platform: Gateway, api: httpx.Client) -> None:
+def test_webhook_body_is_forwarded_byte_for_byte(platform: Gateway, api: httpx.Client) -> None:
     raw = b' { "id" : "evt_1",\r\n "unknown": [1.50, null] }\0\xff\n'
     for path, name in (("/webhooks/stripe", "stripe-signature"), ("/webhooks/wise", "x-signature-sha256")):
         platform.reset()
@@ -299,22 +299,22 @@ def test_a_webhook_arrives_byte_for_byte(platform: Gateway, api: httpx.Client) -
         assert call.metadata[name] == signed[name]
 
 
-def test_a_document_is_passed_on_with_its_headers(platform: Gateway, api: httpx.Client) -> None:
-    told = {
+def test_document_is_forwarded_with_its_headers(platform: Gateway, api: httpx.Client) -> None:
+    headers = {
         "content-disposition": 'inline; filename="R-000042.pdf"', "cache-control": "private, no-cache", "etag": '"1"',
     }  # fmt: skip
 
-    def answer(call: Call, context: grpc.ServicerContext) -> HttpBody:
-        context.send_initial_metadata(tuple(told.items()))
+    def respond(call: Call, context: grpc.ServicerContext) -> HttpBody:
+        context.send_initial_metadata(tuple(headers.items()))
         return HttpBody(content_type="application/pdf", data=b"%PDF-")
 
-    platform.services["payment-service"].answers["/adplatform.payment.v1.ReceiptService/GetReceipt"] = answer
+    platform.services["payment-service"].responses["/adplatform.payment.v1.ReceiptService/GetReceipt"] = respond
     got = api.get("/payments/x1/receipt?format=PDF", headers=platform.signed_in)
     assert (got.status_code, got.content, got.headers["content-type"]) == (200, b"%PDF-", "application/pdf")
-    assert {name: got.headers[name] for name in told} == told
+    assert {name: got.headers[name] for name in headers} == headers
 
 
-def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: httpx.Client) -> None:
+def test_error_of_a_service_is_forwarded_with_its_details(platform: Gateway, api: httpx.Client) -> None:
     def refuse(call: Call, context: grpc.ServicerContext) -> payment_pb2.Payment:
         info = any_pb2.Any()
         info.Pack(
@@ -325,19 +325,19 @@ def test_a_services_error_is_passed_on_with_its_details(platform: Gateway, api: 
         status = status_pb2.Status(code=5, message='there is no payment "x1"', details=[info])
         context.abort_with_status(rpc_status.to_status(status))
 
-    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
-    answer = api.get("/payments/x1", headers=platform.signed_in)
-    assert answer.status_code == 404
-    assert answer.json()["message"] == 'there is no payment "x1"'
-    assert answer.json()["details"][0]["reason"] == "PAYMENT_NOT_FOUND"
-    assert not [name for name in answer.headers if name.startswith("grpc-")]
+    platform.services["payment-service"].responses["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
+    response = api.get("/payments/x1", headers=platform.signed_in)
+    assert response.status_code == 404
+    assert response.json()["message"] == 'there is no payment "x1"'
+    assert response.json()["details"][0]["reason"] == "PAYMENT_NOT_FOUND"
+    assert not [name for name in response.headers if name.startswith("grpc-")]
 
 
 @pytest.mark.parametrize(
     ("code", "status", "delay_ms", "header"),
     [(8, 429, 13_200, "14"), (8, 429, 2_000, "2"), (14, 503, 500, "1"), (14, 503, None, None), (9, 400, 5_000, None)],
 )
-def test_when_to_try_again_is_told_in_a_header_too(
+def test_retry_delay_is_copied_to_the_retry_after_header(
     platform: Gateway, api: httpx.Client, code: int, status: int, delay_ms: int | None, header: str | None
 ) -> None:
     details: list[Message] = [error_details_pb2.ErrorInfo(reason="RATE_LIMITED", domain="adplatform")]
@@ -352,10 +352,10 @@ def test_when_to_try_again_is_told_in_a_header_too(
             refusal.details.add().Pack(detail)
         context.abort_with_status(rpc_status.to_status(refusal))
 
-    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
-    answer = api.get("/payments/x1", headers=platform.signed_in)
-    assert (answer.status_code, answer.headers.get("retry-after")) == (status, header)
-    assert answer.json()["message"] == message
+    platform.services["payment-service"].responses["/adplatform.payment.v1.PaymentService/GetPayment"] = refuse
+    response = api.get("/payments/x1", headers=platform.signed_in)
+    assert (response.status_code, response.headers.get("retry-after")) == (status, header)
+    assert response.json()["message"] == message
 
 
 @pytest.mark.parametrize(
@@ -368,28 +368,28 @@ def test_when_to_try_again_is_told_in_a_header_too(
         (grpc.StatusCode.UNKNOWN, 500, (13, "INTERNAL")),
     ],
 )
-def test_an_error_that_no_service_worded_looks_like_all_others(
+def test_error_of_the_grpc_library_gets_an_error_info(
     platform: Gateway, api: httpx.Client, code: grpc.StatusCode, status: int, error: tuple[int, str]
 ) -> None:
     def fail(call: Call, context: grpc.ServicerContext) -> payment_pb2.Payment:
         context.abort(code, "Exception at 10.0.0.1")
 
-    platform.services["payment-service"].answers["/adplatform.payment.v1.PaymentService/GetPayment"] = fail
-    answer = api.get("/payments/x1", headers=platform.signed_in)
-    assert (answer.status_code, error_of(answer)) == (status, error)
-    assert "10.0.0.1" not in answer.text
+    platform.services["payment-service"].responses["/adplatform.payment.v1.PaymentService/GetPayment"] = fail
+    response = api.get("/payments/x1", headers=platform.signed_in)
+    assert (response.status_code, error_of(response)) == (status, error)
+    assert "10.0.0.1" not in response.text
 
 
-def test_a_large_answer_arrives_whole(platform: Gateway, api: httpx.Client) -> None:
+def test_large_response_is_complete(platform: Gateway, api: httpx.Client) -> None:
     user = auth_pb2.User(id="x", name="n" * 3_000_000)
-    platform.services["auth-service"].answers["/adplatform.auth.v1.AuthService/GetProfile"] = auth_pb2.Profile(
+    platform.services["auth-service"].responses["/adplatform.auth.v1.AuthService/GetProfile"] = auth_pb2.Profile(
         user=user
     )
-    answer = api.get("/auth/profile", headers=platform.signed_in)
-    assert answer.status_code == 200, answer.text[:300]
-    assert len(answer.json()["user"]["name"]) == 3_000_000
+    response = api.get("/auth/profile", headers=platform.signed_in)
+    assert response.status_code == 200, response.text[:300]
+    assert len(response.json()["user"]["name"]) == 3_000_000
 
 
-def test_the_service_hears_the_deadline_and_not_the_clients(platform: Gateway, api: httpx.Client) -> None:
+def test_service_gets_the_gateways_deadline(platform: Gateway, api: httpx.Client) -> None:
     api.get("/auth/profile", headers=platform.signed_in | {"grpc-timeout": "1n"})
     assert 10 < platform.calls[0].seconds_left < 15

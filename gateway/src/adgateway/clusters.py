@@ -1,4 +1,4 @@
-"""Envoy's clusters: the services, and the gateway itself as the place of the access tokens' keys."""
+"""Envoy's clusters: the services, and the gateway itself, which serves the keys of access tokens."""
 
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -8,7 +8,7 @@ from adgateway.routes import SELF_CLUSTER, TRACKING_CLUSTER
 from adgateway.settings import Address, Settings
 
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-# Of one service: what its workers' threads and a short queue can hold; more is answered 503 at once.
+# Per service: the capacity of its workers' threads and a short queue. Further requests get 503 at once.
 _MAX_REQUESTS = 512
 
 
@@ -16,7 +16,7 @@ def clusters(settings: Settings, services: Sequence[str]) -> list[dict[str, Any]
     """Envoy's clusters for the given services."""
     missing = [service for service in services if not settings.endpoints.get(service)]
     if missing:
-        raise ValueError(f"endpoints: name at least one host and port of {', '.join(missing)}")
+        raise ValueError(f"endpoints: give at least one host and port of {', '.join(missing)}")
     return [
         *(_grpc(service, settings.endpoints[service]) for service in services),
         _tracking(settings.pixel_http),
@@ -31,7 +31,7 @@ def _own_host(listen_host: str) -> str:
 def _grpc(service: str, addresses: Sequence[Address]) -> dict[str, Any]:
     keepalive = {"interval": "10s", "timeout": "3s", "connection_idle_interval": "5s"}
     return _cluster(service, addresses) | {
-        # The empty service name asks for the readiness of the whole server.
+        # The empty service name stands for the whole server.
         "health_checks": [_health_check({"grpc_health_check": {}})],
         "typed_extension_protocol_options": _protocol(
             {"http2_protocol_options": {"max_concurrent_streams": 256, "connection_keepalive": keepalive}},
@@ -43,7 +43,7 @@ def _grpc(service: str, addresses: Sequence[Address]) -> dict[str, Any]:
 def _tracking(addresses: Sequence[Address]) -> dict[str, Any]:
     return _cluster(TRACKING_CLUSTER, addresses) | {
         "health_checks": [_health_check({"tcp_health_check": {}})],
-        # Shorter than servers keep an idle connection, so that none is used while it is being closed.
+        # Shorter than the servers' own idle time-out, so that no request meets a connection that is closing.
         "typed_extension_protocol_options": _protocol({"http_protocol_options": {}}, idle_timeout="4s"),
     }
 
@@ -54,7 +54,7 @@ def _cluster(name: str, addresses: Sequence[Address]) -> dict[str, Any]:
         "type": "STATIC" if all(_is_ip(host) for host, _ in addresses) else "STRICT_DNS",
         "connect_timeout": "1s",
         "lb_policy": "ROUND_ROBIN",
-        # A service without a healthy worker answers 503 at once instead of sending to dead ones.
+        # Without a healthy worker, requests get 503 at once and are not sent to unhealthy ones.
         "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "circuit_breakers": {"thresholds": [_limits()]},
         "load_assignment": {
@@ -87,7 +87,7 @@ def _limits() -> dict[str, Any]:
 
 def _health_check(kind: dict[str, Any]) -> dict[str, Any]:
     return {
-        # Two in a row: one late answer of a busy worker is no death, and a refused connection is 503 anyway.
+        # Two failures in a row: a busy worker may answer late once, and a refused connection is 503 anyway.
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
         "timeout": "2s",

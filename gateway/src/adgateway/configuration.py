@@ -1,9 +1,9 @@
-"""Envoy's whole configuration, from the contract and the settings."""
+"""Envoy's bootstrap configuration, generated from the contract and the settings."""
 
 from pathlib import Path
 from typing import Any
 
-from adgateway import answers, contract, filters, routes
+from adgateway import contract, filters, local_replies, routes
 from adgateway.clusters import clusters
 from adgateway.settings import Settings
 
@@ -14,7 +14,7 @@ _MAX_HEADERS_KIB = 32
 _MAX_HEAP_BYTES = 512 << 20
 _MAX_CONNECTIONS = 10_000
 
-# An id of the client's own is kept when it is short and plain; everything else gets a new one.
+# A client's request id is used if it is short and plain, and replaced otherwise.
 _ID = "request.headers['x-request-id']"
 _OWN_ID = f"{_ID}.matches('^[A-Za-z0-9._-]+$') && size({_ID}) <= 64 ? {_ID} : ''"
 
@@ -44,7 +44,7 @@ def _listener(settings: Settings, methods: list[contract.Method], health_cluster
         "stat_prefix": "gateway",
         "route_config": routes.route_config(settings, methods),
         "http_filters": filters.http_filters(settings, methods, health_clusters),
-        "local_reply_config": answers.local_reply_config(filters.SECURITY_HEADERS),
+        "local_reply_config": local_replies.local_reply_config(filters.SECURITY_HEADERS),
         **_identity(settings),
         **_limits(),
         "access_log": [_access_log()],
@@ -52,7 +52,7 @@ def _listener(settings: Settings, methods: list[contract.Method], health_cluster
     return {
         "name": "gateway",
         "address": _address(settings.listen_host, settings.listen_port),
-        # A second gateway on this port must fail instead of taking half of the connections.
+        # With port reuse, a second gateway on this port would get half of the connections instead of failing.
         "enable_reuse_port": False,
         "per_connection_buffer_limit_bytes": filters.MAX_BODY_BYTES,
         "filter_chains": [
@@ -62,11 +62,11 @@ def _listener(settings: Settings, methods: list[contract.Method], health_cluster
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
-    """Who calls, which request it is, and what is not believed of either."""
+    """The client's address and the request's id, and which headers of a client are trusted."""
     return {
         "use_remote_address": True,
         "xff_num_trusted_hops": settings.xff_num_trusted_hops,
-        # Nobody's x-envoy-* headers are obeyed, whatever network they come from.
+        # No network is internal, so x-envoy-* headers of clients are always ignored.
         "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
         "server_name": "adplatform",
         "preserve_external_request_id": True,
@@ -90,15 +90,15 @@ def _identity(settings: Settings) -> dict[str, Any]:
 
 
 def _early_mutations() -> list[dict[str, Any]]:
-    def put(name: str, value: str) -> dict[str, Any]:
-        # A value that turns out empty changes nothing.
+    def set_header(name: str, value: str) -> dict[str, Any]:
+        # An empty value leaves the header unchanged.
         return {"append": {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
 
     return [
         {"remove": "x-own-request-id"},
-        put("x-own-request-id", f"%CEL({_OWN_ID})%"),
+        set_header("x-own-request-id", f"%CEL({_OWN_ID})%"),
         {"remove": "x-request-id"},
-        put("x-request-id", "%REQ(x-own-request-id)%"),
+        set_header("x-request-id", "%REQ(x-own-request-id)%"),
         {"remove": "x-own-request-id"},
         {"remove": "grpc-timeout"},
         {"remove": "x-envoy-original-path"},
@@ -139,7 +139,7 @@ def _access_log() -> dict[str, Any]:
                     "requestId": "%RESP(x-request-id)%",
                     "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
                     "method": "%REQ(:method)%",
-                    # Without the query: it can hold keys.
+                    # Without the query, which can contain keys.
                     "path": "%PATH(NQ:ORIG_OR_PATH)%",
                     "rpc": "%ROUTE_NAME%",
                     "status": "%RESPONSE_CODE%",
@@ -158,7 +158,7 @@ def _access_log() -> dict[str, Any]:
 
 
 def _overload() -> dict[str, Any]:
-    """What the gateway itself may use; above it, requests are answered 503."""
+    """Limits of memory and connections, above which requests get 503."""
     kinds = f"{_TYPES}.extensions.resource_monitors"
     return {
         "refresh_interval": "0.25s",

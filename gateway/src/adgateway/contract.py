@@ -1,4 +1,4 @@
-"""What the contract says about reaching its RPCs by HTTP."""
+"""HTTP bindings and authorization of the contract's RPCs."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _WILDCARD = re.compile(r"\*\*|\*")
 
 
 class Token(Enum):
-    """The token that the gateway asks for; the value names the requirement."""
+    """The token that the gateway requires; the value is the requirement's name."""
 
     NONE = "none"
     ACCESS = "access"
@@ -24,23 +24,23 @@ class Token(Enum):
 
 @dataclass(frozen=True)
 class Binding:
-    """One way to call an RPC by HTTP."""
+    """An HTTP method and path by which an RPC can be called."""
 
     verb: str
     template: str
     request: str
-    """The message that the path, the query and the body fill."""
+    """The request message's full name."""
     body: str
-    """The field that the body fills: `*` is every field that the path does not, and empty is no body."""
+    """The field that the body maps to: `*` for all fields that are not in the path, empty for no body."""
 
     @property
     def name(self) -> str:
-        """Names the binding; no other one has the same."""
+        """A unique name."""
         return f"{self.verb} {self.template}"
 
     @property
     def path_fields(self) -> tuple[str, ...]:
-        """The fields that the path fills, such as `campaign_id` or `bid.model`."""
+        """The fields in the path, such as `campaign_id` or `bid.model`."""
         return tuple(variable[1] for variable in _VARIABLE.finditer(self.template))
 
 
@@ -55,7 +55,7 @@ class Method:
     read_only: bool
     server_streaming: bool
     bindings: tuple[Binding, ...]
-    """Empty where the RPC is unreachable from outside."""
+    """Empty for an RPC that the gateway does not expose."""
 
     @property
     def grpc_path(self) -> str:
@@ -64,7 +64,7 @@ class Method:
 
 
 def read(descriptor_set: Path) -> list[Method]:
-    """All RPCs of the descriptor set, in its order."""
+    """All RPCs of the descriptor set, in order."""
     return [
         _method(file.package, service.name, method)
         for file in FileDescriptorSet.FromString(descriptor_set.read_bytes()).file
@@ -74,7 +74,7 @@ def read(descriptor_set: Path) -> list[Method]:
 
 
 def path_pattern(template: str) -> str:
-    """The regular expression of a path template's paths, as RE2 reads it."""
+    """The RE2 pattern of the paths that match a template."""
     spread = _VARIABLE.sub(lambda variable: variable[2] or "*", template)
     pattern, end = "", 0
     for wildcard in _WILDCARD.finditer(spread):
@@ -84,12 +84,12 @@ def path_pattern(template: str) -> str:
 
 
 def is_literal(template: str) -> bool:
-    """Whether the template has exactly one path."""
+    """Whether the template matches exactly one path."""
     return "{" not in template and "*" not in template
 
 
 def precedence(template: str) -> tuple[bool, ...]:
-    """Sorts templates so that a literal segment wins over a variable one at its place."""
+    """A sort key by which a literal segment precedes a variable at the same position."""
     return tuple(not is_literal(segment) for segment in template.split("/"))
 
 

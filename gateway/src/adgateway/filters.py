@@ -1,23 +1,23 @@
-"""Envoy's HTTP filters, in the order a request meets them."""
+"""Envoy's HTTP filters, in the order in which they process a request."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adgateway import answers, routes, strictness
+from adgateway import local_replies, request_validation, routes
 from adgateway.contract import Method, Token
 from adgateway.settings import Settings
 
 MAX_BODY_BYTES = 1 << 20
-# Of an answer, before it is JSON: what gRPC servers and clients agree on by default.
-_MAX_ANSWER_BYTES = 4 << 20
+# Of a gRPC response: the default limit of gRPC clients.
+_MAX_RESPONSE_BYTES = 4 << 20
 
-# How much longer than it says a token lives: the machines' clocks are synchronised, so only for what is on its way.
-_CLOCK_SKEW_SECONDS = 1
+# Accepted after a token's expiry, for requests in transit; the machines' clocks are synchronised.
+_CLOCK_SKEW_S = 1
 
 _TYPES = "type.googleapis.com/envoy.extensions.filters.http"
 
-# What Node's helmet sends by default.
+# The defaults of Node's helmet.
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'self';base-uri 'self';font-src 'self' https: data:;form-action 'self';"
     "frame-ancestors 'self';img-src 'self' data:;object-src 'none';script-src 'self';script-src-attr 'none';"
@@ -45,14 +45,14 @@ _INTERNAL_HEADERS = (
 
 
 def http_filters(settings: Settings, methods: Sequence[Method], health_clusters: Sequence[str]) -> list[dict[str, Any]]:
-    """The filters: a token is asked for before the body is read, and the body is whole before it is parsed."""
+    """The filters. A token is checked before the body is read, and the body is complete before it is parsed."""
     return [
         _filter(routes.HEADERS, "header_mutation.v3.HeaderMutation", _headers()),
         _filter(routes.CORS, "cors.v3.Cors", {}),
         _filter("envoy.filters.http.health_check", "health_check.v3.HealthCheck", _health(health_clusters)),
         _filter(routes.JWT, "jwt_authn.v3.JwtAuthentication", _tokens(settings, methods)),
         _filter("envoy.filters.http.buffer", "buffer.v3.Buffer", {"max_request_bytes": MAX_BODY_BYTES}),
-        _filter(routes.STRICTNESS, "lua.v3.Lua", _strictness(settings, methods)),
+        _filter(routes.VALIDATION, "lua.v3.Lua", _validation(settings, methods)),
         _filter(routes.TRANSCODER, "grpc_json_transcoder.v3.GrpcJsonTranscoder", _transcoding(settings, methods)),
         _filter("envoy.filters.http.router", "router.v3.Router", {"suppress_envoy_headers": True}),
     ]
@@ -73,14 +73,14 @@ def _headers() -> dict[str, Any]:
 def _health(health_clusters: Sequence[str]) -> dict[str, Any]:
     return {
         "pass_through_mode": False,
-        "headers": [{"name": ":path", "string_match": answers.HEALTH_PATH}],
-        # One healthy worker is enough for a service to be up.
+        "headers": [{"name": ":path", "string_match": local_replies.HEALTH_PATH}],
+        # A service is up if at least one worker is healthy.
         "cluster_min_healthy_percentages": {name: {"value": 1} for name in health_clusters},
     }
 
 
 def _tokens(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
-    called = sorted({method.service for method in methods if method.bindings and method.token is Token.SERVICE})
+    audiences = sorted({method.service for method in methods if method.bindings and method.token is Token.SERVICE})
     return {
         "providers": {
             Token.ACCESS.value: _provider("adplatform-auth", ["adplatform"])
@@ -92,11 +92,11 @@ def _tokens(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
                         "timeout": "1s",
                     },
                     "cache_duration": f"{settings.keys_cache_s}s",
-                    # The listener serves at once; the keys follow as soon as auth-service answers.
+                    # The listener starts before the keys are there; they are fetched once auth-service answers.
                     "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
                 }
             },
-            Token.SERVICE.value: _provider("adplatform-services", called)
+            Token.SERVICE.value: _provider("adplatform-services", audiences)
             | {"local_jwks": {"inline_string": settings.service_keys}},
         },
         "requirement_map": {token.value: {"provider_name": token.value} for token in (Token.ACCESS, Token.SERVICE)},
@@ -107,16 +107,18 @@ def _provider(issuer: str, audiences: Sequence[str]) -> dict[str, Any]:
     return {
         "issuer": issuer,
         "audiences": audiences,
-        # Named, because the default also takes a token from the query string. The case of the scheme does not matter.
+        # Explicit, because by default Envoy also accepts a token in the query. The scheme is case-insensitive.
         "from_headers": [{"name": "authorization", "value_prefix": prefix} for prefix in ("Bearer ", "bearer ")],
         "forward": True,
         "require_expiration": True,
-        "clock_skew_seconds": _CLOCK_SKEW_SECONDS,
+        "clock_skew_seconds": _CLOCK_SKEW_S,
     }
 
 
-def _strictness(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
-    return {"default_source_code": {"inline_string": strictness.script(Path(settings.descriptor_path), methods)}}
+def _validation(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
+    return {
+        "default_source_code": {"inline_string": request_validation.script(Path(settings.descriptor_path), methods)}
+    }
 
 
 def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
@@ -124,18 +126,18 @@ def _transcoding(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
         "proto_descriptor": settings.descriptor_path,
         "services": sorted({method.grpc_service for method in methods if method.bindings}),
         "convert_grpc_status": True,
-        # The routes are of the URLs; so a gRPC path from outside has none.
+        # Routes match URLs, so a client's gRPC path has no route.
         "match_incoming_request_route": True,
         "request_validation_options": {
             "reject_unknown_method": True,
             "reject_unknown_query_parameters": True,
-            # Notices a collision only where the values differ and the body has the contract's spelling, and never one
-            # between path and query: the Lua filter refuses the rest.
+            # Detects a collision only if the values differ and the body has the contract's spelling, and none between
+            # path and query. The Lua filter refuses the rest.
             "reject_binding_body_field_collisions": True,
         },
-        # Browsers write a space in a query as a plus.
+        # Browsers encode a space in a query as a plus.
         "query_param_unescape_plus": True,
         "print_options": {"always_print_primitive_fields": True},
         "max_request_body_size": MAX_BODY_BYTES,
-        "max_response_body_size": _MAX_ANSWER_BYTES,
+        "max_response_body_size": _MAX_RESPONSE_BYTES,
     }

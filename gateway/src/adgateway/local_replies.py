@@ -1,4 +1,4 @@
-"""The gateway's own answers, in the JSON shape that the services' errors have."""
+"""Envoy's local replies: the gateway's own responses, in the JSON shape of the services' errors."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,8 +12,8 @@ _UNREACHABLE = "the service does not answer; try again"
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """An error as clients see it; `status` is what is sent, `code` the google.rpc.Code in the body."""
+class _LocalReply:
+    """The error for responses that match `when`. `code` is the google.rpc.Code; `status` replaces the HTTP status."""
 
     when: dict[str, Any]
     code: int
@@ -24,12 +24,12 @@ class _Answer:
 
 
 def local_reply_config(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Envoy's LocalReplyConfig; every answer also gets `headers`, even one made before the filters ran."""
+    """Envoy's LocalReplyConfig; every reply has `headers`, also one made before the filters run."""
     return {
         "mappers": [
             _healthy(headers),
-            *_worded(headers),
-            *(_mapper(answer, headers) for answer in _ANSWERS),
+            *_with_own_body(headers),
+            *(_mapper(reply, headers) for reply in _LOCAL_REPLIES),
         ],
         "body_format": _error(13, "INTERNAL", "the gateway cannot answer this; quote the request id"),
     }
@@ -44,31 +44,31 @@ def _healthy(headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def invalid_field(field: str, description: str) -> str:
-    """The body of an INVALID_FIELD that names the field, as the services write it."""
+    """The JSON body of an INVALID_FIELD error that names the field."""
     violation = {"field": field, "description": description}
     bad_request = {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}
     details = [_error_info("INVALID_FIELD"), bad_request]
     return json.dumps({"code": 3, "message": f"{field}: {description}", "details": details})
 
 
-def _worded(headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Answers whose whole body is written already, because it names the field: the Lua filter's, and a route's 400."""
+def _with_own_body(headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Passes on bodies that name a field: those of the Lua filter, and the 400 of a route."""
     unchanged = {"text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"}, "content_type": "application/json"}
     for when in (_details(' == "lua_response"'), _all(_status(400), _details(' == "direct_response"'))):
         yield {"filter": when, "body_format_override": unchanged, "headers_to_add": _added(headers)}
 
 
-def _mapper(answer: _Answer, headers: Mapping[str, str]) -> dict[str, Any]:
+def _mapper(reply: _LocalReply, headers: Mapping[str, str]) -> dict[str, Any]:
     mapper = {
-        "filter": answer.when,
-        "body_format_override": _error(answer.code, answer.reason, answer.message),
-        "headers_to_add": _added({**headers, **answer.headers}),
+        "filter": reply.when,
+        "body_format_override": _error(reply.code, reply.reason, reply.message),
+        "headers_to_add": _added({**headers, **reply.headers}),
     }
-    return mapper | ({"status_code": answer.status} if answer.status else {})
+    return mapper | ({"status_code": reply.status} if reply.status else {})
 
 
 def _added(headers: Mapping[str, str]) -> list[dict[str, Any]]:
-    # Stays only where a request was refused before it got its id.
+    # Used only for requests that Envoy refuses before it assigns an id.
     with_id = {"x-request-id": "%UNIQUE_ID%", **headers}
     return [
         {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
@@ -77,7 +77,7 @@ def _added(headers: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _error(code: int, reason: str, message: str) -> dict[str, Any]:
-    # json_format escapes what it puts in, so that a message cannot break out of its string.
+    # json_format escapes what it substitutes, so a message cannot break out of its string.
     return {"json_format": {"code": code, "message": message, "details": [_error_info(reason)]}}
 
 
@@ -118,23 +118,23 @@ def _all(*filters: dict[str, Any]) -> dict[str, Any]:
 _REFUSED_TOKEN = _details('.startsWith("jwt_authn_access_denied")')
 _NO_TOKEN = {"header_filter": {"header": {"name": "authorization", "present_match": True, "invert_match": True}}}
 
-# Envoy's own repeats the URL.
+# Envoy's default challenge repeats the URL.
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 _SOON = {"retry-after": "1"}
 
-# The first that matches is the answer.
-_ANSWERS = (
-    _Answer(_details(f' == "{_MISSING_KEYS}"'), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
-    _Answer(
+# The first match applies.
+_LOCAL_REPLIES = (
+    _LocalReply(_details(f' == "{_MISSING_KEYS}"'), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
+    _LocalReply(
         _all(_REFUSED_TOKEN, _NO_TOKEN),
         16,
         "TOKEN_MISSING",
         "send a token, Authorization: Bearer <access token>, or an API key, x-api-key: <key>",
         headers=_CHALLENGE,
     ),
-    # Envoy says 403 where the audience is another.
-    _Answer(
+    # Envoy's status for a wrong audience is 403.
+    _LocalReply(
         _REFUSED_TOKEN,
         16,
         "TOKEN_INVALID",
@@ -142,26 +142,26 @@ _ANSWERS = (
         status=401,
         headers=_CHALLENGE,
     ),
-    # The transcoder's own words name the field.
-    _Answer(
+    # The transcoder's message names the field; the Lua filter rewrites it.
+    _LocalReply(
         _all(_status(400), _details('.contains("grpc_json_transcode_failure")')),
         3,
         "INVALID_FIELD",
         "%LOCAL_REPLY_BODY%",
     ),
-    _Answer(_status(400), 3, "INVALID_FIELD", "the request is malformed"),
-    _Answer(_status(404), 5, "PATH_NOT_FOUND", "nothing answers at this path"),
-    _Answer(_status(405), 12, "METHOD_NOT_ALLOWED", "this path does not take this method; see the allow header"),
-    _Answer(_status(408), 4, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
-    _Answer(_status(413), 3, "REQUEST_TOO_LARGE", "the body is larger than 1 MiB"),
-    _Answer(_status(429), 8, "RATE_LIMITED", "too many requests; slow down", headers=_SOON),
-    _Answer(_status(431), 3, "REQUEST_TOO_LARGE", "the path and headers are larger than 32 KiB or more than 100"),
-    _Answer(_all(_status(503), _path(HEALTH_PATH)), 14, "UNAVAILABLE", "a service is not ready"),
-    _Answer(_status(502), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
-    _Answer(_status(503), 14, "UNAVAILABLE", _UNREACHABLE, headers=_SOON),
-    _Answer(_status(504), 4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"),
-    _Answer(_status(426), 3, "INVALID_FIELD", "HTTP/1.0 is not spoken here; use HTTP/1.1 or HTTP/2"),
-    # An Upgrade, or a Transfer-Encoding other than chunked.
-    _Answer(_status(403), 3, "INVALID_FIELD", "the request is malformed", status=400),
-    _Answer(_status(501), 3, "INVALID_FIELD", "the request is malformed", status=400),
+    _LocalReply(_status(400), 3, "INVALID_FIELD", "the request is malformed"),
+    _LocalReply(_status(404), 5, "PATH_NOT_FOUND", "nothing answers at this path"),
+    _LocalReply(_status(405), 12, "METHOD_NOT_ALLOWED", "this path does not take this method; see the allow header"),
+    _LocalReply(_status(408), 4, "DEADLINE_EXCEEDED", "the request took too long to arrive"),
+    _LocalReply(_status(413), 3, "REQUEST_TOO_LARGE", "the body is larger than 1 MiB"),
+    _LocalReply(_status(429), 8, "RATE_LIMITED", "too many requests; slow down", headers=_SOON),
+    _LocalReply(_status(431), 3, "REQUEST_TOO_LARGE", "the path and headers are larger than 32 KiB or more than 100"),
+    _LocalReply(_all(_status(503), _path(HEALTH_PATH)), 14, "UNAVAILABLE", "a service is not ready"),
+    _LocalReply(_status(502), 14, "UNAVAILABLE", _UNREACHABLE, status=503),
+    _LocalReply(_status(503), 14, "UNAVAILABLE", _UNREACHABLE, headers=_SOON),
+    _LocalReply(_status(504), 4, "DEADLINE_EXCEEDED", "the service did not answer in time; try again"),
+    _LocalReply(_status(426), 3, "INVALID_FIELD", "HTTP/1.0 is not spoken here; use HTTP/1.1 or HTTP/2"),
+    # Envoy's statuses for an Upgrade and for a Transfer-Encoding other than chunked.
+    _LocalReply(_status(403), 3, "INVALID_FIELD", "the request is malformed", status=400),
+    _LocalReply(_status(501), 3, "INVALID_FIELD", "the request is malformed", status=400),
 )

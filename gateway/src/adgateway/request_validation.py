@@ -1,4 +1,4 @@
-"""Gives the Lua filter the contract's messages and bindings."""
+"""The source of the Lua filter that validates requests, with the contract's messages and bindings as tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -8,20 +8,20 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from adgateway.contract import Binding, Method
 
-# Headers that say who calls, for whom and which attempt it is. The services read one value of each.
+# Headers of the caller's identity, organization and idempotency key. The services read one value of each.
 SINGLE_HEADERS = ("authorization", "x-api-key", "organization-id", "idempotency-key")
-# A comma is refused too, because a proxy in front may have joined a repeated header by commas.
+# A comma is refused too: a proxy in front may have joined a repeated header by commas.
 ONE_VALUE = "must have one value; send the header once and without a comma"
 
-# The JSON of messages of other packages, such as google.protobuf.Timestamp, is not an object of their fields.
+# Messages of other packages, such as google.protobuf.Timestamp, have a JSON form that is not an object of their fields.
 _OURS = "adplatform."
 
-# In this order: each uses what stands before it.
-_SOURCES = ("text", "contract", "json", "query", "requests", "answers")
+# In order of dependency.
+_SOURCES = ("text", "contract", "json", "query", "requests", "responses")
 
 
 def script(descriptor_set: Path, methods: Sequence[Method]) -> str:
-    """The Lua filter's source, with the contract in front."""
+    """The filter's source, preceded by the contract's tables."""
     messages = dict(_messages(FileDescriptorSet.FromString(descriptor_set.read_bytes())))
     bindings = [binding for method in methods for binding in method.bindings]
     lines = [
@@ -31,7 +31,7 @@ def script(descriptor_set: Path, methods: Sequence[Method]) -> str:
         "local bindings = {",
         *(f'["{binding.name}"]={_binding(binding)},' for binding in bindings),
         "}",
-        # Envoy joins a repeated authorization header by commas, so that a route could refuse it already.
+        # A route refuses a repeated authorization header, which Envoy joins by commas.
         f"local SINGLE_HEADERS = {_list(name for name in SINGLE_HEADERS if name != 'authorization')}",
         f'local ONE_VALUE = "{ONE_VALUE}"',
     ]
@@ -61,7 +61,7 @@ def _nested(prefix: str, messages: Iterable[DescriptorProto]) -> Iterator[tuple[
 
 
 def _reachable(bindings: Iterable[Binding], messages: Mapping[str, DescriptorProto]) -> list[str]:
-    """The messages that requests are made of."""
+    """The names of the messages that requests consist of."""
     found: dict[str, None] = {}
     waiting = [binding.request for binding in bindings]
     while waiting:

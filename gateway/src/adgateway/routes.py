@@ -1,35 +1,35 @@
-"""Envoy's routes: one per HTTP binding of the contract, and a refusal of everything else."""
+"""Envoy's routes: one per HTTP binding of the contract, and errors for all other requests."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from adgateway import answers, contract, strictness
+from adgateway import contract, local_replies, request_validation
 from adgateway.contract import Binding, Method, Token
 from adgateway.settings import Settings
 
 JWT = "envoy.filters.http.jwt_authn"
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
-STRICTNESS = "envoy.filters.http.lua"
+VALIDATION = "envoy.filters.http.lua"
 CORS = "envoy.filters.http.cors"
 HEADERS = "envoy.filters.http.header_mutation"
 TRACKING_CLUSTER = "pixel-http"
 SELF_CLUSTER = "gateway"
 
-# The service hears of a deadline a little before the gateway gives up, so that its own answer arrives.
+# The service's deadline is earlier than the gateway's, so that its own error arrives.
 _DEADLINE_MARGIN_MS = 500
-# Streams live on, as long as something moves.
+# Streams have no deadline, only this idle time-out.
 _STREAM_IDLE = "300s"
 
-# Safe for every call: the service has not begun to work on a request that is retried for these.
+# Safe to retry for every RPC: the service has not received the request.
 _NEVER_SENT = "connect-failure,refused-stream"
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 _DISABLED = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
-_UNTOUCHED = dict.fromkeys((JWT, STRICTNESS, TRANSCODER), _DISABLED)
+_PASS_THROUGH = dict.fromkeys((JWT, VALIDATION, TRANSCODER), _DISABLED)
 
 
 def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any]:
-    """Envoy's RouteConfiguration; a request that no binding takes never reaches a service."""
+    """Envoy's RouteConfiguration. A request without a matching binding never reaches a service."""
     bound = sorted(
         ((binding, method) for method in methods for binding in method.bindings),
         key=lambda bound: contract.precedence(bound[0].template),
@@ -52,21 +52,21 @@ def route_config(settings: Settings, methods: Sequence[Method]) -> dict[str, Any
                     _native_grpc(settings),
                     _preflight(settings),
                     _repeated_authorization(),
-                    *(route for binding, method in bound for route in _bound(settings, binding, method)),
-                    *(_other_verb(template, allowed) for template, allowed in verbs.items()),
-                    {"match": {"prefix": "/"}, **_refusal(404)},
+                    *(route for binding, method in bound for route in _binding_routes(settings, binding, method)),
+                    *(_method_not_allowed(template, allowed) for template, allowed in verbs.items()),
+                    {"match": {"prefix": "/"}, **_error(404)},
                 ],
             }
         ],
-        # One address, the client's as the gateway knows it, instead of a list that the client began.
+        # Only the client's address as the gateway sees it, in place of a list that the client can forge.
         "request_headers_to_add": [_header("x-forwarded-for", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%")],
     }
 
 
-def _bound(settings: Settings, binding: Binding, method: Method) -> Iterable[dict[str, Any]]:
-    """The binding's route; before it, where a person's token is asked for, the one for an API key in its place."""
+def _binding_routes(settings: Settings, binding: Binding, method: Method) -> Iterable[dict[str, Any]]:
+    """The binding's route, preceded by one for API keys if an access token is required."""
     if method.token is Token.ACCESS:
-        # Only auth-service knows keys: the service that is called asks it.
+        # The called service verifies the key with auth-service.
         yield _route(settings, binding, method, [{"name": "x-api-key", "present_match": True}], Token.NONE)
     yield _route(settings, binding, method, [], method.token)
 
@@ -77,16 +77,19 @@ def _route(
     return {
         "name": method.grpc_path,
         "match": _match(binding.template) | {"headers": [_verb(binding.verb), *headers]},
-        "metadata": {"filter_metadata": {STRICTNESS: {"binding": binding.name}}},
-        "route": {"cluster": method.service, **_patience(settings, method), "retry_policy": _retries(method)},
+        "metadata": {"filter_metadata": {VALIDATION: {"binding": binding.name}}},
+        "route": {"cluster": method.service, **_timeouts(settings, method), "retry_policy": _retries(method)},
         "request_headers_to_add": [] if method.server_streaming else [_deadline(settings)],
         "typed_per_filter_config": {JWT: _require(token)},
     }
 
 
 def _native_grpc(settings: Settings) -> dict[str, Any]:
-    """gRPC is not spoken to the outside. Envoy words every refusal of such a request in gRPC's way, so the gateway asks
-    itself once more, as for any unknown path, and passes that answer on."""
+    """Answers native gRPC with the 404 in JSON of an unknown path.
+
+    Envoy renders each local reply to a gRPC request as gRPC, so the request is proxied to the gateway itself with
+    another content type.
+    """
     return {
         "name": "native gRPC",
         "match": {
@@ -95,12 +98,12 @@ def _native_grpc(settings: Settings) -> dict[str, Any]:
         },
         "route": {"cluster": SELF_CLUSTER, "timeout": _timeout(settings), "prefix_rewrite": "/grpc."},
         "request_headers_to_add": [_header("content-type", "application/octet-stream")],
-        "typed_per_filter_config": _UNTOUCHED,
+        "typed_per_filter_config": _PASS_THROUGH,
     }
 
 
 def _preflight(settings: Settings) -> dict[str, Any]:
-    """The CORS filter answers these itself, though only where a route has a cluster."""
+    """A route for the CORS filter, which answers preflights only on routes with a cluster."""
     present = {"safe_regex": {"regex": ".+"}}
     return {
         "name": "preflight",
@@ -112,18 +115,18 @@ def _preflight(settings: Settings) -> dict[str, Any]:
                 {"name": "access-control-request-method", "string_match": present},
             ],
         },
-        # Should it ever pass one on, that one is a preflight no more and finds nothing.
+        # If the filter forwarded one, it would be no preflight without its origin, and get 404.
         "route": {"cluster": SELF_CLUSTER, "timeout": _timeout(settings), "prefix_rewrite": "/grpc."},
         "request_headers_to_remove": ["origin"],
-        "typed_per_filter_config": _UNTOUCHED,
+        "typed_per_filter_config": _PASS_THROUGH,
     }
 
 
 def _repeated_authorization() -> dict[str, Any]:
-    """Refuses two tokens: the gateway would check the first one and the service another.
+    """Refuses two tokens: the gateway would verify one and the service might use the other.
 
-    By a route, because it has to come before the token is read. Of this header Envoy keeps a repeated one as one value
-    with commas; the other headers of SINGLE_HEADERS stay apart, and only the Lua filter can count them.
+    A route does it, because it runs before the token is verified. Envoy joins repeated values of this header by commas;
+    those of the other SINGLE_HEADERS stay separate, and only the Lua filter can count them.
     """
     name = "authorization"
     return {
@@ -131,14 +134,14 @@ def _repeated_authorization() -> dict[str, Any]:
         "match": {"prefix": "/", "headers": [{"name": name, "string_match": {"contains": ","}}]},
         "direct_response": {
             "status": 400,
-            "body": {"inline_string": answers.invalid_field(name, strictness.ONE_VALUE)},
+            "body": {"inline_string": local_replies.invalid_field(name, request_validation.ONE_VALUE)},
         },
-        "typed_per_filter_config": _UNTOUCHED,
+        "typed_per_filter_config": _PASS_THROUGH,
     }
 
 
 def _tracking(settings: Settings) -> Iterable[dict[str, Any]]:
-    """/track/ is answered by pixel-service's own HTTP server, for pages of every origin."""
+    """Proxies /track/ to the HTTP server of pixel-service, for pages of every origin."""
     for verb in ("GET", None):
         yield {
             "name": "/track/",
@@ -146,7 +149,7 @@ def _tracking(settings: Settings) -> Iterable[dict[str, Any]]:
             "route": {"cluster": TRACKING_CLUSTER, "timeout": _timeout(settings)}
             | ({"retry_policy": {"retry_on": "connect-failure", "num_retries": 1}} if verb else {}),
             "typed_per_filter_config": {
-                **_UNTOUCHED,
+                **_PASS_THROUGH,
                 CORS: _cors([{"safe_regex": {"regex": ".*"}}]),
                 HEADERS: {
                     "@type": f"{_FILTERS}.header_mutation.v3.HeaderMutationPerRoute",
@@ -158,18 +161,18 @@ def _tracking(settings: Settings) -> Iterable[dict[str, Any]]:
         }
 
 
-def _other_verb(template: str, allowed: list[str]) -> dict[str, Any]:
+def _method_not_allowed(template: str, allowed: list[str]) -> dict[str, Any]:
     return {
         "match": _match(template),
-        **_refusal(405),
+        **_error(405),
         "response_headers_to_add": [_header("allow", ", ".join(sorted(allowed)))],
     }
 
 
-def _refusal(status: int) -> dict[str, Any]:
+def _error(status: int) -> dict[str, Any]:
     return {
         "direct_response": {"status": status},
-        "typed_per_filter_config": _UNTOUCHED,
+        "typed_per_filter_config": _PASS_THROUGH,
     }
 
 
@@ -188,8 +191,8 @@ def _header(key: str, value: str) -> dict[str, Any]:
 
 
 def _require(token: Token) -> dict[str, Any]:
-    wanted = {"disabled": True} if token is Token.NONE else {"requirement_name": token.value}
-    return {"@type": f"{_FILTERS}.jwt_authn.v3.PerRouteConfig", **wanted}
+    requirement = {"disabled": True} if token is Token.NONE else {"requirement_name": token.value}
+    return {"@type": f"{_FILTERS}.jwt_authn.v3.PerRouteConfig", **requirement}
 
 
 def _timeout(settings: Settings) -> str:
@@ -200,16 +203,16 @@ def _deadline(settings: Settings) -> dict[str, Any]:
     return _header("grpc-timeout", f"{settings.timeout_ms - _DEADLINE_MARGIN_MS}m")
 
 
-def _patience(settings: Settings, method: Method) -> dict[str, Any]:
+def _timeouts(settings: Settings, method: Method) -> dict[str, Any]:
     if method.server_streaming:
         return {"timeout": "0s", "idle_timeout": _STREAM_IDLE}
     return {"timeout": _timeout(settings)}
 
 
 def _retries(method: Method) -> dict[str, Any]:
-    again = method.read_only and not method.server_streaming
+    is_safe_to_repeat = method.read_only and not method.server_streaming
     return {
-        "retry_on": f"{_NEVER_SENT},unavailable,reset" if again else _NEVER_SENT,
+        "retry_on": f"{_NEVER_SENT},unavailable,reset" if is_safe_to_repeat else _NEVER_SENT,
         "num_retries": 1,
         "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
         "retry_host_predicate": [

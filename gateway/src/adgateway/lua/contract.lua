@@ -1,12 +1,12 @@
--- What the contract says of requests. Two generated tables stand before this text:
+-- Requests of the contract. Two generated tables precede this source:
 --
---   messages: name of a message -> its fields, each with its `json` and contract `name`, `of` (the message that its
---   value is, if any), `repeated`, `map` (`of` is the message of the values then) and `oneof`.
+--   messages: message name -> its fields, each with its `json` name, its contract `name`, `of` (the type of a message
+--   field, or of the values of a map), `repeated`, `map` and `oneof`.
 --
---   bindings: "VERB /template" -> the `request` message, the field that the `body` fills ("*": every field that the
---   path does not fill; "": there is no body) and the fields that the `path` fills.
+--   bindings: "VERB /template" -> the `request` message, the field that the `body` maps to ("*": all fields that the
+--   path does not have; "": no body) and the fields in the `path`.
 
--- Both spellings of a field lead to the same table, which is how one field in two spellings is noticed.
+-- A field's two names map to the same table, so a field that is given by both names is detected as repeated.
 local fields_of = {}
 for name, fields in pairs(messages) do
   local by_name = {}
@@ -17,7 +17,7 @@ for name, fields in pairs(messages) do
   fields_of[name] = by_name
 end
 
--- A path as a tree of JSON names with `true` at its leaves: bid.price_micros is {bid = {priceMicros = true}}.
+-- Adds a field path to a tree of JSON names with `true` as leaves: bid.price_micros is {bid = {priceMicros = true}}.
 local function add_path(tree, request, path)
   local message, at = request, tree
   for step, dot in path:gmatch("([^.]+)(%.?)") do
@@ -28,19 +28,19 @@ local function add_path(tree, request, path)
 end
 
 for _, binding in pairs(bindings) do
-  binding.in_path = {}
+  binding.path_fields = {}
   for _, path in ipairs(binding.path) do
-    add_path(binding.in_path, binding.request, path)
+    add_path(binding.path_fields, binding.request, path)
   end
   local filled = fields_of[binding.request][binding.body]
   if binding.body == "*" then
-    binding.takes = {of = binding.request}
-    binding.in_body = binding.in_path
+    binding.body_target = {of = binding.request}
+    binding.path_fields_in_body = binding.path_fields
   elseif filled and filled.of ~= "google.api.HttpBody" then
-    binding.takes = filled
-    binding.in_body = binding.in_path[filled.json]
+    binding.body_target = filled
+    binding.path_fields_in_body = binding.path_fields[filled.json]
   end
-  -- An HttpBody takes the body as it comes: webhooks are signed byte for byte.
-  binding.is_raw = filled ~= nil and not binding.takes
+  -- An HttpBody has the unparsed body: the signatures of webhooks cover its bytes.
+  binding.is_raw = filled ~= nil and not binding.body_target
   binding.body_field = filled
 end

@@ -1,10 +1,11 @@
--- A query gives each field once, and none that the path or the body gives. The transcoder would keep the last value,
--- and count a query's after the path's: `DELETE /campaigns/{one}?campaignId={two}` would delete two.
+-- Refuses ambiguous and duplicate parameters: a field that is repeated, or that the path or the body has too. The
+-- transcoder uses the last value, and applies the query after the path: `DELETE /campaigns/{one}?campaignId={two}`
+-- would delete two.
 
--- The JSON path and the field of a parameter, and a description where the parameter is wrong.
-local function field_of_parameter(binding, name)
-  local message, in_path, path, field = binding.request, binding.in_path, "", nil
-  for step in (percent_decoded(name) .. "."):gmatch("([^.]*)%.") do
+-- A parameter's JSON path and field, and the description of its fault, if any.
+local function resolve_parameter(binding, name)
+  local message, path_fields, path, field = binding.request, binding.path_fields, "", nil
+  for step in (percent_decode(name) .. "."):gmatch("([^.]*)%.") do
     local fields = fields_of[message]
     if field and not fields then
       return path, field, "has no fields of its own"
@@ -18,8 +19,8 @@ local function field_of_parameter(binding, name)
     if not outer and field == binding.body_field then
       return path, field, "stands in the body; leave it out of the query"
     end
-    in_path = in_path and in_path[field.json]
-    if in_path == true then
+    path_fields = path_fields and path_fields[field.json]
+    if path_fields == true then
       return path, field, "stands in the path already; leave it out of the query"
     end
     message = not field.repeated and not field.map and field.of or ""
@@ -27,15 +28,15 @@ local function field_of_parameter(binding, name)
   return path, field
 end
 
--- What is wrong with the query, as the field and a description; nil where nothing is.
-local function fault_of_query(binding, query)
+-- The query's fault, as a field and a description; nil for a valid query.
+local function query_fault(binding, query)
   local seen = {}
   for parameter in query:gmatch("[^&]+") do
     local name, value = parameter:match("^([^=]*)=(.*)$")
-    if not is_escaped_well(parameter) then
+    if not has_valid_escapes(parameter) then
       return name or "query", "has a broken percent-escape; write the sign % as %25"
     end
-    local path, field, fault = field_of_parameter(binding, name or parameter)
+    local path, field, fault = resolve_parameter(binding, name or parameter)
     if binding.body == "*" and not (fault and field) then
       return path, "belongs in the body; this call takes nothing in its query"
     elseif fault then

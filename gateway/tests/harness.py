@@ -45,17 +45,17 @@ def free_ports(count: int) -> list[int]:
     return [ports.choose(None, taken) for _ in range(count)]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
-    """Polls until the condition is true, and answers what it answered."""
+def wait_until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+    """Polls until the condition is true, and returns its value."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not become true in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
     return value
 
 
 class Tokens:
-    """The keys of auth-service and of the services' identities, and what they sign."""
+    """Signs access tokens as auth-service does, and service tokens as the scheduler does."""
 
     def __init__(self) -> None:
         self.access_keys = {"first": Ed25519PrivateKey.generate()}
@@ -65,8 +65,8 @@ class Tokens:
         return _sign("adplatform-auth", kid, key or self.access_keys[kid], {"sub": "someone"} | claims)
 
     def service(self, audience: str, **claims: Any) -> str:
-        about = {"sub": "scheduler", "aud": audience}
-        return _sign("adplatform-services", "scheduler", self.service_keys["scheduler"], about | claims)
+        identity = {"sub": "scheduler", "aud": audience}
+        return _sign("adplatform-services", "scheduler", self.service_keys["scheduler"], identity | claims)
 
 
 def _sign(issuer: str, kid: str, key: Ed25519PrivateKey, claims: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @dataclass
 class Call:
-    """What arrived at a service."""
+    """An RPC that a service received."""
 
     path: str
     body: bytes
@@ -97,43 +97,43 @@ class Call:
     service_port: int
 
 
-Answer = Message | Callable[[Call, grpc.ServicerContext], Message]
+Response = Message | Callable[[Call, grpc.ServicerContext], Message]
 
 
 @dataclass
 class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio's class is untyped
-    """A server that answers every RPC: with what `answers` says of its path, or with an empty message."""
+    """A server that answers every RPC with the response set for its path, or with an empty message."""
 
     port: int
-    answers: dict[str, Answer] = field(default_factory=dict)
+    responses: dict[str, Response] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     _server: grpc.Server | None = None
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(lambda body, context: self._answer(details, body, context))
+        return grpc.unary_unary_rpc_method_handler(lambda body, context: self._respond(details, body, context))
 
-    def _answer(self, details: grpc.HandlerCallDetails, body: bytes, context: grpc.ServicerContext) -> bytes:
+    def _respond(self, details: grpc.HandlerCallDetails, body: bytes, context: grpc.ServicerContext) -> bytes:
         metadata = dict(details.invocation_metadata)
         call = Call(details.method, body, metadata, context.time_remaining() or 0, self.port)
         if call.path != JWKS_PATH:
             self.calls.append(call)
-        answer = self.answers.get(call.path)
-        if callable(answer):
-            answer = answer(call, context)
-        return b"" if answer is None else answer.SerializeToString()
+        response = self.responses.get(call.path)
+        if callable(response):
+            response = response(call, context)
+        return b"" if response is None else response.SerializeToString()
 
     def reset(self) -> None:
         self.calls.clear()
-        for path in set(self.answers) - {JWKS_PATH}:
-            del self.answers[path]
+        for path in set(self.responses) - {JWKS_PATH}:
+            del self.responses[path]
 
     def start(self) -> None:
-        # As large headers as the services' own servers take.
+        # The header limits of the services' own servers.
         sizes = [(f"grpc.{name}", 64 * 1024) for name in ("max_metadata_size", "absolute_max_metadata_size")]
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0), *sizes])
-        ready = health.HealthServicer()
-        ready.set("", health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(ready, self._server)
+        health_servicer = health.HealthServicer()
+        health_servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._server)
         self._server.add_generic_rpc_handlers((self,))
         self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
@@ -143,8 +143,8 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpcio's class i
             self._server.stop(None).wait()
 
 
-class Track:
-    """Stands for pixel-service's own HTTP server: answers what it received."""
+class FakeTrackingServer:
+    """In place of pixel-service's HTTP server; echoes requests."""
 
     def __init__(self) -> None:
         class Handler(BaseHTTPRequestHandler):
@@ -153,16 +153,16 @@ class Track:
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 received = {"path": self.path, "headers": dict(self.headers), "body": body.decode()}
-                answer = json.dumps(received).encode()
+                response = json.dumps(received).encode()
                 self.send_response(200)
-                self.send_header("content-length", str(len(answer)))
+                self.send_header("content-length", str(len(response)))
                 self.end_headers()
-                self.wfile.write(answer)
+                self.wfile.write(response)
 
             do_POST = do_GET  # noqa: N815 - http.server's name
 
             def log_message(self, *_: Any) -> None:
-                """Says nothing."""
+                """Logs nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
@@ -175,7 +175,7 @@ class Track:
 
 @dataclass
 class Gateway:
-    """A running Envoy and what is behind it."""
+    """A running Envoy and the services behind it."""
 
     settings: Settings
     services: dict[str, Service]
@@ -205,9 +205,9 @@ class Gateway:
 
 
 def settings(tokens: Tokens, track_port: int, **others: Any) -> Settings:
-    """campaign-service has two workers."""
-    listen, admin, second, *theirs = free_ports(3 + len(SERVICES))
-    endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, theirs, strict=True)}
+    """Settings with free ports and two workers of campaign-service."""
+    listen, admin, second, *service_ports = free_ports(3 + len(SERVICES))
+    endpoints = {service: [("127.0.0.1", port)] for service, port in zip(SERVICES, service_ports, strict=True)}
     endpoints["campaign-service"].append(("127.0.0.1", second))
     return Settings(
         listen_port=listen,
@@ -222,40 +222,40 @@ def settings(tokens: Tokens, track_port: int, **others: Any) -> Settings:
 
 @contextmanager
 def gateway(folder: Path, **others: Any) -> Iterator[Gateway]:
-    """Envoy first, then the services: none of them needs the other to start."""
-    tokens, track = Tokens(), Track()
-    chosen = settings(tokens, track.port, **others)
-    services = {name: Service(addresses[0][1]) for name, addresses in chosen.endpoints.items()}
-    second = Service(chosen.endpoints["campaign-service"][1][1])
-    services["auth-service"].answers[JWKS_PATH] = lambda call, context: HttpBody(
+    """Starts Envoy first, then the services: no start order is required."""
+    tokens, track = Tokens(), FakeTrackingServer()
+    gateway_settings = settings(tokens, track.port, **others)
+    services = {name: Service(addresses[0][1]) for name, addresses in gateway_settings.endpoints.items()}
+    second = Service(gateway_settings.endpoints["campaign-service"][1][1])
+    services["auth-service"].responses[JWKS_PATH] = lambda call, context: HttpBody(
         content_type="application/json", data=jwks(tokens.access_keys).encode()
     )
     with ExitStack() as stack:
         stack.callback(track.stop)
-        stack.enter_context(envoy(chosen, folder))
+        stack.enter_context(envoy(gateway_settings, folder))
         for service in (*services.values(), second):
             service.start()
             stack.callback(service.stop)
-        yield Gateway(chosen, services, second, tokens, folder)
+        yield Gateway(gateway_settings, services, second, tokens, folder)
 
 
-def ready(running: Gateway) -> None:
-    """Waits until every worker is up and a token is taken."""
-    until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
+def wait_until_ready(running: Gateway) -> None:
+    """Waits until every worker is up and tokens are accepted."""
+    wait_until(lambda: httpx.get(f"{running.url}/health").status_code == 200)
     workers = (running.services["campaign-service"], running.second_worker)
 
     def both_answer() -> bool:
         httpx.get(f"{running.url}/campaigns", headers=running.signed_in)
         return all(worker.calls for worker in workers)
 
-    until(both_answer)
+    wait_until(both_answer)
 
 
 @contextmanager
-def envoy(chosen: Settings, folder: Path, rendered: dict[str, Any] | None = None) -> Iterator[None]:
-    """Envoy with the settings' configuration, or with one that a test has changed."""
+def envoy(gateway_settings: Settings, folder: Path, rendered: dict[str, Any] | None = None) -> Iterator[None]:
+    """Envoy with the settings' configuration, or with `rendered` in its place."""
     configuration = folder / "envoy.json"
-    configuration.write_text(json.dumps(rendered or render(chosen)))
+    configuration.write_text(json.dumps(rendered or render(gateway_settings)))
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(
             [
@@ -271,7 +271,7 @@ def envoy(chosen: Settings, folder: Path, rendered: dict[str, Any] | None = None
             stderr=err,
         )
         try:
-            until(lambda: process.poll() is not None or _listens(chosen.listen_port))
+            wait_until(lambda: process.poll() is not None or _listens(gateway_settings.listen_port))
             assert process.poll() is None, (folder / "stderr").read_text()
             yield
         finally:
@@ -297,22 +297,22 @@ def _pool() -> descriptor_pool.DescriptorPool:
     return descriptor_pool.Default()
 
 
-def message_class(path: str, *, answer: bool = False) -> type[Message]:
-    """The class of an RPC's request or answer."""
+def message_class(path: str, *, response: bool = False) -> type[Message]:
+    """The message class of an RPC's request or response."""
     service, method = path.removeprefix("/").split("/")
     descriptor = _pool().FindServiceByName(service).FindMethodByName(method)
-    return message_factory.GetMessageClass(descriptor.output_type if answer else descriptor.input_type)
+    return message_factory.GetMessageClass(descriptor.output_type if response else descriptor.input_type)
 
 
-def filled(template: str) -> str:
-    """A path of the template."""
+def example_path(template: str) -> str:
+    """A path that matches the template; its variables are x1."""
     return re.sub(r"\{[^}]*\}", "x1", template)
 
 
-def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """The code and reason of an error, which has to have the shape that clients are promised."""
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
+def error_of(response: httpx.Response) -> tuple[int, str]:
+    """The code and reason of an error; asserts that it has the shape in the contract."""
+    assert response.headers["content-type"] == "application/json"
+    body = response.json()
     assert set(body) == {"code", "message", "details"}
     assert body["message"]
     detail = body["details"][0]

@@ -1,4 +1,4 @@
-"""Requests of every binding of the contract, and all the ways in which one could give a field twice."""
+"""Generates each binding's valid request, and its requests with duplicate or misplaced fields."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -9,9 +9,9 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from adgateway.contract import Binding, Method
-from adgateway.strictness import SINGLE_HEADERS
+from adgateway.request_validation import SINGLE_HEADERS
 
-from .running import message_class
+from .harness import message_class
 
 _WELL_KNOWN = {
     "google.protobuf.Timestamp": "2026-01-31T09:30:00Z",
@@ -31,23 +31,23 @@ _SCALARS = {
 }
 
 
-class Way(NamedTuple):
-    """A request that gives `field` twice, or in the wrong place."""
+class AmbiguousRequest(NamedTuple):
+    """A request in which `field` is repeated or misplaced."""
 
-    what: str
+    description: str
     field: str
     query: str = ""
     body: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def is_ours(field: FieldDescriptor) -> bool:
+def is_contract_message(field: FieldDescriptor) -> bool:
     return (
         field.message_type is not None and not is_map(field) and field.message_type.full_name.startswith("adplatform.")
     )
 
 
-def spellings(field: FieldDescriptor) -> list[str]:
+def names_of(field: FieldDescriptor) -> list[str]:
     return list(dict.fromkeys([field.json_name, field.name]))
 
 
@@ -56,7 +56,7 @@ def is_map(field: FieldDescriptor) -> bool:
 
 
 def value_of(field: FieldDescriptor) -> Any:
-    """A JSON value of the field that is not its default."""
+    """A JSON value of the field other than its default."""
     if is_map(field):
         keys, values = field.message_type.fields
         return {str(_one(keys)): _one(values)}
@@ -75,8 +75,8 @@ def _one(field: FieldDescriptor) -> Any:
     return _SCALARS.get(field.cpp_type, f"text of {field.name}")
 
 
-def fields_to_give(message: Descriptor, binding: Binding | None = None) -> list[FieldDescriptor]:
-    """The fields that the path does not fill, the first of each oneof."""
+def settable_fields(message: Descriptor, binding: Binding | None = None) -> list[FieldDescriptor]:
+    """The fields that are not in the path, and only the first member of each oneof."""
     in_path = binding.path_fields if binding else ()
     return [
         field
@@ -86,19 +86,19 @@ def fields_to_give(message: Descriptor, binding: Binding | None = None) -> list[
 
 
 def object_of(message: Descriptor, binding: Binding | None = None, *, spelling: int = 0) -> dict[str, Any]:
-    return {spellings(field)[-spelling]: value_of(field) for field in fields_to_give(message, binding)}
+    return {names_of(field)[-spelling]: value_of(field) for field in settable_fields(message, binding)}
 
 
 def query_of(message: Descriptor, binding: Binding, *, spelling: int = 0) -> dict[str, str]:
     return {
-        spellings(field)[-spelling]: _in_query(field)
-        for field in fields_to_give(message, binding)
-        if not is_ours(field) and not is_map(field)
+        names_of(field)[-spelling]: _in_query(field)
+        for field in settable_fields(message, binding)
+        if not is_contract_message(field) and not is_map(field)
     }
 
 
 def request_of(method: Method, binding: Binding) -> Message:
-    """The request with every field, those of the path as `filled` fills them."""
+    """The request with every field set; fields in the path have the values of `example_path`."""
     cls = message_class(method.grpc_path)
     request = cls()
     json_format.ParseDict(object_of(cls.DESCRIPTOR, binding), request)
@@ -107,64 +107,68 @@ def request_of(method: Method, binding: Binding) -> Message:
     return request
 
 
-def ways(method: Method, binding: Binding) -> Iterator[Way]:
-    """Every way to give a field of the binding twice."""
+def ambiguous_requests(method: Method, binding: Binding) -> Iterator[AmbiguousRequest]:
+    """Every request of the binding in which a field is repeated or misplaced."""
     message = message_class(method.grpc_path).DESCRIPTOR
-    yield from _of_path(message, binding)
+    yield from _also_in_path(message, binding)
     if binding.body == "*":
         yield from _query_beside_body(message, binding)
-        for field, body in _twice_in(message, binding.path_fields):
-            yield Way("twice in the body", field, body=body)
+        for field, body in _repeated_in_json(message, binding.path_fields):
+            yield AmbiguousRequest("repeated in the body", field, body=body)
     elif binding.body:
         for name in (binding.body, f"{binding.body}.data", f"{binding.body}.contentType"):
-            yield Way("query beside the raw body", name.split(".")[0], query=f"{name}=QQ==", body="{}")
+            yield AmbiguousRequest("query beside the raw body", name.split(".")[0], query=f"{name}=QQ==", body="{}")
     else:
-        yield from _twice_in_query(message, binding)
-        yield Way("body of a call without one", "body", body='{"x": 1}')
+        yield from _repeated_in_query(message, binding)
+        yield AmbiguousRequest("body of a call without one", "body", body='{"x": 1}')
     for name in SINGLE_HEADERS:
-        yield Way("header twice", name, headers=((name, "a"), (name, "b")))
-        yield Way("header with a list", name, headers=((name, "a, b"),))
+        yield AmbiguousRequest("repeated header", name, headers=((name, "a"), (name, "b")))
+        yield AmbiguousRequest("header with a list", name, headers=((name, "a, b"),))
 
 
-def _of_path(message: Descriptor, binding: Binding) -> Iterator[Way]:
+def _also_in_path(message: Descriptor, binding: Binding) -> Iterator[AmbiguousRequest]:
     for name in binding.path_fields:
         field = message.fields_by_name[name]
-        for spelling in spellings(field):
+        for spelling in names_of(field):
             escaped = f"%{ord(spelling[0]):02x}{spelling[1:]}"
             for shown in (spelling, escaped):
                 for value in ("x1", "x3"):
-                    yield Way("query beside the path", field.json_name, query=f"{shown}={value}")
+                    yield AmbiguousRequest("query beside the path", field.json_name, query=f"{shown}={value}")
             for value in ("x1", "x3", None):
                 if binding.body == "*":
-                    yield Way("body beside the path", field.json_name, body=json.dumps({spelling: value}))
+                    yield AmbiguousRequest("body beside the path", field.json_name, body=json.dumps({spelling: value}))
                 elif not binding.body:
-                    yield Way("body beside the path", "body", body=json.dumps({spelling: value}))
+                    yield AmbiguousRequest("body beside the path", "body", body=json.dumps({spelling: value}))
 
 
-def _query_beside_body(message: Descriptor, binding: Binding) -> Iterator[Way]:
-    for field in fields_to_give(message, binding):
-        for spelling in spellings(field):
+def _query_beside_body(message: Descriptor, binding: Binding) -> Iterator[AmbiguousRequest]:
+    for field in settable_fields(message, binding):
+        for spelling in names_of(field):
             value = value_of(field)
             for body in ("{}", json.dumps({spelling: value}), None):
-                if is_ours(field):
+                if is_contract_message(field):
                     for inner in field.message_type.fields:
                         path = f"{field.json_name}.{inner.json_name}"
-                        yield Way("query beside the body", path, query=f"{path}={_in_query(inner)}", body=body)
+                        yield AmbiguousRequest(
+                            "query beside the body", path, query=f"{path}={_in_query(inner)}", body=body
+                        )
                 else:
                     query = f"{spelling}={_in_query(field)}"
-                    yield Way("query beside the body", field.json_name, query=query, body=body)
-    yield Way("query of a call without one", "nope", query="nope=1", body="{}")
+                    yield AmbiguousRequest("query beside the body", field.json_name, query=query, body=body)
+    yield AmbiguousRequest("query of a call without one", "nope", query="nope=1", body="{}")
 
 
-def _twice_in_query(message: Descriptor, binding: Binding) -> Iterator[Way]:
-    for field in fields_to_give(message, binding):
-        if field.is_repeated or is_ours(field):  # a map is repeated
+def _repeated_in_query(message: Descriptor, binding: Binding) -> Iterator[AmbiguousRequest]:
+    for field in settable_fields(message, binding):
+        if field.is_repeated or is_contract_message(field):  # a map is repeated
             continue
         value = _in_query(field)
-        for first in spellings(field):
-            yield Way("query without a value", field.json_name, query=first)
-            for second in spellings(field):
-                yield Way("twice in the query", field.json_name, query=f"{first}={value}&{second}={value}")
+        for first in names_of(field):
+            yield AmbiguousRequest("query without a value", field.json_name, query=first)
+            for second in names_of(field):
+                yield AmbiguousRequest(
+                    "repeated in the query", field.json_name, query=f"{first}={value}&{second}={value}"
+                )
 
 
 def _in_query(field: FieldDescriptor) -> str:
@@ -172,8 +176,8 @@ def _in_query(field: FieldDescriptor) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _twice_in(message: Descriptor, in_path: tuple[str, ...] = (), at: str = "") -> Iterator[tuple[str, str]]:
-    """JSON objects of the message with one field twice at some depth, and that field's path."""
+def _repeated_in_json(message: Descriptor, in_path: tuple[str, ...] = (), at: str = "") -> Iterator[tuple[str, str]]:
+    """JSON objects of the message with one field repeated at some depth, and that field's path."""
     for field in message.fields:
         if field.name in in_path:
             continue
@@ -183,7 +187,7 @@ def _twice_in(message: Descriptor, in_path: tuple[str, ...] = (), at: str = "") 
         if field.name != first:
             yield at + first, f'{{"{first}":{value},"{field.name}":{value}}}'
             yield at + first, f'{{"{field.name}":{value},"{first}":{value}}}'
-        for path, inner in _twice_inside(field, at + first):
+        for path, inner in _repeated_inside(field, at + first):
             yield path, f'{{"{first}":{inner}}}'
         if field.containing_oneof and len(others := field.containing_oneof.fields) > 1:
             for other in others:
@@ -192,22 +196,22 @@ def _twice_in(message: Descriptor, in_path: tuple[str, ...] = (), at: str = "") 
                     yield at + other.json_name, f'{{"{first}":{value},"{other.name}":{second}}}'
 
 
-def _twice_inside(field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+def _repeated_inside(field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
     if is_map(field):
         yield f"{path}.a", '{"a":null}'
     elif field.is_repeated:
         yield f"{path}[0]", "[null]"
         yield f"{path}[1]", f"[{json.dumps(_one(field))},[]]"
-    if is_ours(field):
+    if is_contract_message(field):
         place = f"{path}[0]." if field.is_repeated else f"{path}."
-        for inner, body in _twice_in(field.message_type, at=place):
+        for inner, body in _repeated_in_json(field.message_type, at=place):
             yield inner, f"[{body}]" if field.is_repeated else body
     elif field.message_type and field.message_type.full_name == "google.protobuf.Struct":
         yield f"{path}.a", '{"a":1,"a":2}'
         yield f"{path}.b[1].c", '{"b":[1,{"c":1,"d":{},"c":1}]}'
 
 
-def headers_of(way: Way, others: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The way's headers, and the others where they are not what it is about."""
-    own = {name for name, _ in way.headers}
-    return [*((name, value) for name, value in others.items() if name not in own), *way.headers]
+def headers_of(request: AmbiguousRequest, others: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The request's headers, and those of `others` that have another name."""
+    own = {name for name, _ in request.headers}
+    return [*((name, value) for name, value in others.items() if name not in own), *request.headers]

@@ -1,4 +1,4 @@
-"""The gateway's own answers, and the headers of all."""
+"""The gateway's own responses, and the headers of every response."""
 
 import socket
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import httpx
 import pytest
 
-from .running import JWKS_PATH, ORIGIN, Gateway, error_of
+from .harness import JWKS_PATH, ORIGIN, Gateway, error_of
 
-# What helmet 8 sends by default.
+# The default headers of helmet 8.
 HELMET = {
     "content-security-policy",
     "cross-origin-opener-policy",
@@ -23,7 +23,7 @@ HELMET = {
     "x-permitted-cross-domain-policies",
     "x-xss-protection",
 }
-SPEAKING = ("grpc", "envoy", "python", "via", "x-powered-by")
+_REVEALING = ("grpc", "envoy", "python", "via", "x-powered-by")
 
 
 PREFLIGHT = {
@@ -34,7 +34,7 @@ PREFLIGHT = {
 
 
 KINDS: dict[str, tuple[int, str, str, dict[str, Any]]] = {
-    "a service's answer": (200, "GET", "/auth/profile", {"signed_in": True}),
+    "service response": (200, "GET", "/auth/profile", {"signed_in": True}),
     "health": (200, "GET", "/health", {}),
     "public": (200, "GET", "/auth/jwks", {}),
     "tracking": (200, "GET", "/track/pixel/x1", {}),
@@ -62,22 +62,22 @@ def send(platform: Gateway, api: httpx.Client, kind: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_answer_is_dressed_and_says_nothing_of_the_inside(
+def test_every_response_has_security_headers_and_reveals_no_internals(
     platform: Gateway, api: httpx.Client, kind: str
 ) -> None:
-    answer = send(platform, api, kind)
+    response = send(platform, api, kind)
     status = KINDS[kind][0]
-    assert answer.status_code == status
-    assert set(answer.headers) >= HELMET | {"x-request-id"}
-    assert answer.headers["x-xss-protection"] == "0"
-    assert answer.headers["server"] == "adplatform"
-    assert not [name for name in answer.headers if any(word in name for word in SPEAKING)]
+    assert response.status_code == status
+    assert set(response.headers) >= HELMET | {"x-request-id"}
+    assert response.headers["x-xss-protection"] == "0"
+    assert response.headers["server"] == "adplatform"
+    assert not [name for name in response.headers if any(word in name for word in _REVEALING)]
     same = "cross-origin" if kind == "tracking" else "same-origin"
-    assert answer.headers["cross-origin-resource-policy"] == same
-    assert all(len(answer.headers.get_list(name)) == 1 for name in HELMET)
+    assert response.headers["cross-origin-resource-policy"] == same
+    assert all(len(response.headers.get_list(name)) == 1 for name in HELMET)
     if status >= 400:
-        error_of(answer)
-        assert "envoy" not in answer.text.lower()
+        error_of(response)
+        assert "envoy" not in response.text.lower()
 
 
 @pytest.mark.parametrize(
@@ -89,17 +89,17 @@ def test_every_answer_is_dressed_and_says_nothing_of_the_inside(
         ("escaped slash", (3, "INVALID_FIELD")),
     ],
 )
-def test_the_reason_is_told(platform: Gateway, api: httpx.Client, kind: str, error: tuple[int, str]) -> None:
+def test_error_has_its_reason(platform: Gateway, api: httpx.Client, kind: str, error: tuple[int, str]) -> None:
     assert error_of(send(platform, api, kind)) == error
 
 
-def test_a_wrong_method_is_told_the_right_ones(platform: Gateway, api: httpx.Client) -> None:
+def test_wrong_method_gets_the_allow_header(platform: Gateway, api: httpx.Client) -> None:
     assert api.delete("/auth/login").headers["allow"] == "POST"
     assert api.post("/campaigns/x1").headers["allow"] == "DELETE, GET, PATCH, PUT"
     assert platform.calls == []
 
 
-def test_a_mebibyte_is_not_too_large(platform: Gateway, api: httpx.Client) -> None:
+def test_body_of_one_mebibyte_is_accepted(platform: Gateway, api: httpx.Client) -> None:
     content = b'{"email":"' + b"x" * ((1 << 20) - 12) + b'"}'
     assert len(content) == 1 << 20
     assert api.post("/auth/login", content=content).status_code == 200
@@ -108,28 +108,30 @@ def test_a_mebibyte_is_not_too_large(platform: Gateway, api: httpx.Client) -> No
 
 
 @pytest.mark.parametrize("headers", [{"x-large": "x" * 30_000}, {f"x-{n}": "x" * 300 for n in range(85)}], ids=len)
-def test_headers_that_are_not_too_large_arrive(platform: Gateway, api: httpx.Client, headers: dict[str, str]) -> None:
+def test_headers_below_the_limits_reach_the_service(
+    platform: Gateway, api: httpx.Client, headers: dict[str, str]
+) -> None:
     for _ in range(10):
         assert api.get("/auth/profile", headers=platform.signed_in | headers).status_code == 200
     assert all(call.metadata.items() >= headers.items() for call in platform.calls)
 
 
 @pytest.mark.parametrize("own", ["abc-1", "3f2504e0-4f89-11d3-9a0c-0305e82c3301", "x" * 64])
-def test_a_plain_request_id_is_kept(platform: Gateway, api: httpx.Client, own: str) -> None:
-    answer = api.get("/auth/profile", headers=platform.signed_in | {"x-request-id": own})
-    assert answer.headers["x-request-id"] == own == platform.calls[0].metadata["x-request-id"]
+def test_plain_request_id_is_used(platform: Gateway, api: httpx.Client, own: str) -> None:
+    response = api.get("/auth/profile", headers=platform.signed_in | {"x-request-id": own})
+    assert response.headers["x-request-id"] == own == platform.calls[0].metadata["x-request-id"]
     assert api.get("/nope", headers={"x-request-id": own}).headers["x-request-id"] == own
 
 
 @pytest.mark.parametrize("own", ["", "x" * 65, "with space", '"}{"', "a\tb", "<script>", "\xe4"])
-def test_another_request_id_is_replaced(platform: Gateway, api: httpx.Client, own: str) -> None:
+def test_invalid_request_id_is_replaced(platform: Gateway, api: httpx.Client, own: str) -> None:
     headers = {"x-request-id": own.encode("latin-1"), "x-own-request-id": b"smuggled"}
     ids = {api.get("/nope", headers=headers).headers["x-request-id"] for _ in range(2)}
     assert len(ids) == 2
     assert {len(one) for one in ids} == {36}
 
 
-def test_cors_is_for_the_origins_that_are_allowed(platform: Gateway, api: httpx.Client) -> None:
+def test_only_allowed_origins_get_cors_headers(platform: Gateway, api: httpx.Client) -> None:
     allowed = api.options("/campaigns", headers=PREFLIGHT).headers
     assert allowed["access-control-allow-origin"] == ORIGIN
     assert "PATCH" in allowed["access-control-allow-methods"]
@@ -149,8 +151,8 @@ def test_cors_is_for_the_origins_that_are_allowed(platform: Gateway, api: httpx.
 
 def test_health_is_json(api: httpx.Client) -> None:
     for path in ("/health", "/health?from=probe"):
-        answer = api.get(path)
-        assert (answer.json(), answer.headers["content-type"]) == ({"status": "ok"}, "application/json")
+        response = api.get(path)
+        assert (response.json(), response.headers["content-type"]) == ({"status": "ok"}, "application/json")
     assert api.get("/healthy").status_code == 404
 
 
@@ -158,10 +160,10 @@ def test_health_is_json(api: httpx.Client) -> None:
     ("request_line", "status"),
     [(b"GET /health HTTP/1.0", 426), (b"POST /auth/login HTTP/1.1\r\nhost: x\r\ntransfer-encoding: x", 400)],
 )
-def test_what_is_no_request_of_ours_is_told_so(api: httpx.Client, request_line: bytes, status: int) -> None:
+def test_unsupported_http_gets_an_error_in_json(api: httpx.Client, request_line: bytes, status: int) -> None:
     with socket.create_connection((api.base_url.host, api.base_url.port or 80), timeout=10) as connection:
         connection.sendall(request_line + b"\r\n\r\n")
-        answer = connection.makefile("rb").read().decode()
-    assert answer.startswith(f"HTTP/1.1 {status} ")
-    assert "\r\nx-request-id: " in answer
-    assert '"reason":"INVALID_FIELD"' in answer
+        response = connection.makefile("rb").read().decode()
+    assert response.startswith(f"HTTP/1.1 {status} ")
+    assert "\r\nx-request-id: " in response
+    assert '"reason":"INVALID_FIELD"' in response
