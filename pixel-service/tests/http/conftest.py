@@ -35,7 +35,8 @@ class TrackingServer:
         command = [sys.executable, "-m", "pixel_service", *self._arguments]
         process = subprocess.Popen(command, env=self._environment, stdin=subprocess.PIPE)
         try:
-            eventually(self.is_healthy, within_s=20)
+            # Two interpreters start, on cores that other tests use too.
+            eventually(self.is_healthy, within_s=60)
         except AssertionError:
             process.kill()
             process.wait()

@@ -41,7 +41,7 @@ def test_service_restarts_a_killed_tracking_process_and_stops_it_at_the_end(
     assert eventually(events)[0].pixel_id == str(pixel.id)
     (child,) = psutil.Process(service.process.pid).children()
     os.kill(child.pid, signal.SIGKILL)
-    assert eventually(service.is_healthy)
+    assert eventually(service.is_healthy, within_s=60)
     assert eventually(lambda: is_ready(grpc_port))
     (child,) = psutil.Process(service.process.pid).children()
     assert service.stop() == 0

@@ -47,7 +47,7 @@ end
 
 -- The position of the next token, and its first byte.
 --
--- The skip_… functions below take the position of a value and return the position after it.
+-- The skip_* functions below take the position of a value and return the position after it.
 local function next_token(at)
   local first = byte(text, at)
   if first and first > 32 then
