@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adlib.db import Database
-from payment_service.ledger.books import store as verified
+from payment_service.balances import store as verified
 
 _BATCH = 100
 

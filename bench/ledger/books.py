@@ -14,8 +14,9 @@ from adctl.embedded.postgres import PostgresServer
 from adlib.db import Database, migrate
 from adlib.ids import new_id
 from adlib.telemetry import configure_logging
+from payment_service.holds.model import Escrow
 from payment_service.ledger import store
-from payment_service.ledger.model import Account, Escrow, Kind, Transfer, deposit
+from payment_service.ledger.model import Account, Kind, Transfer, deposit
 
 ACCOUNTS = 1_000
 FUNDS_MICROS = 1_000_000_000_000

@@ -9,9 +9,10 @@ from sqlalchemy import BigInteger, Column, MetaData, Table, Uuid, bindparam, upd
 
 from adlib.db import Database, Query
 from adlib.ids import new_id
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.model import Account, Earner, Escrow, Outcome, Spend, Transfer
-from payment_service.ledger.service import LedgerService
+from payment_service.ledger.model import Account, Outcome, Transfer
 
 _naive = Table("naive", MetaData(), Column("id", Uuid), Column("balance", BigInteger))
 _ADD = Query(
@@ -58,13 +59,13 @@ class PostSpend:
 
     def __init__(self, books: Books, db: Database, size: int, *, one_publisher: bool) -> None:
         self._books, self._size = books, size
-        self._ledger = LedgerService(db, new_id)
+        self._holds = HoldService(db, new_id)
         self._earners = [Earner(uuid4(), uuid4(), 7000) for _ in range(1 if one_publisher else 1_000)]
 
     def __call__(self, random_: random.Random, number: int) -> None:
         escrows: list[Escrow] = random_.sample(self._books.escrows, self._size)
         items = [Spend(one, 1 + number % 9, str(new_id()), random_.choice(self._earners)) for one in escrows]
-        assert all(result.posted_micros for result in self._ledger.spend(items))
+        assert all(result.posted_micros for result in self._holds.spend(items))
 
 
 def _pair(books: Books, random_: random.Random, among: int) -> tuple[Account, Account]:

@@ -30,9 +30,9 @@ from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import CommonSettings
 from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.payment import FakeOrganizations
 from adtesting.pytest_servers import Addresses, FreshDatabase
 from payment_service.__main__ import MIGRATIONS, World, assemble
-from payment_service.clients.organizations import FakeOrganizations
 from payment_service.config import Config
 from payment_service.payouts.wise import Wise
 from payment_service.providers.stripe.settings import StripeSettings

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import redis
 from adplatform.payment.v1 import payment_pb2 as pb
@@ -19,41 +20,41 @@ from adlib.outbox import Outbox, Relay
 from adlib.purge import PurgeExpired
 from adlib.rpc import Remote, ServiceProcess
 from payment_service import config
-from payment_service.clients.organizations import Organizations, RemoteOrganizations
+from payment_service.balances.service import BalanceService
+from payment_service.balances.servicer import BillingServicer
+from payment_service.checkout.servicer import PaymentServicer
+from payment_service.checkout.tasks import OPEN_PAYMENT
+from payment_service.clients.organizations import OrganizationNames, Organizations, RemoteOrganizations
 from payment_service.config import Config
 from payment_service.debts.service import DebtService
 from payment_service.debts.tasks import DebtSettler
-from payment_service.deposits.service import Deposits
 from payment_service.disputes.service import DisputeService
-from payment_service.jobs.service import ReconciliationJob
-from payment_service.jobs.servicer import PaymentJobsServicer
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.servicer import BillingServicer, LedgerServicer
-from payment_service.payments.service import OPEN_PAYMENT, PaymentService
-from payment_service.payments.servicer import PaymentServicer
+from payment_service.features import PaymentFeatures, RefundFeatures
+from payment_service.holds.service import HoldService
+from payment_service.holds.servicer import LedgerServicer
+from payment_service.ledger.service import ReservationService
 from payment_service.payouts.bank import Bank
 from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
 from payment_service.payouts.wise import Wise
-from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.protocol import Provider
+from payment_service.providers.service import Providers
 from payment_service.quarantine.service import QuarantineService
 from payment_service.quarantine.servicer import QuarantineServicer
-from payment_service.receipts.names import Names
 from payment_service.receipts.service import ReceiptService
 from payment_service.receipts.servicer import ReceiptServicer
-from payment_service.refund_requests.service import RefundRequestService
+from payment_service.reconciliation import jobs
+from payment_service.reconciliation.servicer import PaymentJobsServicer
 from payment_service.refund_requests.servicer import RefundRequestServicer
-from payment_service.refunds.service import SEND_REFUND, RefundService
+from payment_service.refunds.service import SEND_REFUND
 from payment_service.refunds.servicer import RefundServicer
 from payment_service.retention import RULES
 from payment_service.suspense.service import SuspenseService
 from payment_service.suspense.servicer import SuspenseServicer
+from payment_service.task_queue.tasks import TaskWorker
 from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
 from payment_service.webhooks.sources import PayoutsOnly, Source
-from payment_service.work.store import WorkQueue
-from payment_service.work.worker import TaskWorker
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -92,40 +93,52 @@ def compose(config: Config) -> ServiceProcess:
 def assemble(config: Config, world: World) -> ServiceProcess:
     """Puts the service together with this world."""
     db, clock = world.db, world.clock
-    outbox = Outbox("payment", clock)
-    queue, bulkhead = WorkQueue(), Bulkhead(world.providers)
-    ledger = LedgerService(db, new_id)
-    deposits = Deposits(clock, new_id)
-    payments = PaymentService(
-        db, outbox, world.providers, deposits, bulkhead, queue, clock, new_id, config.wallet_currencies
-    )
+    outbox, providers = Outbox("payment", clock), Providers(world.providers)
+    payments = PaymentFeatures.build(db, outbox, providers, clock, new_id, config.wallet_currencies)
+    refunds = RefundFeatures.build(db, payments.records, providers, clock, new_id)
     debts = DebtService(db, outbox, new_id)
     payouts = PayoutService(db, outbox, world.bank, debts, clock, new_id)
-    requests = RefundRequestService(db, clock, new_id)
-    refunds = RefundService(db, world.providers, bulkhead, payments, queue, clock, new_id)
-    disputes = DisputeService(payments, clock, new_id)
+    balances = BalanceService(db)
+
+    disputes = DisputeService(payments.records, clock, new_id)
     sources: dict[str, Source] = dict(world.providers)
     if "WISE" not in sources:
         sources["WISE"] = PayoutsOnly(config.bank.provider(db, clock))
-    webhooks = WebhookService(db, sources, payments, refunds, disputes, payouts, clock)
-    quarantine = QuarantineService(db, world.providers, clock, new_id)
-    settlement = ReconciliationJob(db, payments, refunds, payouts, webhooks, ledger, quarantine)
-    receipts = ReceiptService(db, Names(world.organizations), config.receipt_issuer)
-    tasks = {OPEN_PAYMENT: payments.open, SEND_REFUND: refunds.send}
+    webhooks = WebhookService(db, sources, payments.booking, refunds.booking, disputes, payouts, clock)
+
+    quarantine = QuarantineService(db, providers.names, clock, new_id)
+    reconciliation = jobs.ReconciliationJob(
+        db,
+        quarantine,
+        [
+            partial(jobs.missed_events, webhooks),
+            partial(jobs.open_payments, payments.poll),
+            partial(jobs.sent_refunds, refunds.poll),
+            partial(jobs.sent_payouts, payouts),
+            partial(jobs.abandoned_refunds, refunds.poll, refunds.sender),
+            partial(jobs.unbooked_events, webhooks),
+            partial(jobs.expired_reservations, ReservationService(db, clock, new_id)),
+            partial(jobs.unsent_payouts, payouts),
+        ],
+    )
+    receipts = ReceiptService(db, OrganizationNames(world.organizations), config.receipt_issuer)
+    tasks = {OPEN_PAYMENT: payments.opener.open, SEND_REFUND: refunds.sender.send}
     services = pb.DESCRIPTOR.services_by_name
     return ServiceProcess(
         servicers={
-            services["PaymentService"]: PaymentServicer(payments),
-            services["BillingService"]: BillingServicer(ledger),
+            services["PaymentService"]: PaymentServicer(payments.checkout, payments.payments),
+            services["BillingService"]: BillingServicer(balances),
             services["WebhookService"]: WebhookServicer(webhooks),
-            services["LedgerService"]: LedgerServicer(ledger, payouts),
-            services["PaymentJobsService"]: PaymentJobsServicer(settlement, PurgeExpired(db, clock, RULES)),
+            services["LedgerService"]: LedgerServicer(HoldService(db, new_id), balances, payouts),
+            services["PaymentJobsService"]: PaymentJobsServicer(reconciliation, PurgeExpired(db, clock, RULES)),
             quarantine_pb2.DESCRIPTOR.services_by_name["QuarantineService"]: QuarantineServicer(quarantine),
-            refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds, requests),
-            refund_requests_pb2.DESCRIPTOR.services_by_name["RefundRequestService"]: RefundRequestServicer(requests),
+            refunds_pb2.DESCRIPTOR.services_by_name["RefundService"]: RefundServicer(refunds.refunds, refunds.requests),
+            refund_requests_pb2.DESCRIPTOR.services_by_name["RefundRequestService"]: RefundRequestServicer(
+                refunds.requests
+            ),
             receipts_pb2.DESCRIPTOR.services_by_name["ReceiptService"]: ReceiptServicer(receipts),
             suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]: SuspenseServicer(
-                SuspenseService(db, payments)
+                SuspenseService(db, payments.booking)
             ),
         },
         verifier=world.verifier,
@@ -136,7 +149,7 @@ def assemble(config: Config, world: World) -> ServiceProcess:
             PayoutSender(payouts),
             DebtSettler(debts),
             TaskWorker(config.database_url, tasks, clock),
-            *(watcher for provider in world.providers.values() for watcher in provider.background(payments)),
+            *(watcher for provider in world.providers.values() for watcher in provider.background(payments.booking)),
         ],
         checks=[db.check],
         closing=[db.close, world.redis.close],

@@ -11,30 +11,30 @@ from payment_service.providers import KNOWN
 from payment_service.providers.protocol import Settings
 from payment_service.providers.wise import settings as wise
 from payment_service.providers.wise.settings import WiseSettings
-from payment_service.receipts.model import LONGEST_TEXT, plain
+from payment_service.receipts.model import MAX_TEXT_LENGTH, plain
 
 _ISSUER = "The ad platform"
-_MOST_LINES = 10
+_MAX_ISSUER_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What payment-service is told from outside."""
+    """The settings of payment-service."""
 
     common: CommonSettings
     database_url: str
-    # By name: those with which deposits can be paid.
+    # The providers that customers can pay with, by name.
     providers: Mapping[str, Settings]
-    # The bank that pays payouts.
+    # The bank that sends payouts.
     bank: WiseSettings
-    # The lines that say who issues receipts.
+    # The lines of text that identify the issuer of receipts.
     receipt_issuer: tuple[str, ...] = (_ISSUER,)
-    # What campaigns can be billed in; money in another would lie in a wallet that pays for nothing.
+    # The currencies that campaigns can be billed in; money in another could not be spent.
     wallet_currencies: tuple[str, ...] = CURRENCIES
 
 
 def read(environment: Environment) -> Config:
-    """Reads the environment; ConfigurationError naming what is missing."""
+    """Reads the environment; ConfigurationError names a missing variable."""
     return Config(
         common=read_common(environment, "payment-service"),
         database_url=environment.text("DATABASE_URL"),
@@ -46,12 +46,12 @@ def read(environment: Environment) -> Config:
 
 
 def issuer(environment: Environment) -> tuple[str, ...]:
-    """The lines that say who issues receipts; ConfigurationError."""
+    """RECEIPT_ISSUER as lines of text; ConfigurationError."""
     lines = [line.strip() for line in environment.text("RECEIPT_ISSUER", _ISSUER).split("|") if line.strip()]
-    if not 0 < len(lines) <= _MOST_LINES or any(len(line) > LONGEST_TEXT for line in lines):
+    if not 0 < len(lines) <= _MAX_ISSUER_LINES or any(len(line) > MAX_TEXT_LENGTH for line in lines):
         raise ConfigurationError(
-            f"RECEIPT_ISSUER needs 1 to {_MOST_LINES} lines separated by |, each of at most {LONGEST_TEXT} characters: "
-            "a name, an address, a tax number"
+            f"RECEIPT_ISSUER needs 1 to {_MAX_ISSUER_LINES} lines separated by |, each of at most {MAX_TEXT_LENGTH} "
+            "characters: a name, an address, a tax number"
         )
     return tuple(plain(line) for line in lines)
 
@@ -64,7 +64,7 @@ def _providers(environment: Environment) -> Mapping[str, Settings]:
 
 
 def wallet_currencies_of(codes: str) -> tuple[str, ...]:
-    """Those that are named; ConfigurationError."""
+    """A comma-separated list of currency codes; ConfigurationError."""
     try:
         return tuple(currency(code.strip()) for code in codes.split(","))
     except InvalidArgument as error:

@@ -1,4 +1,4 @@
-"""How long payment-service keeps its rows."""
+"""How long payment-service retains its rows."""
 
 from collections.abc import Sequence
 
@@ -9,33 +9,33 @@ RULES: Sequence[Rule] = (
     idempotency.RETENTION,
     outbox.RETENTION,
     audit.RETENTION,
-    # What is not booked is kept until it is, or an operator has discarded it.
+    # Unbooked events are retained until they are booked or an operator discards them.
     Retention("webhook_events", "received_at", days=90, condition="booked_at IS NOT NULL"),
-    *not_purged("the ledger, for ever", "accounts", "transfers", "spends"),
+    *not_purged("the ledger is permanent", "accounts", "transfers", "spends"),
     *not_purged("a row is deleted when the transfer ends", "pendings"),
     *not_purged("a row is deleted when its debt is settled and announced", "debt_changes"),
-    *not_purged("the records of customers' money", "payments", "deposits", "deposit_recalls", "refunds"),
-    *not_purged("what customers and their banks ask back", "refund_requests", "disputes"),
-    *not_purged("the records of publishers' money", "payouts"),
+    *not_purged("records of customers' money", "payments", "deposits", "deposit_recalls", "refunds"),
+    *not_purged("records of refund requests and disputes", "refund_requests", "disputes"),
+    *not_purged("records of publishers' money", "payouts"),
     *not_purged("receipts are numbered without gaps", "receipts", "receipt_counters"),
     *not_purged(
-        "a late transfer still names its payment, and a refund is sent once",
+        "a late transfer may still refer to its payment, and a transfer serves one refund",
         "bank_references", "bank_refunds",
     ),
-    *not_purged("a row a provider", "webhook_cursors"),
+    *not_purged("one row per provider", "webhook_cursors"),
     *not_purged(
-        "a row a failing item, deleted when it succeeds; a discarded one is a decision about money",
+        "one row per failing item, deleted when it succeeds; a discarded one records a decision about money",
         "failing_items",
     ),
     *not_purged(
-        "money may be sent to an address at any time, and is credited once",
+        "an address may receive money at any time, and each transfer is credited once",
         "crypto_addresses", "crypto_transfers",
     ),
     *not_purged("a transaction serves one refund", "crypto_refunds"),
-    *not_purged("a row a chain", "crypto_chains"),
+    *not_purged("one row per chain", "crypto_chains"),
     *not_purged("the watcher deletes all but the last blocks", "crypto_blocks"),
     *not_purged(
-        "the work queue deletes what succeeded, and what failed after 30 days",
+        "the task queue deletes tasks that succeeded, and failed ones after 30 days",
         "procrastinate_jobs", "procrastinate_events", "procrastinate_periodic_defers", "procrastinate_workers",
     ),
 )  # fmt: skip

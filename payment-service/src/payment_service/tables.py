@@ -1,4 +1,4 @@
-"""payment-service's tables, for the stores."""
+"""payment-service's tables, for its stores."""
 
 from sqlalchemy import BigInteger, Boolean, Column, DateTime, LargeBinary, MetaData, Numeric, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
@@ -20,7 +20,7 @@ transfers = Table(
     Column("idempotency_key", Text), Column("phase", Text), Column("pending_id", Uuid),
     Column("freed_micros", BigInteger), Column("expires_at", _time),
 )  # fmt: skip
-# PENDING transfers that have not ended, kept by the database itself.
+# PENDING transfers that have not ended, maintained by a trigger.
 pendings = Table("pendings", metadata, Column("transfer_id", Uuid), Column("expires_at", _time))
 debt_changes = Table(
     "debt_changes", metadata,

@@ -18,7 +18,7 @@ from adlib.db import Database, Query
 from adlib.ids import new_id
 from adtesting import eventually
 from payment_service.deposits import store as deposits
-from payment_service.deposits.service import Deposits
+from payment_service.deposits.service import DepositService
 from payment_service.payments.model import IncomingFunds
 
 ASKED = 25_000_000
@@ -65,8 +65,8 @@ class Desk:
         """A deposit that came by the provider and is nobody's; its id."""
         arrival = IncomingFunds(f"key-{uuid4()}", ASKED, currency_code)
         with self.db.transaction() as tx:
-            Deposits(SystemClock(), new_id).suspend(tx, provider, arrival)
-            return str(deposits.lock_of_anyone(tx, provider, arrival.key).id)
+            DepositService(SystemClock(), new_id).suspend(tx, provider, arrival)
+            return str(deposits.lock_any_tenant(tx, provider, arrival.key).id)
 
     def confirm(self, payment_id: str) -> pb.Payment:
         return self.payments.ConfirmPayment(pb.ConfirmPaymentRequest(payment_id=payment_id), metadata=self.customer)

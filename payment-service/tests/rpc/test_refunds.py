@@ -18,14 +18,14 @@ from grpc_status import rpc_status
 from adlib.clock import SystemClock
 from adlib.errors import Unavailable
 from adlib.ids import new_id
+from adlib.outbox import Outbox
 from adtesting import eventually
+from payment_service.features import RefundFeatures
 from payment_service.payments import store
-from payment_service.payments.service import PaymentService
-from payment_service.providers.bulkhead import Bulkhead
+from payment_service.payments.service import PaymentRecords
 from payment_service.providers.protocol import Outgoing
+from payment_service.providers.service import Providers
 from payment_service.providers.stripe.provider import TIMEOUT_S, Stripe
-from payment_service.refunds.service import RefundService
-from payment_service.work.store import WorkQueue
 
 PAID = 500_000_000
 UNIT = 1_000_000
@@ -270,7 +270,7 @@ def test_a_slow_stripe_is_given_up_in_time_and_asked_again_by_the_same_key(
     assert sum(TIMEOUT_S) <= 8
     settings, payment_id = config.providers["STRIPE"], paid(customer)
     gateway.open = False
-    payment = store.get_of_anyone(db, UUID(payment_id))
+    payment = store.get_any_tenant(db, UUID(payment_id))
     impatient = Stripe(
         settings.api_key, settings.api_base, settings.webhook_secret, SystemClock(), timeout_s=(0.2, 0.2)
     )  # fmt: skip
@@ -382,7 +382,6 @@ def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
             return at
 
     provider = config.providers["STRIPE"].provider(db, Tomorrow())
-    payments = PaymentService(db, None, {}, None, Bulkhead([]), WorkQueue(), Tomorrow(), new_id)
     asked = []
 
     class Watched:
@@ -390,9 +389,9 @@ def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
             asked.append(outgoing.refund_id)
             return provider.refund(payment, outgoing)
 
-    RefundService(db, {"STRIPE": Watched()}, Bulkhead([]), payments, WorkQueue(), Tomorrow(), new_id).send(
-        UUID(waiting.id)
-    )
+    records = PaymentRecords(Outbox("payment", Tomorrow()))
+    features = RefundFeatures.build(db, records, Providers({"STRIPE": Watched()}), Tomorrow(), new_id)
+    features.sender.send(UUID(waiting.id))
     assert asked == [UUID(waiting.id)]
     assert len(at_stripe(sandboxes, payment_id)) == 1
     assert money(customer) == (PAID - UNIT, 0, 0)

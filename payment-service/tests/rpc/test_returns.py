@@ -105,7 +105,7 @@ def bounce(sandboxes):
 def suspended(db):
     """What the suspense account of bank transfers has."""
     account = Account(Kind.SUSPENSE, "USD", None, "WISE")
-    return lambda: store.takeable(db, [account])[account]
+    return lambda: store.available(db, [account])[account]
 
 
 def _status(sandboxes, number: str) -> str:

@@ -17,8 +17,7 @@ from adlib.db import Database
 from adlib.ids import NewId, min_id_at, new_id
 from adtesting import Identities
 from payment_service.ledger import store
-from payment_service.ledger.model import Transfer, deposit
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Transfer, Wallet, deposit
 
 Line = pb.StatementLine
 # What a line is about and by how much it changes available, held and spent.
@@ -168,7 +167,7 @@ def test_what_goes_back_and_is_owed_has_lines_that_say_what_they_are_about(
     post(lambda _: [refund.completed(20)])
     post(lambda _: [other])
     post(lambda _: [other.voided()])
-    post(lambda there: wallet.take(out("DISPUTE", 25, "d"), there))
+    post(lambda there: wallet.outgoing(out("DISPUTE", 25, "d"), there))
     assert money.release(customer.organization_id, campaign_id, "e") == 60
     post(lambda _: [out("CORRECTION", 1, "c")])
     post(lambda _: [out("CORRECTION", 2, "cc", UUID(campaign_id))])

@@ -18,19 +18,19 @@ from adlib.db import Database
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adsandbox.chain_coins import CHAIN_ID, NATIVE, TOKENS
+from payment_service.balances.service import BalanceService
+from payment_service.bookings.service import PaymentBooking
+from payment_service.checkout.service import NewPayment
 from payment_service.deposits.model import Deposit
-from payment_service.deposits.service import Deposits
-from payment_service.ledger.service import LedgerService
+from payment_service.features import PaymentFeatures
 from payment_service.payments.model import Payment
-from payment_service.payments.service import NewPayment, PaymentService
-from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.crypto.addresses import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.node import Node
 from payment_service.providers.crypto.provider import Crypto
 from payment_service.providers.crypto.rates import ConfiguredRates
 from payment_service.providers.crypto.watcher import Watcher
-from payment_service.work.store import WorkQueue
+from payment_service.providers.service import Providers
 
 CONFIRMATIONS = 4
 USD = 1_000_000
@@ -90,20 +90,20 @@ class Shop:
     chain: ChainSandbox
     settings: Chain
     provider: Crypto
-    payments: PaymentService
+    features: PaymentFeatures
     watcher: Watcher
-    ledger: LedgerService
+    balances: BalanceService
     organization_id: UUID = field(default_factory=uuid4)
 
     def open(self, micros: int = 100 * USD, token: str = "USDC", **choice: object) -> Payment:
         wanted = {"chain_id": CHAIN_ID, "token": token, **choice}
-        return self.payments.create(NewPayment(self.organization_id, "CRYPTO", micros, "USD", "", wanted))
+        return self.features.checkout.create(NewPayment(self.organization_id, "CRYPTO", micros, "USD", "", wanted))
 
     def get(self, payment: Payment) -> Payment:
-        return self.payments.get(self.organization_id, payment.id)
+        return self.features.payments.get(self.organization_id, payment.id)
 
     def deposits(self, payment: Payment) -> list[Deposit]:
-        return list(self.payments.details(self.organization_id, payment.id)[1])
+        return list(self.features.payments.details(self.organization_id, payment.id)[1])
 
     def states(self, payment: Payment) -> list[str]:
         return [one.state.value for one in self.deposits(payment)]
@@ -117,19 +117,19 @@ class Shop:
 
     def balance(self) -> tuple[int, int]:
         """What is available, and what is owed."""
-        found = self.ledger.balance(self.organization_id, "USD")
+        found = self.balances.balance(self.organization_id, "USD")
         return found.available_micros, found.debt_micros
 
     def another_watcher(self, **changes: Any) -> Watcher:
         """As after a restart, or in another process."""
-        return _watcher(replace(self.settings, **changes), self.db, self.payments)
+        return _watcher(replace(self.settings, **changes), self.db, self.features.booking)
 
     def use(self, **changes: Any) -> None:
         """From now on with other settings of the chain."""
         self.watcher = self.another_watcher(**changes)
 
 
-def _watcher(settings: Chain, db: Database, payments: PaymentService) -> Watcher:
+def _watcher(settings: Chain, db: Database, payments: PaymentBooking) -> Watcher:
     return Watcher(settings, Node(settings.rpc_url, settings.chain_id), db, payments, ConfiguredRates(), SystemClock())
 
 
@@ -148,14 +148,10 @@ def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[
         settings = Chain(CHAIN_ID, "Sandbox", chain.url, CONFIRMATIONS, _coins(), start_block=chain.head + 1)
         settings, clock = replace(settings, **changes), SystemClock()
         provider = Crypto(db, Addresses(xpub), [settings], ConfiguredRates(), clock)
-        payments = PaymentService(
-            db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Bulkhead(["CRYPTO"]),
-            WorkQueue(), clock, new_id,
-        )  # fmt: skip
-        provider.background(payments)
-        watcher = _watcher(settings, db, payments)
-        ledger = LedgerService(db, new_id)
-        return Shop(db, chain, settings, provider, payments, watcher, ledger)
+        features = PaymentFeatures.build(db, Outbox("payment", clock), Providers({"CRYPTO": provider}), clock, new_id)
+        provider.background(features.booking)
+        watcher = _watcher(settings, db, features.booking)
+        return Shop(db, chain, settings, provider, features, watcher, BalanceService(db))
 
     yield make
     db.close()

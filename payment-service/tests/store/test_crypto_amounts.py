@@ -6,8 +6,8 @@ from decimal import Decimal
 import pytest
 
 from adsandbox.chain_coins import CHAIN_ID
+from payment_service.checkout.service import NewPayment
 from payment_service.payments.model import Outcome, Payment, State
-from payment_service.payments.service import NewPayment
 
 CONFIRMATIONS = 4
 RATES = {"USD": Decimal("1.0001"), "EUR": Decimal("0.9217"), "GBP": Decimal("0.7893"), "JPY": Decimal(150)}
@@ -24,7 +24,7 @@ def shop(new_shop):
 
 def ask(shop, micros: int, currency_code: str, token: str) -> Payment:
     choice = {"chain_id": CHAIN_ID, "token": token}
-    return shop.payments.create(NewPayment(shop.organization_id, "CRYPTO", micros, currency_code, "", choice))
+    return shop.features.checkout.create(NewPayment(shop.organization_id, "CRYPTO", micros, currency_code, "", choice))
 
 
 def send(shop, payment: Payment, smallest: int, token: str) -> None:
@@ -32,7 +32,7 @@ def send(shop, payment: Payment, smallest: int, token: str) -> None:
 
 
 def is_sound(shop) -> bool:
-    books = shop.ledger.verify()
+    books = shop.balances.verify()
     return bool(books) and not any(
         one.sum_micros or one.difference_micros or one.payments_differing for one in books
     )  # fmt: skip
@@ -49,7 +49,7 @@ def test_what_was_told_and_paid_is_exact_and_whole_in_every_currency(shop, token
     for code, payment in asked.items():
         paid = shop.get(payment)
         assert (paid.state, paid.outcome, paid.paid_micros) == (State.SUCCEEDED, Outcome.EXACT, amounts[code])
-        assert shop.ledger.balance(shop.organization_id, code).available_micros == amounts[code]
+        assert shop.balances.balance(shop.organization_id, code).available_micros == amounts[code]
     assert is_sound(shop)
 
 
@@ -66,5 +66,5 @@ def test_parts_of_a_yen_are_in_no_wallet_and_in_no_book(shop) -> None:
     assert sorted(one.amount_micros for one in shop.deposits(payment)) == [166_000_000, 333_000_000]
     shop.chain.reorg(CONFIRMATIONS + 1, keep=False)
     shop.look()
-    assert shop.ledger.balance(shop.organization_id, "JPY").available_micros == 0
+    assert shop.balances.balance(shop.organization_id, "JPY").available_micros == 0
     assert is_sound(shop)

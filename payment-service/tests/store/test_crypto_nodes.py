@@ -94,7 +94,7 @@ def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
     assert payment.instructions["address"]
     with pytest.raises(Unavailable):
         shop.look()
-    assert "does not answer" in shop.payments.confirm(shop.organization_id, payment.id).pending_reason
+    assert "does not answer" in shop.features.payments.confirm(shop.organization_id, payment.id).pending_reason
     stop = threading.Event()
     shop.use(poll_s=0.01)
     thread = threading.Thread(target=shop.watcher.run, args=[stop])
@@ -166,9 +166,9 @@ def test_logs_that_a_node_served_after_the_confirmations_are_found_when_asked(sh
     payment, other = shop.open(), shop.open()
     hidden(shop, payment)
     for _ in range(2):
-        paid = shop.payments.confirm(shop.organization_id, payment.id)
+        paid = shop.features.payments.confirm(shop.organization_id, payment.id)
         assert (paid.state, paid.outcome, shop.balance()) == (State.SUCCEEDED, Outcome.EXACT, (100 * USD, 0))
-    shop.payments.confirm(shop.organization_id, other.id)
+    shop.features.payments.confirm(shop.organization_id, other.id)
     assert (shop.states(payment), shop.deposits(other)) == (["CREDITED"], [])
 
 
@@ -179,7 +179,7 @@ def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_paym
     hidden(shop, payment)
     with psycopg.connect(own_database_url) as sql:
         sql.execute("UPDATE payments SET expires_at = now() - interval '1 minute'")
-    shop.payments.check(shop.get(payment))
+    shop.features.poll.check(shop.get(payment))
     assert shop.states(payment) == ["CREDITED"]
     assert (shop.get(payment).outcome, shop.balance()) == (Outcome.LATE, (100 * USD, 0))
 
@@ -199,7 +199,7 @@ def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(sh
     with psycopg.connect(own_database_url) as sql:
         sql.execute("UPDATE crypto_addresses SET made_number = NULL")
     hidden(shop, payment)
-    assert shop.payments.confirm(shop.organization_id, payment.id).paid_micros == 100 * USD
+    assert shop.features.payments.confirm(shop.organization_id, payment.id).paid_micros == 100 * USD
 
 
 def test_a_search_that_did_not_end_goes_on_where_it_was_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
@@ -273,7 +273,7 @@ def test_chain_whose_newest_block_is_old_takes_no_payments(new_shop, own_databas
         sql.execute("UPDATE crypto_chains SET head_at = now() - interval '1 hour'")
     with pytest.raises(ProviderUnavailable, match="lags behind"):
         shop.open()
-    assert "lags behind" in shop.payments.details(shop.organization_id, payment.id)[0].pending_reason
+    assert "lags behind" in shop.features.payments.details(shop.organization_id, payment.id)[0].pending_reason
 
 
 def test_payment_that_waits_to_be_opened_gets_no_address_of_a_halted_chain(shop, own_database_url: str) -> None:
@@ -284,8 +284,8 @@ def test_payment_that_waits_to_be_opened_gets_no_address_of_a_halted_chain(shop,
         sql.execute("UPDATE payments SET external_id = NULL, instructions = '{}', expires_at = NULL")
         sql.execute("UPDATE crypto_chains SET halted_reason = 'too deep'")
     with pytest.raises(ProviderUnavailable, match="too deep"):
-        shop.payments.open(payment.id)
-    waiting = shop.payments.confirm(shop.organization_id, payment.id)
+        shop.features.opener.open(payment.id)
+    waiting = shop.features.payments.confirm(shop.organization_id, payment.id)
     assert (waiting.external_id, "too deep" in waiting.pending_reason) == (None, True)
 
 

@@ -8,9 +8,9 @@ import pytest
 from adlib.errors import Aborted, Unavailable
 from adlib.ids import new_id
 from adsandbox.chain_coins import CHAIN_ID
+from payment_service.holds.model import Escrow
 from payment_service.ledger import store as ledger
-from payment_service.ledger.model import Escrow
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Wallet
 from payment_service.payments.model import Payment, State
 from payment_service.providers.crypto import store
 
@@ -29,7 +29,7 @@ def spend(shop, micros: int) -> None:
 
 
 def is_sound(shop) -> bool:
-    return not any(one.sum_micros or one.difference_micros for one in shop.ledger.verify())
+    return not any(one.sum_micros or one.difference_micros for one in shop.balances.verify())
 
 
 def test_what_was_seen_and_dropped_is_forgotten(shop) -> None:

@@ -14,7 +14,7 @@ from adlib.errors import Unavailable
 from adlib.paging import Page
 from adsandbox.chain_coins import CHAIN_ID
 from adtesting import eventually
-from payment_service.deposits.store import unmatched_of_anyone
+from payment_service.deposits.store import unmatched_any_tenant
 from payment_service.payments.model import Outcome, Payment, State
 from payment_service.providers.crypto import store
 from payment_service.providers.crypto.model import needed
@@ -88,12 +88,12 @@ def test_a_coin_without_a_rate_in_the_payments_currency_is_kept_for_staff(shop) 
     for unmatched in ([], [("EUR", 90 * USD, "USDT", 100 * USD)]):
         shop.chain.mine(CONFIRMATIONS - 1)
         shop.look()
-        found = unmatched_of_anyone(shop.db, Page(50))
+        found = unmatched_any_tenant(shop.db, Page(50))
         assert [(one.currency_code, one.amount_micros, one.asset, one.asset_amount) for one in found] == unmatched
     assert ([one.state for one in shop.deposits(payment)], shop.balance()) == (["UNMATCHED"], (0, 0))
     shop.chain.reorg(2 * (CONFIRMATIONS - 1), keep=False)
     shop.look()
-    assert not unmatched_of_anyone(shop.db, Page(50))
+    assert not unmatched_any_tenant(shop.db, Page(50))
 
 
 def test_the_native_coin_is_counted_at_the_rate_that_was_told(shop) -> None:
@@ -117,7 +117,7 @@ def test_late_money_is_credited_at_the_rate_of_the_day(new_shop, own_database_ur
     payment = shop.open(100 * USD, "ETH")
     with psycopg.connect(own_database_url) as sql:
         sql.execute("UPDATE crypto_addresses SET expires_at = created_at - interval '1 hour', rate = 1")
-    shop.payments.settle(payment.id, "CRYPTO", shop.provider.close(payment))
+    shop.features.booking.settle(payment.id, "CRYPTO", shop.provider.close(payment))
     assert shop.get(payment).state is State.EXPIRED
     shop.chain.pay(address(payment), "0.1", "ETH")
     shop.chain.mine(CONFIRMATIONS)
@@ -257,7 +257,7 @@ def test_confirming_reads_the_chain(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
-    assert shop.payments.confirm(shop.organization_id, payment.id).state is State.SUCCEEDED
+    assert shop.features.payments.confirm(shop.organization_id, payment.id).state is State.SUCCEEDED
 
 
 def test_a_gap_of_ten_thousand_blocks_is_read_in_bounded_ranges(new_shop) -> None:

@@ -15,13 +15,14 @@ from adlib.db import Database, Query, migrate
 from adlib.ids import new_id
 from adlib.outbox import Outbox
 from payment_service.__main__ import MIGRATIONS
+from payment_service.balances import store as books
+from payment_service.balances.service import BalanceService
 from payment_service.debts import store as debts
 from payment_service.debts.service import DebtService
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import Earner, Escrow, InsufficientFunds, Spend, Transfer
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import InsufficientFunds, Transfer, Wallet
 from payment_service.payouts.service import PayoutService
 
 EVERYTHING = UUID(int=0)
@@ -42,13 +43,13 @@ class Books:
         self.publisher_id = publisher.publisher_id if publisher else uuid4()
         self.earner_id = publisher.earner_id if publisher else uuid4()
         self.wallet = Wallet(self.organization_id, "USD")
-        self.ledger = LedgerService(db, new_id)
+        self.holds, self.balances = HoldService(db, new_id), BalanceService(db)
         outbox = Outbox("payment", SystemClock())
         self.debts = DebtService(db, outbox, new_id)
         self.payouts = PayoutService(db, outbox, NoBank(), self.debts, SystemClock(), new_id)  # type: ignore[arg-type]
         self.take(-100)
         self.escrow = Escrow(self.organization_id, self.campaign_id, "USD")
-        self.ledger.hold(self.escrow, 100, "start")
+        self.holds.hold(self.escrow, 100, "start")
 
     def take(self, amount: int) -> None:
         """So much goes back to where it came from, or comes in, below zero."""
@@ -58,33 +59,33 @@ class Books:
             there = store.lock(tx, [self.wallet.available, self.wallet.debt, clearing])
             if amount < 0:
                 deposit = Transfer("DEPOSIT", clearing, self.wallet.available, -amount, uuid4(), key)
-                moved = self.wallet.put(deposit, there)
+                moved = self.wallet.incoming(deposit, there)
             else:
                 dispute = Transfer("DISPUTE", self.wallet.available, clearing, amount, uuid4(), key)
-                moved = self.wallet.take(dispute, there)
+                moved = self.wallet.outgoing(dispute, there)
             store.post(tx, moved, new_id)
 
     def spend(self, amount: int) -> None:
         earner = Earner(self.earner_id, self.publisher_id, 5000)
-        self.ledger.spend([Spend(self.escrow, amount, str(uuid4()), earner)])
+        self.holds.spend([Spend(self.escrow, amount, str(uuid4()), earner)])
 
     def reserve(self, amount: int) -> None:
         self.payouts.reserve(uuid4(), self.earner_id, self.publisher_id, amount * 10_000, "USD")
 
     def figures(self) -> tuple[int, int]:
         """Available and on hold."""
-        (one,) = self.ledger.publisher_balances([self.publisher_id])
+        (one,) = self.balances.publisher_balances([self.publisher_id])
         return one.available_micros, one.on_hold_micros
 
     def marked(self) -> bool:
-        return (self.organization_id, "USD") in debts.marked_of_anyone(self.db, 100)
+        return (self.organization_id, "USD") in debts.marked_any_tenant(self.db, 100)
 
 
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Books]:
     db = Database(own_database_url, max_connections=10)
     yield Books(db)
-    assert all(one.are_sound for one in books.verify(db))
+    assert all(one.is_sound for one in books.verify(db))
     db.close()
 
 
@@ -105,7 +106,7 @@ def test_whatever_changes_a_debt_marks_it_and_nothing_else_does(desk: Books) -> 
 
 def test_no_payout_is_reserved_of_what_is_still_to_be_put_on_hold(desk: Books) -> None:
     """Nothing works in the background: the call itself looks at what has changed."""
-    desk.ledger.hold(desk.escrow, 0, "ask")
+    desk.holds.hold(desk.escrow, 0, "ask")
     desk.spend(100)
     assert desk.figures() == (50, 0)
     desk.take(100)
@@ -166,7 +167,7 @@ def test_payouts_spend_debts_and_what_pays_them_do_not_wait_in_circles(desk: Boo
     desks = [desk, *(Books(desk.db, publisher=desk) for _ in range(2))]
     for one in desks:
         one.take(-10_000_000)
-        one.ledger.hold(one.escrow, 10_000_000, "more")
+        one.holds.hold(one.escrow, 10_000_000, "more")
 
     def act(number: int) -> None:
         one = desks[number % 3]
@@ -189,7 +190,7 @@ def test_payouts_spend_debts_and_what_pays_them_do_not_wait_in_circles(desk: Boo
         list(pool.map(act, range(210)))
     while desk.debts.settle_marked():
         pass
-    balances = [one.ledger.balance(one.organization_id, "USD") for one in desks]
+    balances = [one.balances.balance(one.organization_id, "USD") for one in desks]
     earned = [one.spent_micros // 2 for one in balances]
     on_hold = sum(min(one.debt_micros, micros) for one, micros in zip(balances, earned, strict=True))
     assert on_hold > 0

@@ -35,7 +35,7 @@ def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(f
         db = Database(url)
         assert store.held(db, organization_id, payment_id) is None
         assert [one.external_key for one in store.of_payment(db, organization_id, payment_id)] == ["b"]
-        known = store.get_of_anyone(db, "WISE", "a")
+        known = store.get_any_tenant(db, "WISE", "a")
         assert known
         assert known.sent_for_payment_id is None
         db.close()

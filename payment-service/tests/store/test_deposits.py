@@ -19,13 +19,15 @@ from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adlib.rpc import Runnable
 from adtesting import eventually
+from payment_service.balances.service import BalanceService
+from payment_service.checkout.service import NewPayment
 from payment_service.deposits import store as deposits_store
 from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotAssignable, DepositNotFound
-from payment_service.deposits.service import Deposits
+from payment_service.deposits.service import DepositService
+from payment_service.features import PaymentFeatures
+from payment_service.holds.model import Escrow
 from payment_service.ledger import store as ledger
-from payment_service.ledger.model import Account, Escrow, Kind
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, Kind, Wallet
 from payment_service.payments.model import (
     CurrencyMismatch,
     IncomingFunds,
@@ -35,11 +37,10 @@ from payment_service.payments.model import (
     Report,
     State,
 )
-from payment_service.payments.service import NewPayment, PaymentService
 from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.model import Outage
 from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
-from payment_service.work.store import WorkQueue
+from payment_service.providers.service import Providers
 
 ASKED = 100_000_000
 _WAITING = Query(
@@ -96,26 +97,26 @@ class Desk:
     """The use cases on the real database, for one organization."""
 
     db: Database
-    payments: PaymentService
-    ledger: LedgerService
+    features: PaymentFeatures
+    balances: BalanceService
     organization_id: UUID
     provider: Chainlike
 
     def open(self) -> Payment:
-        return self.payments.create(NewPayment(self.organization_id, "CRYPTO", ASKED, "USD", ""))
+        return self.features.checkout.create(NewPayment(self.organization_id, "CRYPTO", ASKED, "USD", ""))
 
     def arrives(self, payment: Payment, *arrivals: IncomingFunds) -> Payment:
         report = Report(payment.external_id or "", State.PROCESSING, arrivals)
-        return self.payments.settle(payment.id, "CRYPTO", report) or payment
+        return self.features.booking.settle(payment.id, "CRYPTO", report) or payment
 
     def is_forgotten(self, key: str) -> None:
         with self.db.transaction() as tx:
-            self.payments.reverse_in(tx, "CRYPTO", key)
+            self.features.booking.reverse_in(tx, "CRYPTO", key)
 
     def is_nobodys(self, arrival: IncomingFunds) -> Deposit:
         with self.db.transaction() as tx:
-            self.payments.suspend_in(tx, "CRYPTO", arrival)
-        deposit = deposits_store.get_of_anyone(self.db, "CRYPTO", arrival.key)
+            self.features.booking.suspend_in(tx, "CRYPTO", arrival)
+        deposit = deposits_store.get_any_tenant(self.db, "CRYPTO", arrival.key)
         assert deposit
         return deposit
 
@@ -127,11 +128,11 @@ class Desk:
             ledger.post(tx, [escrow.hold(amount_micros, new_id().hex)], new_id)
 
     def figures(self) -> tuple[int, int, int]:
-        balance = self.ledger.balance(self.organization_id, "USD")
+        balance = self.balances.balance(self.organization_id, "USD")
         return balance.available_micros, balance.held_micros, balance.debt_micros
 
     def of(self, payment: Payment) -> list[tuple[str, int]]:
-        _, found = self.payments.details(self.organization_id, payment.id)
+        _, found = self.features.payments.details(self.organization_id, payment.id)
         return [(one.state.value, one.amount_micros) for one in found]
 
     def suspense(self, provider: str = "CRYPTO") -> int:
@@ -144,18 +145,16 @@ class Desk:
         return int(self.db.all(_WAITING)[0].count)
 
     def is_sound(self) -> bool:
-        books = self.ledger.verify()
+        books = self.balances.verify()
         return bool(books) and not any(one.sum_micros or one.difference_micros for one in books)
 
 
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Desk]:
     db, clock, provider = Database(own_database_url, max_connections=16), SystemClock(), Chainlike()
-    payments = PaymentService(
-        db, Outbox("payment", clock), {"CRYPTO": provider}, Deposits(clock, new_id), Bulkhead(["CRYPTO"], 1, 0.0),
-        WorkQueue(), clock, new_id,
-    )  # fmt: skip
-    yield Desk(db, payments, LedgerService(db, new_id), uuid4(), provider)
+    providers = Providers({"CRYPTO": provider}, Bulkhead(["CRYPTO"], 1, 0.0))
+    features = PaymentFeatures.build(db, Outbox("payment", clock), providers, clock, new_id)
+    yield Desk(db, features, BalanceService(db), uuid4(), provider)
     db.close()
 
 
@@ -180,7 +179,7 @@ def test_the_same_arrival_many_times_at_once_is_credited_once(desk: Desk) -> Non
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: desk.arrives(payment, arrival(), arrival("b", 7)), range(16)))
     assert desk.figures() == (ASKED + 7, 0, 0)
-    assert desk.payments.get(desk.organization_id, payment.id).outcome is Outcome.REPEATED
+    assert desk.features.payments.get(desk.organization_id, payment.id).outcome is Outcome.REPEATED
 
 
 def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
@@ -189,7 +188,7 @@ def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
     for _ in range(2):
         desk.is_forgotten("a")
     assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
-    assert desk.payments.get(desk.organization_id, payment.id).state is State.PENDING
+    assert desk.features.payments.get(desk.organization_id, payment.id).state is State.PENDING
     # The chain has come back to that very block, and forgets it again.
     desk.arrives(payment, arrival(asset="USDC", is_final=False))
     assert desk.of(payment) == [("SEEN", ASKED)]
@@ -235,12 +234,12 @@ def test_what_is_nobodys_is_kept_once_until_it_is_assigned(desk: Desk) -> None:
     assert (desk.figures(), desk.suspense()) == ((0, 0, 0), 5_000_000)
     payment = desk.open()
     for _ in range(2):
-        assigned = desk.payments.assign(unmatched.id, payment.id)
+        assigned = desk.features.booking.assign(unmatched.id, payment.id)
         assert (assigned.state.value, assigned.payment_id) == ("CREDITED", payment.id)
     assert (desk.figures(), desk.suspense()) == ((5_000_000, 0, 0), 0)
-    assert desk.payments.get(desk.organization_id, payment.id).outcome is Outcome.UNDERPAID
+    assert desk.features.payments.get(desk.organization_id, payment.id).outcome is Outcome.UNDERPAID
     with pytest.raises(DepositAssigned):
-        desk.payments.assign(unmatched.id, desk.open().id)
+        desk.features.booking.assign(unmatched.id, desk.open().id)
     assert desk.is_sound()
 
 
@@ -248,9 +247,9 @@ def test_only_what_is_there_is_assigned_and_in_its_own_currency(desk: Desk) -> N
     euros = desk.is_nobodys(arrival("x", currency_code="EUR"))
     payment = desk.open()
     refused: list[tuple[type[Exception], Callable[[], Deposit]]] = [
-        (CurrencyMismatch, lambda: desk.payments.assign(euros.id, payment.id)),
-        (DepositNotFound, lambda: desk.payments.assign(uuid4(), payment.id)),
-        (PaymentNotFound, lambda: desk.payments.assign(euros.id, uuid4())),
+        (CurrencyMismatch, lambda: desk.features.booking.assign(euros.id, payment.id)),
+        (DepositNotFound, lambda: desk.features.booking.assign(uuid4(), payment.id)),
+        (PaymentNotFound, lambda: desk.features.booking.assign(euros.id, uuid4())),
     ]
     for error, work in refused:
         with pytest.raises(error):
@@ -264,7 +263,7 @@ def test_two_who_assign_the_same_at_once_credit_it_once(desk: Desk) -> None:
 
     def assign(payment: Payment) -> bool:
         try:
-            desk.payments.assign(unmatched.id, payment.id)
+            desk.features.booking.assign(unmatched.id, payment.id)
         except DepositAssigned:
             return False
         return True
@@ -291,7 +290,7 @@ def test_what_was_nobodys_and_is_forgotten_by_its_chain_is_nobodys_when_it_comes
         unmatched = desk.is_nobodys(coins)
         assert (unmatched.state.value, desk.suspense()) == ("UNMATCHED", 5_000_000)
         if assigned:
-            desk.payments.assign(unmatched.id, desk.open().id)
+            desk.features.booking.assign(unmatched.id, desk.open().id)
             assert (desk.figures(), desk.is_nobodys(coins).state.value) == ((5_000_000, 0, 0), "CREDITED")
         desk.is_forgotten("x")
         assert (desk.figures(), desk.suspense()) == ((0, 0, 0), 0)
@@ -315,16 +314,16 @@ def test_payment_waits_for_staff_while_they_have_what_was_sent_for_it(desk: Desk
         "USDT worth 100 EUR arrived, which is not the payment's currency: staff have it and assign it"
     )
     expired = Report(payment.external_id or "", State.EXPIRED)
-    waiting = desk.payments.settle(payment.id, "CRYPTO", expired)
+    waiting = desk.features.booking.settle(payment.id, "CRYPTO", expired)
     assert waiting
     assert (waiting.state, waiting.is_open) == (State.PROCESSING, True)
-    other = desk.payments.create(NewPayment(desk.organization_id, "CRYPTO", ASKED, "EUR", ""))
-    unmatched = deposits_store.get_of_anyone(desk.db, "CRYPTO", "x")
+    other = desk.features.checkout.create(NewPayment(desk.organization_id, "CRYPTO", ASKED, "EUR", ""))
+    unmatched = deposits_store.get_any_tenant(desk.db, "CRYPTO", "x")
     assert unmatched
-    desk.payments.assign(unmatched.id, other.id)
-    after = desk.payments.get(desk.organization_id, payment.id)
+    desk.features.booking.assign(unmatched.id, other.id)
+    after = desk.features.payments.get(desk.organization_id, payment.id)
     assert (after.pending_reason, desk.of(payment)) == ("", [("CREDITED", ASKED)])
-    closed = desk.payments.settle(payment.id, "CRYPTO", expired)
+    closed = desk.features.booking.settle(payment.id, "CRYPTO", expired)
     assert closed
     assert closed.state is State.EXPIRED
     assert desk.is_sound()
@@ -333,7 +332,7 @@ def test_payment_waits_for_staff_while_they_have_what_was_sent_for_it(desk: Desk
 def test_payment_does_not_wait_for_what_a_chain_has_forgotten(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
     desk.is_forgotten("x")
-    after = desk.payments.get(desk.organization_id, payment.id)
+    after = desk.features.payments.get(desk.organization_id, payment.id)
     assert (after.pending_reason, desk.of(payment)) == ("", [("REVERSED", ASKED)])
     payment = desk.arrives(payment, arrival("x", currency_code="EUR", asset="USDT"))
     assert ("staff have it" in payment.pending_reason, desk.of(payment)) == (True, [("UNMATCHED", ASKED)])
@@ -342,10 +341,10 @@ def test_payment_does_not_wait_for_what_a_chain_has_forgotten(desk: Desk) -> Non
 
 def test_deposit_of_another_organization_is_not_shown_any_more(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
-    other = desk.payments.create(NewPayment(uuid4(), "CRYPTO", ASKED, "EUR", ""))
-    unmatched = deposits_store.get_of_anyone(desk.db, "CRYPTO", "x")
+    other = desk.features.checkout.create(NewPayment(uuid4(), "CRYPTO", ASKED, "EUR", ""))
+    unmatched = deposits_store.get_any_tenant(desk.db, "CRYPTO", "x")
     assert unmatched
-    desk.payments.assign(unmatched.id, other.id)
+    desk.features.booking.assign(unmatched.id, other.id)
     assert desk.of(payment) == []
 
 
@@ -354,23 +353,23 @@ def test_payment_that_was_never_opened_takes_no_deposit(desk: Desk, own_database
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("UPDATE payments SET external_id = NULL")
     with pytest.raises(DepositNotAssignable):
-        desk.payments.assign(unmatched.id, payment.id)
+        desk.features.booking.assign(unmatched.id, payment.id)
     assert (desk.figures(), desk.suspense()) == ((0, 0, 0), ASKED)
 
 
 def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_well(desk: Desk) -> None:
     with desk.db.transaction() as tx:
-        desk.payments.suspend_in(tx, "WISE", arrival("x", 5_000_000))
-    unmatched = deposits_store.get_of_anyone(desk.db, "WISE", "x")
+        desk.features.booking.suspend_in(tx, "WISE", arrival("x", 5_000_000))
+    unmatched = deposits_store.get_any_tenant(desk.db, "WISE", "x")
     assert unmatched
     payment = desk.open()
     with desk.db.transaction() as tx:
         # As the release before allowed it.
-        suspended = deposits_store.lock_of_anyone(tx, "WISE", "x")
-        desk.payments.change_in(tx, payment, Deposits(SystemClock(), new_id)._credit(tx, suspended, payment))
+        suspended = deposits_store.lock_any_tenant(tx, "WISE", "x")
+        desk.features.records.save(tx, payment, DepositService(SystemClock(), new_id)._credit(tx, suspended, payment))
     for _ in range(2):
         with desk.db.transaction() as tx:
-            desk.payments.reverse_in(tx, "WISE", "x")
+            desk.features.booking.reverse_in(tx, "WISE", "x")
     assert (desk.of(payment), desk.figures()) == ([("REVERSED", 5_000_000)], (0, 0, 0))
     assert desk.is_sound()
 
@@ -381,7 +380,7 @@ def test_what_is_assigned_while_it_is_taken_back_is_not_believed_to_be_taken_bac
     with ThreadPoolExecutor(2) as pool:
         with desk.db.transaction() as tx:
             ledger.lock(tx, [suspense])
-            assigning = pool.submit(desk.payments.assign, unmatched.id, payment.id)
+            assigning = pool.submit(desk.features.booking.assign, unmatched.id, payment.id)
             eventually(lambda: desk.waiting() == 1)
             reversing = pool.submit(desk.is_forgotten, "x")
             eventually(lambda: desk.waiting() == 2)

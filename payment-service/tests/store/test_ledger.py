@@ -15,28 +15,19 @@ from adlib.idempotency import Idempotency, KeyReused
 from adlib.ids import new_id
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
+from payment_service.balances import store as books
+from payment_service.balances.model import Balance, Verification
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import (
-    Account,
-    Balance,
-    Books,
-    Earner,
-    Escrow,
-    InsufficientFunds,
-    Kind,
-    Spend,
-    Transfer,
-    deposit,
-)
-from payment_service.ledger.service import LedgerService
+from payment_service.ledger.model import Account, InsufficientFunds, Kind, Transfer, deposit
 
 UNIT = 1_000_000
 
 
 @pytest.fixture
-def ledger(db: Database) -> LedgerService:
-    return LedgerService(db, new_id)
+def holds(db: Database) -> HoldService:
+    return HoldService(db, new_id)
 
 
 @pytest.fixture
@@ -54,16 +45,16 @@ def fund(db: Database, organization_id: UUID, amount_micros: int, currency_code:
     return made
 
 
-def hold(ledger: LedgerService, escrow: Escrow, amount_micros: int, key: str) -> int:
-    return ledger.hold(escrow, amount_micros, key)
+def hold(holds: HoldService, escrow: Escrow, amount_micros: int, key: str) -> int:
+    return holds.hold(escrow, amount_micros, key)
 
 
-def release(ledger: LedgerService, escrow: Escrow, key: str) -> int:
+def release(holds: HoldService, escrow: Escrow, key: str) -> int:
     idempotency = Idempotency(
         escrow.organization_id, "release", key, pb.ReleaseHoldRequest(),
         lambda micros: pb.ReleaseHoldResponse(released_micros=micros), pb.ReleaseHoldResponse,
     )  # fmt: skip
-    return ledger.release(escrow, key, idempotency).released_micros
+    return holds.release(escrow, key, idempotency).released_micros
 
 
 def figures(db: Database, organization_id: UUID) -> tuple[int, int, int]:
@@ -73,7 +64,7 @@ def figures(db: Database, organization_id: UUID) -> tuple[int, int, int]:
 
 def sound(db: Database) -> bool:
     found = books.verify(db)
-    return bool(found) and all(one.are_sound for one in found)
+    return bool(found) and all(one.is_sound for one in found)
 
 
 @pytest.fixture
@@ -89,49 +80,47 @@ def test_nobody_has_anything_at_first(own_db: Database) -> None:
     assert books.verify(own_db) == []
 
 
-def test_hold_spend_and_release_move_exactly_the_amounts(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
-    assert hold(ledger, escrow, 60 * UNIT, "a") == 60 * UNIT
-    (result,) = ledger.spend([Spend(escrow, 25 * UNIT + 1, "s", None)])
+def test_hold_spend_and_release_move_exactly_the_amounts(db: Database, holds: HoldService, escrow: Escrow) -> None:
+    assert hold(holds, escrow, 60 * UNIT, "a") == 60 * UNIT
+    (result,) = holds.spend([Spend(escrow, 25 * UNIT + 1, "s", None)])
     assert (result.posted_micros, result.held_micros) == (25 * UNIT + 1, 35 * UNIT - 1)
     assert figures(db, escrow.organization_id) == (40 * UNIT, 35 * UNIT - 1, 25 * UNIT + 1)
-    assert release(ledger, escrow, "r") == 35 * UNIT - 1
+    assert release(holds, escrow, "r") == 35 * UNIT - 1
     assert figures(db, escrow.organization_id) == (75 * UNIT - 1, 0, 25 * UNIT + 1)
     assert sound(db)
 
 
-def test_a_repeated_hold_moves_nothing_and_tells_the_current_hold(ledger: LedgerService, escrow: Escrow) -> None:
-    hold(ledger, escrow, 60 * UNIT, "a")
-    hold(ledger, escrow, 20 * UNIT, "b")
-    assert hold(ledger, escrow, 60 * UNIT, "a") == 80 * UNIT
+def test_a_repeated_hold_moves_nothing_and_tells_the_current_hold(holds: HoldService, escrow: Escrow) -> None:
+    hold(holds, escrow, 60 * UNIT, "a")
+    hold(holds, escrow, 20 * UNIT, "b")
+    assert hold(holds, escrow, 60 * UNIT, "a") == 80 * UNIT
     with pytest.raises(KeyReused):
-        hold(ledger, escrow, 61 * UNIT, "a")
+        hold(holds, escrow, 61 * UNIT, "a")
 
 
-def test_a_refused_hold_does_not_use_up_its_key(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+def test_a_refused_hold_does_not_use_up_its_key(db: Database, holds: HoldService, escrow: Escrow) -> None:
     with pytest.raises(InsufficientFunds) as refused:
-        hold(ledger, escrow, 101 * UNIT, "a")
+        hold(holds, escrow, 101 * UNIT, "a")
     assert refused.value.metadata == {"availableMicros": str(100 * UNIT), "requiredMicros": str(101 * UNIT)}
     assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
     fund(db, escrow.organization_id, UNIT)
-    assert hold(ledger, escrow, 101 * UNIT, "a") == 101 * UNIT
+    assert hold(holds, escrow, 101 * UNIT, "a") == 101 * UNIT
 
 
-def test_a_repeated_release_leaves_a_later_hold_alone(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
-    assert release(ledger, escrow, "nothing yet") == 0
-    hold(ledger, escrow, 10 * UNIT, "a")
-    assert release(ledger, escrow, "nothing yet") == 0
-    assert release(ledger, escrow, "r") == 10 * UNIT
-    hold(ledger, escrow, 5 * UNIT, "b")
-    assert release(ledger, escrow, "r") == 10 * UNIT
+def test_a_repeated_release_leaves_a_later_hold_alone(db: Database, holds: HoldService, escrow: Escrow) -> None:
+    assert release(holds, escrow, "nothing yet") == 0
+    hold(holds, escrow, 10 * UNIT, "a")
+    assert release(holds, escrow, "nothing yet") == 0
+    assert release(holds, escrow, "r") == 10 * UNIT
+    hold(holds, escrow, 5 * UNIT, "b")
+    assert release(holds, escrow, "r") == 10 * UNIT
     assert figures(db, escrow.organization_id) == (95 * UNIT, 5 * UNIT, 0)
 
 
-def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(
-    db: Database, ledger: LedgerService, escrow: Escrow
-) -> None:
+def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
     earner = Earner(uuid4(), uuid4(), 7000)
-    hold(ledger, escrow, 10, "a")
-    results = ledger.spend(
+    hold(holds, escrow, 10, "a")
+    results = holds.spend(
         [Spend(escrow, 3, "one", earner), Spend(escrow, 6, "two", None), Spend(escrow, 5, "three", earner)]
     )
     assert [(one.posted_micros, one.held_micros) for one in results] == [(3, 0), (6, 0), (1, 0)]
@@ -142,41 +131,41 @@ def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(
     assert sound(db)
 
 
-def test_a_repeated_spend_answers_the_first_result(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
-    hold(ledger, escrow, 10, "a")
+def test_a_repeated_spend_answers_the_first_result(db: Database, holds: HoldService, escrow: Escrow) -> None:
+    hold(holds, escrow, 10, "a")
     item = Spend(escrow, 15, "s", None)
-    first, same = ledger.spend([item, item])
+    first, same = holds.spend([item, item])
     assert (first, same.posted_micros) == (same, 10)
-    hold(ledger, escrow, 50, "b")
-    (again,) = ledger.spend([item])
+    hold(holds, escrow, 50, "b")
+    (again,) = holds.spend([item])
     assert (again.posted_micros, again.held_micros) == (10, 50)
     assert figures(db, escrow.organization_id)[2] == 10
 
 
-def test_spend_without_a_hold_posts_nothing(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
-    (result,) = ledger.spend([Spend(escrow, 5, "s", None)])
+def test_spend_without_a_hold_posts_nothing(db: Database, holds: HoldService, escrow: Escrow) -> None:
+    (result,) = holds.spend([Spend(escrow, 5, "s", None)])
     assert (result.posted_micros, result.held_micros) == (0, 0)
     assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
 
 
-def test_currencies_and_organizations_do_not_mix(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+def test_currencies_and_organizations_do_not_mix(db: Database, holds: HoldService, escrow: Escrow) -> None:
     fund(db, escrow.organization_id, 7 * UNIT, "EUR")
     with pytest.raises(InsufficientFunds):
-        hold(ledger, Escrow(escrow.organization_id, escrow.campaign_id, "EUR"), 8 * UNIT, "a")
+        hold(holds, Escrow(escrow.organization_id, escrow.campaign_id, "EUR"), 8 * UNIT, "a")
     with pytest.raises(InsufficientFunds):
-        hold(ledger, Escrow(uuid4(), escrow.campaign_id, "USD"), 1, "a")
-    hold(ledger, escrow, UNIT, "a")
-    assert release(ledger, Escrow(uuid4(), escrow.campaign_id, "USD"), "r") == 0
+        hold(holds, Escrow(uuid4(), escrow.campaign_id, "USD"), 1, "a")
+    hold(holds, escrow, UNIT, "a")
+    assert release(holds, Escrow(uuid4(), escrow.campaign_id, "USD"), "r") == 0
     assert sound(db)
 
 
-def test_holds_at_the_same_time_never_overdraw(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+def test_holds_at_the_same_time_never_overdraw(db: Database, holds: HoldService, escrow: Escrow) -> None:
     ready = threading.Barrier(12)
 
     def try_hold(number: int) -> bool:
         ready.wait()
         try:
-            hold(ledger, Escrow(escrow.organization_id, uuid4(), "USD"), 30 * UNIT, f"k{number}")
+            hold(holds, Escrow(escrow.organization_id, uuid4(), "USD"), 30 * UNIT, f"k{number}")
         except InsufficientFunds:
             return False
         return True
@@ -186,26 +175,26 @@ def test_holds_at_the_same_time_never_overdraw(db: Database, ledger: LedgerServi
     assert figures(db, escrow.organization_id) == (10 * UNIT, 90 * UNIT, 0)
 
 
-def test_the_same_hold_at_the_same_time_is_one_hold(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
+def test_the_same_hold_at_the_same_time_is_one_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
     with ThreadPoolExecutor(8) as pool:
-        held = list(pool.map(lambda _: hold(ledger, escrow, 10 * UNIT, "same"), range(8)))
+        held = list(pool.map(lambda _: hold(holds, escrow, 10 * UNIT, "same"), range(8)))
     assert held == [10 * UNIT] * 8
     assert figures(db, escrow.organization_id) == (90 * UNIT, 10 * UNIT, 0)
 
 
-def test_batches_of_spend_in_different_orders_do_not_wait_in_a_circle(db: Database, ledger: LedgerService) -> None:
+def test_batches_of_spend_in_different_orders_do_not_wait_in_a_circle(db: Database, holds: HoldService) -> None:
     organizations = [uuid4() for _ in range(3)]
     for organization in organizations:
         fund(db, organization, 1000)
     escrows = [Escrow(organization, uuid4(), "USD") for organization in organizations for _ in range(3)]
     for number, one in enumerate(escrows):
-        hold(ledger, one, 300, f"h{number}")
+        hold(holds, one, 300, f"h{number}")
     earner = Earner(uuid4(), uuid4(), 7000)
 
     def post(worker: int) -> None:
         turned = escrows[worker:] + escrows[:worker]
         for round in range(5):
-            ledger.spend([Spend(one, 10, f"{worker}:{round}", earner) for one in turned])
+            holds.spend([Spend(one, 10, f"{worker}:{round}", earner) for one in turned])
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(post, range(6)))
@@ -284,7 +273,7 @@ def test_verifying_counts_and_finds_a_tampered_balance(own_database_url: str, ow
     for _ in range(3):
         fund(own_db, organization_id, UNIT)
     (found,) = books.verify(own_db)
-    assert found == Books("USD", 0, 0, 0, 0, 2, 3)
+    assert found == Verification("USD", 0, 0, 0, 0, 2, 3)
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("SET session_replication_role = replica")
         sql.execute("UPDATE accounts SET credits_micros = credits_micros + 7 WHERE kind = 'AVAILABLE'")
@@ -296,9 +285,9 @@ def test_verifying_counts_and_finds_a_tampered_balance(own_database_url: str, ow
     assert (found.sum_micros, found.difference_micros) == (0, 14)
 
 
-def test_money_has_a_supported_currency(ledger: LedgerService) -> None:
+def test_money_has_a_supported_currency(holds: HoldService) -> None:
     with pytest.raises(AppError, match="XXX"):
-        ledger.spend([Spend(Escrow(uuid4(), uuid4(), "XXX"), 1, "s", None)])
+        holds.spend([Spend(Escrow(uuid4(), uuid4(), "XXX"), 1, "s", None)])
 
 
 def test_migrations_can_be_taken_back_with_rows_in_the_tables(fresh_database: FreshDatabase) -> None:
@@ -311,9 +300,9 @@ def test_migrations_can_be_taken_back_with_rows_in_the_tables(fresh_database: Fr
     db = Database(url)
     made = Escrow(uuid4(), uuid4(), "USD")
     fund(db, made.organization_id, 100)
-    ledger = LedgerService(db, new_id)
-    hold(ledger, made, 50, "a")
-    ledger.spend([Spend(made, 5, "s", None)])
+    holds = HoldService(db, new_id)
+    hold(holds, made, 50, "a")
+    holds.spend([Spend(made, 5, "s", None)])
     db.close()
     backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
     backend.rollback_migrations(backend.to_rollback(read_migrations(str(files("payment_service") / "migrations"))))

@@ -12,11 +12,11 @@ import pytest
 from adlib.db import Database
 from adlib.ids import new_id
 from adtesting import eventually
+from payment_service.balances import store as books
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import Account, Earner, Escrow, InsufficientFunds, Kind, Outcome, Spend, Transfer
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, InsufficientFunds, Kind, Outcome, Transfer, Wallet
 
 CLIENTS, ACCOUNTS = 64, 1_000
 FUNDS = 1_000
@@ -55,7 +55,7 @@ def all_at_once(work: Callable[[int], object]) -> list[object]:
 
 
 def sound(db: Database) -> bool:
-    return all(one.are_sound for one in books.verify(db))
+    return all(one.is_sound for one in books.verify(db))
 
 
 def test_all_clients_on_one_account(crowd: Database) -> None:
@@ -67,7 +67,7 @@ def test_all_clients_on_one_account(crowd: Database) -> None:
             assert store.post_chains(crowd, chains, new_id) == [Outcome.POSTED] * 2
 
     all_at_once(work)
-    there = store.takeable(crowd, [hot, *own])
+    there = store.available(crowd, [hot, *own])
     assert there[hot] == FUNDS + CLIENTS * 5 * 2
     assert [there[one] for one in own] == [FUNDS - 10] * CLIENTS
     assert sound(crowd)
@@ -93,7 +93,7 @@ def test_all_clients_over_a_thousand_accounts_in_every_order(crowd: Database) ->
         return changed
 
     changes = all_at_once(work)
-    there = store.takeable(crowd, accounts)
+    there = store.available(crowd, accounts)
     assert [there[one] for one in accounts] == [
         FUNDS + sum(change[one] for change in changes)  # type: ignore[index]  # what `work` returns
         for one in accounts
@@ -117,14 +117,14 @@ def test_the_same_batches_at_the_same_time_in_other_orders_are_posted_once(crowd
 
 
 def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) -> None:
-    ledger = LedgerService(crowd, new_id)
+    holds = HoldService(crowd, new_id)
     wallets = [Wallet(uuid4(), "USD") for _ in range(4)]
     escrows = [Escrow(wallet.organization_id, uuid4(), "USD") for wallet in wallets]
     earner = Earner(uuid4(), uuid4(), 7000)
     for wallet, escrow in zip(wallets, escrows, strict=True):
         paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 100, uuid4(), str(uuid4()))
         assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
-        ledger.hold(escrow, 100, "start")
+        holds.hold(escrow, 100, "start")
     # The last of each escrow's is cut short, whichever that is, and one of the escrows has nothing at all.
     empty = Escrow(uuid4(), uuid4(), "USD")
     items = [Spend(escrow, 40, f"day:{day}", earner) for escrow in [*escrows, empty] for day in range(3)]
@@ -132,7 +132,7 @@ def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) 
     def work(client: int) -> dict[tuple[UUID, str], int]:
         mine = items[:]
         random.Random(client % 8).shuffle(mine)
-        results = ledger.spend(mine)
+        results = holds.spend(mine)
         return {
             (item.escrow.campaign_id, item.key): result.posted_micros
             for item, result in zip(mine, results, strict=True)
@@ -145,19 +145,19 @@ def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) 
 
 
 def test_more_than_there_is_goes_to_as_many_as_there_is_for(crowd: Database) -> None:
-    ledger, wallet = LedgerService(crowd, new_id), Wallet(uuid4(), "USD")
+    holds, wallet = HoldService(crowd, new_id), Wallet(uuid4(), "USD")
     paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 200, uuid4(), str(uuid4()))
     assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
 
     def work(client: int) -> bool:
         try:
-            ledger.hold(Escrow(wallet.organization_id, uuid4(), "USD"), 10, f"k{client}")
+            holds.hold(Escrow(wallet.organization_id, uuid4(), "USD"), 10, f"k{client}")
         except InsufficientFunds:
             return False
         return True
 
     assert sum(map(bool, all_at_once(work))) == 20
-    assert store.takeable(crowd, [wallet.available]) == {Account(Kind.AVAILABLE, "USD", wallet.organization_id): 0}
+    assert store.available(crowd, [wallet.available]) == {Account(Kind.AVAILABLE, "USD", wallet.organization_id): 0}
     assert sound(crowd)
 
 
@@ -167,10 +167,10 @@ def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
     """Whom nothing is due is not waited for: who has the publisher's account may be waiting for the escrow's."""
     escrow, earners = Escrow(uuid4(), uuid4(), "USD"), (Earner(uuid4(), uuid4(), 0) for _ in range(1_000))
     wallet = Wallet(escrow.organization_id, "USD")
-    ledger = LedgerService(crowd, new_id)
+    holds = HoldService(crowd, new_id)
     funds = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, FUNDS, uuid4(), str(uuid4()))
     assert store.post_chains(crowd, [[funds]], new_id) == [Outcome.POSTED]
-    ledger.hold(escrow, FUNDS, "h")
+    holds.hold(escrow, FUNDS, "h")
     spends = (Spend(escrow, FUNDS + 1, "s", earner) for earner in earners)
     spend = next(one for one in spends if one.accounts[-1].id < escrow.account.id)
     payable = spend.accounts[-1]
@@ -179,7 +179,7 @@ def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
     with psycopg.connect(own_database_url) as other, ThreadPoolExecutor(1) as pool:
         lock = "SELECT 1 FROM accounts WHERE id = %s FOR NO KEY UPDATE"
         other.execute(lock, [payable.id])
-        spending = pool.submit(ledger.spend, [spend])
+        spending = pool.submit(holds.spend, [spend])
         with suppress(TimeoutError):
             spending.result(0.5)
         other.execute(lock, [escrow.account.id])
@@ -189,7 +189,7 @@ def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
 
 def test_who_waited_comes_in_a_statement_after_whom_they_waited_for(crowd: Database, own_database_url: str) -> None:
     escrow = Escrow(uuid4(), uuid4(), "USD")
-    wallet, ledger = Wallet(escrow.organization_id, "USD"), LedgerService(crowd, new_id)
+    wallet, holds = Wallet(escrow.organization_id, "USD"), HoldService(crowd, new_id)
     funds = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, FUNDS, uuid4(), str(uuid4()))
     with psycopg.connect(own_database_url, autocommit=True) as watching, ThreadPoolExecutor(1) as pool:
 
@@ -199,7 +199,7 @@ def test_who_waited_comes_in_a_statement_after_whom_they_waited_for(crowd: Datab
 
         with crowd.transaction() as tx:
             store.lock(tx, [funds.debit, funds.credit, escrow.account])
-            holding = pool.submit(ledger.hold, escrow, FUNDS, "h")
+            holding = pool.submit(holds.hold, escrow, FUNDS, "h")
             eventually(is_waiting)
             store.post(tx, [funds], new_id)
         assert holding.result() == FUNDS

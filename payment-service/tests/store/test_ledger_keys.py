@@ -13,10 +13,11 @@ from adlib.ids import new_id
 from adtesting.migrations import rolled_back
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
+from payment_service.balances import store as books
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import Earner, Escrow, Spend, deposit
-from payment_service.ledger.service import LedgerService
+from payment_service.ledger.model import deposit
 
 HELD = 1_000
 
@@ -31,25 +32,25 @@ def funded(db: Database, amount_micros: int = 10 * HELD) -> Escrow:
 
 
 @pytest.fixture
-def ledger(db: Database) -> LedgerService:
-    return LedgerService(db, new_id)
+def holds(db: Database) -> HoldService:
+    return HoldService(db, new_id)
 
 
 @pytest.fixture
-def escrow(db: Database, ledger: LedgerService) -> Escrow:
+def escrow(db: Database, holds: HoldService) -> Escrow:
     """One that holds 1,000 micros."""
     made = funded(db)
-    ledger.hold(made, HELD, "held")
+    holds.hold(made, HELD, "held")
     return made
 
 
-def release(ledger: LedgerService, escrow: Escrow, key: str, most_micros: int | None = None) -> int:
-    request = pb.ReleaseHoldRequest(campaign_id=str(escrow.campaign_id), amount_micros=most_micros)
+def release(holds: HoldService, escrow: Escrow, key: str, max_micros: int | None = None) -> int:
+    request = pb.ReleaseHoldRequest(campaign_id=str(escrow.campaign_id), amount_micros=max_micros)
     idempotency = Idempotency(
         escrow.organization_id, "release", key, request,
         lambda micros: pb.ReleaseHoldResponse(released_micros=micros), pb.ReleaseHoldResponse,
     )  # fmt: skip
-    return ledger.release(escrow, key, idempotency, most_micros).released_micros
+    return holds.release(escrow, key, idempotency, max_micros).released_micros
 
 
 def spent(db: Database, organization_id: UUID) -> int:
@@ -62,15 +63,15 @@ ADA = Earner(uuid4(), uuid4(), 7000)
 @pytest.mark.parametrize("asked_micros", [400, 1_500, 5_000], ids=["whole", "in part", "nothing is left"])
 @pytest.mark.parametrize("earner", [None, ADA], ids=["platform", "publisher"])
 def test_another_spend_with_a_used_key_is_refused(
-    db: Database, ledger: LedgerService, escrow: Escrow, asked_micros: int, earner: Earner | None
+    db: Database, holds: HoldService, escrow: Escrow, asked_micros: int, earner: Earner | None
 ) -> None:
     if asked_micros == 5_000:
-        ledger.spend([Spend(escrow, HELD, "all of it", None)])
+        holds.spend([Spend(escrow, HELD, "all of it", None)])
     before = spent(db, escrow.organization_id)
     item = Spend(escrow, asked_micros, "s", earner)
-    (first,) = ledger.spend([item])
+    (first,) = holds.spend([item])
     assert first.posted_micros == min(asked_micros, HELD - before)
-    ledger.hold(escrow, HELD, "more")
+    holds.hold(escrow, HELD, "more")
     others = [
         replace(item, amount_micros=asked_micros - 1),
         replace(item, amount_micros=asked_micros + 1),
@@ -79,59 +80,59 @@ def test_another_spend_with_a_used_key_is_refused(
         replace(item, earner=ADA if earner is None else None),
     ]
     for other in others:
-        (refused,) = ledger.spend([other])
+        (refused,) = holds.spend([other])
         assert (refused.is_refused, refused.posted_micros) == (True, 0)
         assert refused.first_posted_micros == first.posted_micros
-    (again,) = ledger.spend([item])
+    (again,) = holds.spend([item])
     assert (again.is_refused, again.posted_micros) == (False, first.posted_micros)
     assert spent(db, escrow.organization_id) == before + first.posted_micros
 
 
-def test_a_refused_spend_keeps_no_other_from_being_posted(db: Database, ledger: LedgerService, escrow: Escrow) -> None:
-    results = ledger.spend([Spend(escrow, 10, "a", None), Spend(escrow, 11, "a", None), Spend(escrow, 5, "b", None)])
+def test_a_refused_spend_keeps_no_other_from_being_posted(db: Database, holds: HoldService, escrow: Escrow) -> None:
+    results = holds.spend([Spend(escrow, 10, "a", None), Spend(escrow, 11, "a", None), Spend(escrow, 5, "b", None)])
     assert [(one.is_refused, one.posted_micros) for one in results] == [(False, 10), (True, 0), (False, 5)]
     assert spent(db, escrow.organization_id) == 15
 
 
 def test_of_two_spends_with_a_key_in_one_call_the_second_is_refused_where_the_first_is_posted_in_part(
-    db: Database, ledger: LedgerService, escrow: Escrow
+    db: Database, holds: HoldService, escrow: Escrow
 ) -> None:
-    results = ledger.spend([Spend(escrow, HELD + 1, "a", None), Spend(escrow, HELD + 2, "a", None)])
+    results = holds.spend([Spend(escrow, HELD + 1, "a", None), Spend(escrow, HELD + 2, "a", None)])
     assert [(one.is_refused, one.posted_micros) for one in results] == [(False, HELD), (True, 0)]
     assert spent(db, escrow.organization_id) == HELD
 
 
 def test_a_release_whose_key_is_forgotten_still_moves_nothing_again(
-    ledger: LedgerService, escrow: Escrow, sql: psycopg.Connection
+    holds: HoldService, escrow: Escrow, sql: psycopg.Connection
 ) -> None:
-    assert release(ledger, escrow, "end", 600) == 600
+    assert release(holds, escrow, "end", 600) == 600
     sql.execute("DELETE FROM idempotency_keys WHERE organization_id = %s", [escrow.organization_id])
-    ledger.hold(escrow, HELD, "more")
-    assert release(ledger, escrow, "end", 600) == 600
+    holds.hold(escrow, HELD, "more")
+    assert release(holds, escrow, "end", 600) == 600
     sql.execute("DELETE FROM idempotency_keys WHERE organization_id = %s", [escrow.organization_id])
     with pytest.raises(KeyReused):
-        release(ledger, replace(escrow, campaign_id=uuid4()), "end")
-    assert store.takeable(ledger._db, [escrow.account])[escrow.account] == 2 * HELD - 600
+        release(holds, replace(escrow, campaign_id=uuid4()), "end")
+    assert store.available(holds._db, [escrow.account])[escrow.account] == 2 * HELD - 600
 
 
 def test_spends_from_before_the_column_are_repeats_by_what_was_posted(fresh_database: FreshDatabase) -> None:
     url = fresh_database("spends")
     migrate(url, *MIGRATIONS)
     db = Database(url)
-    ledger = LedgerService(db, new_id)
+    holds = HoldService(db, new_id)
     escrow = funded(db)
-    ledger.hold(escrow, HELD, "held")
+    holds.hold(escrow, HELD, "held")
     item = Spend(escrow, HELD + 1, "s", ADA)
-    ledger.spend([item])
+    holds.spend([item])
     with rolled_back(url, "payment_service", "payment-0022"), psycopg.connect(url, autocommit=True) as sql:
         # As the previous release writes it.
         sql.execute(
             "INSERT INTO spends (escrow_id, idempotency_key, asked_micros, posted_micros) VALUES (%s, 'old', 7, 0)",
             [escrow.account.id],
         )
-    ledger.hold(escrow, HELD, "more")
+    holds.hold(escrow, HELD, "more")
     old = Spend(escrow, 7, "old", None)
-    results = ledger.spend([item, replace(item, earner=None), replace(item, amount_micros=HELD), old])
+    results = holds.spend([item, replace(item, earner=None), replace(item, amount_micros=HELD), old])
     assert [(one.is_refused, one.posted_micros) for one in results] == [
         (False, HELD), (True, 0), (True, 0), (False, 0)
     ]  # fmt: skip

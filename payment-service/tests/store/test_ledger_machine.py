@@ -20,22 +20,15 @@ from adlib.errors import Unavailable
 from adlib.idempotency import Idempotency
 from adlib.ids import new_id
 from adlib.outbox import Outbox
+from payment_service.balances import store as books
+from payment_service.balances.model import Balance
+from payment_service.balances.service import BalanceService
 from payment_service.debts.service import DebtService
+from payment_service.holds.model import Earner, Escrow, OrganizationInDebt, Spend
+from payment_service.holds.service import HoldService
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import (
-    Account,
-    Balance,
-    Earner,
-    Escrow,
-    InsufficientFunds,
-    Kind,
-    OrganizationInDebt,
-    Spend,
-    Transfer,
-)
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, InsufficientFunds, Kind, Transfer, Wallet
+from payment_service.ledger.service import ReservationService
 from payment_service.refunds.model import Details, Refund
 from payment_service.refunds.model import State as RefundState
 
@@ -132,7 +125,9 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = LedgerService(self.db, new_id)
+        self.holds = HoldService(self.db, new_id)
+        self.balances = BalanceService(self.db)
+        self.reservations = ReservationService(self.db, SystemClock(), new_id)
         self.debts = DebtService(self.db, Outbox("payment", SystemClock()), new_id)
         self.wallets = [Wallet(uuid4(), USD) for _ in range(2)]
         self.escrows = [Escrow(wallet.organization_id, uuid4(), USD) for wallet in self.wallets]
@@ -178,14 +173,14 @@ class Machine(RuleBasedStateMachine):
     def deposit(self, who: int, micros: int, cut: int) -> None:
         wallet, payment = self.wallets[who], uuid4()
         paid = Transfer("DEPOSIT", wallet.clearing(PROVIDER), wallet.available, micros, payment, f"deposit:{payment}")
-        self.post(who, cut, lambda there: wallet.put(paid, there))
+        self.post(who, cut, lambda there: wallet.incoming(paid, there))
         self.figures[who].receive(micros)
 
     @rule(who=whose, micros=amounts, kind=st.sampled_from(["DISPUTE", "REVERSAL", "REFUND"]), cut=cuts)
     def take_back(self, who: int, micros: int, kind: str, cut: int) -> None:
         wallet, payment = self.wallets[who], uuid4()
         taken = Transfer(kind, wallet.available, wallet.clearing(PROVIDER), micros, payment, f"{kind}:{payment}")
-        self.post(who, cut, lambda there: wallet.take(taken, there))
+        self.post(who, cut, lambda there: wallet.outgoing(taken, there))
         self.figures[who].lose(micros)
 
     @rule(who=whose, micros=amounts, cut=cuts)
@@ -196,7 +191,7 @@ class Machine(RuleBasedStateMachine):
         came = Transfer("SUSPENSE", clearing, suspense, micros, id, f"suspense:{id}")
         fee = Transfer("FEE", fees, clearing, 1, id, f"fee:{id}")
         paid = Transfer("DEPOSIT", suspense, wallet.available, micros, id, f"deposit:{id}")
-        self.post(who, cut, lambda there: [came, fee, *wallet.put(paid, there)], suspense, fees, clearing)
+        self.post(who, cut, lambda there: [came, fee, *wallet.incoming(paid, there)], suspense, fees, clearing)
         self.figures[who].receive(micros)
 
     @rule(who=whose, sent=amounts, parts=st.lists(amounts, min_size=1, max_size=3), cut=cuts)
@@ -206,12 +201,12 @@ class Machine(RuleBasedStateMachine):
             amount_micros=sent, currency_code=USD, state=RefundState.SUCCEEDED, external_id=str(uuid4()), reason="",
             sent_as="", asked_by=None, created_at=LONG_AGO, updated_at=LONG_AGO,
         )  # fmt: skip
-        self.post(who, cut, lambda there: list(refund.taken(there)), refund.suspense)
+        self.post(who, cut, lambda there: list(refund.outgoing(there)), refund.suspense)
         self.figures[who].lose(sent)
         for part in parts:
             details = Details(returned_micros=part)
             after = refund.apply(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
-            if returned := after.came_back_micros - refund.came_back_micros:
+            if returned := after.restored_micros - refund.restored_micros:
                 moves = after.moves_since
                 self.post(who, cut, lambda there, moves=moves, old=refund: list(moves(old, there)), refund.suspense)
                 self.figures[who].receive(returned)
@@ -222,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         figures, escrow, key = self.figures[who], self.escrows[who], str(uuid4())
         if micros > figures.available:
             with pytest.raises(OrganizationInDebt if figures.debt else InsufficientFunds):
-                self.call(cut, lambda: self.ledger.hold(escrow, micros, key))
+                self.call(cut, lambda: self.holds.hold(escrow, micros, key))
             return
         figures.held += micros
         figures.available -= micros
@@ -231,9 +226,9 @@ class Machine(RuleBasedStateMachine):
 
         def again() -> bool:
             if not self.figures[who].debt:
-                return self.ledger.hold(escrow, micros, key) == self.figures[who].held
+                return self.holds.hold(escrow, micros, key) == self.figures[who].held
             with pytest.raises(OrganizationInDebt):
-                self.ledger.hold(escrow, micros, key)
+                self.holds.hold(escrow, micros, key)
             return True
 
         self.calls.append((again, True))
@@ -241,9 +236,9 @@ class Machine(RuleBasedStateMachine):
     def hold_cut(self, cut: int, escrow: Escrow, micros: int, key: str, who: int) -> object:
         self.db.cut = cut
         try:
-            return self.ledger.hold(escrow, micros, key)
+            return self.holds.hold(escrow, micros, key)
         except Unavailable:
-            return self.ledger.hold(escrow, micros, key)
+            return self.holds.hold(escrow, micros, key)
         finally:
             self.db.cut = 0
 
@@ -256,7 +251,7 @@ class Machine(RuleBasedStateMachine):
                 escrow.organization_id, "release", key, pb.ReleaseHoldRequest(),
                 lambda released: pb.ReleaseHoldResponse(released_micros=released), pb.ReleaseHoldResponse,
             )  # fmt: skip
-            return self.ledger.release(escrow, key, idempotency, micros).released_micros
+            return self.holds.release(escrow, key, idempotency, micros).released_micros
 
         released = self.call(cut, action)
         assert released == min(figures.held, figures.held if micros is None else micros)
@@ -271,7 +266,7 @@ class Machine(RuleBasedStateMachine):
         items = [Spend(self.escrows[who], one, str(uuid4()), earner) for one in micros]
 
         def action() -> list[int]:
-            return [result.posted_micros for result in self.ledger.spend(items)]
+            return [result.posted_micros for result in self.holds.spend(items)]
 
         posted = self.call(cut, action)
         assert isinstance(posted, list)
@@ -290,7 +285,7 @@ class Machine(RuleBasedStateMachine):
         wallet, figures = self.wallets[who], self.figures[who]
         self.call(cut, lambda: self.debts.settle(wallet.organization_id, USD))
         on_hold = min(figures.debt, figures.earned)
-        found = self.ledger.publisher_balances([self.escrows[1 - who].campaign_id])
+        found = self.balances.publisher_balances([self.escrows[1 - who].campaign_id])
         expected = [(figures.earned - on_hold, on_hold)] if figures.earned else []
         have = [(one.available_micros, one.on_hold_micros) for one in found]
         assert [one for one in have if any(one)] == expected
@@ -318,7 +313,7 @@ class Machine(RuleBasedStateMachine):
         back = pending.amount_micros - part
 
         def make(there: Any) -> list[Transfer]:
-            return [ended, *wallet.freed(back, there, pending.reference, ended.key)]
+            return [ended, *wallet.repayment(back, there, pending.reference, ended.key)]
 
         if completed and pending.expires_at == LONG_AGO:
             with pytest.raises(CheckViolated, match="transfers_expired"):
@@ -335,7 +330,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def void_expired(self) -> None:
         expired = [one for one in self.pending if one[1].expires_at == LONG_AGO]
-        assert len([one for one in self.ledger.expired(100) if self.ledger.void(one)]) == len(expired)
+        assert len([one for one in self.reservations.expired(100) if self.reservations.void(one)]) == len(expired)
         for who, pending in expired:
             self.pending.remove((who, pending))
             self.figures[who].reserved -= pending.amount_micros
@@ -357,7 +352,7 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def the_books_are_right(self) -> None:
         found = books.verify(self.db)
-        assert all(one.are_sound for one in found), found
+        assert all(one.is_sound for one in found), found
         wanted = [figures.balance for figures in self.figures]
         assert self.balances() == wanted
         for wallet, balance in zip(self.wallets, wanted, strict=True):
@@ -375,8 +370,8 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         # The next machine is on the same database, and expects to find only what it has set aside itself.
-        for one in self.ledger.expired(100):
-            self.ledger.void(one)
+        for one in self.reservations.expired(100):
+            self.reservations.void(one)
         for before, wanted in self.past:
             assert [books.balance(self.db, one.organization_id, USD, before) for one in self.wallets] == wanted
 

@@ -9,16 +9,18 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations
 
+from adlib.clock import SystemClock
 from adlib.db import CheckViolated, Database, UniqueViolated, migrate
 from adlib.errors import Internal
 from adlib.ids import new_id
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
+from payment_service.balances import store as books
+from payment_service.balances.model import Balance
+from payment_service.holds.model import Escrow
 from payment_service.ledger import store
-from payment_service.ledger.books import store as books
-from payment_service.ledger.model import Account, Balance, Escrow, Kind, Outcome, Transfer
-from payment_service.ledger.service import LedgerService
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, Kind, Outcome, Transfer, Wallet
+from payment_service.ledger.service import ReservationService
 
 LONG_AGO, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -46,7 +48,7 @@ class Desk:
         return found.available_micros, found.reserved_micros, found.debt_micros
 
     def takeable(self) -> list[int]:
-        return list(store.takeable(self.db, self.accounts).values())
+        return list(store.available(self.db, self.accounts).values())
 
 
 @pytest.fixture
@@ -62,9 +64,9 @@ def refused(desk: Desk, rule: str, *made: Transfer) -> None:
     assert desk.balance() == before
 
 
-def void_expired(ledger: LedgerService, limit: int) -> list[UUID]:
+def void_expired(reservations: ReservationService, limit: int) -> list[UUID]:
     """As the job does."""
-    return [one for one in ledger.expired(limit) if ledger.void(one)]
+    return [one for one in reservations.expired(limit) if reservations.void(one)]
 
 
 def test_what_is_set_aside_cannot_be_taken_by_anybody_else(desk: Desk) -> None:
@@ -127,10 +129,10 @@ def test_what_has_expired_can_only_be_voided(desk: Desk, db: Database) -> None:
     pending, kept = desk.refund(30).pending(LONG_AGO), desk.refund(20).pending(LATER)
     desk.post(pending, kept)
     refused(desk, "transfers_expired", pending.completed())
-    ledger = LedgerService(db, new_id)
-    assert len([void_expired(ledger, 1) for _ in range(3) if desk.balance() != (80, 20, 0)]) >= 1
+    reservations = ReservationService(db, SystemClock(), new_id)
+    assert len([void_expired(reservations, 1) for _ in range(3) if desk.balance() != (80, 20, 0)]) >= 1
     assert desk.balance() == (80, 20, 0)
-    assert void_expired(ledger, 100) == []
+    assert void_expired(reservations, 100) == []
     desk.post(kept.completed())
     assert desk.balance() == (80, 0, 0)
 
@@ -139,9 +141,9 @@ def test_what_expires_pays_the_debt_first(desk: Desk, db: Database) -> None:
     desk.post(desk.refund(100).pending(LONG_AGO))
     with db.transaction() as tx:
         there = store.lock(tx, desk.accounts)
-        store.post(tx, desk.wallet.take(desk.refund(70), there), new_id)
+        store.post(tx, desk.wallet.outgoing(desk.refund(70), there), new_id)
     assert desk.balance() == (0, 100, 70)
-    void_expired(LedgerService(db, new_id), 100)
+    void_expired(ReservationService(db, SystemClock(), new_id), 100)
     assert desk.balance() == (30, 0, 0)
 
 
@@ -175,7 +177,7 @@ def test_a_debt_without_a_wallet_is_refused(db: Database) -> None:
 
 def test_an_account_in_no_such_currency_is_refused(desk: Desk) -> None:
     missing = Account(Kind.AVAILABLE, "EUR", uuid4())
-    assert store.takeable(desk.db, [missing]) == {missing: 0}
+    assert store.available(desk.db, [missing]) == {missing: 0}
     with pytest.raises(Internal) as error, desk.db.transaction() as tx:
         store.post(tx, [Transfer("CORRECTION", desk.wallet.available, missing, 1, uuid4(), str(uuid4()))], new_id)
     assert isinstance(error.value.__cause__, psycopg.errors.ForeignKeyViolation)
@@ -246,7 +248,7 @@ def test_a_console_cannot_free_what_was_not_set_aside(desk: Desk, sql: psycopg.C
     # What was freed is what was set aside, whatever is said.
     sql.execute(INSERT, plain | {"phase": "COMPLETED", "pending": ids[pending.key], "freed": 1_000, "amount": 4})
     assert desk.balance() == (95, 0, 0)
-    assert all(one.are_sound for one in books.verify(desk.db))
+    assert all(one.is_sound for one in books.verify(desk.db))
 
 
 def test_chains_stand_for_themselves_and_hold_together(db: Database) -> None:

@@ -16,14 +16,12 @@ from adlib.ids import new_id
 from adlib.outbox import Outbox
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
-from payment_service.deposits.service import Deposits
+from payment_service.balances import store as books
+from payment_service.features import PaymentFeatures
 from payment_service.ledger import store as ledger
-from payment_service.ledger.books import store as books
 from payment_service.ledger.model import deposit
 from payment_service.payments.model import IncomingFunds, Report, State
-from payment_service.payments.service import PaymentService
-from payment_service.providers.bulkhead import Bulkhead
-from payment_service.work.store import WorkQueue
+from payment_service.providers.service import Providers
 
 ORGANIZATION, PAID = uuid4(), 70_000_000
 NOW = datetime.now(UTC)
@@ -46,7 +44,7 @@ class Old:
 
     url: str
     db: Database
-    payments: PaymentService
+    features: PaymentFeatures
 
     def make(self, state: str, external_id: str | None = None) -> UUID:
         payment_id, at = new_id(), NOW - timedelta(minutes=5)
@@ -62,7 +60,7 @@ class Old:
 
     def is_told_of(self, payment_id: UUID, external_id: str) -> None:
         report = Report(external_id, State.SUCCEEDED, (IncomingFunds(external_id, PAID, "USD"),))
-        self.payments.settle(payment_id, "STRIPE", report)
+        self.features.booking.settle(payment_id, "STRIPE", report)
 
     def available(self) -> int:
         return books.balance(self.db, ORGANIZATION, "USD").available_micros
@@ -77,9 +75,7 @@ def old(fresh_database: FreshDatabase) -> Iterator[Old]:
     yield Old(
         url,
         db,
-        PaymentService(
-            db, Outbox("payment", clock), {}, Deposits(clock, new_id), Bulkhead([]), WorkQueue(), clock, new_id
-        ),
+        PaymentFeatures.build(db, Outbox("payment", clock), Providers({}), clock, new_id),
     )
     db.close()
 
@@ -89,8 +85,8 @@ def test_what_was_credited_then_is_not_credited_again(old: Old, state: str) -> N
     payment_id = old.make(state, "pi")
     old.migrate()
     old.is_told_of(payment_id, "pi")
-    assert (old.available(), old.payments.get(ORGANIZATION, payment_id).state) == (PAID, state)
-    assert all(one.are_sound for one in books.verify(old.db))
+    assert (old.available(), old.features.payments.get(ORGANIZATION, payment_id).state) == (PAID, state)
+    assert all(one.is_sound for one in books.verify(old.db))
 
 
 def test_what_the_release_before_still_credits_is_not_credited_again(old: Old) -> None:

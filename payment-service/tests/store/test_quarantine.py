@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,17 +22,15 @@ from adlib.paging import Page
 from adtesting.migrations import rolled_back
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
-from payment_service.deposits.service import Deposits
-from payment_service.jobs.service import ReconciliationJob
+from payment_service.features import PaymentFeatures
 from payment_service.payments.model import Payment, Report, State
-from payment_service.payments.service import PaymentService
-from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.model import ProviderRejected
 from payment_service.providers.protocol import Event
-from payment_service.quarantine.model import MAX_TRIES, FailingItem, ItemKey, ItemNotFound, Kind
+from payment_service.providers.service import Providers
+from payment_service.quarantine.model import MAX_FAILURES, FailingItem, ItemKey, ItemNotFound, Kind
 from payment_service.quarantine.service import QuarantineService
+from payment_service.reconciliation import jobs
 from payment_service.webhooks.service import WebhookService
-from payment_service.work.store import WorkQueue
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -49,6 +48,7 @@ class Provider:
 
     error: Exception | None = None
     is_watched = False
+    takes_transfers = False
 
     def _answer(self) -> None:
         if self.error:
@@ -108,13 +108,17 @@ class Settlement:
         """As if five minutes had passed."""
         self.clock.at += timedelta(minutes=5)
         nobody: Any = None
-        payments = PaymentService(
-            self.db, Outbox("payment", self.clock), self.providers, Deposits(self.clock, new_id),
-            Bulkhead(self.providers), WorkQueue(), self.clock, new_id,
-        )  # fmt: skip
-        webhooks = WebhookService(self.db, self.providers, payments, nobody, nobody, nobody, self.clock)
-        idle: Any = Idle()
-        return ReconciliationJob(self.db, payments, idle, self.payouts, webhooks, idle, self.quarantine).settle()
+        providers = Providers(self.providers)
+        features = PaymentFeatures.build(self.db, Outbox("payment", self.clock), providers, self.clock, new_id)
+        webhooks = WebhookService(self.db, self.providers, features.booking, nobody, nobody, nobody, self.clock)
+        sources = [
+            partial(jobs.missed_events, webhooks),
+            partial(jobs.open_payments, features.poll),
+            partial(jobs.unbooked_events, webhooks),
+            partial(jobs.sent_payouts, self.payouts),
+            partial(jobs.unsent_payouts, self.payouts),
+        ]
+        return jobs.ReconciliationJob(self.db, self.quarantine, sources).run()
 
     def waiting(self) -> list[FailingItem]:
         return list(self.quarantine.list_page(Page(50)).rows)
@@ -169,11 +173,11 @@ def test_an_event_that_always_fails_is_quarantined_after_five_tries_and_a_retry_
     settlement: Settlement, event: str, sql: psycopg.Connection
 ) -> None:
     settlement.provider.error, before = KeyError("amount"), quarantined("EVENT")
-    for run in range(1, MAX_TRIES + 1):
+    for run in range(1, MAX_FAILURES + 1):
         result = settlement.run()
         assert (result.success, result.stats.error_count) == (False, 1)
         assert [(one.item, one.reason) for one in result.failures] == [("book STRIPE evt_bad", "KeyError: 'amount'")]
-        assert result.stats.quarantined_count == (run == MAX_TRIES)
+        assert result.stats.quarantined_count == (run == MAX_FAILURES)
     assert quarantined("EVENT") - before == 1
     for _ in range(2):
         result = settlement.run()
@@ -195,10 +199,10 @@ def test_an_event_that_always_fails_is_quarantined_after_five_tries_and_a_retry_
 
 def test_what_is_retried_and_still_fails_has_all_its_tries_again(settlement: Settlement, event: str) -> None:
     settlement.provider.error = Internal()
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_FAILURES):
         settlement.run()
     settlement.quarantine.retry(settlement.waiting()[0].id)
-    for _ in range(MAX_TRIES - 1):
+    for _ in range(MAX_FAILURES - 1):
         assert settlement.run().stats.quarantined_count == 0
     assert settlement.run().stats.quarantined_count == 1
 
@@ -213,7 +217,7 @@ def test_a_permanent_fault_is_quarantined_at_once(settlement: Settlement, event:
 @pytest.mark.parametrize("error", [Unavailable("down"), DeadlineExceeded("slow")])
 def test_an_outage_is_waited_for_three_days(settlement: Settlement, payment: str, error: Exception) -> None:
     settlement.provider.error = error
-    for _ in range(2 * MAX_TRIES):
+    for _ in range(2 * MAX_FAILURES):
         assert settlement.run().stats.quarantined_count == 0
     settlement.clock.at = NOW + timedelta(days=2, hours=23)
     assert settlement.run().stats.quarantined_count == 0
@@ -227,7 +231,7 @@ def test_what_works_again_is_forgotten_to_have_failed(
 ) -> None:
     for _ in range(2):
         settlement.provider.error = ProviderRejected("no")
-        for _ in range(MAX_TRIES - 1):
+        for _ in range(MAX_FAILURES - 1):
             assert not settlement.run().success
         settlement.provider.error = None
         assert settlement.run().success
@@ -272,7 +276,7 @@ def test_a_payout_waits_for_money_for_as_long_as_it_takes(settlement: Settlement
     result = settlement.run()
     assert (result.success, result.stats.quarantined_count) == (False, 0)
     settlement.payouts.error = ValueError("a fault of ours")
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_FAILURES):
         result = settlement.run()
     assert result.stats.quarantined_count == 1
 
@@ -307,7 +311,7 @@ def test_an_item_that_is_still_tried_is_not_in_quarantine(settlement: Settlement
 
 def test_a_reason_has_no_secret(settlement: Settlement, event: str) -> None:
     settlement.provider.error = ValueError("https://node.example/v3/s3cret refused")
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_FAILURES):
         settlement.run()
     assert settlement.waiting()[0].last_error == "ValueError: https://node.example refused"
 

@@ -95,8 +95,8 @@ def test_receipt_has_what_was_paid_and_what_arrived(db: Database, sql: psycopg.C
     issue(db, organization_id, payment_id)
     found = store.get(db, organization_id, payment_id)
     assert (found.label, found.issued_at, found.paid_micros, found.currency_code) == ("R-000001", AT, 5_000_000, "EUR")
-    assert [one.is_reversed for one in found.arrived] == [True, False]
-    assert found.arrived_earlier == 0
+    assert [one.is_reversed for one in found.deposits] == [True, False]
+    assert found.omitted_count == 0
 
 
 def test_receipt_without_anything_that_arrived_is_a_receipt(db: Database, sql: psycopg.Connection) -> None:
@@ -110,12 +110,12 @@ def test_only_the_newest_that_arrived_are_read(db: Database, sql: psycopg.Connec
     organization_id = uuid4()
     payment_id = paid(sql, organization_id)
     with sql.transaction():
-        for _ in range(store.MOST_ARRIVED + 7):
+        for _ in range(store.MAX_DEPOSITS + 7):
             arrive(sql, organization_id, payment_id)
     issue(db, organization_id, payment_id)
     found = store.get(db, organization_id, payment_id)
-    names = [one.sender_name for one in found.arrived]
-    assert (len(names), found.arrived_earlier) == (store.MOST_ARRIVED, 7)
+    names = [one.sender_name for one in found.deposits]
+    assert (len(names), found.omitted_count) == (store.MAX_DEPOSITS, 7)
     assert names == sorted(names, reverse=True)
 
 

@@ -1,6 +1,7 @@
 """The job gives every kind of work its turn, however short its time is."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.ids import new_id
-from payment_service.jobs.service import ReconciliationJob
 from payment_service.quarantine.service import QuarantineService
+from payment_service.reconciliation import jobs
 
 
 @dataclass
@@ -25,22 +26,10 @@ class Work:
 
     checked: int = 0
 
-    def unsettled(self, limit: int) -> list[Waiting]:
+    def due(self, limit: int) -> list[Waiting]:
         return [Waiting() for _ in range(limit)]
 
-    def unsent(self, _limit: int) -> list[Waiting]:
-        return []
-
-    def followed(self, _limit: int) -> list[UUID]:
-        return []
-
-    def unbooked(self, _limit: int) -> list[tuple[str, str]]:
-        return []
-
-    def expired(self, _limit: int) -> list[UUID]:
-        return []
-
-    sources = ()
+    unsettled = due
 
     def check(self, _one: Waiting) -> None:
         self.checked += 1
@@ -57,9 +46,10 @@ class Clock:
 
 
 def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("payment_service.jobs.service.time", Clock())
+    monkeypatch.setattr("payment_service.reconciliation.jobs.time", Clock())
     payments, payouts = Work(), Work()
     quarantine = QuarantineService(db, [], SystemClock(), new_id)
-    ReconciliationJob(db, payments, Work(), payouts, Work(), Work(), quarantine).settle()
+    sources = [partial(jobs.open_payments, payments), partial(jobs.sent_payouts, payouts)]
+    jobs.ReconciliationJob(db, quarantine, sources).run()
     assert payments.checked + payouts.checked == 10
     assert payments.checked == payouts.checked

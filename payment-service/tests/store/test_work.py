@@ -20,14 +20,14 @@ from adlib.errors import FailedPrecondition, Unavailable
 from adtesting import eventually
 from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
-from payment_service.work.store import WorkQueue
-from payment_service.work.worker import Pace, TaskWorker
+from payment_service.task_queue.store import TaskQueue
+from payment_service.task_queue.tasks import TaskWorker, WorkerTiming
 
 # Not quicker to believe that a worker is gone than a busy machine, which writes tracebacks, may keep it from telling.
-QUICK = Pace(poll_s=0.05, heartbeat_s=5.0, grace_s=0.5)
+QUICK = WorkerTiming(poll_s=0.05, heartbeat_s=5.0, grace_s=0.5)
 # For what is left behind by workers that are gone.
-RESCUING = Pace(poll_s=0.05, heartbeat_s=0.2, grace_s=0.5)
-queue = WorkQueue()
+RESCUING = WorkerTiming(poll_s=0.05, heartbeat_s=0.2, grace_s=0.5)
+queue = TaskQueue()
 
 
 def add(db: Database, task: str, subject: UUID, at: datetime | None = None) -> None:
@@ -251,12 +251,12 @@ def test_two_workers_share(db: Database, database_url: str, sql: psycopg.Connect
 
 _VICTIM = """
 import sys, threading
-from payment_service.work.worker import Pace, TaskWorker
+from payment_service.work.worker import WorkerTiming, TaskWorker
 url, task = sys.argv[1:]
 def hang(subject):
     print(subject, flush=True)
     threading.Event().wait()
-TaskWorker(url, {task: hang}, pace=Pace(heartbeat_s=0.2)).run(threading.Event())
+TaskWorker(url, {task: hang}, pace=WorkerTiming(heartbeat_s=0.2)).run(threading.Event())
 """
 
 

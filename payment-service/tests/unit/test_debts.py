@@ -30,10 +30,10 @@ def test_what_is_on_hold_follows_the_debt(debt: int, of: list[Earnings]) -> None
     changes = debtor.changes
     after = sum(one.on_hold_micros for one in of) + sum(changes.values())
     assert after <= debt
-    assert after == min(debt, sum(one.on_hold_micros + one.most_micros for one in of))
+    assert after == min(debt, sum(one.on_hold_micros + one.holdable_micros for one in of))
     for number, one in enumerate(of):
         change = changes.get(UUID(int=number), 0)
-        assert -one.on_hold_micros <= change <= one.most_micros
+        assert -one.on_hold_micros <= change <= one.holdable_micros
         if change:
             transfer = debtor.transfer(UUID(int=number), change, "k")
             sides = [transfer.debit.kind, transfer.credit.kind]

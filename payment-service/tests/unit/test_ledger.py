@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payment_service.debts.model import Debtor, Earnings
-from payment_service.ledger.model import Account, Earner, Escrow, Kind, Spend, Transfer, deposit, payable
-from payment_service.ledger.wallet import Wallet
+from payment_service.holds.model import Earner, Escrow, Spend
+from payment_service.ledger.model import Account, Kind, Transfer, Wallet, deposit, payable
 from payment_service.payouts.model import Payout, State
 
 ESCROW = Escrow(UUID(int=1), UUID(int=2), "USD")
@@ -72,8 +72,8 @@ def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement
         for kind in ("REFUND", "DISPUTE", "REVERSAL", "CORRECTION")
     ]
     made = [
-        *wallet.put(deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD"), owed),
-        *(part for one in taken for part in wallet.take(one, owed)),
+        *wallet.incoming(deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD"), owed),
+        *(part for one in taken for part in wallet.outgoing(one, owed)),
         ESCROW.hold(7, "k"),
         ESCROW.release(7, "k"),
         *Spend(ESCROW, 7, "k", EARNER).transfers(7),

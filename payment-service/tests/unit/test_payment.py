@@ -106,10 +106,10 @@ def test_its_state_follows_what_goes_back_and_what_is_disputed() -> None:
     paid = credited(OPEN, ASKED)
     assert paid.refunding(1, AT).state is State.SUCCEEDED
     refunded = paid.refunding(ASKED, AT)
-    assert (refunded.state, refunded.kept_micros) == (State.REFUNDED, 0)
+    assert (refunded.state, refunded.net_paid_micros) == (State.REFUNDED, 0)
     assert refunded.refunding(-ASKED, AT) == paid
     disputed = paid.refunding(1, AT).disputing(2, AT)
-    assert (disputed.state, disputed.kept_micros) == (State.DISPUTED, ASKED - 3)
+    assert (disputed.state, disputed.net_paid_micros) == (State.DISPUTED, ASKED - 3)
     assert disputed.disputing(-2, AT) == paid.refunding(1, AT)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from payment_service.deposits.model import Deposit, State
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Wallet
 from payment_service.payments.model import Recall
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,17 +24,17 @@ DEPOSIT = Deposit(
 def test_a_recall_takes_what_its_line_says_and_no_more_than_is_left(before: int, line: int, fee: int) -> None:
     deposit, recall = replace(DEPOSIT, recalled_micros=before), Recall("a line", line)
     taken, fee = min(line, 100 - before), max(fee, line - (100 - before))
-    back = deposit.take_back(WALLET, recall)
+    back = deposit.reversal(WALLET, recall)
     assert (back.amount_micros, back.reference, back.credit) == (taken, deposit.payment_id, WALLET.clearing("WISE"))
-    beyond = deposit.beyond(recall, back)
+    beyond = deposit.recall_fee(recall, back)
     assert [(one.kind, one.debit.kind, one.credit, one.amount_micros) for one in beyond] == (
         [("FEE", "FEES", back.credit, fee)] if fee else []
     )
     after = deposit.recalled(taken, AT)
-    assert after.left_micros == 100 - before - taken
-    assert after.state is (State.CREDITED if after.left_micros else State.REVERSED)
+    assert after.remaining_micros == 100 - before - taken
+    assert after.state is (State.CREDITED if after.remaining_micros else State.REVERSED)
 
 
 def test_each_line_has_a_transfer_of_its_own() -> None:
-    keys = {DEPOSIT.take_back(WALLET, Recall(key, 1)).key for key in ("a", "b")}
-    assert len(keys | {DEPOSIT.take_back(WALLET).key}) == 3
+    keys = {DEPOSIT.reversal(WALLET, Recall(key, 1)).key for key in ("a", "b")}
+    assert len(keys | {DEPOSIT.reversal(WALLET).key}) == 3

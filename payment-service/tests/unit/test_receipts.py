@@ -1,4 +1,4 @@
-"""What stands on a receipt, as HTML and as PDF."""
+"""The content of a receipt, as HTML and as PDF."""
 
 import re
 import zlib
@@ -12,8 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from payment_service.receipts import page, pdf
-from payment_service.receipts.model import Arrived, Receipt, money, plain, units
+from payment_service.receipts.messages import html_page, pdf_document
+from payment_service.receipts.model import Receipt, ReceiptDeposit, money, plain, units
 
 AT = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 COIN = {"token": "USDC", "chain_id": 137, "decimals": 6, "address": "0x52908400098527886E0F7030069857D2E4169EE7"}
@@ -23,8 +23,9 @@ HASH = f"0x{'ab' * 32}"
 def receipt(**changes: Any) -> Receipt:
     made: dict[str, Any] = {
         "organization_id": UUID(int=1), "number": 42, "issued_at": AT, "payment_id": UUID(int=2), "provider": "STRIPE",
-        "currency_code": "USD", "paid_micros": 1_234_500_000, "arrived": [Arrived(at=AT, amount_micros=1_234_500_000)],
-        "arrived_count": 1,
+        "currency_code": "USD", "paid_micros": 1_234_500_000,
+        "deposits": [ReceiptDeposit(at=AT, amount_micros=1_234_500_000)],
+        "deposit_count": 1,
     }  # fmt: skip
     return Receipt(**{**made, **changes})
 
@@ -34,22 +35,22 @@ def by_bank(sender_name: str = "", remittance_text: str = "", count: int = 1) ->
     return receipt(
         provider="WISE",
         instructions={"reference": "AD-7F3K2M9Q"},
-        arrived=[Arrived(at=AT, amount_micros=1_000_000, detail=detail)] * count,
-        arrived_count=count,
+        deposits=[ReceiptDeposit(at=AT, amount_micros=1_000_000, detail=detail)] * count,
+        deposit_count=count,
     )
 
 
 def html_text(document: str) -> str:
-    """The words of the body, each tag a line's end."""
+    """The text of the body, without tags."""
     words: list[str] = []
     parser = HTMLParser()
-    parser.handle_data = words.append  # type: ignore[method-assign]  # the parser's own way is a class for each
+    parser.handle_data = words.append  # type: ignore[method-assign]  # shorter than a subclass
     parser.feed(document.partition("<body>")[2])
     return " ".join(" ".join(words).split())
 
 
 def pdf_text(document: bytes) -> str:
-    """The words of a PDF that fpdf2 wrote, each piece of text a line."""
+    """The text of a PDF written by fpdf2, one line per text operator."""
     objects = {
         int(number): body for number, body in re.findall(rb"(\d+) 0 obj\n(.*?)\nendobj", document, re.DOTALL)
     }  # fmt: skip
@@ -78,7 +79,7 @@ def pdf_text(document: bytes) -> str:
 
 
 def both(made: Receipt) -> tuple[str, str]:
-    return html_text(page.render(made)), " ".join(pdf_text(pdf.render(made)).split())
+    return html_text(html_page(made)), " ".join(pdf_text(pdf_document(made)).split())
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def both(made: Receipt) -> tuple[str, str]:
         (-10_000, "USD", "USD -0.01"),
     ],
 )
-def test_amount_has_its_minor_units_and_loses_nothing(micros: int, currency_code: str, text: str) -> None:
+def test_money_shows_all_minor_digits_without_loss(micros: int, currency_code: str, text: str) -> None:
     assert money(micros, currency_code) == text
 
 
@@ -108,11 +109,11 @@ def test_amount_has_its_minor_units_and_loses_nothing(micros: int, currency_code
     ],
     ids=["trimmed", "smallest", "uint256", "whole"],
 )
-def test_coins_are_told_to_their_smallest_unit(smallest: int, decimals: int, text: str) -> None:
+def test_asset_amount_is_exact_to_its_smallest_unit(smallest: int, decimals: int, text: str) -> None:
     assert units(smallest, decimals) == text
 
 
-def test_both_forms_say_the_same() -> None:
+def test_html_and_pdf_have_the_same_content() -> None:
     made = receipt(refunded_micros=100_000_000, disputed_micros=2_500_000)
     for text in both(made):
         assert "Receipt R-000042" in text
@@ -122,29 +123,29 @@ def test_both_forms_say_the_same() -> None:
         assert "In dispute, or lost to one USD 2.50" in text
 
 
-def test_receipt_says_who_paid_and_who_issued_it() -> None:
+def test_receipt_names_payer_and_issuer() -> None:
     issuer = ("Example Ads & Co", "1 Long Street", "Tax number 7")
     for text in both(receipt(organization_name="Żółć <Ltd>", issuer=issuer)):
         assert text.startswith("Example Ads & Co 1 Long Street Tax number 7 Receipt R-000042")
         assert f"Paid by Żółć <Ltd> Organization {UUID(int=1)} Payment" in text
-    lines = pdf_text(pdf.render(receipt(issuer=issuer))).split("\n")
+    lines = pdf_text(pdf_document(receipt(issuer=issuer))).split("\n")
     assert lines[:3] == list(issuer)
 
 
-def test_what_never_happened_is_not_mentioned() -> None:
+def test_receipt_without_refunds_and_disputes_omits_them() -> None:
     for text in both(receipt()):
         assert "efund" not in text
         assert "dispute" not in text
         assert "more came" not in text
 
 
-def test_coins_are_told_with_their_chain_and_transaction() -> None:
-    came = Arrived(
+def test_coin_deposit_shows_chain_and_transaction() -> None:
+    received = ReceiptDeposit(
         at=AT, amount_micros=1_500_000, asset="USDC", asset_amount=1_500_001, rate=Decimal("0.999900"),
         detail={"chain": {"chain_id": 137, "transaction_hash": HASH}},
     )  # fmt: skip
-    gone = Arrived(at=AT, amount_micros=2_000_000, is_reversed=True, asset="ETH", asset_amount=7)
-    made = receipt(provider="CRYPTO", instructions=COIN, arrived=[came, gone], arrived_count=2)
+    reversed_one = ReceiptDeposit(at=AT, amount_micros=2_000_000, is_reversed=True, asset="ETH", asset_amount=7)
+    made = receipt(provider="CRYPTO", instructions=COIN, deposits=[received, reversed_one], deposit_count=2)
     for text in both(made):
         assert f"USDC on chain 137 (EIP-155) Paid to address {COIN['address']}" in text
         assert "1.500001 USDC at USD 0.9999 each" in text
@@ -153,27 +154,27 @@ def test_coins_are_told_with_their_chain_and_transaction() -> None:
         assert "USD 2.00 Reversed, and not counted" in text
 
 
-def test_bank_transfer_is_told_with_its_reference_and_sender() -> None:
+def test_bank_deposit_shows_reference_and_sender() -> None:
     for text in both(by_bank("Żółć Ωμέγα Привет", "invoice 7")):
         assert "Bank transfer Reference AD-7F3K2M9Q" in text
         assert "Sent by Żółć Ωμέγα Привет With the text invoice 7" in text
 
 
-def test_what_others_wrote_is_text_and_never_markup() -> None:
+def test_external_text_is_escaped() -> None:
     made = by_bank("<script>alert(1)</script>", "</td></table><h1>Paid USD 1,000,000</h1> {{ 7 * 7 }} {nb} &amp;")
-    assert "<script" not in page.render(made)
-    assert page.render(made).count("<h1>") == 1
+    assert "<script" not in html_page(made)
+    assert html_page(made).count("<h1>") == 1
     for text in both(made):
         assert "Sent by <script>alert(1)</script>" in text
         assert "</td></table><h1>Paid USD 1,000,000</h1> {{ 7 * 7 }} {nb} &amp;" in text
 
 
-def test_marks_that_turn_text_around_are_left_out() -> None:
+def test_bidirectional_control_characters_are_removed() -> None:
     assert plain("a\u202eb\u2066c\u200fd\u200be\x00f\ng\u2028h") == "abcde f g h"
-    assert "<bdi>abc</bdi>" in page.render(by_bank("a\u202ebc"))
+    assert "<bdi>abc</bdi>" in html_page(by_bank("a\u202ebc"))
 
 
-def test_characters_that_the_font_lacks_are_told_by_number() -> None:
+def test_characters_missing_in_the_font_are_shown_as_code_points() -> None:
     html, text = both(by_bank("株式会社 😀 שלום"))
     assert "株式会社 😀 שלום" in html
     assert "[U+682A][U+5F0F][U+4F1A][U+793E] [U+1F600] [U+05E9][U+05DC][U+05D5][U+05DD]" in text
@@ -181,35 +182,35 @@ def test_characters_that_the_font_lacks_are_told_by_number() -> None:
     assert "font lacks" not in " ".join(both(by_bank("Café")))
 
 
-@pytest.mark.parametrize("letter", ["W", "😀", "<", "—"], ids=["wide", "lacking", "escaped", "dash"])
+@pytest.mark.parametrize("letter", ["W", "😀", "<", "—"], ids=["wide", "missing", "escaped", "dash"])
 def test_long_words_are_wrapped_and_cut(letter: str) -> None:
     made = by_bank(letter * 100_000, letter * 100_000, count=2)
-    html = page.render(made)
+    html = html_page(made)
     assert "…" in html
     assert len(html) < 10_000
-    document = pdf.render(made)
+    document = pdf_document(made)
     assert max(len(line) for line in pdf_text(document).split("\n")) < 125
     assert document.count(b"/Type /Page\n") == 1
 
 
-def test_only_the_newest_are_told_one_by_one() -> None:
-    arrived = [Arrived(at=AT, amount_micros=1_000_000)] * 50
-    for text in both(receipt(arrived=arrived, arrived_count=1000)):
+def test_receipt_lists_only_the_newest_deposits() -> None:
+    deposits = [ReceiptDeposit(at=AT, amount_micros=1_000_000)] * 50
+    for text in both(receipt(deposits=deposits, deposit_count=1000)):
         assert text.count("USD 1.00") == 50
         assert "These are the newest 50; 950 more came before them." in text
 
 
-def test_same_state_gives_the_same_bytes() -> None:
+def test_receipt_is_deterministic() -> None:
     made = by_bank("Żółć 株", "text")
-    assert pdf.render(made) == pdf.render(made)
-    assert page.render(made) == page.render(made)
-    assert pdf.render(made) != pdf.render(replace(made, organization_name="Acme"))
-    assert b"/CreationDate (D:20260301123000Z)" in pdf.render(made)
-    assert pdf.render(made) != pdf.render(by_bank("Żółć 株", "other text"))
+    assert pdf_document(made) == pdf_document(made)
+    assert html_page(made) == html_page(made)
+    assert pdf_document(made) != pdf_document(replace(made, organization_name="Acme"))
+    assert b"/CreationDate (D:20260301123000Z)" in pdf_document(made)
+    assert pdf_document(made) != pdf_document(by_bank("Żółć 株", "other text"))
 
 
-def test_page_needs_nothing_from_elsewhere_and_is_well_formed() -> None:
-    document = page.render(receipt(issuer=("One", "Two"), organization_name="Acme"))
+def test_html_page_is_self_contained_and_well_formed() -> None:
+    document = html_page(receipt(issuer=("One", "Two"), organization_name="Acme"))
     assert not re.findall(r"(?:src|href)=|url\(|@import|<script|https?:", document)
     assert '<html lang="en">' in document
     open_tags: list[str] = []

@@ -5,8 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payment_service.ledger.model import Account, Transfer
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, Transfer, Wallet
 
 WALLET = Wallet(UUID(int=1), "USD")
 OUTSIDE = WALLET.clearing("STRIPE")
@@ -30,7 +29,7 @@ def before(available: int, debt: int) -> dict[Account, int]:
 @given(micros, st.integers(0, 2**53))
 def test_what_comes_in_pays_the_debt_first(amount: int, debt: int) -> None:
     paid = Transfer("DEPOSIT", OUTSIDE, WALLET.available, amount, UUID(int=5), "k")
-    made = WALLET.put(paid, before(0, debt))
+    made = WALLET.incoming(paid, before(0, debt))
     assert after(made, before(0, debt)) == (max(0, amount - debt), min(0, amount - debt))
     assert made[0] == paid
     assert {one.reference for one in made} == {paid.reference}
@@ -39,7 +38,7 @@ def test_what_comes_in_pays_the_debt_first(amount: int, debt: int) -> None:
 @given(micros, st.integers(0, 2**53))
 def test_what_is_taken_back_beyond_what_is_there_is_owed(amount: int, available: int) -> None:
     taken = Transfer("DISPUTE", WALLET.available, OUTSIDE, amount, UUID(int=5), "k")
-    made = WALLET.take(taken, before(available, 0))
+    made = WALLET.outgoing(taken, before(available, 0))
     assert after(made, before(available, 0)) == (max(0, available - amount), min(0, available - amount))
     assert sum(one.amount_micros for one in made) == amount
     assert len({one.key for one in made}) == len(made)
@@ -48,10 +47,10 @@ def test_what_is_taken_back_beyond_what_is_there_is_owed(amount: int, available:
 @given(micros, micros)
 def test_a_debt_grows_by_what_is_taken_while_there_is_one(amount: int, debt: int) -> None:
     taken = Transfer("DISPUTE", WALLET.available, OUTSIDE, amount, UUID(int=5), "k")
-    assert after(WALLET.take(taken, before(0, debt)), before(0, debt)) == (0, -debt - amount)
+    assert after(WALLET.outgoing(taken, before(0, debt)), before(0, debt)) == (0, -debt - amount)
 
 
 @given(micros, st.integers(0, 2**53))
 def test_what_becomes_free_pays_no_more_than_is_owed(amount: int, debt: int) -> None:
-    made = WALLET.freed(amount, before(0, debt), UUID(int=5), "k")
+    made = WALLET.repayment(amount, before(0, debt), UUID(int=5), "k")
     assert sum(one.amount_micros for one in made) == min(amount, debt)

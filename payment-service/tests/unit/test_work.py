@@ -22,7 +22,7 @@ from adlib.errors import (
     RemoteError,
     Unavailable,
 )
-from payment_service.work.retry import Retry, full_jitter_s, most_s
+from payment_service.task_queue.tasks import RetryPolicy, full_jitter_s, max_delay_s
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def decided(error: BaseException, *, after: timedelta = timedelta(0), attempts: 
         task_kwargs={"subject": str(uuid4()), "since": SINCE.isoformat()},
         attempts=attempts,
     )
-    retry = Retry(FixedClock(SINCE + after), lambda attempts: 10.0 * attempts)
+    retry = RetryPolicy(FixedClock(SINCE + after), lambda attempts: 10.0 * attempts)
     return retry.get_retry_decision(exception=error, job=job)
 
 
@@ -85,8 +85,8 @@ def test_what_the_end_of_the_process_cut_short_is_tried_again_at_once() -> None:
 
 
 def test_pauses_double_up_to_five_minutes() -> None:
-    assert [most_s(attempts) for attempts in range(11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
-    assert most_s(10_000) == 300
+    assert [max_delay_s(attempts) for attempts in range(11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert max_delay_s(10_000) == 300
 
 
 def test_pauses_are_anything_up_to_the_longest() -> None:

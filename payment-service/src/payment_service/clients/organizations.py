@@ -1,24 +1,32 @@
-"""auth-service, as receipts use it."""
+"""The names of organizations, from auth-service."""
 
-from collections.abc import Mapping
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
 from typing import Protocol
 from uuid import UUID
 
 from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.auth.v1 import auth_pb2_grpc
 
-from adlib.errors import Unavailable
+from adlib.errors import AppError
 from adlib.rpc import Remote
+from adlib.telemetry import logger
 
-# Somebody waits for a receipt, which is one without the name too.
-_WITHIN_S = 2.0
+# A client waits for a receipt, which can be given without the name.
+_TIMEOUT_S = 2.0
+_CACHE_TTL_S = 180.0
+_MAX_CACHED = 10_000
+
+_log = logger(__name__)
 
 
 class Organizations(Protocol):
-    """Knows what organizations call themselves."""
+    """Reads organizations' names."""
 
     def name(self, organization_id: UUID) -> str:
-        """The organization's name; empty where there is no such organization. UNAVAILABLE, DEADLINE_EXCEEDED."""
+        """The organization's name; empty if it does not exist. UNAVAILABLE, DEADLINE_EXCEEDED."""
         ...
 
 
@@ -30,22 +38,40 @@ class RemoteOrganizations:
         self._stub = auth_pb2_grpc.AccessServiceStub(remote.channel)
 
     def name(self, organization_id: UUID) -> str:
-        """The organization's name; empty where there is no such organization. UNAVAILABLE, DEADLINE_EXCEEDED."""
+        """The organization's name; empty if it does not exist. UNAVAILABLE, DEADLINE_EXCEEDED."""
         request = pb.GetOrganizationNameRequest(organization_id=str(organization_id))
-        return self._remote.call(self._stub.GetOrganizationName, request, within_s=_WITHIN_S).name
+        return self._remote.call(self._stub.GetOrganizationName, request, within_s=_TIMEOUT_S).name
 
 
-class FakeOrganizations:
-    """Organizations in memory, for tests. `asked` is how often; `is_down`: does not answer."""
+class OrganizationNames:
+    """Organizations' names, cached for three minutes; an outage yields an empty name, which is logged."""
 
-    def __init__(self, names: Mapping[UUID, str] | None = None) -> None:
-        self.names = dict(names or {})
-        self.asked = 0
-        self.is_down = False
+    def __init__(
+        self,
+        organizations: Organizations,
+        *,
+        max_cached: int = _MAX_CACHED,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._organizations = organizations
+        self._max_cached = max_cached
+        self._monotonic_s = monotonic_s
+        self._cache: OrderedDict[UUID, tuple[str, float]] = OrderedDict()
+        self._lock = Lock()
 
-    def name(self, organization_id: UUID) -> str:
-        """The organization's name; empty where there is no such organization."""
-        self.asked += 1
-        if self.is_down:
-            raise Unavailable("auth-service does not answer; try again")
-        return self.names.get(organization_id, "")
+    def get(self, organization_id: UUID) -> str:
+        """The organization's name; empty if it is not known. Must not be called within a transaction."""
+        cached = self._cache.get(organization_id)
+        if cached is not None and cached[1] > self._monotonic_s():
+            return cached[0]
+        try:
+            name = self._organizations.name(organization_id)
+        except AppError as error:
+            _log.warning("receipt_without_name", organization_id=str(organization_id), error=error.message)
+            return ""
+        with self._lock:
+            self._cache[organization_id] = (name, self._monotonic_s() + _CACHE_TTL_S)
+            self._cache.move_to_end(organization_id)
+            if len(self._cache) > self._max_cached:
+                self._cache.popitem(last=False)
+        return name

@@ -1,4 +1,4 @@
-"""Earnings on hold: what publishers have earned from an organization is not paid out while it owes that much."""
+"""Earnings on hold: publishers' earnings from an organization in debt are withheld up to the amount of the debt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ K = TypeVar("K")
 
 
 class EarningsOnHold(FailedPrecondition):
-    """A payout is of what was earned from organizations that have come into debt since."""
+    """The payout includes earnings from organizations that are in debt."""
 
     reason = ErrorReason.EARNINGS_ON_HOLD
 
@@ -28,9 +28,9 @@ class EarningsOnHold(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class Earnings:
-    """What a publisher has earned from one organization: what of it is on hold, and what of it is still unpaid.
+    """A publisher's earnings from one organization; `unpaid_micros` includes `on_hold_micros`.
 
-    `unpaid_micros` has what is on hold in it. Payouts take what was earned first.
+    Payouts take the oldest earnings first.
     """
 
     payable: Account
@@ -39,14 +39,14 @@ class Earnings:
     available_micros: int = 0
 
     @property
-    def most_micros(self) -> int:
-        """What could be put on hold beside what is."""
+    def holdable_micros(self) -> int:
+        """The amount that could be put on hold in addition."""
         return max(0, min(self.unpaid_micros - self.on_hold_micros, self.available_micros))
 
 
 @dataclass(frozen=True, slots=True)
 class Debtor:
-    """An organization that owes so much in a currency, with its publishers' earnings."""
+    """An organization's debt in a currency, and publishers' earnings from the organization."""
 
     organization_id: UUID
     currency_code: str
@@ -54,23 +54,23 @@ class Debtor:
     earnings: Mapping[UUID, Earnings] = field(default_factory=dict)
 
     def on_hold(self, publisher_id: UUID) -> Account:
-        """What a publisher has earned from it, and does not get while it owes."""
+        """The account of the publisher's withheld earnings from the organization."""
         return on_hold(self.organization_id, publisher_id, self.currency_code)
 
     @property
     def changes(self) -> Mapping[UUID, int]:
-        """By how much what each publisher has on hold is to grow, or below zero to shrink.
+        """By publisher, the amount to put on hold or, if negative, to release.
 
-        In total never more than the debt is on hold, and less only where nothing more is unpaid.
+        Afterwards the total on hold equals the debt, or all unpaid earnings if these are less.
         """
         held = {id: one.on_hold_micros for id, one in self.earnings.items()}
         missing_micros = self.debt_micros - sum(held.values())
         if missing_micros < 0:
             return {id: -micros for id, micros in apportioned(-missing_micros, held).items()}
-        return apportioned(missing_micros, {id: one.most_micros for id, one in self.earnings.items()})
+        return apportioned(missing_micros, {id: one.holdable_micros for id, one in self.earnings.items()})
 
     def transfer(self, publisher_id: UUID, change_micros: int, key: str) -> Transfer:
-        """From what the publisher can take to what is on hold, or back."""
+        """The transfer from the publisher's payable earnings to those on hold, or back."""
         payable, held = self.earnings[publisher_id].payable, self.on_hold(publisher_id)
         if change_micros < 0:
             return Transfer("EARNINGS_RELEASE", held, payable, -change_micros, self.organization_id, key)
@@ -78,17 +78,17 @@ class Debtor:
 
 
 def on_hold(organization_id: UUID, publisher_id: UUID, currency_code: str) -> Account:
-    """What a publisher has earned from an organization in debt."""
+    """The account of a publisher's withheld earnings from an organization."""
     return Account(Kind.PUBLISHER_ON_HOLD, currency_code, organization_id, str(publisher_id))
 
 
 def spent(organization_id: UUID, currency_code: str) -> Account:
-    """Where publishers' shares of an organization's spend come from."""
+    """The account that publishers' shares of the organization's spend are paid from."""
     return Account(Kind.SPENT, currency_code, organization_id)
 
 
 def apportioned(amount_micros: int, parts: Mapping[K, int]) -> Mapping[K, int]:
-    """The amount, or as much of it as there is, taken from the parts in proportion; those without any are left out."""
+    """Divides the amount, capped to the total, among the parts in proportion; omits parts that get nothing."""
     total_micros = sum(parts.values())
     amount_micros = min(amount_micros, total_micros)
     taken: dict[K, int] = {}

@@ -1,4 +1,4 @@
-"""Debts and the earnings that they keep on hold, in the database."""
+"""Debts and the earnings on hold for them, in the database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from uuid import UUID
@@ -11,17 +11,17 @@ from payment_service.tables import accounts, debt_changes, payouts, transfers
 
 _PAGE = 5_000
 
-_WHOSE = and_(
+_OWN = and_(
     debt_changes.c.organization_id == bindparam("of_organization"),
     debt_changes.c.currency_code == bindparam("in_currency"),
 )
-_MARKED_OF_ANYONE = Query(
+_MARKED_ANY_TENANT = Query(
     select(debt_changes.c.organization_id, debt_changes.c.currency_code)
     .order_by(debt_changes.c.organization_id)
     .limit(bindparam("most"))
 )
-_VERSION = Query(select(debt_changes.c.version).where(_WHOSE))
-_DONE = Query(delete(debt_changes).where(_WHOSE, debt_changes.c.version == bindparam("seen")))
+_VERSION = Query(select(debt_changes.c.version).where(_OWN))
+_CLEAR_MARK = Query(delete(debt_changes).where(_OWN, debt_changes.c.version == bindparam("seen")))
 _EARNER = (accounts.c.id, accounts.c.organization_id, accounts.c.subject, accounts.c.currency_code)
 _HAS_SHARED = (
     select(transfers.c.credit_account_id)
@@ -29,14 +29,12 @@ _HAS_SHARED = (
     .distinct()
     .subquery()
 )
-# Publishers that have earned from the organization.
 _EARNERS_OF = Query(
     select(*_EARNER)
     .join_from(accounts, _HAS_SHARED, _HAS_SHARED.c.credit_account_id == accounts.c.id)
     .where(accounts.c.kind == Kind.PUBLISHER_PAYABLE.value)
     .order_by(accounts.c.subject)
 )
-# Of one publisher: what is on hold from whom.
 _ON_HOLD = Query(
     select(
         func.coalesce(func.sum(accounts.c.balance_micros), 0).label("total"),
@@ -56,12 +54,11 @@ _HELD_FROM = Query(
         accounts.c.currency_code == bindparam("in_currency"),
     )
 )
-# What has not been sent, and may still be kept.
 _RESERVED = Query(
     select(func.coalesce(func.sum(payouts.c.amount_micros), 0).label("total")).where(
         payouts.c.publisher_id == bindparam("publisher", type_=Uuid()),
         payouts.c.currency_code == bindparam("in_currency"),
-        # As the index has it, so that it is used.
+        # Literal text, so that PostgreSQL uses the partial index.
         text("state = 'RESERVED'"),
     )
 )
@@ -75,31 +72,31 @@ _SHARES = Query(
     .order_by(transfers.c.id.desc())
     .limit(_PAGE)
 )
-_OWNERS_OF_ANYONE = Query(
+_OWNERS_ANY_TENANT = Query(
     select(accounts.c.id, accounts.c.organization_id).where(
         accounts.c.id == any_(bindparam("ids", type_=ARRAY(Uuid()))), accounts.c.kind == Kind.SPENT.value
     )
 )
 
 
-def marked_of_anyone(db: Session, limit: int) -> Sequence[tuple[UUID, str]]:
-    """Organizations and currencies in which a debt has changed, or publishers have earned from who owes."""
-    return [(row.organization_id, row.currency_code) for row in db.all(_MARKED_OF_ANYONE, most=limit)]
+def marked_any_tenant(db: Session, limit: int) -> Sequence[tuple[UUID, str]]:
+    """Organizations and currencies whose debt has changed, or whose spend has earned publishers money while in debt."""
+    return [(row.organization_id, row.currency_code) for row in db.all(_MARKED_ANY_TENANT, most=limit)]
 
 
 def version(db: Session, organization_id: UUID, currency_code: str) -> int | None:
-    """Which change is still to be worked on; None where there is none."""
+    """The version of the debt's mark; None if it is not marked."""
     row = db.one(_VERSION, of_organization=organization_id, in_currency=currency_code)
     return row.version if row else None
 
 
-def done(tx: Transaction, organization_id: UUID, currency_code: str, seen: int) -> None:
-    """Forgets the change, unless another has come since this one was seen."""
-    tx.execute(_DONE, of_organization=organization_id, in_currency=currency_code, seen=seen)
+def clear_mark(tx: Transaction, organization_id: UUID, currency_code: str, seen: int) -> None:
+    """Deletes the debt's mark, unless it was marked again since the version `seen`."""
+    tx.execute(_CLEAR_MARK, of_organization=organization_id, in_currency=currency_code, seen=seen)
 
 
 def earners(db: Session, spent: Account) -> Mapping[UUID, Account]:
-    """Every publisher who has earned from the organization whose SPENT account this is, and what it can take."""
+    """The payable accounts of all publishers that have earned from the organization with this SPENT account."""
     return {
         UUID(row.subject): Account(Kind.PUBLISHER_PAYABLE, row.currency_code, row.organization_id, row.subject)
         for row in db.all(_EARNERS_OF, spent_account=spent.id)
@@ -107,25 +104,25 @@ def earners(db: Session, spent: Account) -> Mapping[UUID, Account]:
 
 
 def on_hold(db: Session, publisher_id: UUID, currency_code: str, debtor: UUID) -> tuple[int, int]:
-    """What is on hold of the publisher's, in all and of what it has earned from the debtor."""
+    """The publisher's earnings on hold: in total, and those from the debtor."""
     row = db.one(_ON_HOLD, publisher=str(publisher_id), in_currency=currency_code, debtor=debtor)
     return (int(row.total), int(row.own)) if row else (0, 0)
 
 
 def held_from(db: Session, debtor: UUID, currency_code: str) -> int:
-    """What is on hold of all publishers who have earned from the debtor."""
+    """All publishers' earnings on hold from the debtor."""
     row = db.one(_HELD_FROM, debtor=debtor, in_currency=currency_code)
     return int(row.total) if row else 0
 
 
 def reserved(db: Session, publisher_id: UUID, currency_code: str) -> int:
-    """What the publisher's payouts that are not sent yet have set aside."""
+    """The amount reserved by the publisher's unsent payouts."""
     row = db.one(_RESERVED, publisher=publisher_id, in_currency=currency_code)
     return int(row.total) if row else 0
 
 
 def unpaid_by_source(db: Session, payable: Account, unpaid_micros: int) -> Mapping[UUID, int]:
-    """Of what a publisher has earned last, so much in all: how much has come from which SPENT account."""
+    """Divides the publisher's newest earnings, up to `unpaid_micros`, by the SPENT accounts they came from."""
     found: dict[UUID, int] = {}
     for source, amount_micros in _newest_shares(db, payable):
         if unpaid_micros <= 0:
@@ -136,9 +133,9 @@ def unpaid_by_source(db: Session, payable: Account, unpaid_micros: int) -> Mappi
     return found
 
 
-def owners_of_anyone(db: Session, account_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
-    """The organizations whose SPENT accounts these are."""
-    return {row.id: row.organization_id for row in db.all(_OWNERS_OF_ANYONE, ids=list(account_ids))}
+def owners_any_tenant(db: Session, account_ids: Sequence[UUID]) -> Mapping[UUID, UUID]:
+    """The organizations that own these SPENT accounts."""
+    return {row.id: row.organization_id for row in db.all(_OWNERS_ANY_TENANT, ids=list(account_ids))}
 
 
 def _newest_shares(db: Session, payable: Account) -> Iterator[tuple[UUID, int]]:

@@ -1,4 +1,4 @@
-"""Works on debts that have changed, in the background."""
+"""Settles marked debts in the background."""
 
 import threading
 
@@ -6,24 +6,24 @@ from adlib.errors import AppError
 from adlib.telemetry import logger
 from payment_service.debts.service import DebtService
 
-_IDLE_S = 0.25
-_FAILED_S = 1.0
+_POLL_INTERVAL_S = 0.25
+_RETRY_INTERVAL_S = 1.0
 
 _log = logger(__name__)
 
 
 class DebtSettler:
-    """Any number of processes may run one: what another has done already changes nothing."""
+    """Any number of processes may run one, since settling is idempotent."""
 
     def __init__(self, debts: DebtService) -> None:
         self._debts = debts
 
     def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set."""
+        """Runs until `stop` is set."""
         pause_s = 0.0
         while not stop.wait(pause_s):
             try:
-                pause_s = 0.0 if self._debts.settle_marked() else _IDLE_S
+                pause_s = 0.0 if self._debts.settle_marked() else _POLL_INTERVAL_S
             except AppError as error:
-                _log.warning("debts_wait", error=error.message)
-                pause_s = _FAILED_S
+                _log.warning("debt_settler_waits", error=error.message)
+                pause_s = _RETRY_INTERVAL_S

@@ -1,4 +1,4 @@
-"""An amount of money that has arrived, or is about to, and how it moves into the wallet and out again."""
+"""A deposit's life cycle, and the transfers that credit and reverse it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +12,12 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, NotFound
 from adlib.money import to_decimal
-from payment_service.ledger.model import Account, Kind, Transfer
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, Kind, Transfer, Wallet
 from payment_service.payments.model import IncomingFunds, Payment, Recall
 
 
 class State(StrEnum):
-    """Where a deposit is in its life."""
+    """The state of a deposit."""
 
     SEEN = "SEEN"
     CREDITED = "CREDITED"
@@ -27,7 +26,7 @@ class State(StrEnum):
 
 
 class DepositNotFound(NotFound):
-    """No such deposit."""
+    """There is no such deposit."""
 
     reason = ErrorReason.DEPOSIT_NOT_FOUND
 
@@ -36,7 +35,7 @@ class DepositNotFound(NotFound):
 
 
 class DepositNotAssignable(FailedPrecondition):
-    """It could not be refunded through that payment."""
+    """The deposit could not be refunded through the payment."""
 
     reason = ErrorReason.DEPOSIT_NOT_ASSIGNABLE
 
@@ -51,7 +50,7 @@ class DepositNotAssignable(FailedPrecondition):
 
 
 class DepositAssigned(FailedPrecondition):
-    """It is another payment's, or no longer there."""
+    """The deposit is assigned to another payment, or reversed."""
 
     reason = ErrorReason.DEPOSIT_ASSIGNED
 
@@ -61,11 +60,10 @@ class DepositAssigned(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deposit:
-    """What has arrived, as its provider says; `rate` is units of the currency for one unit of the asset.
+    """Funds received, as the provider reports them; `rate` is units of the currency per unit of the asset.
 
-    It is final once nothing outside can take it back: a chain for 2,000 blocks; a bank and a card network for as long
-    as they like, since every line of the bank's statement and every event of the card provider is read. A bank may take
-    back a part: `recalled_micros` of it have gone by now.
+    It can be reversed: by a chain within 2,000 blocks; by a bank or card network at any time, so every statement line
+    and every event is read. A bank may recall only a part: `recalled_micros` in total so far.
     """
 
     id: UUID
@@ -83,127 +81,130 @@ class Deposit:
     reversals: int
     created_at: datetime
     updated_at: datetime
-    # Whose payment it was sent for, where it is unmatched because its currency is another.
+    # The payment it was sent for, if it is unmatched because its currency differs from the payment's.
     sent_for_payment_id: UUID | None = None
     sent_for_organization_id: UUID | None = None
     recalled_micros: int = 0
 
     @property
-    def left_micros(self) -> int:
-        """What of it has not been taken back by its sender's bank."""
+    def remaining_micros(self) -> int:
+        """The amount that the sender's bank has not recalled."""
         return self.amount_micros - self.recalled_micros
 
     def seen(self, detail: Mapping[str, Any], at: datetime) -> Self:
-        """As it is shown now."""
+        """SEEN, with the detail that customers are shown."""
         after = replace(self, state=State.SEEN, detail=detail)
         return self if after == self else replace(after, updated_at=at)
 
     @property
-    def may_come_again(self) -> bool:
-        """Whether it was taken back by a chain, which can come back to a block that it has forgotten.
+    def can_reappear(self) -> bool:
+        """Whether it was reversed by a chain, which may restore a block that it had dropped.
 
-        What a bank took back does not come again under its key: news that say so are older than that.
+        A bank does not reuse the key of a reversed deposit: a report with that key is outdated.
         """
         return self.state is State.REVERSED and bool(self.asset)
 
     @property
     def held_reason(self) -> str:
-        """What the customer is shown who sent it in another currency than the payment's."""
+        """The payment's pending reason while this deposit in another currency waits for staff."""
         amount = f"{to_decimal(self.amount_micros):,f} {self.currency_code}"
         what = f"{self.asset} worth {amount}" if self.asset else amount
         return f"{what} arrived, which is not the payment's currency: staff have it and assign it"
 
     def unmatched(self, at: datetime) -> Self:
-        """Nobody's, also where it was somebody's before it was taken back."""
+        """UNMATCHED, without a payment; also after a reversal from one."""
         return replace(self, state=State.UNMATCHED, payment_id=None, organization_id=None, updated_at=at)
 
     def credited_to(self, payment: Payment, at: datetime) -> Self:
-        """In the payment's wallet."""
+        """CREDITED to the payment."""
         return replace(
             self, state=State.CREDITED, payment_id=payment.id, organization_id=payment.organization_id, updated_at=at
         )
 
     def reversed(self, at: datetime) -> Self:
-        """Taken back, or forgotten before it was credited."""
+        """REVERSED, before or after it was credited."""
         return replace(self, state=State.REVERSED, reversals=self.reversals + 1, updated_at=at)
 
     def recalled(self, amount_micros: int, at: datetime) -> Self:
-        """With so much of it taken back by its sender's bank; REVERSED once that is all of it."""
+        """With the amount recalled by the sender's bank; REVERSED once nothing remains."""
         after = replace(self, recalled_micros=self.recalled_micros + amount_micros, updated_at=at)
-        return after if after.left_micros else after.reversed(at)
+        return after if after.remaining_micros else after.reversed(at)
 
     def credit(self, wallet: Wallet, payment: Payment) -> Transfer:
-        """From the provider, or from the suspense account where it was unmatched, into the payment's wallet."""
+        """The transfer into the payment's wallet, from the provider or, if it was unmatched, from suspense."""
         source = self.suspense if self.state is State.UNMATCHED else wallet.clearing(self.provider)
         return replace(self._transfer("DEPOSIT", source, wallet.available), reference=payment.id)
 
-    def take_back(self, wallet: Wallet, recall: Recall | None = None) -> Transfer:
-        """From the wallet to the provider: what is left of it, or as much as the recall says."""
-        return self._back(self._transfer("REVERSAL", wallet.available, wallet.clearing(self.provider)), recall)
+    def reversal(self, wallet: Wallet, recall: Recall | None = None) -> Transfer:
+        """The transfer from the wallet to the provider, of the recalled or the remaining amount."""
+        return self._limited_to(self._transfer("REVERSAL", wallet.available, wallet.clearing(self.provider)), recall)
 
-    def suspended(self) -> Transfer:
-        """From the provider into the suspense account."""
-        return self._transfer("SUSPENSE", self._nobodys(Kind.PROVIDER_CLEARING), self.suspense)
+    def suspension(self) -> Transfer:
+        """The transfer from the provider to suspense."""
+        return self._transfer("SUSPENSE", self._platform_account(Kind.PROVIDER_CLEARING), self.suspense)
 
-    def unsuspended(self, recall: Recall | None = None) -> Transfer:
-        """From the suspense account to the provider: it was taken back before anybody had it."""
-        return self._back(self._transfer("REVERSAL", self.suspense, self._nobodys(Kind.PROVIDER_CLEARING)), recall)
+    def suspense_reversal(self, recall: Recall | None = None) -> Transfer:
+        """The transfer from suspense to the provider, of the recalled or the remaining amount."""
+        return self._limited_to(
+            self._transfer("REVERSAL", self.suspense, self._platform_account(Kind.PROVIDER_CLEARING)), recall
+        )
 
-    def beyond(self, recall: Recall, back: Transfer) -> Sequence[Transfer]:
-        """What a bank took beyond what was left: its fee, which the platform bears. `back` is what it took of it."""
-        fee_micros = recall.amount_micros - back.amount_micros
+    def recall_fee(self, recall: Recall, reversal: Transfer) -> Sequence[Transfer]:
+        """The bank's fee, which the platform bears: the part of the recall that exceeds the reversal."""
+        fee_micros = recall.amount_micros - reversal.amount_micros
         if fee_micros <= 0:
             return ()
-        fees = self._nobodys(Kind.FEES)
-        return (Transfer("FEE", fees, back.credit, fee_micros, back.reference, f"fee:{self.id}:{recall.key}"),)
+        fees = self._platform_account(Kind.FEES)
+        key = f"fee:{self.id}:{recall.key}"
+        return (Transfer("FEE", fees, reversal.credit, fee_micros, reversal.reference, key),)
 
-    def _back(self, whole: Transfer, recall: Recall | None) -> Transfer:
+    def _limited_to(self, whole: Transfer, recall: Recall | None) -> Transfer:
         if recall is None:
             return whole
-        amount_micros = min(recall.amount_micros, self.left_micros)
+        amount_micros = min(recall.amount_micros, self.remaining_micros)
         return replace(whole, amount_micros=amount_micros, key=f"reversal:{self.id}:{recall.key}")
 
     @property
     def suspense(self) -> Account:
-        """Where what belongs to nobody that is known is kept."""
-        return self._nobodys(Kind.SUSPENSE)
+        """The platform's account for unmatched money of this provider and currency."""
+        return self._platform_account(Kind.SUSPENSE)
 
-    def _nobodys(self, kind: Kind) -> Account:
+    def _platform_account(self, kind: Kind) -> Account:
         return Account(kind, self.currency_code, None, self.provider)
 
     def _transfer(self, kind: str, debit: Account, credit: Account) -> Transfer:
-        # Once for each time that it came.
+        # A reversed deposit that reappears is credited again, under another key.
         key = f"{kind.lower()}:{self.id}" + (f":{self.reversals}" if self.reversals else "")
-        return Transfer(kind, debit, credit, self.left_micros, self.payment_id or self.id, key)
+        return Transfer(kind, debit, credit, self.remaining_micros, self.payment_id or self.id, key)
 
 
-def arrived(
+def received(
     id: UUID,
     provider: str,
-    arrival: IncomingFunds,
+    funds: IncomingFunds,
     payment: Payment | None,
     at: datetime,
     sent_for: Payment | None = None,
 ) -> Deposit:
-    """The arrival as a deposit: seen where it is the payment's, and unmatched where it is nobody's.
+    """The funds as a new deposit: SEEN if they match the payment, UNMATCHED without one.
 
-    Where it is all of the payment it has the payment's id, and so its transfer's key: a release that knows no deposits
-    and is still running credits under that key, and the two cannot both.
+    If the funds are the whole payment, the deposit has the payment's id and hence the key of its transfer. An older
+    release without deposits credits under that key, so the two cannot both credit it during a deployment.
     """
-    is_whole = payment is not None and arrival.key == payment.external_id
+    is_whole = payment is not None and funds.key == payment.external_id
     return Deposit(
         id=payment.id if payment and is_whole else id,
         provider=provider,
-        external_key=arrival.key,
+        external_key=funds.key,
         payment_id=payment.id if payment else None,
         organization_id=payment.organization_id if payment else None,
         state=State.SEEN if payment else State.UNMATCHED,
-        amount_micros=arrival.amount_micros,
-        currency_code=arrival.currency_code,
-        asset=arrival.asset,
-        asset_amount=arrival.asset_amount,
-        rate=arrival.rate,
-        detail=arrival.detail,
+        amount_micros=funds.amount_micros,
+        currency_code=funds.currency_code,
+        asset=funds.asset,
+        asset_amount=funds.asset_amount,
+        rate=funds.rate,
+        detail=funds.detail,
         reversals=0,
         created_at=at,
         updated_at=at,

@@ -1,6 +1,6 @@
-"""Crediting what has arrived, and taking back what turns out not to have; always in the caller's transaction.
+"""Credits, suspends, assigns and reverses deposits, always in the caller's transaction.
 
-The payment is locked before its deposits, and its deposits before accounts.
+Locks the payment first, then its deposits, then accounts.
 """
 
 from collections.abc import Sequence
@@ -18,90 +18,89 @@ from payment_service.deposits.model import (
     DepositNotAssignable,
     DepositNotFound,
     State,
-    arrived,
+    received,
 )
 from payment_service.ledger import store as ledger
-from payment_service.ledger.model import Transfer
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Transfer, Wallet
 from payment_service.payments.model import CurrencyMismatch, IncomingFunds, Payment, Recall
 from payment_service.receipts import store as receipts
 
 _log = logger(__name__)
 
 
-class Deposits:
-    """The use cases of what has arrived."""
+class DepositService:
+    """The use cases of deposits."""
 
     def __init__(self, clock: Clock, ids: NewId) -> None:
         self._clock = clock
         self._ids = ids
 
     def of_payment(self, db: Session, payment: Payment) -> Sequence[Deposit]:
-        """The newest of what has arrived for a payment, oldest first."""
+        """The payment's 50 newest deposits, oldest first."""
         return store.of_payment(db, payment.organization_id, payment.id)
 
-    def book(self, tx: Transaction, payment: Payment, arrival: IncomingFunds) -> Payment:
-        """Shows the arrival, and credits it once it is final, once for its key; the locked payment as it is then."""
-        if arrival.currency_code != payment.currency_code:
-            if arrival.is_final:
-                self.suspend(tx, payment.provider, arrival, payment)
+    def book(self, tx: Transaction, payment: Payment, funds: IncomingFunds) -> Payment:
+        """Stores the funds as a deposit, credits them once they are final, and returns the changed, locked payment."""
+        if funds.currency_code != payment.currency_code:
+            if funds.is_final:
+                self.suspend(tx, payment.provider, funds, payment)
             return payment
         now = self._clock.now()
-        new = arrived(self._ids(), payment.provider, arrival, payment, now)
+        new = received(self._ids(), payment.provider, funds, payment, now)
         store.add(tx, new)
-        deposit = store.lock_of_anyone(tx, payment.provider, arrival.key)
+        deposit = store.lock_any_tenant(tx, payment.provider, funds.key)
         if deposit.payment_id != payment.id or deposit.state is State.CREDITED:
             return payment
-        if deposit.state is State.REVERSED and not deposit.may_come_again:
+        if deposit.state is State.REVERSED and not deposit.can_reappear:
             return payment
-        seen = deposit.seen(arrival.detail, now)
-        if not arrival.is_final:
+        seen = deposit.seen(funds.detail, now)
+        if not funds.is_final:
             if seen != deposit:
                 store.save(tx, seen)
             return payment
         payment = self._credit(tx, seen, payment)
-        for recall in arrival.recalls:
-            payment = self.reverse(tx, payment.provider, arrival.key, payment, recall) or payment
+        for recall in funds.recalls:
+            payment = self.reverse(tx, payment.provider, funds.key, payment, recall) or payment
         return payment
 
-    def suspend(self, tx: Transaction, provider: str, arrival: IncomingFunds, sent_for: Payment | None = None) -> None:
-        """Keeps money that staff have to assign on the suspense account, once for its key.
+    def suspend(self, tx: Transaction, provider: str, funds: IncomingFunds, sent_for: Payment | None = None) -> None:
+        """Books the funds to the suspense account, once per key, until staff assign them.
 
-        `sent_for` is the payment that it was sent for, where its currency is the reason.
+        `sent_for`: the payment they were sent for, if only their currency differs.
         """
         now = self._clock.now()
-        deposit = arrived(self._ids(), provider, arrival, None, now, sent_for)
+        deposit = received(self._ids(), provider, funds, None, now, sent_for)
         if not store.add(tx, deposit):
-            known = store.lock_of_anyone(tx, provider, arrival.key)
-            if not known.may_come_again:
+            known = store.lock_any_tenant(tx, provider, funds.key)
+            if not known.can_reappear:
                 return
             deposit = known.unmatched(now)
             store.save(tx, deposit)
-        _log.warning("deposit_unmatched", deposit=str(deposit.id), provider=provider, key=arrival.key)
-        transfer = deposit.suspended()
+        _log.warning("deposit_unmatched", deposit=str(deposit.id), provider=provider, key=funds.key)
+        transfer = deposit.suspension()
         ledger.lock(tx, [transfer.debit, transfer.credit])
         ledger.post(tx, [transfer], self._ids)
-        for recall in arrival.recalls:
-            self.reverse(tx, provider, arrival.key, None, recall)
+        for recall in funds.recalls:
+            self.reverse(tx, provider, funds.key, None, recall)
 
     def held_reason(self, tx: Transaction, payment: Payment) -> str:
-        """Why the payment waits for staff; empty where nothing was sent for it in another currency."""
-        deposit = store.held(tx, payment.organization_id, payment.id)
+        """The pending reason if a deposit for the payment waits for staff to assign it; else empty."""
+        deposit = store.newest_held(tx, payment.organization_id, payment.id)
         return deposit.held_reason if deposit else ""
 
-    def by_id_of_anyone(self, tx: Transaction, deposit_id: UUID) -> Deposit | None:
-        """The deposit."""
-        return store.by_id_of_anyone(tx, deposit_id)
+    def get_by_id_any_tenant(self, tx: Transaction, deposit_id: UUID) -> Deposit | None:
+        """The deposit of any organization."""
+        return store.get_by_id_any_tenant(tx, deposit_id)
 
     def assign(
-        self, tx: Transaction, deposit_id: UUID, payment: Payment, *, takes_transfers: bool
+        self, tx: Transaction, deposit_id: UUID, payment: Payment, *, is_refundable: bool
     ) -> tuple[Deposit, Payment]:
-        """Credits an unmatched deposit to the locked payment; both as they are then. A repeat changes nothing.
+        """Credits an unmatched deposit to the locked payment and returns both. A repeat changes nothing.
 
-        `takes_transfers` is that of the payment's provider. DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED, CURRENCY_MISMATCH,
-        DEPOSIT_NOT_ASSIGNABLE.
+        `is_refundable`: whether the payment's provider could refund the deposit. DEPOSIT_NOT_FOUND, DEPOSIT_ASSIGNED,
+        CURRENCY_MISMATCH, DEPOSIT_NOT_ASSIGNABLE.
         """
-        deposit = store.lock_by_id_of_anyone(tx, deposit_id)
+        deposit = store.lock_by_id_any_tenant(tx, deposit_id)
         if deposit is None:
             raise DepositNotFound(deposit_id)
         if deposit.state is State.CREDITED and deposit.payment_id == payment.id:
@@ -110,28 +109,28 @@ class Deposits:
             raise DepositAssigned(deposit_id)
         if deposit.currency_code != payment.currency_code:
             raise CurrencyMismatch(deposit.currency_code)
-        # A refund goes the payment's way, so that has to be the way that the money came.
+        # Refunds are sent through the payment's provider, so the money must have come through it.
         if deposit.provider != payment.provider:
             why = f"it came by {deposit.provider}, and the payment is by {payment.provider}"
             raise DepositNotAssignable(deposit, payment, why)
-        if payment.external_id is None or not takes_transfers:
+        if payment.external_id is None or not is_refundable:
             raise DepositNotAssignable(deposit, payment, "a refund of the payment could not give the deposit back")
         paid = self._credit(tx, deposit, payment)
-        return store.lock_of_anyone(tx, deposit.provider, deposit.external_key), paid
+        return store.lock_any_tenant(tx, deposit.provider, deposit.external_key), paid
 
-    def of_anyone(self, db: Session, provider: str, key: str) -> Deposit | None:
-        """What has arrived under the provider's key."""
-        return store.get_of_anyone(db, provider, key)
+    def get_any_tenant(self, db: Session, provider: str, key: str) -> Deposit | None:
+        """The deposit with the provider's key; None if there is none."""
+        return store.get_any_tenant(db, provider, key)
 
     def reverse(
         self, tx: Transaction, provider: str, key: str, payment: Payment | None, recall: Recall | None = None
     ) -> Payment | None:
-        """Takes back what was credited under the key, or what the recall says of it, or forgets what was only seen.
+        """Reverses the deposit with the key, or the recalled part, and returns the changed, locked payment.
 
-        The locked payment as it is then. What is not in the wallet any more becomes a debt. A repeat changes nothing;
-        ABORTED where it has become another payment's meanwhile.
+        An amount that the wallet no longer has becomes debt. A repeat changes nothing. ABORTED if the deposit was
+        assigned to another payment concurrently.
         """
-        deposit = store.lock_of_anyone(tx, provider, key)
+        deposit = store.lock_any_tenant(tx, provider, key)
         if deposit.state is State.REVERSED:
             return payment
         if deposit.payment_id != (payment.id if payment else None):
@@ -140,38 +139,38 @@ class Deposits:
         if recall is None:
             store.save(tx, deposit.reversed(now))
         elif store.add_recall(tx, deposit.id, recall, now):
-            store.save(tx, deposit.recalled(min(recall.amount_micros, deposit.left_micros), now))
+            store.save(tx, deposit.recalled(min(recall.amount_micros, deposit.remaining_micros), now))
         else:
             return payment
         if payment is None:
-            transfer = deposit.unsuspended(recall)
+            transfer = deposit.suspense_reversal(recall)
             ledger.lock(tx, [transfer.debit, transfer.credit])
-            ledger.post(tx, [transfer, *self._beyond(tx, deposit, recall, transfer)], self._ids)
+            ledger.post(tx, [transfer, *self._recall_fee(tx, deposit, recall, transfer)], self._ids)
             return None
         if deposit.state is State.SEEN:
             return payment
         _log.warning("deposit_reversed", deposit=str(deposit.id), payment=str(payment.id), key=key)
         wallet = Wallet(payment.organization_id, payment.currency_code)
-        transfer = deposit.take_back(wallet, recall)
+        transfer = deposit.reversal(wallet, recall)
         balances = ledger.lock(tx, [wallet.available, wallet.debt, transfer.credit])
-        beyond = self._beyond(tx, deposit, recall, transfer)
-        ledger.post(tx, [*wallet.take(transfer, balances), *beyond], self._ids)
+        fee = self._recall_fee(tx, deposit, recall, transfer)
+        ledger.post(tx, [*wallet.outgoing(transfer, balances), *fee], self._ids)
         return payment.reversed(transfer.amount_micros, now)
 
     @staticmethod
-    def _beyond(tx: Transaction, deposit: Deposit, recall: Recall | None, back: Transfer) -> Sequence[Transfer]:
-        fees = deposit.beyond(recall, back) if recall else ()
-        if fees:
-            # Everybody's, and so the last that is locked.
-            ledger.lock(tx, [fee.debit for fee in fees])
-        return fees
+    def _recall_fee(tx: Transaction, deposit: Deposit, recall: Recall | None, reversal: Transfer) -> Sequence[Transfer]:
+        fee = deposit.recall_fee(recall, reversal) if recall else ()
+        if fee:
+            # Shared by all organizations, so locked last.
+            ledger.lock(tx, [one.debit for one in fee])
+        return fee
 
     def _credit(self, tx: Transaction, deposit: Deposit, payment: Payment) -> Payment:
         now = self._clock.now()
         store.save(tx, deposit.credited_to(payment, now))
         wallet = Wallet(payment.organization_id, payment.currency_code)
-        transfer: Transfer = deposit.credit(wallet, payment)
+        transfer = deposit.credit(wallet, payment)
         balances = ledger.lock(tx, [transfer.debit, wallet.available, wallet.debt])
-        ledger.post(tx, wallet.put(transfer, balances), self._ids)
+        ledger.post(tx, wallet.incoming(transfer, balances), self._ids)
         receipts.issue(tx, payment.organization_id, payment.id, now)
-        return payment.credited(deposit.left_micros, now, deposit.created_at)
+        return payment.credited(deposit.remaining_micros, now, deposit.created_at)

@@ -15,8 +15,7 @@ from payment_service.deposits.model import Deposit, State
 from payment_service.payments.model import Recall
 from payment_service.tables import deposit_recalls, deposits
 
-# Of one payment, so many of the newest are shown.
-MOST_SHOWN = 50
+MAX_PER_PAYMENT = 50
 
 _FIELDS = [
     deposits.c[name]
@@ -41,15 +40,15 @@ _OF_PAYMENT = Query(
             and_(
                 deposits.c.sent_for_organization_id == bindparam("organization"),
                 deposits.c.sent_for_payment_id == bindparam("payment"),
-                # Staff may have found out that it was somebody else's.
+                # Hidden once staff have assigned it to another organization.
                 or_(deposits.c.organization_id.is_(None), deposits.c.organization_id == bindparam("organization")),
             ),
         )
     )
     .order_by(deposits.c.id.desc())
-    .limit(MOST_SHOWN)
+    .limit(MAX_PER_PAYMENT)
 )
-_HELD = Query(
+_NEWEST_HELD = Query(
     select(*_FIELDS)
     .where(
         deposits.c.sent_for_organization_id == bindparam("organization"),
@@ -59,15 +58,15 @@ _HELD = Query(
     .order_by(deposits.c.id.desc())
     .limit(1)
 )
-# Providers know nothing of organizations, and staff look at those that are nobody's: these are for them alone.
+# Provider reports carry no organization, and staff list unmatched deposits: these statements are for them only.
 _BY_KEY = select(*_FIELDS).where(
     deposits.c.provider == bindparam("of_provider"), deposits.c.external_key == bindparam("of_key")
 )
-_GET_OF_ANYONE = Query(_BY_KEY)
-_LOCK_OF_ANYONE = Query(_BY_KEY.with_for_update())
-_BY_ID_OF_ANYONE = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")))
-_LOCK_BY_ID_OF_ANYONE = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")).with_for_update())
-_UNMATCHED_OF_ANYONE = Query(
+_GET_ANY_TENANT = Query(_BY_KEY)
+_LOCK_ANY_TENANT = Query(_BY_KEY.with_for_update())
+_BY_ID_ANY_TENANT = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")))
+_LOCK_BY_ID_ANY_TENANT = Query(select(*_FIELDS).where(deposits.c.id == bindparam("deposit")).with_for_update())
+_UNMATCHED_ANY_TENANT = Query(
     select(*_FIELDS)
     .where(deposits.c.state == State.UNMATCHED.value, deposits.c.id < bindparam("before"))
     .order_by(deposits.c.id.desc())
@@ -94,56 +93,56 @@ _ADD_RECALL = Query(
 
 
 def add(tx: Transaction, deposit: Deposit) -> bool:
-    """Stores a new deposit; False where the provider's key is known. A second transaction waits for the first."""
+    """Stores a new deposit; False if the provider's key is known. Waits for a concurrent transaction with the key."""
     row = {field.key: getattr(deposit, field.key) for field in _FIELDS}
     return tx.execute(_ADD, **{**row, "detail": Jsonb(deposit.detail)}) == 1
 
 
 def of_payment(db: Session, organization_id: UUID, payment_id: UUID) -> Sequence[Deposit]:
-    """The newest of what has arrived for the organization's payment, oldest first."""
+    """The newest deposits of the organization's payment, oldest first."""
     rows = db.all(_OF_PAYMENT, organization=organization_id, payment=payment_id)
     return [_deposit(row) for row in reversed(rows)]
 
 
-def held(db: Session, organization_id: UUID, payment_id: UUID) -> Deposit | None:
-    """The newest that was sent for the organization's payment in another currency, and that staff have to assign."""
-    row = db.one(_HELD, organization=organization_id, payment=payment_id)
+def newest_held(db: Session, organization_id: UUID, payment_id: UUID) -> Deposit | None:
+    """The newest unmatched deposit that was sent for the organization's payment in another currency."""
+    row = db.one(_NEWEST_HELD, organization=organization_id, payment=payment_id)
     return _deposit(row) if row else None
 
 
-def unmatched_of_anyone(db: Session, part: Page) -> Sequence[Deposit]:
-    """What belongs to nobody that is known, newest first."""
-    return [_deposit(row) for row in db.all(_UNMATCHED_OF_ANYONE, before=part.before, most=part.limit)]
+def unmatched_any_tenant(db: Session, part: Page) -> Sequence[Deposit]:
+    """Unmatched deposits, newest first."""
+    return [_deposit(row) for row in db.all(_UNMATCHED_ANY_TENANT, before=part.before, most=part.limit)]
 
 
-def get_of_anyone(db: Session, provider: str, key: str) -> Deposit | None:
+def get_any_tenant(db: Session, provider: str, key: str) -> Deposit | None:
     """The deposit with the provider's key."""
-    row = db.one(_GET_OF_ANYONE, of_provider=provider, of_key=key)
+    row = db.one(_GET_ANY_TENANT, of_provider=provider, of_key=key)
     return _deposit(row) if row else None
 
 
-def lock_of_anyone(tx: Transaction, provider: str, key: str) -> Deposit:
-    """The deposit with the provider's key, which is there, for this transaction to change."""
-    row = tx.one(_LOCK_OF_ANYONE, of_provider=provider, of_key=key)
+def lock_any_tenant(tx: Transaction, provider: str, key: str) -> Deposit:
+    """The deposit with the provider's key, locked; LookupError if there is none."""
+    row = tx.one(_LOCK_ANY_TENANT, of_provider=provider, of_key=key)
     if row is None:
         raise LookupError(f"{provider} has no deposit {key}")
     return _deposit(row)
 
 
-def by_id_of_anyone(db: Session, deposit_id: UUID) -> Deposit | None:
-    """The deposit."""
-    row = db.one(_BY_ID_OF_ANYONE, deposit=deposit_id)
+def get_by_id_any_tenant(db: Session, deposit_id: UUID) -> Deposit | None:
+    """The deposit; None if there is none."""
+    row = db.one(_BY_ID_ANY_TENANT, deposit=deposit_id)
     return _deposit(row) if row else None
 
 
-def lock_by_id_of_anyone(tx: Transaction, deposit_id: UUID) -> Deposit | None:
-    """The deposit, for this transaction to change."""
-    row = tx.one(_LOCK_BY_ID_OF_ANYONE, deposit=deposit_id)
+def lock_by_id_any_tenant(tx: Transaction, deposit_id: UUID) -> Deposit | None:
+    """The deposit, locked; None if there is none."""
+    row = tx.one(_LOCK_BY_ID_ANY_TENANT, deposit=deposit_id)
     return _deposit(row) if row else None
 
 
 def save(tx: Transaction, deposit: Deposit) -> None:
-    """Stores what can change of a deposit."""
+    """Updates the deposit's mutable columns."""
     tx.execute(
         _UPDATE,
         deposit=deposit.id,
@@ -158,7 +157,7 @@ def save(tx: Transaction, deposit: Deposit) -> None:
 
 
 def add_recall(tx: Transaction, deposit_id: UUID, recall: Recall, at: datetime) -> bool:
-    """Remembers a line that took the deposit, or a part of it, back; False where that was booked before."""
+    """Stores a recall of the deposit; False if it was booked before."""
     return (
         tx.execute(_ADD_RECALL, deposit=deposit_id, line=recall.key, micros=recall.amount_micros, at=at) == 1
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Booking what customers' banks ask back. The payment is locked before accounts are."""
+"""Books what providers report about disputes. Locks the payment before accounts."""
 
 from adlib.clock import Clock
 from adlib.db import Transaction
@@ -7,32 +7,33 @@ from adlib.telemetry import logger
 from payment_service.disputes import store
 from payment_service.disputes.model import Dispute, State
 from payment_service.ledger import store as ledger
-from payment_service.payments import store as payments
+from payment_service.payments import store as payment_store
 from payment_service.payments.model import Payment
-from payment_service.payments.service import PaymentService
+from payment_service.payments.service import PaymentRecords
 from payment_service.providers.protocol import DisputeReport
 
 _log = logger(__name__)
 
 
 class DisputeService:
-    """The use case of disputes: providers tell of them."""
+    """The use case of disputes, which only providers report."""
 
-    def __init__(self, booking: PaymentService, clock: Clock, ids: NewId) -> None:
-        self._payments = booking
+    def __init__(self, payments: PaymentRecords, clock: Clock, ids: NewId) -> None:
+        self._payments = payments
         self._clock = clock
         self._ids = ids
 
     def settle_in(self, tx: Transaction, provider: str, report: DisputeReport) -> bool:
-        """Books how a dispute stands, in the caller's transaction; False where it is of no payment of ours.
+        """Books the report in the caller's transaction.
 
-        A repeat or older news changes nothing. What was paid in another currency is not the payment's.
+        False if it is about no payment of ours, or about money in another currency. Repeated and outdated reports
+        change nothing.
         """
-        payment = payments.lock_of_anyone(tx, report.payment_id, provider)
+        payment = payment_store.lock_any_tenant(tx, report.payment_id, provider)
         if payment is None or report.currency_code != payment.currency_code:
             return False
         now = self._clock.now()
-        before = store.known_of_anyone(tx, provider, report.external_id)
+        before = store.get_by_external_id_any_tenant(tx, provider, report.external_id)
         state = State(report.state)
         if before is None:
             after = self._new(payment, report)
@@ -48,12 +49,14 @@ class DisputeService:
             store.save(tx, after)
         fee = after.fee_since(before)
         if fee:
-            # Everybody's, and so the last that is locked.
+            # Shared by all organizations, so locked last.
             ledger.lock(tx, [after.fees])
-        ledger.post(tx, [*after.moved_from(before, balances), *fee], self._ids)
-        if delta_micros := after.held_micros - (before.held_micros if before else 0):
-            self._payments.change_in(tx, payment, payment.disputing(delta_micros, now))
-        _log.warning("dispute", dispute=str(after.id), payment=str(payment.id), state=after.state, reason=after.reason)
+        ledger.post(tx, [*after.transfers_since(before, balances), *fee], self._ids)
+        if delta_micros := after.disputed_micros - (before.disputed_micros if before else 0):
+            self._payments.save(tx, payment, payment.disputing(delta_micros, now))
+        _log.warning(
+            "dispute_changed", dispute=str(after.id), payment=str(payment.id), state=after.state, reason=after.reason
+        )
         return True
 
     def _new(self, payment: Payment, report: DisputeReport) -> Dispute:

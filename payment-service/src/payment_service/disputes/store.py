@@ -25,8 +25,8 @@ _HAS_OPEN = Query(
     )
     .limit(1)
 )
-# Providers know nothing of organizations. Whoever changes a dispute has locked its payment.
-_KNOWN_OF_ANYONE = Query(
+# Provider reports carry no organization. Callers that change a dispute have locked its payment.
+_BY_EXTERNAL_ID_ANY_TENANT = Query(
     select(*_FIELDS).where(
         disputes.c.provider == bindparam("of_provider"), disputes.c.external_id == bindparam("known")
     )
@@ -46,19 +46,19 @@ def add(tx: Transaction, dispute: Dispute) -> None:
     tx.execute(_ADD, **{field.key: getattr(dispute, field.key) for field in _FIELDS})
 
 
-def known_of_anyone(db: Session, provider: str, external_id: str) -> Dispute | None:
+def get_by_external_id_any_tenant(db: Session, provider: str, external_id: str) -> Dispute | None:
     """The dispute with the provider's id."""
-    row = db.one(_KNOWN_OF_ANYONE, of_provider=provider, known=external_id)
+    row = db.one(_BY_EXTERNAL_ID_ANY_TENANT, of_provider=provider, known=external_id)
     return Dispute(**{**row._asdict(), "state": State(row.state)}) if row else None
 
 
 def has_open(db: Session, organization_id: UUID, payment_id: UUID) -> bool:
-    """Whether the customer's bank asks for the organization's payment, and has not decided."""
+    """Whether the organization's payment has an undecided dispute."""
     return db.one(_HAS_OPEN, organization=organization_id, payment=payment_id) is not None
 
 
 def save(tx: Transaction, dispute: Dispute) -> None:
-    """Stores what can change of a dispute."""
+    """Updates the dispute's mutable columns."""
     tx.execute(
         _UPDATE,
         organization=dispute.organization_id,

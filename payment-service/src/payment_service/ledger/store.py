@@ -10,7 +10,6 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     DateTime,
-    LargeBinary,
     Select,
     TableValuedAlias,
     Text,
@@ -29,44 +28,53 @@ from sqlalchemy.types import TypeEngine, UserDefinedType
 
 from adlib.db import Query, Session, Transaction
 from adlib.ids import NewId
-from payment_service.ledger.model import Account, Answered, Kind, Outcome, Phase, Spend, Transfer
+from payment_service.ledger.model import Account, Kind, Outcome, Phase, Transfer
 from payment_service.quarantine import store as quarantine
 from payment_service.quarantine.model import Kind as ItemKind
-from payment_service.tables import accounts, debt_changes, pendings, spends, transfers
+from payment_service.tables import accounts, debt_changes, pendings, transfers
+
+ColumnTypes = dict[str, TypeEngine[Any]]
+UUID_TYPE, TEXT, MICROS, TIME = Uuid(), Text(), BigInteger(), DateTime(timezone=True)
 
 
-def _given(**types: TypeEngine[Any]) -> TableValuedAlias:
-    """Arrays of the same length, a parameter each, as a table."""
+def rows_from_arrays(**types: TypeEngine[Any]) -> TableValuedAlias:
+    """A table whose columns are array parameters of one length, by column name."""
     arrays = [bindparam(name, type_=ARRAY(kind)) for name, kind in types.items()]
     return func.unnest(*arrays).table_valued(*types, name="given").render_derived()
 
 
-_Types = dict[str, TypeEngine[Any]]
-_UUID, _TEXT, _MICROS, _TIME = Uuid(), Text(), BigInteger(), DateTime(timezone=True)
-_OPENED: _Types = {"id": _UUID, "kind": _TEXT, "organization_id": _UUID, "subject": _TEXT, "currency_code": _TEXT}
+_OPENED: ColumnTypes = {
+    "id": UUID_TYPE,
+    "kind": TEXT,
+    "organization_id": UUID_TYPE,
+    "subject": TEXT,
+    "currency_code": TEXT,
+}
 _OPEN = Query(
     upsert(accounts)
-    .from_select(list(_OPENED), select(*_given(**_OPENED).c).order_by(literal_column("1")))
+    .from_select(list(_OPENED), select(*rows_from_arrays(**_OPENED).c).order_by(literal_column("1")))
     .on_conflict_do_nothing()
     .returning(accounts.c.id)
 )
-# What can be taken: what is set aside is not, and a debt is what it is.
-_TAKEABLE = case(
+# The balance less what is reserved; of a DEBT, the balance.
+_AVAILABLE = case(
     (accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros),
     else_=accounts.c.balance_micros - accounts.c.debits_pending_micros,
-).label("takeable")
-_READ: Select[Any] = select(accounts.c.id, _TAKEABLE).where(accounts.c.id == any_(bindparam("ids", type_=ARRAY(_UUID))))
+).label("available")
+_READ: Select[Any] = select(accounts.c.id, _AVAILABLE).where(
+    accounts.c.id == any_(bindparam("ids", type_=ARRAY(UUID_TYPE)))
+)
 _LOCK = Query(_READ.order_by(accounts.c.id).with_for_update(key_share=True))
-_TAKEABLES = Query(_READ)
+_GET = Query(_READ)
 
 
 class _Postings(UserDefinedType[str]):
-    """Transfers as the database has them before they are posted."""
+    """An array of the composite type `posting`: transfers to be posted."""
 
     cache_ok = True
 
     def get_col_spec(self, **_: object) -> str:
-        """Its name there."""
+        """The name of the type in PostgreSQL."""
         return "posting[]"
 
 
@@ -75,66 +83,39 @@ _POSTED = (
     "id", "debit_account_id", "credit_account_id", "amount_micros", "currency_code", "kind", "reference",
     "idempotency_key", "phase", "expires_at",
 )  # fmt: skip
-_MADE = func.unnest(_POSTINGS).table_valued(*_POSTED, "pending_key", name="made")
+_NEW = func.unnest(_POSTINGS).table_valued(*_POSTED, "pending_key", name="made")
 _ENDED = transfers.alias("ended")
 _PENDING_ID: ColumnElement[UUID] = case(
     (
-        _MADE.c.pending_key.is_not(None),
-        select(_ENDED.c.id).where(_ENDED.c.idempotency_key == _MADE.c.pending_key).scalar_subquery(),
+        _NEW.c.pending_key.is_not(None),
+        select(_ENDED.c.id).where(_ENDED.c.idempotency_key == _NEW.c.pending_key).scalar_subquery(),
     )
 )
 _POST = Query(
-    insert(transfers).from_select([*_POSTED, "pending_id"], select(*(_MADE.c[name] for name in _POSTED), _PENDING_ID))
+    insert(transfers).from_select([*_POSTED, "pending_id"], select(*(_NEW.c[name] for name in _POSTED), _PENDING_ID))
 )
 _FAILED = func.post_chains(_POSTINGS).table_valued("chain", "outcome", name="failed")
 _POST_CHAINS = Query(select(_FAILED.c.chain, _FAILED.c.outcome))
 _OUTCOMES = {"accounts_floor": Outcome.INSUFFICIENT_FUNDS} | {outcome.value: outcome for outcome in Outcome}
 _MISSING = "ACCOUNT_MISSING"
 
-_ASKED = _given(escrow_id=_UUID, item_key=_TEXT, transfer_key=_TEXT, share_key=_TEXT)
-_TAKEN, _SHARED = transfers.alias("taken"), transfers.alias("shared")
-_POSTED_MICROS = func.coalesce(spends.c.posted_micros, _TAKEN.c.amount_micros).label("posted_micros")
-_ANSWERED = Query(
-    select(
-        _ASKED.c.escrow_id,
-        _ASKED.c.item_key,
-        func.coalesce(spends.c.asked_micros, _TAKEN.c.amount_micros).label("asked_micros"),
-        _POSTED_MICROS,
-        spends.c.content_hash,
-        _SHARED.c.credit_account_id.label("payable_id"),
-        func.coalesce(_SHARED.c.amount_micros, 0).label("shared_micros"),
-    )
-    .select_from(
-        _ASKED.outerjoin(
-            spends, (spends.c.escrow_id == _ASKED.c.escrow_id) & (spends.c.idempotency_key == _ASKED.c.item_key)
-        )
-        .outerjoin(_TAKEN, _TAKEN.c.idempotency_key == _ASKED.c.transfer_key)
-        .outerjoin(_SHARED, _SHARED.c.idempotency_key == _ASKED.c.share_key)
-    )
-    .where(_POSTED_MICROS.is_not(None))
-)
 _POSTED_BY_KEY = Query(
     select(transfers.c.debit_account_id, transfers.c.amount_micros).where(
         transfers.c.idempotency_key == bindparam("transfer_key")
     )
 )
-_SPENDS: _Types = {
-    "escrow_id": _UUID, "idempotency_key": _TEXT, "asked_micros": _MICROS, "posted_micros": _MICROS,
-    "content_hash": LargeBinary(),
-}  # fmt: skip
-_ADD_SPENDS = Query(insert(spends).from_select(list(_SPENDS), select(*_given(**_SPENDS).c)))
 _mark = upsert(debt_changes).values(
-    organization_id=bindparam("organization", type_=_UUID), currency_code=bindparam("currency", type_=_TEXT)
+    organization_id=bindparam("organization", type_=UUID_TYPE), currency_code=bindparam("currency", type_=TEXT)
 )
 _MARK = Query(
     _mark.on_conflict_do_update(
         index_elements=["organization_id", "currency_code"], set_={"version": debt_changes.c.version + 1}
     )
 )
-_EXPIRED_OF_ANYONE = Query(
+_EXPIRED_ANY_TENANT = Query(
     select(pendings.c.transfer_id)
     .where(
-        pendings.c.expires_at <= bindparam("at", type_=_TIME),
+        pendings.c.expires_at <= bindparam("at", type_=TIME),
         quarantine.is_free(ItemKind.RESERVATION, pendings.c.transfer_id),
     )
     .order_by(pendings.c.expires_at)
@@ -142,7 +123,7 @@ _EXPIRED_OF_ANYONE = Query(
 )
 _DEBIT, _CREDIT = accounts.alias("debit"), accounts.alias("credit")
 _SIDE_FIELDS = ("kind", "currency_code", "organization_id", "subject")
-_GET_OF_ANYONE = Query(
+_GET_ANY_TENANT = Query(
     select(
         transfers.c.kind, transfers.c.amount_micros, transfers.c.reference, transfers.c.idempotency_key,
         *(side.c[name].label(f"{side.name}_{name}") for side in (_DEBIT, _CREDIT) for name in _SIDE_FIELDS),
@@ -155,7 +136,7 @@ _IS_OPEN = Query(select(pendings.c.transfer_id).where(pendings.c.transfer_id == 
 
 
 def open_accounts(session: Session, touched: Collection[Account]) -> None:
-    """Opens those of the accounts that are not there, which changes nothing for anybody."""
+    """Creates the accounts that do not exist, with a balance of zero."""
     ordered = sorted({account.id: account for account in touched}.items())
     session.all(
         _OPEN,
@@ -168,31 +149,31 @@ def open_accounts(session: Session, touched: Collection[Account]) -> None:
 
 
 def lock(tx: Transaction, touched: Collection[Account]) -> Mapping[Account, int]:
-    """What can be taken from each, which stays as it is until this transaction ends; a DEBT's balance, 0 or below.
+    """Locks the accounts until this transaction ends and returns their available balances; of a DEBT, 0 or below.
 
-    Opens those that are not there.
+    Creates accounts that do not exist.
     """
     open_accounts(tx, touched)
-    return _takeable(tx, _LOCK, touched)
+    return _available(tx, _LOCK, touched)
 
 
-def takeable(session: Session, touched: Collection[Account]) -> Mapping[Account, int]:
-    """The same as it is now; 0 for those that are not there."""
-    return _takeable(session, _TAKEABLES, touched)
+def available(session: Session, touched: Collection[Account]) -> Mapping[Account, int]:
+    """The available balances without a lock; 0 of accounts that do not exist."""
+    return _available(session, _GET, touched)
 
 
-def _takeable(session: Session, query: Query, touched: Collection[Account]) -> Mapping[Account, int]:
+def _available(session: Session, query: Query, touched: Collection[Account]) -> Mapping[Account, int]:
     by_id = {account.id: account for account in touched}
-    found = {row.id: row.takeable for row in session.all(query, ids=list(by_id))}
+    found = {row.id: row.available for row in session.all(query, ids=list(by_id))}
     return {account: found.get(id, 0) for id, account in by_id.items()}
 
 
 def post(tx: Transaction, posted: Sequence[Transfer], ids: NewId) -> None:
-    """Makes the transfers, all or none, between accounts that `lock` has opened.
+    """Posts the transfers, all or none, between accounts that `lock` has returned; debts that change are marked.
 
-    The database refuses, by CheckViolated, what would overdraw an account or leave a debt unpaid (accounts_...), or
-    ends what is not pending or has expired (transfers_pending, transfers_expired); and by UniqueViolated a key's second
-    use (transfers_once), or a second end (transfers_ended). Whatever changes a debt marks it.
+    CheckViolated if an account would be overdrawn or a debt left unpaid (accounts_...), or if the transfer to end is
+    not pending or has expired (transfers_pending, transfers_expired). UniqueViolated if a key is used twice
+    (transfers_once) or a transfer is ended twice (transfers_ended).
     """
     if not posted:
         return
@@ -203,20 +184,19 @@ def post(tx: Transaction, posted: Sequence[Transfer], ids: NewId) -> None:
     )
 
 
-def mark_debts(tx: Transaction, whose: Collection[tuple[UUID, str]]) -> None:
-    """Has it looked into what these organizations owe in these currencies, once this transaction has taken effect."""
-    for organization_id, currency_code in sorted(whose):
+def mark_debts(tx: Transaction, owners: Collection[tuple[UUID, str]]) -> None:
+    """Queues the debts of these organizations in these currencies to be settled after this transaction commits."""
+    for organization_id, currency_code in sorted(owners):
         tx.execute(_MARK, organization=organization_id, currency=currency_code)
 
 
 def post_chains(
     session: Session, chains: Sequence[Sequence[Transfer]], ids: NewId, answers: Sequence[str] = ()
 ) -> list[Outcome]:
-    """Posts each chain whole or not at all, whatever becomes of the others; one statement for all of them.
+    """Posts each chain in full or not at all, independently of the others, in one statement.
 
-    It opens accounts that are not there, and locks all of them in the order of ids. `answers`: what each chain is
-    called where `add_spends` may have answered it before. A call whose connection died may be made again: keys make
-    that harmless.
+    Creates accounts that do not exist, and locks all in the order of their ids. `answers`: each chain's key in
+    `spends`, where an earlier, partial result may be stored. Safe to repeat after a lost connection: keys are unique.
     """
     postings = _array(
         [
@@ -240,7 +220,7 @@ def _array(postings: Sequence[str]) -> str:
 
 
 def _posting(chain: int, made: Transfer, id: UUID, answer: str | None = None) -> str:
-    """A transfer as PostgreSQL writes one in an array of `posting`: psycopg takes 80 µs for a dozen parameters."""
+    """The transfer as a literal in an array of `posting`; a dozen parameters would take psycopg 80 µs."""
     debit, credit = made.debit, made.credit
     return (
         f'"({chain},{id},{debit.id},{credit.id},{made.amount_micros},{_text(debit.currency_code)},{_text(made.kind)},'
@@ -251,56 +231,26 @@ def _posting(chain: int, made: Transfer, id: UUID, answer: str | None = None) ->
 
 
 def _text(value: str) -> str:
-    """Any text in a row in an array, which has quotes in quotes."""
+    """The text quoted for a row in an array, whose quotes are quoted themselves."""
     if "\\" in value or '"' in value:
         value = value.replace("\\", r"\\\\").replace('"', r"\\\"")
     return rf"\"{value}\""
 
 
-def answered_before(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, str], Answered]:
-    """What was answered for those of the items whose keys were used before, by escrow and key."""
-    rows = tx.all(
-        _ANSWERED,
-        escrow_id=[item.escrow.account.id for item in items],
-        item_key=[item.key for item in items],
-        transfer_key=[item.transfer_key for item in items],
-        share_key=[item.share_key for item in items],
-    )
-    return {
-        (row.escrow_id, row.item_key): Answered(
-            row.asked_micros, row.posted_micros, row.content_hash, row.payable_id, row.shared_micros
-        )
-        for row in rows
-    }
-
-
 def posted_from(tx: Transaction, key: str) -> tuple[UUID, int] | None:
-    """Which account the transfer with this key took from, and how much; None where there is none."""
+    """The debited account and the amount of the transfer with this key; None if there is none."""
     row = tx.one(_POSTED_BY_KEY, transfer_key=key)
     return (row.debit_account_id, row.amount_micros) if row else None
 
 
-def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
-    """Remembers what was posted for items that were not posted in whole: transfers tell of the others."""
-    if results:
-        tx.execute(
-            _ADD_SPENDS,
-            escrow_id=[item.escrow.account.id for item, _ in results],
-            idempotency_key=[item.key for item, _ in results],
-            asked_micros=[item.amount_micros for item, _ in results],
-            posted_micros=[posted for _, posted in results],
-            content_hash=[item.content_hash for item, _ in results],
-        )
+def expired_any_tenant(session: Session, at: datetime, limit: int) -> Sequence[UUID]:
+    """PENDING transfers whose expiry is at or before `at`, oldest first."""
+    return [row.transfer_id for row in session.all(_EXPIRED_ANY_TENANT, at=at, most=limit)]
 
 
-def expired_of_anyone(session: Session, at: datetime, limit: int) -> Sequence[UUID]:
-    """PENDING transfers that could be completed until then at the latest, and have not ended; oldest first."""
-    return [row.transfer_id for row in session.all(_EXPIRED_OF_ANYONE, at=at, most=limit)]
-
-
-def pending_of_anyone(session: Session, transfer_id: UUID) -> Transfer | None:
-    """The PENDING transfer with this id, as it was made; None once it has ended."""
-    row = session.one(_GET_OF_ANYONE, transfer=transfer_id)
+def pending_any_tenant(session: Session, transfer_id: UUID) -> Transfer | None:
+    """The PENDING transfer with this id; None once it has ended."""
+    row = session.one(_GET_ANY_TENANT, transfer=transfer_id)
     if row is None or session.one(_IS_OPEN, transfer=transfer_id) is None:
         return None
     return Transfer(

@@ -1,4 +1,4 @@
-"""A deposit's life, and what a provider says of it."""
+"""A payment's life cycle, and what providers report about it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,14 +11,14 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
-from adlib.money import MICROS, micros_per_minor
+from adlib.money import MICROS, micros_per_minor, to_decimal
 
-# A payment whose provider says no other time is closed after this one, so that the job need not ask for it for ever.
+# Closes payments whose provider sets no expiry, so that they are not polled forever.
 ABANDONED_AFTER = timedelta(hours=24)
 
 
 class State(StrEnum):
-    """Where a payment is in its life."""
+    """The state of a payment."""
 
     PENDING = "PENDING"
     PROCESSING = "PROCESSING"
@@ -30,7 +30,7 @@ class State(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How what was paid compares with what was asked for; NONE while nothing is credited."""
+    """How the amount paid compares with the amount requested; NONE until something is credited."""
 
     NONE = ""
     EXACT = "EXACT"
@@ -40,13 +40,13 @@ class Outcome(StrEnum):
     REPEATED = "REPEATED"
 
 
-# News may come late, twice and in any order, so what a provider says only ever moves a payment up. A declined one can
+# Reports may be late, repeated and out of order, so they only move a payment to a higher rank. A declined payment can
 # still be paid.
 _RANK = {State.PENDING: 0, State.PROCESSING: 1, State.FAILED: 2, State.EXPIRED: 3, State.SUCCEEDED: 4}
 
 
 class PaymentNotFound(NotFound):
-    """No such payment in the organization."""
+    """The organization has no such payment."""
 
     reason = ErrorReason.PAYMENT_NOT_FOUND
 
@@ -55,7 +55,7 @@ class PaymentNotFound(NotFound):
 
 
 class CurrencyNotBillable(InvalidArgument):
-    """No campaign can be paid for in it."""
+    """No campaign can be billed in the currency."""
 
     reason = ErrorReason.CURRENCY_UNSUPPORTED
 
@@ -67,7 +67,7 @@ class CurrencyNotBillable(InvalidArgument):
 
 
 class CurrencyMismatch(InvalidArgument):
-    """It is about something in another currency."""
+    """The request's currency differs from the object's."""
 
     reason = ErrorReason.CURRENCY_MISMATCH
 
@@ -75,8 +75,21 @@ class CurrencyMismatch(InvalidArgument):
         super().__init__(f"currencyCode must be {expected} here", currencyCode=expected)
 
 
+class RefundTooLarge(FailedPrecondition):
+    """The amount exceeds what is left of the payment, or the wallet's balance."""
+
+    reason = ErrorReason.REFUND_TOO_LARGE
+
+    def __init__(self, refundable_micros: int, currency_code: str) -> None:
+        super().__init__(
+            f"{to_decimal(refundable_micros):,f} {currency_code} can be given back: what is left of the payment and "
+            "not spent",
+            refundableMicros=refundable_micros,
+        )
+
+
 class PaymentStateInvalid(FailedPrecondition):
-    """The verb does not apply in the payment's state."""
+    """The operation does not apply in the payment's state."""
 
     reason = ErrorReason.PAYMENT_STATE_INVALID
 
@@ -86,7 +99,7 @@ class PaymentStateInvalid(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A line by which a sender's bank took back what had arrived, or a part of it; `key` is the line's own for ever."""
+    """A statement line by which the sender's bank recalled all or part of a deposit; `key` identifies the line."""
 
     key: str
     amount_micros: int
@@ -94,12 +107,12 @@ class Recall:
 
 @dataclass(frozen=True, slots=True)
 class IncomingFunds:
-    """Money that a provider has seen, under a key that is its own for ever, in whole minor units of its currency.
+    """Money that a provider has seen, in whole minor units of its currency; `key` identifies it at the provider.
 
-    Not `is_final`: it may vanish again, and is credited only once it is said to be final. `asset_amount` is in the
-    asset's smallest unit, `rate` the units of the currency for one unit of the asset; both stay empty where the money
-    is the currency itself. `detail` is what else the customer is shown: fields of the contract's Deposit, by their
-    names, such as `chain` or `sender_name`. `recalls` is what was taken back of it since.
+    Funds that are not final may still disappear and are credited only once they are final. `asset_amount` is in the
+    asset's smallest unit and `rate` is units of the currency per unit of the asset; both are None if the money is the
+    currency itself. `detail` has further fields of the contract's Deposit, such as `chain` or `sender_name`.
+    `recalls`: what the sender's bank has recalled of it since.
     """
 
     key: str
@@ -115,10 +128,10 @@ class IncomingFunds:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a payment stands at its provider, and what has arrived for it as far as the report tells.
+    """The state of a payment at its provider, and the funds received for it.
 
-    `state` is one of PENDING, PROCESSING, SUCCEEDED, FAILED, EXPIRED; SUCCEEDED means that nothing more will come.
-    `instructions` is how to pay: the fields of the contract's instructions of this provider, by their names.
+    `state` is PENDING, PROCESSING, SUCCEEDED, FAILED or EXPIRED; SUCCEEDED means that nothing more will be received.
+    `instructions` are the fields of the provider's instructions in the contract.
     """
 
     external_id: str
@@ -131,7 +144,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payment:
-    """One deposit that a customer asked for, and what came of it; `choice` is what they chose to pay with."""
+    """A payment that a customer requested; `choice` is the payment method they chose, such as chain and token."""
 
     id: UUID
     organization_id: UUID
@@ -149,33 +162,43 @@ class Payment:
     refunded_micros: int = 0
     disputed_micros: int = 0
     outcome: Outcome = Outcome.NONE
-    # Nothing more is waited for.
+    # No more funds are expected.
     is_closed: bool = False
     expires_at: datetime | None = None
     choice: Mapping[str, Any] = field(default_factory=dict)
     instructions: Mapping[str, Any] = field(default_factory=dict)
 
-    def asks_the_same(self, other: Self) -> bool:
-        """Whether both were asked for with the same body."""
+    def is_same_request_as(self, other: Self) -> bool:
+        """Whether both were created by the same request body."""
         mine = (self.provider, self.amount_micros, self.currency_code, self.choice)
         return mine == (other.provider, other.amount_micros, other.currency_code, other.choice)
 
     @property
     def is_open(self) -> bool:
-        """Whether it is still to be paid."""
+        """Whether it can still be paid."""
         return not self.is_closed and self.state in (State.PENDING, State.PROCESSING, State.FAILED)
 
     @property
-    def kept_micros(self) -> int:
-        """What was paid and has not gone back, nor may go back by a dispute."""
+    def net_paid_micros(self) -> int:
+        """The amount paid, less what is refunded or in dispute."""
         return max(0, self.paid_micros - self.refunded_micros - self.disputed_micros)
+
+    def check_refundable(self, amount_micros: int, available_micros: int) -> None:
+        """REFUND_TOO_LARGE unless the amount is left of the payment and in the wallet's available balance."""
+        refundable_micros = self.refundable_micros(available_micros)
+        if not 0 < amount_micros <= refundable_micros:
+            raise RefundTooLarge(refundable_micros, self.currency_code)
+
+    def refundable_micros(self, available_micros: int) -> int:
+        """The amount that can be refunded while the wallet's available balance is `available_micros`."""
+        return max(0, min(self.net_paid_micros, available_micros))
 
     @property
     def tolerance_micros(self) -> int:
-        """What exact may be off by where it is paid in a coin: the coin's smallest unit or the currency's minor one.
+        """The rounding difference that still counts as an exact payment in a coin, in whole minor units.
 
-        Amounts of neither convert to whole amounts of the other. In whole minor units; 0 where it is paid in its own
-        currency.
+        It is the coin's smallest unit, rounded up to minor units of the currency, since neither converts to whole
+        amounts of the other. 0 if the payment is in its own currency.
         """
         if "decimals" not in self.instructions:
             return 0
@@ -185,29 +208,29 @@ class Payment:
 
     @property
     def is_paid(self) -> bool:
-        """Whether all that was asked for has been credited."""
+        """Whether the full amount has been credited."""
         return self.paid_micros > 0 and self.paid_micros + self.tolerance_micros >= self.amount_micros
 
     def is_abandoned(self, at: datetime) -> bool:
-        """Whether nobody is expected to pay it any more."""
+        """Whether it is still open past its expiry."""
         return self.is_open and at >= (self.expires_at or self.created_at + ABANDONED_AFTER)
 
     def waiting(self, reason: str, at: datetime) -> Self:
-        """Not further because of its provider, which does not answer."""
+        """With the reason why it is still pending."""
         return self if reason == self.pending_reason else replace(self, pending_reason=reason, updated_at=at)
 
     def rejected(self, message: str, at: datetime) -> Self:
-        """The provider refused to open it."""
+        """FAILED: the provider refused to open it."""
         return replace(
             self, state=State.FAILED, failure_message=message, pending_reason="", is_closed=True, updated_at=at
         )
 
-    def unopened(self, at: datetime) -> Self:
-        """Its provider never answered, so that nobody could pay it."""
+    def expired_unopened(self, at: datetime) -> Self:
+        """EXPIRED: the provider never opened it, so it cannot have been paid."""
         return replace(self, state=State.EXPIRED, is_closed=True, updated_at=at)
 
     def apply(self, report: Report, at: datetime) -> Self:
-        """As the report says, unless more is known already; what has arrived is not looked at."""
+        """With the report's state, unless a later one is known; the report's incoming funds are not considered."""
         known = replace(
             self,
             external_id=self.external_id or report.external_id,
@@ -217,18 +240,18 @@ class Payment:
         )
         if self.paid_micros:
             closed = known.is_closed or report.state in (State.SUCCEEDED, State.EXPIRED)
-            return replace(known, is_closed=closed)._settled(at, self)
+            return replace(known, is_closed=closed)._with_state(at, self)
         is_older = _RANK[report.state] < _RANK.get(self.state, 0)
-        # Nothing has arrived: that it succeeded is believed when the money is there.
+        # SUCCEEDED is trusted only once funds have been credited.
         if is_older or self.is_closed or report.state is State.SUCCEEDED:
-            return known._stamped(at, self)
+            return known._touched(at, self)
         closed = report.state is State.EXPIRED
         return replace(
             known, state=report.state, failure_message=report.failure_message, is_closed=closed
-        )._stamped(at, self)  # fmt: skip
+        )._touched(at, self)  # fmt: skip
 
     def credited(self, amount_micros: int, at: datetime, seen_at: datetime) -> Self:
-        """With so much more in the wallet; late is what was not even seen in time."""
+        """With the amount credited; `seen_at` is when the provider first saw it, which decides whether it is late."""
         is_late = (
             self.state is State.EXPIRED
             or self.outcome is Outcome.LATE
@@ -240,38 +263,38 @@ class Payment:
         elif self.is_paid:
             outcome = Outcome.REPEATED
         else:
-            outcome = self._compared(paid_micros)
+            outcome = self._outcome(paid_micros)
         after = replace(
             self, paid_micros=paid_micros, outcome=outcome, failure_message="", pending_reason="",
             is_closed=self.is_closed or is_late,
         )  # fmt: skip
-        return after._settled(at, self)
+        return after._with_state(at, self)
 
     def reversed(self, amount_micros: int, at: datetime) -> Self:
-        """With so much less: it was never paid after all."""
+        """With the amount reversed: it was not paid after all."""
         paid_micros = self.paid_micros - amount_micros
-        after = replace(self, paid_micros=paid_micros, outcome=self._compared(paid_micros))
+        after = replace(self, paid_micros=paid_micros, outcome=self._outcome(paid_micros))
         if paid_micros:
-            return after._settled(at, self)
-        return replace(after, state=State.EXPIRED if self.is_closed else State.PENDING)._stamped(at, self)
+            return after._with_state(at, self)
+        return replace(after, state=State.EXPIRED if self.is_closed else State.PENDING)._touched(at, self)
 
     def refunding(self, delta_micros: int, at: datetime) -> Self:
-        """With so much more going back, or less where a refund failed."""
-        return replace(self, refunded_micros=self.refunded_micros + delta_micros)._settled(at, self)
+        """With the change of the refunded amount, negative if a refund failed."""
+        return replace(self, refunded_micros=self.refunded_micros + delta_micros)._with_state(at, self)
 
     def disputing(self, delta_micros: int, at: datetime) -> Self:
-        """With so much more in dispute, or less where a dispute was won."""
-        return replace(self, disputed_micros=self.disputed_micros + delta_micros)._settled(at, self)
+        """With the change of the disputed amount, negative if a dispute was won."""
+        return replace(self, disputed_micros=self.disputed_micros + delta_micros)._with_state(at, self)
 
-    def _compared(self, paid_micros: int) -> Outcome:
+    def _outcome(self, paid_micros: int) -> Outcome:
         if not paid_micros:
             return Outcome.NONE
         if abs(paid_micros - self.amount_micros) <= self.tolerance_micros:
             return Outcome.EXACT
         return Outcome.UNDERPAID if paid_micros < self.amount_micros else Outcome.OVERPAID
 
-    def _settled(self, at: datetime, before: Self) -> Self:
-        """In the state that its figures say."""
+    def _with_state(self, at: datetime, before: Self) -> Self:
+        """With the state that follows from its amounts."""
         if self.disputed_micros:
             state = State.DISPUTED
         elif self.refunded_micros and self.refunded_micros >= self.paid_micros:
@@ -280,7 +303,7 @@ class Payment:
             state = State.SUCCEEDED
         else:
             state = State.PROCESSING
-        return replace(self, state=state)._stamped(at, before)
+        return replace(self, state=state)._touched(at, before)
 
-    def _stamped(self, at: datetime, before: Self) -> Self:
+    def _touched(self, at: datetime, before: Self) -> Self:
         return self if self == before else replace(self, updated_at=at)

@@ -38,23 +38,23 @@ _LIST = Query(
     .order_by(payments.c.id.desc())
     .limit(bindparam("most"))
 )
-# Providers name a payment without its organization: these are for what they say, for staff and for the job alone.
-_GET_OF_ANYONE = Query(select(*_FIELDS).where(payments.c.id == bindparam("payment")))
-_LOCK_OF_ANYONE = Query(
+# Provider reports carry no organization; these statements are for reports, staff and jobs only.
+_GET_ANY_TENANT = Query(select(*_FIELDS).where(payments.c.id == bindparam("payment")))
+_LOCK_ANY_TENANT = Query(
     select(*_FIELDS)
     .where(payments.c.id == bindparam("payment"), payments.c.provider == bindparam("of_provider"))
     .with_for_update()
 )
-_OPEN_OF_ANYONE = Query(
+_OPEN_ANY_TENANT = Query(
     select(*_FIELDS)
     .where(
-        # As the index says it, so that it is used.
+        # Literal text, so that PostgreSQL uses the partial index.
         text("state IN ('PENDING', 'PROCESSING', 'FAILED')"),
         payments.c.is_closed.is_(False),
         or_(
-            payments.c.provider == any_(bindparam("asked", type_=ARRAY(Text))),
+            payments.c.provider == any_(bindparam("polled", type_=ARRAY(Text))),
             payments.c.expires_at <= bindparam("at"),
-            # It could not be opened.
+            # It has not been opened.
             payments.c.external_id.is_(None),
         ),
         payments.c.created_at < bindparam("before"),
@@ -64,20 +64,22 @@ _OPEN_OF_ANYONE = Query(
     .order_by(payments.c.checked_at)
     .limit(bindparam("most"))
 )
-_CHANGING = (
+_MUTABLE = (
     "state", "external_id", "failure_message", "updated_at", "pending_reason", "paid_micros", "refunded_micros",
     "disputed_micros", "outcome", "is_closed", "expires_at", "instructions",
 )  # fmt: skip
 _UPDATE = Query(
     update(payments)
     .where(_OWN, payments.c.id == bindparam("payment"))
-    .values({name: bindparam(f"to_{name}", type_=payments.c[name].type) for name in _CHANGING})
+    .values({name: bindparam(f"to_{name}", type_=payments.c[name].type) for name in _MUTABLE})
 )
-_CHECKED = Query(update(payments).where(_OWN, payments.c.id == bindparam("payment")).values(checked_at=bindparam("at")))
+_RECORD_CHECK = Query(
+    update(payments).where(_OWN, payments.c.id == bindparam("payment")).values(checked_at=bindparam("at"))
+)
 
 
 def add(tx: Transaction, payment: Payment) -> Payment | None:
-    """Stores a new payment; None where the organization has one with this idempotency key."""
+    """Stores a new payment; None if the organization has one with this idempotency key."""
     try:
         with tx.savepoint():
             tx.execute(_ADD, **_row(payment))
@@ -87,7 +89,7 @@ def add(tx: Transaction, payment: Payment) -> Payment | None:
 
 
 def by_key(db: Session, organization_id: UUID, key: str) -> Payment | None:
-    """The payment that was asked for with this idempotency key."""
+    """The organization's payment with this idempotency key."""
     return _payment(db.one(_BY_KEY, organization=organization_id, key=key))
 
 
@@ -102,35 +104,37 @@ def page(db: Session, organization_id: UUID, part: Page) -> Sequence[Payment]:
     return [found for row in rows if (found := _payment(row))]
 
 
-def lock_of_anyone(tx: Transaction, payment_id: UUID, provider: str) -> Payment | None:
-    """The payment that a provider speaks of, for this transaction to change."""
-    return _payment(tx.one(_LOCK_OF_ANYONE, payment=payment_id, of_provider=provider))
+def lock_any_tenant(tx: Transaction, payment_id: UUID, provider: str) -> Payment | None:
+    """The provider's payment, locked."""
+    return _payment(tx.one(_LOCK_ANY_TENANT, payment=payment_id, of_provider=provider))
 
 
-def get_of_anyone(db: Session, payment_id: UUID) -> Payment | None:
-    """Whoever's payment."""
-    return _payment(db.one(_GET_OF_ANYONE, payment=payment_id))
+def get_any_tenant(db: Session, payment_id: UUID) -> Payment | None:
+    """The payment of any organization."""
+    return _payment(db.one(_GET_ANY_TENANT, payment=payment_id))
 
 
-def open_of_anyone(db: Session, asked: Sequence[str], before: datetime, at: datetime, limit: int) -> Sequence[Payment]:
-    """Payments to ask about, made and last asked about before that time; those first that wait longest.
+def open_any_tenant(
+    db: Session, polled: Sequence[str], before: datetime, at: datetime, limit: int
+) -> Sequence[Payment]:
+    """Open payments created and last checked before `before`, least recently checked first.
 
-    They are those of the providers `asked`, and of all providers those that have expired or could not be opened.
+    Of the providers in `polled` all of them; of the others those that had expired by `at` or have not been opened.
     """
-    rows = db.all(_OPEN_OF_ANYONE, asked=list(asked), before=before, at=at, most=limit)
+    rows = db.all(_OPEN_ANY_TENANT, polled=list(polled), before=before, at=at, most=limit)
     return [found for row in rows if (found := _payment(row))]
 
 
 def save(tx: Transaction, payment: Payment) -> None:
-    """Stores what can change of a payment."""
+    """Updates the payment's mutable columns."""
     row = _row(payment)
-    changing = {f"to_{name}": row[name] for name in _CHANGING}
-    tx.execute(_UPDATE, organization=payment.organization_id, payment=payment.id, **changing)
+    changed = {f"to_{name}": row[name] for name in _MUTABLE}
+    tx.execute(_UPDATE, organization=payment.organization_id, payment=payment.id, **changed)
 
 
-def checked(tx: Transaction, payment: Payment, at: datetime) -> None:
-    """Remembers when the provider was asked."""
-    tx.execute(_CHECKED, organization=payment.organization_id, payment=payment.id, at=at)
+def record_check(tx: Transaction, payment: Payment, at: datetime) -> None:
+    """Records when the payment was last checked."""
+    tx.execute(_RECORD_CHECK, organization=payment.organization_id, payment=payment.id, at=at)
 
 
 def _row(payment: Payment) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from adlib.errors import FailedPrecondition, InvalidArgument, Unavailable
 
 
 class ProviderNotAvailable(InvalidArgument):
-    """Not configured on this platform."""
+    """The provider is not configured on this platform."""
 
     reason = ErrorReason.PROVIDER_NOT_AVAILABLE
 
@@ -20,9 +20,9 @@ class ProviderNotAvailable(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why a provider cannot settle payments now, in a sentence without its full stop.
+    """Why a provider cannot settle payments now, as a sentence without a full stop.
 
-    Not `is_lasting`: it may be over in a moment, so payments are still opened. `metadata` says where it is.
+    Payments are still opened during an outage that is not lasting. `metadata` says which part is affected.
     """
 
     because: str
@@ -31,7 +31,7 @@ class Outage:
 
 
 class ProviderUnavailable(Unavailable):
-    """The provider is known not to work."""
+    """The provider has a known outage."""
 
     reason = ErrorReason.PROVIDER_UNAVAILABLE
     retry_after_s = 30.0
@@ -47,23 +47,23 @@ class ProviderUnavailable(Unavailable):
 
 
 class ProviderRejected(FailedPrecondition):
-    """The provider refused; the message is the provider's own."""
+    """The provider rejected the request, with the message `provider_message`."""
 
     reason = ErrorReason.PROVIDER_REJECTED
 
     def __init__(self, message: str) -> None:
         super().__init__(f"the payment provider refused: {message}")
-        self.said = message
+        self.provider_message = message
 
 
 class RefundNotSeen(FailedPrecondition):
-    """What was sent by hand is not there, or not as it should be; the message says what was looked for."""
+    """A refund sent by hand was not found at the provider, or differs; the message says what was expected."""
 
     reason = ErrorReason.REFUND_NOT_SEEN
 
 
 class SignatureInvalid(InvalidArgument):
-    """Missing, forged or stale."""
+    """The webhook's signature is missing, forged or stale."""
 
     reason = ErrorReason.SIGNATURE_INVALID
 

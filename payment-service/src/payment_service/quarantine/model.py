@@ -1,4 +1,4 @@
-"""Items of the settlement job that fail again and again, and when the job stops trying them."""
+"""Items of the reconciliation job that keep failing, and when the job stops retrying them."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,16 +10,16 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import AppError, NotFound
 
-# A new release may mend what is unforeseen, so it is tried for a while: five runs are 25 minutes.
-MAX_TRIES = 5
-# As long as the work queue tries what does not answer.
+# An unexpected error may be fixed by a new release, so it is retried for a while: five runs take 25 minutes.
+MAX_FAILURES = 5
+# As long as the task queue retries.
 MAX_OUTAGE = timedelta(days=3)
 _PERMANENT = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"})
-_PASSING = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
+_TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
 
 
 class Kind(StrEnum):
-    """What an item is."""
+    """The kind of item."""
 
     EVENT = "EVENT"
     PAYMENT = "PAYMENT"
@@ -29,23 +29,23 @@ class Kind(StrEnum):
 
 
 class Fault(StrEnum):
-    """Whether an error may be another one, or none, the next time."""
+    """Whether a retry may succeed: PERMANENT no, TRANSIENT yes, UNEXPECTED perhaps."""
 
     PERMANENT = "PERMANENT"
-    PASSING = "PASSING"
-    UNFORESEEN = "UNFORESEEN"
+    TRANSIENT = "TRANSIENT"
+    UNEXPECTED = "UNEXPECTED"
 
 
 def fault_of(error: Exception) -> Fault:
-    """What kind of fault an error is."""
+    """Classifies the error."""
     code = error.code.name if isinstance(error, AppError) else ""
     if code in _PERMANENT:
         return Fault.PERMANENT
-    return Fault.PASSING if code in _PASSING else Fault.UNFORESEEN
+    return Fault.TRANSIENT if code in _TRANSIENT else Fault.UNEXPECTED
 
 
 class ItemNotFound(NotFound):
-    """Not in quarantine."""
+    """The item is not in quarantine."""
 
     reason = ErrorReason.QUARANTINED_ITEM_NOT_FOUND
 
@@ -55,7 +55,7 @@ class ItemNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class ItemKey:
-    """Which item it is: `subject` is its id, of an event its provider's id of it; `provider` only of events."""
+    """Identifies an item: `subject` is its id, for an event the provider's; `provider` is set only for events."""
 
     kind: Kind
     subject: str
@@ -64,7 +64,7 @@ class ItemKey:
 
 @dataclass(frozen=True, slots=True)
 class FailingItem:
-    """An item that has failed; in quarantine where `quarantined_at` is set. `error_reason` is of the contract."""
+    """An item that has failed; in quarantine if `quarantined_at` is set. `error_reason` is the contract's."""
 
     id: UUID
     key: ItemKey
@@ -77,17 +77,17 @@ class FailingItem:
     discarded_at: datetime | None = None
     discard_reason: str = ""
 
-    def judged(self, fault: Fault, *, is_waited_for: bool) -> Self:
-        """In quarantine from now on where it has been tried enough; an outage is never enough where `is_waited_for`."""
+    def with_fault(self, fault: Fault, *, is_outage_tolerated: bool) -> Self:
+        """Quarantined if it has been retried enough; with `is_outage_tolerated`, transient faults never suffice."""
         match fault:
             case Fault.PERMANENT:
-                is_over = True
-            case Fault.UNFORESEEN:
-                is_over = self.failure_count >= MAX_TRIES
-            case Fault.PASSING:
-                is_over = not is_waited_for and self.last_failed_at - self.first_failed_at >= MAX_OUTAGE
-        return replace(self, quarantined_at=self.last_failed_at) if is_over else self
+                is_exhausted = True
+            case Fault.UNEXPECTED:
+                is_exhausted = self.failure_count >= MAX_FAILURES
+            case Fault.TRANSIENT:
+                is_exhausted = not is_outage_tolerated and self.last_failed_at - self.first_failed_at >= MAX_OUTAGE
+        return replace(self, quarantined_at=self.last_failed_at) if is_exhausted else self
 
     def discarded(self, reason: str, at: datetime) -> Self:
-        """Left alone for good; a repeat keeps the first reason."""
+        """Discarded for good; a repeat keeps the first reason."""
         return self if self.discarded_at else replace(self, discarded_at=at, discard_reason=reason)

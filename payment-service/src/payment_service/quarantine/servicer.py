@@ -12,7 +12,7 @@ from payment_service.quarantine.service import QuarantineService
 
 
 class QuarantineServicer:
-    """The operator's view of the quarantine."""
+    """Serves QuarantineService, for operators."""
 
     def __init__(self, quarantine: QuarantineService) -> None:
         self._quarantine = quarantine

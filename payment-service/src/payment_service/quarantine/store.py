@@ -1,4 +1,4 @@
-"""Failing items in the database: of all organizations, for the job and the operator."""
+"""Failing items of all organizations in the database, for the job and operators."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -14,7 +14,6 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
-    delete,
     func,
     literal,
     not_,
@@ -22,6 +21,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy import delete as delete_from
 from sqlalchemy.dialects.postgresql import insert
 
 from adlib.db import Query, Session, Transaction
@@ -49,7 +49,7 @@ _new = insert(failing_items).values(
     failure_count=1, last_error=bindparam("error"), error_reason=bindparam("reason"),
     first_failed_at=bindparam("at"), last_failed_at=bindparam("at"),
 )  # fmt: skip
-_FAILED = Query(
+_RECORD_FAILURE = Query(
     _new.on_conflict_do_update(
         index_elements=["kind", "provider", "subject"],
         set_={
@@ -68,8 +68,8 @@ _SAVE = Query(
         quarantined_at=bindparam("quarantined"), discarded_at=bindparam("discarded"), discard_reason=bindparam("why")
     )
 )
-_SUCCEEDED = Query(
-    delete(failing_items).where(
+_DELETE = Query(
+    delete_from(failing_items).where(
         failing_items.c.kind == bindparam("of_kind"),
         failing_items.c.provider == bindparam("of_provider"),
         failing_items.c.subject == bindparam("of_subject"),
@@ -89,10 +89,10 @@ _PAGE = Query(
 )
 _GET = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED))
 _LOCK = Query(select(*_FIELDS).where(_THIS, _IS_QUARANTINED).with_for_update())
-_RELEASE = Query(delete(failing_items).where(_THIS, _IS_QUARANTINED))
+_RELEASE = Query(delete_from(failing_items).where(_THIS, _IS_QUARANTINED))
 _HAS_ID = or_(*(failing_items.c.kind == kind for kind in ("PAYMENT", "REFUND", "PAYOUT")))
 _SUBJECT_ID = cast(case((_HAS_ID, failing_items.c.subject)), Uuid)
-# What the job would do nothing for any more.
+# Items that the job would skip.
 _HAS_ENDED = {
     "PAYMENT": (
         payments,
@@ -101,8 +101,8 @@ _HAS_ENDED = {
     "REFUND": (refunds, or_(refunds.c.state != "PENDING", refunds.c.external_id.is_not(None))),
     "PAYOUT": (payouts, not_(_is_one_of(payouts.c.state, "SENDING", "PROCESSING"))),
 }
-_FORGET_ENDED = Query(
-    delete(failing_items).where(
+_DELETE_ENDED = Query(
+    delete_from(failing_items).where(
         failing_items.c.discarded_at.is_(None),
         case(
             *(
@@ -118,7 +118,7 @@ _FORGET_ENDED = Query(
 )
 _CONFIGURED = any_(bindparam("providers", type_=ARRAY(Text)))
 _RELEASE_OF_PROVIDERS = Query(
-    delete(failing_items).where(
+    delete_from(failing_items).where(
         _IS_WAITING,
         failing_items.c.error_reason == "PROVIDER_NOT_AVAILABLE",
         case(
@@ -139,7 +139,7 @@ _RELEASE_OF_PROVIDERS = Query(
 def is_free(
     kind: Kind, subject: ColumnElement[UUID] | ColumnElement[str], provider: ColumnElement[str] | None = None
 ) -> ColumnElement[bool]:
-    """The condition that an item of a statement is not in quarantine."""
+    """The SQL condition that an item is not in quarantine."""
     return not_(
         select(literal(1))
         .where(
@@ -152,11 +152,11 @@ def is_free(
     )
 
 
-def failed(tx: Transaction, id: UUID, key: ItemKey, error: str, reason: str, at: datetime) -> FailingItem:
-    """Counts a failure; the item with it. `id` is for an item that has not failed before."""
+def record_failure(tx: Transaction, id: UUID, key: ItemKey, error: str, reason: str, at: datetime) -> FailingItem:
+    """Counts a failure and returns the item; `id` is used if the item is new."""
     row = tx.one(
-        _FAILED, id=id, kind=key.kind.value, provider=key.provider, subject=key.subject, error=error, reason=reason,
-        at=at,
+        _RECORD_FAILURE, id=id, kind=key.kind.value, provider=key.provider, subject=key.subject, error=error,
+        reason=reason, at=at,
     )  # fmt: skip
     if row is None:
         raise LookupError("an upsert returns its row")
@@ -170,52 +170,52 @@ def save(tx: Transaction, item: FailingItem) -> None:
     )
 
 
-def succeeded(tx: Transaction, key: ItemKey) -> None:
-    """Forgets that the item has failed."""
-    tx.execute(_SUCCEEDED, of_kind=key.kind.value, of_provider=key.provider, of_subject=key.subject)
+def delete(tx: Transaction, key: ItemKey) -> None:
+    """Deletes the item."""
+    tx.execute(_DELETE, of_kind=key.kind.value, of_provider=key.provider, of_subject=key.subject)
 
 
 def failing(db: Session, limit: int) -> Collection[ItemKey]:
-    """Items that have failed and are still tried."""
+    """Items that have failed and are not in quarantine."""
     return {ItemKey(Kind(row.kind), row.subject, row.provider) for row in db.all(_FAILING, most=limit)}
 
 
 def count(db: Session) -> int:
-    """How many items wait in quarantine for an operator."""
+    """The number of quarantined items that are not discarded."""
     row = db.one(_COUNT)
     return int(row.number) if row else 0
 
 
 def page(db: Session, part: Page) -> Sequence[FailingItem]:
-    """The items that wait in quarantine, newest first."""
+    """The quarantined items that are not discarded, newest first."""
     return [_item(row) for row in db.all(_PAGE, before=part.before, most=part.limit)]
 
 
 def get(db: Session, id: UUID) -> FailingItem | None:
-    """The item in quarantine, also a discarded one."""
+    """The quarantined item, even if discarded."""
     row = db.one(_GET, item=id)
     return _item(row) if row else None
 
 
 def lock(tx: Transaction, id: UUID) -> FailingItem | None:
-    """The same, for this transaction to change."""
+    """The quarantined item, even if discarded, locked."""
     row = tx.one(_LOCK, item=id)
     return _item(row) if row else None
 
 
 def release(tx: Transaction, id: UUID) -> bool:
-    """Gives the item back to the job; whether it was in quarantine."""
+    """Releases the item to the job; False if it was not in quarantine."""
     return tx.execute(_RELEASE, item=id) == 1
 
 
 def release_of_providers(tx: Transaction, providers: Collection[str]) -> int:
-    """Gives back what failed only because one of these providers was not configured; how many items."""
+    """Releases items that failed because one of these providers was not configured; returns their number."""
     return tx.execute(_RELEASE_OF_PROVIDERS, providers=list(providers))
 
 
-def forget_ended(tx: Transaction) -> int:
-    """Forgets payments, refunds and payouts that ended otherwise, such as by a webhook; how many items."""
-    return tx.execute(_FORGET_ENDED)
+def delete_ended(tx: Transaction) -> int:
+    """Deletes payments, refunds and payouts that ended in another way, such as a webhook; returns their number."""
+    return tx.execute(_DELETE_ENDED)
 
 
 def _item(row: Row) -> FailingItem:

@@ -1,4 +1,4 @@
-"""A payment's receipt: what stands on it, in words."""
+"""A payment's receipt, and the text on it."""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,15 +10,15 @@ from uuid import UUID
 
 from adlib.money import MICROS, from_minor
 
-# What banks pass on (ISO 20022); others' texts are cut there, so that a row fits on a page however it is written.
-LONGEST_TEXT = 140
+# The limit of remittance information in ISO 20022; longer text is cut, so that a row always fits on a page.
+MAX_TEXT_LENGTH = 140
 
 _PAID_BY = {"STRIPE": "Card", "WISE": "Bank transfer"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arrived:
-    """Money that came for the payment; `asset_amount` is in the asset's smallest unit, as the contract's Deposit."""
+class ReceiptDeposit:
+    """A deposit on a receipt; `asset_amount` is in the asset's smallest unit, as in the contract's Deposit."""
 
     at: datetime
     amount_micros: int
@@ -30,26 +30,26 @@ class Arrived:
 
     @property
     def transaction_hash(self) -> str:
-        """Of its transfer on its chain; empty where it came by none."""
+        """The hash of its transaction; empty if it did not come by a chain."""
         return plain((self.detail.get("chain") or {}).get("transaction_hash", ""))
 
     @property
     def sender_name(self) -> str:
-        """Who sent it, as the bank says."""
+        """The sender, as the bank reports it."""
         return plain(self.detail.get("sender_name", ""))
 
     @property
     def remittance_text(self) -> str:
-        """What the sender wrote."""
+        """The sender's remittance text."""
         return plain(self.detail.get("remittance_text", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """A payment that was credited, under its number in the organization.
+    """The receipt of a credited payment, numbered within its organization.
 
-    `arrived` is the newest of what came for it, `arrived_count` how many came in all; `organization_name` is empty
-    where it is not known, and `issuer` the lines that say who issues it.
+    `deposits` are the newest ones, out of `deposit_count`. `organization_name` is empty if it is not known. `issuer`:
+    the lines of text that identify the issuer.
     """
 
     organization_id: UUID
@@ -64,55 +64,55 @@ class Receipt:
     instructions: Mapping[str, Any] = field(default_factory=dict)
     organization_name: str = ""
     issuer: Sequence[str] = ()
-    arrived: Sequence[Arrived] = ()
-    arrived_count: int = 0
+    deposits: Sequence[ReceiptDeposit] = ()
+    deposit_count: int = 0
 
     @property
     def label(self) -> str:
-        """The number as it is printed."""
+        """The number as printed."""
         return f"R-{self.number:06}"
 
     @property
     def payer(self) -> str:
-        """What the organization calls itself; empty where that is not known."""
+        """The organization's name; empty if it is not known."""
         return plain(self.organization_name)
 
     @property
     def paid_by(self) -> str:
-        """What it was paid with."""
+        """The payment method."""
         if token := self.instructions.get("token"):
             return plain(f"{token} on chain {self.instructions.get('chain_id')} (EIP-155)")
         return _PAID_BY.get(self.provider, self.provider.capitalize())
 
     @property
     def reference(self) -> str:
-        """What the transfer had to be marked with; empty where nothing."""
+        """The reference of the bank transfer; empty for other payment methods."""
         return plain(self.instructions.get("reference", ""))
 
     @property
     def address(self) -> str:
-        """Where coins had to be sent to; empty where it was not coins."""
+        """The address that coins were sent to; empty for other payment methods."""
         return plain(self.instructions.get("address", ""))
 
     @property
-    def arrived_earlier(self) -> int:
-        """How many came before those that are told one by one."""
-        return self.arrived_count - len(self.arrived)
+    def omitted_count(self) -> int:
+        """The number of older deposits that are not listed."""
+        return self.deposit_count - len(self.deposits)
 
-    def sent(self, one: Arrived) -> str:
-        """What was sent, in its asset; empty where it was the currency itself."""
-        if one.asset_amount is None:
+    def sent(self, deposit: ReceiptDeposit) -> str:
+        """The amount in the deposit's asset; empty if that is the currency itself."""
+        if deposit.asset_amount is None:
             return ""
-        if one.asset == self.instructions.get("token"):
-            amount = units(one.asset_amount, int(self.instructions.get("decimals", 0)))
+        if deposit.asset == self.instructions.get("token"):
+            amount = units(deposit.asset_amount, int(self.instructions.get("decimals", 0)))
         else:
-            amount = f"{one.asset_amount} of the smallest unit of"
-        at = "" if one.rate is None else f" at {self.currency_code} {_trimmed(one.rate)} each"
-        return plain(f"{amount} {one.asset}{at}")
+            amount = f"{deposit.asset_amount} of the smallest unit of"
+        at = "" if deposit.rate is None else f" at {self.currency_code} {_trimmed(deposit.rate)} each"
+        return plain(f"{amount} {deposit.asset}{at}")
 
 
 def money(amount_micros: int, currency_code: str) -> str:
-    """The amount with all of its minor units, and with what is below them where there is something."""
+    """The amount with all digits of its minor unit, and further digits if they are not zero."""
     per_minor = from_minor(1, currency_code)
     whole, rest = divmod(abs(amount_micros), MICROS)
     digits = f"{rest:06}"
@@ -123,22 +123,22 @@ def money(amount_micros: int, currency_code: str) -> str:
 
 
 def units(smallest: int, decimals: int) -> str:
-    """An amount of an asset's smallest unit in whole ones, exactly."""
+    """An amount in an asset's smallest unit, converted to whole units exactly."""
     return _trimmed(Decimal((0, tuple(int(digit) for digit in str(smallest)), -decimals)))
 
 
 def plain(text: object) -> str:
-    """What others wrote, on one line and at most so long, without characters that only change how the rest is shown."""
+    """Text from outside as one line of at most MAX_TEXT_LENGTH characters, without control and format characters."""
     whole = str(text)
-    # More is not looked at: it would be cut off.
-    head = whole[: 4 * LONGEST_TEXT]
+    # The rest would be cut off.
+    head = whole[: 4 * MAX_TEXT_LENGTH]
     shown = "".join(
         " " if category in ("Cc", "Zl", "Zp") else character
         for character in unicodedata.normalize("NFC", head)
         if (category := unicodedata.category(character)) not in ("Cf", "Cs")
     )
     line = " ".join(shown.split())
-    return line if len(line) <= LONGEST_TEXT and head == whole else f"{line[: LONGEST_TEXT - 1]}…"
+    return line if len(line) <= MAX_TEXT_LENGTH and head == whole else f"{line[: MAX_TEXT_LENGTH - 1]}…"
 
 
 def _trimmed(number: Decimal) -> str:

@@ -1,20 +1,19 @@
-"""Reading receipts; they are issued where a payment is credited."""
+"""Reads receipts; they are issued when a payment is credited."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
 from adlib.db import Database
+from payment_service.clients.organizations import OrganizationNames
 from payment_service.receipts import store
 from payment_service.receipts.model import Receipt
-from payment_service.receipts.names import Names
 
 
 class ReceiptService:
-    """The use cases of receipts."""
+    """The use cases of receipts; `issuer` is the lines of text that identify the issuer."""
 
-    def __init__(self, db: Database, names: Names, issuer: Sequence[str]) -> None:
-        """`issuer` is the lines that say who issues them."""
+    def __init__(self, db: Database, names: OrganizationNames, issuer: Sequence[str]) -> None:
         self._db = db
         self._names = names
         self._issuer = issuer
@@ -22,4 +21,4 @@ class ReceiptService:
     def get(self, organization_id: UUID, payment_id: UUID) -> Receipt:
         """The receipt of the organization's payment; PAYMENT_NOT_FOUND, PAYMENT_STATE_INVALID."""
         receipt = store.get(self._db, organization_id, payment_id)
-        return replace(receipt, organization_name=self._names.of(organization_id), issuer=self._issuer)
+        return replace(receipt, organization_name=self._names.get(organization_id), issuer=self._issuer)

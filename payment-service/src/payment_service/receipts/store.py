@@ -8,19 +8,18 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from adlib.db import Query, Session, Transaction
 from payment_service.payments.model import PaymentNotFound, PaymentStateInvalid, State
-from payment_service.receipts.model import Arrived, Receipt
+from payment_service.receipts.model import Receipt, ReceiptDeposit
 from payment_service.tables import deposits, payments, receipt_counters, receipts
 
-# As many as are told one by one.
-MOST_ARRIVED = 50
+MAX_DEPOSITS = 50
 
 _NUMBER = Query(
     select(receipts.c.number).where(
         receipts.c.organization_id == bindparam("organization"), receipts.c.payment_id == bindparam("payment")
     )
 )
-# The counter's row stays locked until the transaction ends: one that is rolled back leaves no gap, and only the same
-# organization's wait.
+# The counter's row is locked until the transaction ends, so a rollback leaves no gap; only transactions of the same
+# organization wait.
 _NEXT = (
     insert_or(receipt_counters)
     .values(organization_id=bindparam("organization"), last_number=1)
@@ -44,18 +43,18 @@ _ISSUE = Query(
     )
     .returning(receipts.c.number)
 )
-# One statement, so that the figures and what arrived are of the same moment.
+# One statement, so that the payment and its deposits are from the same snapshot.
 _GET = Query(
     select(
         *(payments.c[name] for name in ("organization_id", "provider", "state", "currency_code")),
         *(payments.c[name] for name in ("paid_micros", "refunded_micros", "disputed_micros", "instructions")),
         receipts.c.number,
         receipts.c.issued_at,
-        func.count(deposits.c.id).over().label("arrived_count"),
+        func.count(deposits.c.id).over().label("deposit_count"),
         *(deposits.c[name] for name in ("asset", "asset_amount", "rate", "detail")),
-        deposits.c.state.label("arrived_state"),
-        deposits.c.amount_micros.label("arrived_micros"),
-        deposits.c.created_at.label("arrived_at"),
+        deposits.c.state.label("deposit_state"),
+        deposits.c.amount_micros.label("deposit_micros"),
+        deposits.c.created_at.label("deposited_at"),
     )
     .select_from(
         payments.outerjoin(
@@ -72,14 +71,14 @@ _GET = Query(
     )
     .where(payments.c.organization_id == bindparam("organization"), payments.c.id == bindparam("payment"))
     .order_by(deposits.c.id.desc())
-    .limit(MOST_ARRIVED)
+    .limit(MAX_DEPOSITS)
 )
 
 
 def issue(tx: Transaction, organization_id: UUID, payment_id: UUID, at: datetime) -> int:
-    """The number of the payment's receipt, which is the organization's next one where it has none yet.
+    """Issues the payment's receipt, unless it has one, and returns its number.
 
-    Called with the payment's row locked, and last: whoever takes the organization's next number waits until the end.
+    To be called last in the transaction, with the payment locked: it blocks other receipts of the organization.
     """
     found = tx.one(_NUMBER, organization=organization_id, payment=payment_id) or tx.one(
         _ISSUE, organization=organization_id, payment=payment_id, at=at
@@ -106,18 +105,18 @@ def get(db: Session, organization_id: UUID, payment_id: UUID) -> Receipt:
         refunded_micros=first.refunded_micros,
         disputed_micros=first.disputed_micros,
         instructions=first.instructions,
-        arrived=[
-            Arrived(
-                at=row.arrived_at,
-                amount_micros=row.arrived_micros,
-                is_reversed=row.arrived_state == "REVERSED",
+        deposits=[
+            ReceiptDeposit(
+                at=row.deposited_at,
+                amount_micros=row.deposit_micros,
+                is_reversed=row.deposit_state == "REVERSED",
                 asset=row.asset,
                 asset_amount=None if row.asset_amount is None else int(row.asset_amount),
                 rate=row.rate,
                 detail=row.detail,
             )
             for row in rows
-            if row.arrived_at is not None
+            if row.deposited_at is not None
         ],
-        arrived_count=first.arrived_count,
+        deposit_count=first.deposit_count,
     )

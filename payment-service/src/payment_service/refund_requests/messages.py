@@ -1,4 +1,4 @@
-"""Refund requests as the contract has them."""
+"""Refund requests as protobuf messages."""
 
 from adplatform.payment.v1 import refund_requests_pb2 as pb
 

@@ -1,4 +1,4 @@
-"""A customer's request for a refund, and how it is answered."""
+"""A customer's refund request and its life cycle."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from adlib.errors import FailedPrecondition, NotFound
 
 
 class State(StrEnum):
-    """Where a request is in its life."""
+    """The state of a refund request."""
 
     REQUESTED = "REQUESTED"
     ACCEPTED = "ACCEPTED"
@@ -21,7 +21,7 @@ class State(StrEnum):
 
 
 class RefundAlreadyRequested(FailedPrecondition):
-    """One request of a payment is open at a time."""
+    """The payment already has an open request."""
 
     reason = ErrorReason.REFUND_ALREADY_REQUESTED
 
@@ -30,7 +30,7 @@ class RefundAlreadyRequested(FailedPrecondition):
 
 
 class RefundRequestNotFound(NotFound):
-    """No such request, or none that the caller may know of."""
+    """There is no such request, or the caller may not see it."""
 
     reason = ErrorReason.REFUND_REQUEST_NOT_FOUND
 
@@ -39,7 +39,7 @@ class RefundRequestNotFound(NotFound):
 
 
 class RefundRequestClosed(FailedPrecondition):
-    """It is answered or withdrawn."""
+    """The request is accepted, declined or withdrawn."""
 
     reason = ErrorReason.REFUND_REQUEST_CLOSED
 
@@ -49,7 +49,7 @@ class RefundRequestClosed(FailedPrecondition):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundRequest:
-    """An amount of a payment that its customer wants back; nothing is set aside for it."""
+    """A customer's request to refund an amount of a payment; nothing is reserved for it."""
 
     id: UUID
     payment_id: UUID
@@ -65,19 +65,19 @@ class RefundRequest:
     updated_at: datetime
 
     def withdrawn(self, at: datetime) -> Self:
-        """Taken back by the customer; REFUND_REQUEST_CLOSED."""
+        """WITHDRAWN by the customer; REFUND_REQUEST_CLOSED."""
         return self._closed(State.WITHDRAWN, "", at)
 
     def declined(self, reason: str, at: datetime) -> Self:
-        """Declined by staff; REFUND_REQUEST_CLOSED."""
+        """DECLINED by staff; REFUND_REQUEST_CLOSED."""
         return self._closed(State.DECLINED, reason, at)
 
     def accepted(self, refund_id: UUID, at: datetime) -> Self:
-        """Answered by the refund."""
+        """ACCEPTED by the refund."""
         return replace(self, state=State.ACCEPTED, refund_id=refund_id, updated_at=at)
 
     def reopened(self, at: datetime) -> Self:
-        """Open again, because its refund failed."""
+        """REQUESTED again, because its refund failed."""
         return replace(self, state=State.REQUESTED, refund_id=None, updated_at=at)
 
     def _closed(self, state: State, decline_reason: str, at: datetime) -> Self:

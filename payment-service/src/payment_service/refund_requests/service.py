@@ -1,4 +1,4 @@
-"""Recording what customers want back, and following what staff make of it. The payment is locked before requests."""
+"""Records customers' refund requests, and updates them when staff refund. Locks the payment before its requests."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,16 @@ from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
 from payment_service.disputes import store as disputes
 from payment_service.ledger import store as ledger
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Wallet
 from payment_service.payments import store as payments
 from payment_service.payments.model import Payment, PaymentNotFound, PaymentStateInvalid
 from payment_service.refund_requests import store
 from payment_service.refund_requests.model import RefundAlreadyRequested, RefundRequest, RefundRequestNotFound, State
-from payment_service.refunds.model import RefundTooLarge
 
 
 @dataclass(frozen=True, slots=True)
 class NewRefundRequest:
-    """What a customer asks for; all that is left and unspent where there is no amount."""
+    """A customer's request; without an amount, everything that can be refunded."""
 
     payment_id: UUID
     amount_micros: int | None
@@ -43,10 +42,7 @@ class RefundRequestService:
     def request(
         self, caller: Caller, new: NewRefundRequest, idempotency: Idempotency[RefundRequest, pb.RefundRequest]
     ) -> RefundRequest:
-        """Records that the customer wants the payment back; a repeat is about the first request.
-
-        What the contract names.
-        """
+        """Records the request; a repeat returns the first one. The errors are the contract's of RequestRefund."""
         with self._db.transaction() as tx:
             if seen := idempotency.replay(tx):
                 return self._locked(tx, caller.organization_id, UUID(seen.id))
@@ -71,16 +67,19 @@ class RefundRequestService:
             return request
 
     def withdraw(self, organization_id: UUID, request_id: UUID) -> RefundRequest:
-        """Takes an open request back; REFUND_REQUEST_NOT_FOUND, REFUND_REQUEST_CLOSED."""
+        """Withdraws an open request; REFUND_REQUEST_NOT_FOUND, REFUND_REQUEST_CLOSED."""
         with self._db.transaction() as tx:
             withdrawn = self._locked(tx, organization_id, request_id).withdrawn(self._clock.now())
             store.save(tx, withdrawn)
             return withdrawn
 
     def decline(self, caller: Caller, request_id: UUID, reason: str) -> RefundRequest:
-        """Declines anyone's open request, by staff; REFUND_REQUEST_NOT_FOUND, REFUND_REQUEST_CLOSED."""
+        """Declines an open request of any organization; REFUND_REQUEST_NOT_FOUND, REFUND_REQUEST_CLOSED.
+
+        Only for staff: other callers see no request.
+        """
         with self._db.transaction() as tx:
-            request = store.lock_of_anyone(tx, request_id) if caller.is_staff else None
+            request = store.lock_any_tenant(tx, request_id) if caller.is_staff else None
             if request is None:
                 raise RefundRequestNotFound(request_id)
             declined = request.declined(reason, self._clock.now())
@@ -88,31 +87,31 @@ class RefundRequestService:
             return declined
 
     def list_open(self, caller: Caller, part: Page) -> Slice[RefundRequest]:
-        """The open requests of all organizations, newest first, for staff; nothing for others."""
-        rows = store.open_of_anyone(self._db, part) if caller.is_staff else []
+        """The open requests of all organizations, newest first; none for callers who are not staff."""
+        rows = store.open_any_tenant(self._db, part) if caller.is_staff else []
         return cut(rows, part, lambda request: request.id)
 
     def of_payment(self, organization_id: UUID, payment_id: UUID) -> Sequence[RefundRequest]:
-        """The newest requests of the organization's payment, newest first."""
+        """The newest requests for the organization's payment, newest first."""
         return store.of_payment(self._db, organization_id, payment_id)
 
-    def follow_in(self, tx: Transaction, payment: Payment, refund_id: UUID, *, has_failed: bool) -> None:
-        """Answers the locked payment's open request by the refund, or reopens it where the refund has failed."""
+    def update_in(self, tx: Transaction, payment: Payment, refund_id: UUID, *, has_failed: bool) -> None:
+        """Accepts the locked payment's open request with the refund, or reopens it if the refund has failed."""
         now = self._clock.now()
         current = store.lock_open(tx, payment.organization_id, payment.id)
         if not has_failed:
             if current:
                 store.save(tx, current.accepted(refund_id, now))
             return
-        answered = store.lock_of_refund(tx, payment.organization_id, refund_id)
-        if answered and current is None:
-            store.save(tx, answered.reopened(now))
+        accepted = store.lock_of_refund(tx, payment.organization_id, refund_id)
+        if accepted and current is None:
+            store.save(tx, accepted.reopened(now))
 
     @staticmethod
     def _payment(tx: Transaction, organization_id: UUID, payment_id: UUID) -> Payment:
-        """The organization's payment, locked, which can be refunded; PAYMENT_NOT_FOUND, PAYMENT_STATE_INVALID."""
+        """The organization's payment, locked; PAYMENT_NOT_FOUND, PAYMENT_STATE_INVALID if it cannot be refunded."""
         found = payments.get(tx, organization_id, payment_id)
-        payment = found and payments.lock_of_anyone(tx, payment_id, found.provider)
+        payment = found and payments.lock_any_tenant(tx, payment_id, found.provider)
         if payment is None:
             raise PaymentNotFound(payment_id)
         if not payment.paid_micros or disputes.has_open(tx, organization_id, payment_id):
@@ -120,16 +119,14 @@ class RefundRequestService:
         return payment
 
     @staticmethod
-    def _amount_micros(tx: Transaction, payment: Payment, asked_micros: int | None) -> int:
-        """What is asked for, or all; REFUND_TOO_LARGE where less is left of the payment and unspent."""
+    def _amount_micros(tx: Transaction, payment: Payment, requested_micros: int | None) -> int:
+        """The requested amount, or everything that can be refunded; REFUND_TOO_LARGE."""
         available = Wallet(payment.organization_id, payment.currency_code).available
-        unspent_micros = ledger.lock(tx, [available])[available]
-        refundable_micros = max(0, min(payment.kept_micros, unspent_micros))
-        amount_micros = refundable_micros if asked_micros is None else asked_micros
-        if not 0 < amount_micros <= refundable_micros:
-            raise RefundTooLarge(refundable_micros, payment.currency_code)
-        if asked_micros is not None:
-            to_minor(asked_micros, payment.currency_code)
+        available_micros = ledger.lock(tx, [available])[available]
+        amount_micros = payment.refundable_micros(available_micros) if requested_micros is None else requested_micros
+        payment.check_refundable(amount_micros, available_micros)
+        if requested_micros is not None:
+            to_minor(requested_micros, payment.currency_code)
         return amount_micros
 
     @staticmethod

@@ -10,7 +10,7 @@ from payment_service.refund_requests.service import NewRefundRequest, RefundRequ
 
 
 class RefundRequestServicer:
-    """The customer's and the staff's side of refund requests."""
+    """Serves RefundRequestService, for customers and staff."""
 
     def __init__(self, requests: RefundRequestService) -> None:
         self._requests = requests
@@ -34,6 +34,6 @@ class RefundRequestServicer:
 
     def DeclineRefundRequest(self, request: pb.DeclineRefundRequestRequest, call: Call) -> pb.RefundRequest:
         declined = self._requests.decline(call.caller, UUID(request.request_id), request.reason)
-        # It is their request, so it stands in their audit log.
+        # The request is the organization's, so its audit log has the entry.
         call.attribute_to(call.caller.user_id, declined.organization_id)
         return to_pb(declined)

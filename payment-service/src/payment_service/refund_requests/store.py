@@ -11,8 +11,7 @@ from adlib.paging import Page
 from payment_service.refund_requests.model import RefundRequest, State
 from payment_service.tables import refund_requests
 
-# Of one payment, so many of the newest are shown.
-_MOST_SHOWN = 50
+_MAX_PER_PAYMENT = 50
 
 _FIELDS = [
     refund_requests.c[name]
@@ -22,7 +21,7 @@ _FIELDS = [
     )
 ]  # fmt: skip
 _OWN = refund_requests.c.organization_id == bindparam("organization")
-# As the indexes say it, so that they are used.
+# Literal text, so that PostgreSQL uses the partial indexes.
 _IS_OPEN = text("state = 'REQUESTED'")
 _ADD = Query(insert(refund_requests).values(**{field.key: bindparam(field.key, type_=field.type) for field in _FIELDS}))
 _OPEN = Query(
@@ -33,12 +32,12 @@ _OF_PAYMENT = Query(
     select(*_FIELDS)
     .where(_OWN, refund_requests.c.payment_id == bindparam("payment"))
     .order_by(refund_requests.c.id.desc())
-    .limit(_MOST_SHOWN)
+    .limit(_MAX_PER_PAYMENT)
 )
 _LOCK = Query(select(*_FIELDS).where(_OWN, refund_requests.c.id == bindparam("request")).with_for_update())
-# Staff answer the requests of all organizations.
-_LOCK_OF_ANYONE = Query(select(*_FIELDS).where(refund_requests.c.id == bindparam("request")).with_for_update())
-_OPEN_OF_ANYONE = Query(
+# For staff, who handle the requests of all organizations.
+_LOCK_ANY_TENANT = Query(select(*_FIELDS).where(refund_requests.c.id == bindparam("request")).with_for_update())
+_OPEN_ANY_TENANT = Query(
     select(*_FIELDS)
     .where(_IS_OPEN, refund_requests.c.id < bindparam("before"))
     .order_by(refund_requests.c.id.desc())
@@ -60,39 +59,39 @@ def add(tx: Transaction, request: RefundRequest) -> None:
 
 
 def lock_open(tx: Transaction, organization_id: UUID, payment_id: UUID) -> RefundRequest | None:
-    """The open request of the organization's payment, for this transaction to change."""
+    """The open request for the organization's payment, locked."""
     return _request(tx.one(_OPEN, organization=organization_id, payment=payment_id))
 
 
 def lock_of_refund(tx: Transaction, organization_id: UUID, refund_id: UUID) -> RefundRequest | None:
-    """The request that the refund answers, for this transaction to change."""
+    """The request that the refund accepted, locked."""
     return _request(tx.one(_OF_REFUND, organization=organization_id, refund=refund_id))
 
 
 def lock(tx: Transaction, organization_id: UUID, request_id: UUID) -> RefundRequest | None:
-    """The organization's request, for this transaction to change."""
+    """The organization's request, locked."""
     return _request(tx.one(_LOCK, organization=organization_id, request=request_id))
 
 
-def lock_of_anyone(tx: Transaction, request_id: UUID) -> RefundRequest | None:
-    """Any organization's request, for this transaction to change."""
-    return _request(tx.one(_LOCK_OF_ANYONE, request=request_id))
+def lock_any_tenant(tx: Transaction, request_id: UUID) -> RefundRequest | None:
+    """The request of any organization, locked."""
+    return _request(tx.one(_LOCK_ANY_TENANT, request=request_id))
 
 
 def of_payment(db: Session, organization_id: UUID, payment_id: UUID) -> Sequence[RefundRequest]:
-    """The newest requests of the organization's payment, newest first."""
+    """The newest requests for the organization's payment, newest first."""
     rows = db.all(_OF_PAYMENT, organization=organization_id, payment=payment_id)
     return [found for row in rows if (found := _request(row))]
 
 
-def open_of_anyone(db: Session, part: Page) -> Sequence[RefundRequest]:
+def open_any_tenant(db: Session, part: Page) -> Sequence[RefundRequest]:
     """The open requests of all organizations, newest first."""
-    rows = db.all(_OPEN_OF_ANYONE, before=part.before, most=part.limit)
+    rows = db.all(_OPEN_ANY_TENANT, before=part.before, most=part.limit)
     return [found for row in rows if (found := _request(row))]
 
 
 def save(tx: Transaction, request: RefundRequest) -> None:
-    """Stores what can change of a request."""
+    """Updates the request's mutable columns."""
     tx.execute(
         _UPDATE,
         organization=request.organization_id,

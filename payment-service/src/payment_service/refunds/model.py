@@ -1,4 +1,4 @@
-"""A refund's life, and how its money leaves the wallet and comes back."""
+"""A refund's life cycle, and the transfers that move its money out of the wallet and back."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,48 +7,30 @@ from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
-from adplatform.errors.v1.errors_pb2 import ErrorReason
-
-from adlib.errors import FailedPrecondition
 from adlib.money import to_decimal
-from payment_service.ledger.model import Account, Kind, Transfer
-from payment_service.ledger.wallet import Wallet
+from payment_service.ledger.model import Account, Kind, Transfer, Wallet
 
 
 class State(StrEnum):
-    """Where a refund is in its life."""
+    """The state of a refund."""
 
     PENDING = "PENDING"
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
 
 
-# News come twice and in any order, so a refund only ever moves up: one that the customer's bank took may still come
-# back, and one that came back stays so.
+# Reports are repeated and out of order, so a refund only moves to a higher rank: one that the customer's bank accepted
+# may still be returned, and a returned one stays returned.
 _RANK = {State.PENDING: 0, State.SUCCEEDED: 1, State.FAILED: 2}
-_UNDER_WAY = "the payment provider has it, and has not finished it"
-
-
-class RefundTooLarge(FailedPrecondition):
-    """More than is left of the payment, or than the wallet has."""
-
-    reason = ErrorReason.REFUND_TOO_LARGE
-
-    def __init__(self, refundable_micros: int, currency_code: str) -> None:
-        super().__init__(
-            f"{to_decimal(refundable_micros):,f} {currency_code} can be given back: what is left of the payment and "
-            "not spent",
-            refundableMicros=refundable_micros,
-        )
+_IN_PROGRESS = "the payment provider has it, and has not finished it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What else a provider says of a refund, beside its state.
+    """What a provider reports about a refund besides its state.
 
-    `amount_micros`: what was sent. `returned_micros`: what of a FAILED one has come back; None: all of it.
-    `is_current`: the provider was asked just now, so this is true whatever came before; an event may be older than
-    what is known.
+    `amount_micros`: the amount sent. `returned_micros`: how much of a FAILED refund was returned; None for all of it.
+    `is_current`: the provider was polled just now, so the report overrides earlier ones; an event may be outdated.
     """
 
     amount_micros: int | None = None
@@ -62,11 +44,11 @@ _NO_DETAILS = Details()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """An amount of a payment that goes back; `asked_by` is the member of staff, None where it was made elsewhere.
+    """A refund of a payment, in full or in part; `asked_by` is the member of staff, None if it was made elsewhere.
 
-    It is final once nothing outside can reverse it, and followed until `followed_until` at the latest: a FAILED one may
-    still be on its chain, a SUCCEEDED one may come back. None: it is final. `returned_micros` is what of a FAILED one
-    has come back, None all of it; `reversals`, how often it came back.
+    Its provider is polled until `followed_until`, since a FAILED refund may still be on its chain and a SUCCEEDED one
+    may be returned; None once it is final. `returned_micros`: how much of a FAILED refund was returned, None for all.
+    `reversals`: how often it was returned.
     """
 
     id: UUID
@@ -90,44 +72,44 @@ class Refund:
 
     @property
     def is_unsent(self) -> bool:
-        """Whether its provider has still to be asked for it."""
+        """Whether it has not been sent to its provider."""
         return self.state is State.PENDING and self.external_id is None
 
     @property
-    def is_refused(self) -> bool:
-        """Whether its provider did not take it."""
+    def is_rejected(self) -> bool:
+        """Whether its provider rejected it."""
         return self.state is State.FAILED and self.external_id is None
 
     @property
-    def came_back_micros(self) -> int:
-        """What of it is in the wallet again."""
+    def restored_micros(self) -> int:
+        """The amount that is in the wallet again."""
         if self.state is not State.FAILED:
             return 0
         return self.amount_micros if self.returned_micros is None else self.returned_micros
 
     @property
-    def going_micros(self) -> int:
-        """What of the payment has gone back by it and not come back, or is going."""
-        return self.amount_micros - self.came_back_micros
+    def net_micros(self) -> int:
+        """The amount refunded or being refunded, less what was returned."""
+        return self.amount_micros - self.restored_micros
 
     @property
     def accounts(self) -> Sequence[Account]:
-        """Every account of the organization's that it may touch."""
+        """Every account of the organization that it may affect."""
         wallet = self._wallet
         return wallet.available, wallet.debt, wallet.clearing(self.provider)
 
     @property
     def suspense(self) -> Account:
-        """The platform's: what left for the customer and has neither arrived nor come back."""
+        """The platform's account for money that neither reached the customer nor was returned."""
         return Account(Kind.SUSPENSE, self.currency_code, None, self.provider)
 
-    def touched_since(self, before: Self) -> Sequence[Account]:
-        """The accounts that the change from `before` touches."""
-        is_partial = self.state is State.FAILED and self.came_back_micros < self.amount_micros
+    def accounts_changed_since(self, before: Self) -> Sequence[Account]:
+        """The accounts that the change from `before` affects."""
+        is_partial = self.state is State.FAILED and self.restored_micros < self.amount_micros
         return (*self.accounts, self.suspense) if is_partial or before.returned_micros is not None else self.accounts
 
     def waiting(self, reason: str, at: datetime) -> Self:
-        """Not further because of its provider."""
+        """With the reason why it is still pending."""
         return self if reason == self.pending_reason else replace(self, pending_reason=reason, updated_at=at)
 
     def apply(
@@ -138,31 +120,31 @@ class Refund:
         at: datetime,
         details: Details = _NO_DETAILS,
     ) -> Self:
-        """As its provider says, unless more is known already."""
+        """With the state that its provider reports, unless a later one is known."""
         known = replace(self, external_id=self.external_id or external_id)
-        if self.is_refused and external_id and state is not State.FAILED:
-            # It was made nevertheless.
+        if self.is_rejected and external_id and state is not State.FAILED:
+            # The provider made it although it had reported a rejection.
             known = replace(known, state=State.SUCCEEDED, failure_message="")
-        elif self._is_on_its_chain_again(state, details):
+        elif self._was_restored_by_chain(state, details):
             known = replace(
                 known, state=state, failure_message="", returned_micros=None, pending_reason=details.pending_reason
             )
         elif _RANK[state] > _RANK[self.state]:
-            known = known._moved_up(state, failure_message, details)
+            known = known._advanced(state, failure_message, details)
         elif state is State.FAILED:
             known = known._returned(failure_message, details)
         elif self.state is State.PENDING:
-            known = replace(known, pending_reason=_UNDER_WAY)
+            known = replace(known, pending_reason=_IN_PROGRESS)
         elif details.is_current and self.state is State.SUCCEEDED:
             known = replace(known, pending_reason=details.pending_reason)
         return self if known == self else replace(known, updated_at=at)
 
-    def _is_on_its_chain_again(self, state: State, details: Details) -> bool:
-        """Only a chain changes its mind twice, and only what was asked just now says so."""
+    def _was_restored_by_chain(self, state: State, details: Details) -> bool:
+        """Only a chain can confirm a failed refund after all, and only a current report proves it."""
         is_whole = self.returned_micros is None
         return self.state is State.FAILED and is_whole and state is State.SUCCEEDED and details.is_current
 
-    def _moved_up(self, state: State, failure_message: str, details: Details) -> Self:
+    def _advanced(self, state: State, failure_message: str, details: Details) -> Self:
         if state is State.FAILED and self.state is State.SUCCEEDED:
             after = replace(self, state=state, reversals=self.reversals + 1, returned_micros=0)
             return replace(after._returned(failure_message, details), pending_reason="")
@@ -173,7 +155,7 @@ class Refund:
         )  # fmt: skip
 
     def _returned(self, failure_message: str, details: Details) -> Self:
-        """With what has come back of it by now: never less than before."""
+        """With the amount returned so far, which never decreases."""
         returned = details.returned_micros
         if self.returned_micros is None or (returned is not None and returned <= self.returned_micros):
             return self if self.failure_message else replace(self, failure_message=failure_message)
@@ -182,68 +164,68 @@ class Refund:
         part = f"{to_decimal(returned):,f} of {to_decimal(self.amount_micros):,f} {self.currency_code} came back"
         return replace(self, returned_micros=returned, failure_message=f"{failure_message}; {part}")
 
-    def set_aside(self) -> Sequence[Transfer]:
-        """Out of what can be spent, until it is known how the refund ends."""
+    def reservation(self) -> Sequence[Transfer]:
+        """The reservation of its amount in the wallet until its outcome is known."""
         return [self._out.pending()]
 
-    def taken(self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
-        """Gone already, past us: what is not in the wallet any more becomes a debt. `balances` of `accounts`."""
-        return self._wallet.take(self._out, balances)
+    def outgoing(self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
+        """The transfers of a refund that was sent already, by staff or at the provider; `balances` of `accounts`."""
+        return self._wallet.outgoing(self._out, balances)
 
-    def moves_since(self, before: Self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
-        """What goes with the change from `before`; `balances` of `touched_since`."""
+    def transfers_since(self, before: Self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
+        """The transfers of the change from `before`; `balances` of `accounts_changed_since`."""
         if self.state is before.state is State.FAILED:
             more = replace(
                 self._out, debit=self.suspense, credit=self._wallet.available,
-                amount_micros=self.came_back_micros - before.came_back_micros,
-                key=f"{self._out.key}:returned:{self.came_back_micros}",
+                amount_micros=self.restored_micros - before.restored_micros,
+                key=f"{self._out.key}:returned:{self.restored_micros}",
             )  # fmt: skip
-            return self._wallet.put(more, balances) if more.amount_micros else []
-        return self.moved_from(before.state, balances, before.amount_micros)
+            return self._wallet.incoming(more, balances) if more.amount_micros else []
+        return self.transfers_from(before.state, balances, before.amount_micros)
 
-    def moved_from(
-        self, before: State, balances: Mapping[Account, int], set_aside_micros: int | None = None
+    def transfers_from(
+        self, before: State, balances: Mapping[Account, int], reserved_micros: int | None = None
     ) -> Sequence[Transfer]:
-        """What goes with the change from the state before; `balances` of `accounts`.
+        """The transfers of the change from the state `before`; `balances` of `accounts`.
 
-        `set_aside_micros`: what was set aside for it, where that is not what it moves.
+        `reserved_micros`: the reserved amount, if it differs from the refund's.
         """
         wallet, out = self._wallet, self._out
-        aside = replace(out, amount_micros=set_aside_micros or out.amount_micros)
+        reserved = replace(out, amount_micros=reserved_micros or out.amount_micros)
         match before, self.state:
             case State.PENDING, State.SUCCEEDED:
-                return self._sent(aside, balances)
+                return self._completion(reserved, balances)
             case State.PENDING, State.FAILED:
-                ended = aside.voided()
-                return [ended, *wallet.freed(aside.amount_micros, balances, out.reference, ended.key)]
+                voided = reserved.voided()
+                return [voided, *wallet.repayment(reserved.amount_micros, balances, out.reference, voided.key)]
             case State.SUCCEEDED, State.FAILED:
-                return self._back(balances)
+                return self._return(balances)
             case State.FAILED, State.SUCCEEDED:
                 again = f":{self.reversals}" if self.reversals else ""
-                return wallet.take(replace(out, key=f"{out.key}:after-all{again}"), balances)
+                return wallet.outgoing(replace(out, key=f"{out.key}:after-all{again}"), balances)
         return []
 
-    def _sent(self, aside: Transfer, balances: Mapping[Account, int]) -> Sequence[Transfer]:
-        """What was sent of what was set aside; the rest is free, and what was sent beyond it is taken."""
+    def _completion(self, reserved: Transfer, balances: Mapping[Account, int]) -> Sequence[Transfer]:
+        """Completes the reservation with the amount sent: releases the rest, or takes the excess from the wallet."""
         wallet, out = self._wallet, self._out
-        ended = aside.completed(min(aside.amount_micros, out.amount_micros))
-        freed_micros = aside.amount_micros - out.amount_micros
-        if freed_micros >= 0:
-            return [ended, *wallet.freed(freed_micros, balances, out.reference, ended.key)]
-        more = replace(out, amount_micros=-freed_micros, key=f"{out.key}:more")
-        return [ended, *wallet.take(more, balances)]
+        completed = reserved.completed(min(reserved.amount_micros, out.amount_micros))
+        released_micros = reserved.amount_micros - out.amount_micros
+        if released_micros >= 0:
+            return [completed, *wallet.repayment(released_micros, balances, out.reference, completed.key)]
+        more = replace(out, amount_micros=-released_micros, key=f"{out.key}:more")
+        return [completed, *wallet.outgoing(more, balances)]
 
-    def _back(self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
-        """What came back is in the wallet, and what did not is in suspense."""
+    def _return(self, balances: Mapping[Account, int]) -> Sequence[Transfer]:
+        """Moves the returned amount into the wallet, and the amount that is missing into suspense."""
         out, again = self._out, f":{self.reversals}" if self.reversals > 1 else ""
         back = replace(
-            out, debit=out.credit, credit=out.debit, amount_micros=self.came_back_micros, key=f"{out.key}:back{again}"
+            out, debit=out.credit, credit=out.debit, amount_micros=self.restored_micros, key=f"{out.key}:back{again}"
         )
         missing = replace(
-            out, kind="SUSPENSE", debit=out.credit, credit=self.suspense, amount_micros=self.going_micros,
+            out, kind="SUSPENSE", debit=out.credit, credit=self.suspense, amount_micros=self.net_micros,
             key=f"{out.key}:missing{again}",
         )  # fmt: skip
-        returned = self._wallet.put(back, balances) if back.amount_micros else []
+        returned = self._wallet.incoming(back, balances) if back.amount_micros else []
         return [*returned, missing] if missing.amount_micros else returned
 
     @property

@@ -1,17 +1,15 @@
-"""Giving payments back, and booking what providers say of that.
+"""Creates refunds, and books what providers report about them.
 
-What goes back is set aside in the transaction that makes the refund; then the provider is asked, by a call that can be
-repeated; then what it said is booked. Whatever ends in between is carried on by the queue. What staff sent by hand is
-checked at the provider first, and booked only then. The job asks about refunds that have been sent until they are
-final. The payment is locked before accounts are.
+A refund's amount is reserved in the transaction that creates it; then the provider is called, which can be repeated;
+then the provider's response is booked. The task queue resumes a refund whose call was interrupted. A refund that staff
+sent by hand is verified at the provider before anything is booked. Payments are locked before accounts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import grpc
 from adplatform.payment.v1 import refunds_pb2 as pb
 
 from adlib.clock import Clock
@@ -25,37 +23,30 @@ from adlib.rpc import Caller
 from adlib.telemetry import logger
 from payment_service.disputes import store as disputes
 from payment_service.ledger import store as ledger
-from payment_service.payments import store as payments
-from payment_service.payments.model import CurrencyMismatch, Payment, PaymentNotFound, PaymentStateInvalid
-from payment_service.payments.service import PaymentService
-from payment_service.providers.bulkhead import Bulkhead
-from payment_service.providers.model import ProviderNotAvailable, ProviderRejected
-from payment_service.providers.protocol import Outgoing, Provider, RefundReport, SeenRefund, SentRefund
+from payment_service.ledger.model import Account
+from payment_service.payments import store as payment_store
+from payment_service.payments.model import CurrencyMismatch, Payment, PaymentStateInvalid
+from payment_service.payments.service import PaymentRecords
+from payment_service.providers.model import ProviderRejected
+from payment_service.providers.protocol import RefundReport, SeenRefund
+from payment_service.providers.service import Providers
 from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds import store
-from payment_service.refunds.model import Details, Refund, RefundTooLarge, State
-from payment_service.work.store import WorkQueue
+from payment_service.refunds.model import Details, Refund, State
+from payment_service.task_queue.store import TaskQueue
 
 SEND_REFUND = "send-refund"
 
-# The queue's turn comes when that of the call that asked is over.
-_SOON = timedelta(seconds=15)
-# Later than that a provider may have to be asked more than one thing, and a caller is not held for that.
-_FRESH = timedelta(hours=1)
-# By then the queue has given up.
-_LEFT_OVER = timedelta(days=3)
-# A refund is asked about after a quarter of its age, and every six hours at least: most that come back do so soon.
-_ASK_AFTER_SHARE = 4
-_ASK_AFTER_MOST = timedelta(hours=6)
-_NO_ANSWER = "the payment provider does not answer; we keep trying"
-# What time heals; every other error of a provider's is a refusal.
-_PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.ABORTED)
+# By then the call that created the refund has ended.
+_QUEUE_DELAY = timedelta(seconds=15)
+# An older refund may need several calls to its provider, which must not hold up the client.
+_MAX_SYNC_AGE = timedelta(hours=1)
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class NewRefund:
-    """What a refund is asked for with; all that is left of the payment where there is no amount."""
+    """A request to refund a payment; without an amount, all that is left of it."""
 
     payment_id: UUID
     amount_micros: int | None
@@ -64,115 +55,170 @@ class NewRefund:
     sent_as: str
 
 
+class RefundBooking:
+    """Books refunds and the changes of their state; every method runs in the caller's transaction."""
+
+    def __init__(
+        self,
+        providers: Providers,
+        payments: PaymentRecords,
+        requests: RefundRequestService,
+        queue: TaskQueue,
+        clock: Clock,
+        ids: NewId,
+    ) -> None:
+        self._providers = providers
+        self._payments = payments
+        self._requests = requests
+        self._queue = queue
+        self._clock = clock
+        self._ids = ids
+
+    def add_in(
+        self,
+        tx: Transaction,
+        payment: Payment,
+        refund: Refund,
+        seen: SeenRefund | None,
+        balances: Mapping[Account, int],
+    ) -> Refund:
+        """Stores a new refund of the locked payment: to be sent, or sent already if the provider has shown it.
+
+        `balances`: the locked balances of the refund's accounts.
+        """
+        if seen is None:
+            store.add(tx, refund, self._first_poll_at(refund))
+            ledger.post(tx, refund.reservation(), self._ids)
+            self._queue.add(tx, SEND_REFUND, refund.id, at=refund.created_at + _QUEUE_DELAY)
+        else:
+            if seen.amount_micros != refund.amount_micros:
+                raise Aborted("what is left of the payment has changed meanwhile; try again")
+            refund = replace(refund, state=State.SUCCEEDED, external_id=seen.external_id)
+            self._providers.get(refund.provider).claim_refund(tx, refund.id, seen)
+            store.add(tx, refund, self._first_poll_at(refund))
+            ledger.post(tx, refund.outgoing(balances), self._ids)
+        self._payments.save(tx, payment, payment.refunding(refund.amount_micros, refund.created_at))
+        self._requests.update_in(tx, payment, refund.id, has_failed=False)
+        return refund
+
+    def settle_in(self, tx: Transaction, provider: str, report: RefundReport) -> bool:
+        """Books the report; False if it is about no payment of ours, or about money in another currency.
+
+        Repeated and outdated reports change nothing.
+        """
+        payment = payment_store.lock_any_tenant(tx, report.payment_id, provider)
+        if payment is None or report.currency_code not in ("", payment.currency_code):
+            return False
+        refund = store.get_any_tenant(tx, report.refund_id) if report.refund_id else None
+        if refund is None or refund.payment_id != payment.id:
+            refund = store.get_by_external_id_any_tenant(tx, provider, report.external_id)
+        if refund is None:
+            self._add_external_in(tx, payment, report)
+        else:
+            self.apply_in(tx, payment, refund, report, report.external_id)
+        return True
+
+    def apply_in(
+        self, tx: Transaction, payment: Payment, before: Refund, report: RefundReport, external_id: str | None
+    ) -> Refund:
+        """Books the report of a refund whose payment is locked; `external_id` is None if the provider has none."""
+        now = self._clock.now()
+        details = Details(
+            amount_micros=report.amount_micros,
+            returned_micros=report.returned_micros,
+            pending_reason=report.pending_reason,
+            is_current=report.is_current,
+        )
+        after = before.apply(external_id, State(report.state), report.failure_message, now, details)
+        if after == before:
+            return before
+        store.save(tx, after)
+        if after.state is not before.state or after.restored_micros != before.restored_micros:
+            balances = ledger.lock(tx, after.accounts_changed_since(before))
+            ledger.post(tx, after.transfers_since(before, balances), self._ids)
+            _log.warning("refund_changed", refund=str(after.id), state=after.state, message=after.failure_message)
+            self._requests.update_in(tx, payment, after.id, has_failed=after.state is State.FAILED)
+        if delta_micros := after.net_micros - before.net_micros:
+            self._payments.save(tx, payment, payment.refunding(delta_micros, now))
+        return after
+
+    def _add_external_in(self, tx: Transaction, payment: Payment, report: RefundReport) -> None:
+        """Stores a refund made at the provider itself: its money has left, unless it was returned already."""
+        now = self._clock.now()
+        is_returned = report.state == State.FAILED
+        provider = self._providers.find(payment.provider)
+        refund = Refund(
+            id=self._ids(),
+            payment_id=payment.id,
+            organization_id=payment.organization_id,
+            provider=payment.provider,
+            amount_micros=report.amount_micros,
+            currency_code=payment.currency_code,
+            state=State.FAILED if is_returned else State.SUCCEEDED,
+            external_id=report.external_id,
+            reason="",
+            sent_as="",
+            asked_by=None,
+            failure_message=report.failure_message,
+            followed_until=now + provider.refunds_followed_for if provider and not is_returned else None,
+            created_at=now,
+            updated_at=now,
+        )
+        _log.warning("refund_external", refund=str(refund.id), payment=str(payment.id), external_id=report.external_id)
+        store.add(tx, refund, self._first_poll_at(refund))
+        if not is_returned:
+            ledger.post(tx, refund.outgoing(ledger.lock(tx, refund.accounts)), self._ids)
+            self._payments.save(tx, payment, payment.refunding(refund.amount_micros, now))
+            self._requests.update_in(tx, payment, refund.id, has_failed=False)
+
+    def _first_poll_at(self, refund: Refund) -> datetime | None:
+        provider = self._providers.find(refund.provider)
+        return refund.created_at + provider.refunds_asked_after if provider else None
+
+
 class RefundService:
-    """The use cases of refunds; `providers` are those that are configured, by name."""
+    """Creates and lists refunds; `send_now` sends one to its provider while the client waits."""
 
     def __init__(
         self,
         db: Database,
-        providers: Mapping[str, Provider],
-        bulkhead: Bulkhead,
-        booking: PaymentService,
-        queue: WorkQueue,
+        providers: Providers,
+        payments: PaymentRecords,
+        booking: RefundBooking,
+        send_now: Callable[[Refund], Refund],
         clock: Clock,
         ids: NewId,
     ) -> None:
         self._db = db
         self._providers = providers
-        self._bulkhead = bulkhead
-        self._payments = booking
-        self._queue = queue
+        self._payments = payments
+        self._booking = booking
+        self._send_now = send_now
         self._clock = clock
         self._ids = ids
-        self._requests = RefundRequestService(db, clock, ids)
 
     def refund(self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]) -> Refund:
-        """Gives the payment back, as far as its provider answers; a repeat is about the first refund.
+        """Creates the refund and sends it to its provider, or queues it if the provider does not respond.
 
-        What the contract names, and PROVIDER_REJECTED.
+        A repeat resumes the first refund. The errors are those of RefundPayment in the contract, PROVIDER_REJECTED.
         """
         seen_by_provider = self._checked_once(caller, new, idempotency)
         with self._db.transaction() as tx:
-            seen = idempotency.replay(tx)
-            refund = store.get_of_anyone(tx, UUID(seen.id)) if seen else None
+            first = idempotency.replay(tx)
+            refund = store.get_any_tenant(tx, UUID(first.id)) if first else None
             if refund is None:
-                refund = self._begin(tx, caller, new, seen_by_provider)
+                refund = self._create_in(tx, caller, new, seen_by_provider)
                 idempotency.record(tx, refund)
-        if refund.is_refused:
+        if refund.is_rejected:
             raise ProviderRejected(refund.failure_message)
-        if not refund.is_unsent or self._clock.now() - refund.created_at > _FRESH:
+        if not refund.is_unsent or self._clock.now() - refund.created_at > _MAX_SYNC_AGE:
             return refund
-        try:
-            return self._sent(refund)
-        except AppError as error:
-            if error.code not in _PASSING:
-                raise
-            return self._waiting(refund)
+        return self._send_now(refund)
 
-    def list(self, organization_id: UUID, payment_id: UUID, part: Page) -> Slice[Refund]:
+    def list_page(self, organization_id: UUID, payment_id: UUID, part: Page) -> Slice[Refund]:
         """The refunds of the organization's payment, newest first; PAYMENT_NOT_FOUND."""
-        self._payments.get(organization_id, payment_id)
+        self._payments.get(self._db, organization_id, payment_id)
         return cut(store.page(self._db, organization_id, payment_id, part), part, lambda refund: refund.id)
-
-    def send(self, refund_id: UUID) -> None:
-        """Asks the provider for a refund that it does not have yet; UNAVAILABLE, PROVIDER_NOT_AVAILABLE."""
-        refund = store.get_of_anyone(self._db, refund_id)
-        if refund is None or not refund.is_unsent:
-            return
-        if refund.provider not in self._providers:
-            raise ProviderNotAvailable(refund.provider, ", ".join(sorted(self._providers)))
-        try:
-            self._sent(refund)
-        except AppError as error:
-            if error.code in _PASSING:
-                self._waiting(refund)
-                raise
-
-    def unsent(self, limit: int) -> Sequence[UUID]:
-        """Refunds that their providers do not have, though the queue has tried for days."""
-        return store.unsent_of_anyone(self._db, self._clock.now() - _LEFT_OVER, limit)
-
-    def followed(self, limit: int) -> Sequence[UUID]:
-        """Refunds that their providers have, may still reverse, and are to be asked about now."""
-        return store.followed_of_anyone(self._db, sorted(self._providers), self._clock.now(), limit)
-
-    def follow(self, refund_id: UUID) -> None:
-        """Asks the provider how a refund stands that it has, and books that; the last time once it is final."""
-        refund = store.get_of_anyone(self._db, refund_id)
-        if refund is None or refund.external_id is None or refund.followed_until is None:
-            return
-        payment = payments.get_of_anyone(self._db, refund.payment_id)
-        if payment is None:
-            raise PaymentNotFound(refund.payment_id)
-        now = self._clock.now()
-        pause = min((now - refund.created_at) / _ASK_AFTER_SHARE, _ASK_AFTER_MOST)
-        # First, so that one that always fails does not keep the others from their turn.
-        with self._db.transaction() as tx:
-            store.ask_again_of_anyone(tx, refund_id, now + pause)
-        sent = SentRefund(refund.id, refund.external_id, refund.amount_micros)
-        report = self._providers[refund.provider].look_up_refund(payment, sent)
-        with self._db.transaction() as tx:
-            locked, current = self._locked(tx, refund)
-            self._tell(tx, locked, current, report.external_id, State(report.state), report)
-            if report.is_final or now >= refund.followed_until:
-                store.finish_of_anyone(tx, refund_id)
-
-    def settle_in(self, tx: Transaction, provider: str, report: RefundReport) -> bool:
-        """Books how a refund stands, in the caller's transaction; False where it is of no payment of ours.
-
-        A repeat or older news changes nothing. What was paid in another currency is not the payment's.
-        """
-        payment = payments.lock_of_anyone(tx, report.payment_id, provider)
-        if payment is None or report.currency_code not in ("", payment.currency_code):
-            return False
-        refund = store.get_of_anyone(tx, report.refund_id) if report.refund_id else None
-        if refund is None or refund.payment_id != payment.id:
-            refund = store.known_of_anyone(tx, provider, report.external_id)
-        if refund is None:
-            self._add_elsewhere(tx, payment, report)
-        else:
-            self._tell(tx, payment, refund, report.external_id, State(report.state), report)
-        return True
 
     def _checked_once(
         self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]
@@ -182,192 +228,62 @@ class RefundService:
         try:
             return self._checked(caller, new)
         except AppError:
-            # Perhaps it was the first of two calls with this key that took what is missing now.
+            # A concurrent call with the same key may have created the refund, which makes this check fail.
             if idempotency.stored_answer(self._db):
                 return None
             raise
 
     def _checked(self, caller: Caller, new: NewRefund) -> SeenRefund | None:
-        """What staff say that they sent by hand, once its provider shows it: a refusal leaves nothing behind."""
-        payment = self._readable(self._db, caller, new.payment_id)
+        """Checks the request before anything is stored; the refund at the provider if staff sent it by hand."""
+        payment = self._get(self._db, caller, new.payment_id)
         refund = self._new(self._db, caller, new, payment)
         available, *_ = refund.accounts
-        self._check_amount(refund, payment, new, ledger.takeable(self._db, refund.accounts)[available])
-        with self._bulkhead.acquire(payment.provider):
-            return self._providers[payment.provider].check_refund(payment, refund.amount_micros, new.sent_as)
+        self._check_amount(refund, payment, new, ledger.available(self._db, refund.accounts)[available])
+        with self._providers.acquire(payment.provider):
+            return self._providers.get(payment.provider).check_refund(payment, refund.amount_micros, new.sent_as)
 
-    def _begin(self, tx: Transaction, caller: Caller, new: NewRefund, seen: SeenRefund | None) -> Refund:
-        """The refund, with its amount set aside, or gone where its provider has shown that it was sent."""
-        payment = self._locked_for(tx, caller, new.payment_id)
+    def _create_in(self, tx: Transaction, caller: Caller, new: NewRefund, seen: SeenRefund | None) -> Refund:
+        payment = self._get(tx, caller, new.payment_id)
+        payment = self._payments.lock_any_tenant(tx, payment.id)
         refund = self._new(tx, caller, new, payment)
         balances = ledger.lock(tx, refund.accounts)
         available, *_ = refund.accounts
         self._check_amount(refund, payment, new, balances[available])
-        if seen is None:
-            store.add(tx, refund, self._first_asked_at(refund))
-            ledger.post(tx, refund.set_aside(), self._ids)
-            self._queue.add(tx, SEND_REFUND, refund.id, at=refund.created_at + _SOON)
-        else:
-            if seen.amount_micros != refund.amount_micros:
-                raise Aborted("what is left of the payment has changed meanwhile; try again")
-            refund = replace(refund, state=State.SUCCEEDED, external_id=seen.external_id)
-            self._providers[refund.provider].claim_refund(tx, refund.id, seen)
-            store.add(tx, refund, self._first_asked_at(refund))
-            ledger.post(tx, refund.taken(balances), self._ids)
-        self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, refund.created_at))
-        self._requests.follow_in(tx, payment, refund.id, has_failed=False)
-        return refund
+        return self._booking.add_in(tx, payment, refund, seen, balances)
 
     def _new(self, db: Session, caller: Caller, new: NewRefund, payment: Payment) -> Refund:
-        """The refund that is asked for, not stored yet; what keeps the payment from being refunded at all."""
+        """The requested refund, not yet stored; the errors of a payment that cannot be refunded."""
         if new.currency_code not in ("", payment.currency_code):
             raise CurrencyMismatch(payment.currency_code)
         if not payment.paid_micros or disputes.has_open(db, payment.organization_id, payment.id):
             raise PaymentStateInvalid(payment.id, payment.state, "refunded")
-        if payment.provider not in self._providers:
-            raise ProviderNotAvailable(payment.provider, ", ".join(sorted(self._providers)))
         now = self._clock.now()
         return Refund(
             id=self._ids(),
             payment_id=payment.id,
             organization_id=payment.organization_id,
             provider=payment.provider,
-            amount_micros=payment.kept_micros if new.amount_micros is None else new.amount_micros,
+            amount_micros=payment.net_paid_micros if new.amount_micros is None else new.amount_micros,
             currency_code=payment.currency_code,
             state=State.PENDING,
             external_id=None,
             reason=new.reason,
             sent_as=new.sent_as,
             asked_by=caller.user_id,
-            followed_until=now + self._providers[payment.provider].refunds_followed_for,
+            followed_until=now + self._providers.get(payment.provider).refunds_followed_for,
             created_at=now,
             updated_at=now,
         )
 
     @staticmethod
     def _check_amount(refund: Refund, payment: Payment, new: NewRefund, available_micros: int) -> None:
-        """REFUND_TOO_LARGE, and what no provider could send."""
-        refundable_micros = max(0, min(payment.kept_micros, available_micros))
-        if not 0 < refund.amount_micros <= refundable_micros:
-            raise RefundTooLarge(refundable_micros, payment.currency_code)
+        """REFUND_TOO_LARGE, and INVALID_FIELD for a fraction of a minor unit."""
+        payment.check_refundable(refund.amount_micros, available_micros)
         if new.amount_micros is not None:
             to_minor(new.amount_micros, payment.currency_code)
 
-    def _first_asked_at(self, refund: Refund) -> datetime | None:
-        provider = self._providers.get(refund.provider)
-        return refund.created_at + provider.refunds_asked_after if provider else None
-
-    @staticmethod
-    def _readable(db: Session, caller: Caller, payment_id: UUID) -> Payment:
-        """Anyone's payment for staff; for others their organization's. PAYMENT_NOT_FOUND."""
+    def _get(self, db: Session, caller: Caller, payment_id: UUID) -> Payment:
+        """The payment of any organization for staff, of the caller's for others; PAYMENT_NOT_FOUND."""
         if caller.is_staff:
-            found = payments.get_of_anyone(db, payment_id)
-        else:
-            found = payments.get(db, caller.organization_id, payment_id)
-        if found is None:
-            raise PaymentNotFound(payment_id)
-        return found
-
-    def _locked_for(self, tx: Transaction, caller: Caller, payment_id: UUID) -> Payment:
-        found = self._readable(tx, caller, payment_id)
-        payment = payments.lock_of_anyone(tx, payment_id, found.provider)
-        if payment is None:
-            raise PaymentNotFound(payment_id)
-        return payment
-
-    def _sent(self, refund: Refund) -> Refund:
-        """Has the provider make it. A refusal is final: the amount is in the wallet again."""
-        payment = payments.get_of_anyone(self._db, refund.payment_id)
-        if payment is None:
-            raise PaymentNotFound(refund.payment_id)
-        outgoing = Outgoing(refund.id, refund.amount_micros, refund.sent_as)
-        try:
-            report = self._providers[refund.provider].refund(payment, outgoing)
-        except AppError as error:
-            if error.code not in _PASSING:
-                _log.warning("refund_refused", refund=str(refund.id), error=error.message)
-                said = error.said if isinstance(error, ProviderRejected) else error.message
-                refused = RefundReport(
-                    "", refund.id, refund.payment_id, refund.amount_micros, State.FAILED, failure_message=said
-                )
-                self._settle(refund, None, refused)
-            raise
-        return self._settle(refund, report.external_id, report)
-
-    def _settle(self, refund: Refund, external_id: str | None, report: RefundReport) -> Refund:
-        with self._db.transaction() as tx:
-            payment, current = self._locked(tx, refund)
-            # News may have been faster: what the provider has was not refused.
-            if external_id is None and not current.is_unsent:
-                return current
-            return self._tell(tx, payment, current, external_id, State(report.state), report)
-
-    def _waiting(self, refund: Refund) -> Refund:
-        with self._db.transaction() as tx:
-            _, current = self._locked(tx, refund)
-            if current.is_unsent:
-                current = current.waiting(_NO_ANSWER, self._clock.now())
-                store.save(tx, current)
-            return current
-
-    @staticmethod
-    def _locked(tx: Transaction, refund: Refund) -> tuple[Payment, Refund]:
-        payment = payments.lock_of_anyone(tx, refund.payment_id, refund.provider)
-        current = store.get_of_anyone(tx, refund.id)
-        if payment is None or current is None:
-            raise PaymentNotFound(refund.payment_id)
-        return payment, current
-
-    def _tell(
-        self, tx: Transaction, payment: Payment, before: Refund, external_id: str | None, state: State,
-        report: RefundReport,
-    ) -> Refund:  # fmt: skip
-        """Books what is new, of a refund whose payment is locked."""
-        now = self._clock.now()
-        details = Details(
-            amount_micros=report.amount_micros,
-            returned_micros=report.returned_micros,
-            pending_reason=report.pending_reason,
-            is_current=report.is_current,
-        )
-        after = before.apply(external_id, state, report.failure_message, now, details)
-        if after == before:
-            return before
-        store.save(tx, after)
-        if after.state is not before.state or after.came_back_micros != before.came_back_micros:
-            balances = ledger.lock(tx, after.touched_since(before))
-            ledger.post(tx, after.moves_since(before, balances), self._ids)
-            _log.warning("refund_changed", refund=str(after.id), state=after.state, message=after.failure_message)
-            self._requests.follow_in(tx, payment, after.id, has_failed=after.state is State.FAILED)
-        if delta_micros := after.going_micros - before.going_micros:
-            self._payments.change_in(tx, payment, payment.refunding(delta_micros, now))
-        return after
-
-    def _add_elsewhere(self, tx: Transaction, payment: Payment, report: RefundReport) -> None:
-        """One that was made at the provider: the money has gone, unless it has come back already."""
-        now = self._clock.now()
-        is_back = report.state == State.FAILED
-        provider = self._providers.get(payment.provider)
-        refund = Refund(
-            id=self._ids(),
-            payment_id=payment.id,
-            organization_id=payment.organization_id,
-            provider=payment.provider,
-            amount_micros=report.amount_micros,
-            currency_code=payment.currency_code,
-            state=State.FAILED if is_back else State.SUCCEEDED,
-            external_id=report.external_id,
-            reason="",
-            sent_as="",
-            asked_by=None,
-            failure_message=report.failure_message,
-            followed_until=now + provider.refunds_followed_for if provider and not is_back else None,
-            created_at=now,
-            updated_at=now,
-        )
-        _log.warning("refund_elsewhere", refund=str(refund.id), payment=str(payment.id), external_id=report.external_id)
-        store.add(tx, refund, self._first_asked_at(refund))
-        if not is_back:
-            ledger.post(tx, refund.taken(ledger.lock(tx, refund.accounts)), self._ids)
-            self._payments.change_in(tx, payment, payment.refunding(refund.amount_micros, now))
-            self._requests.follow_in(tx, payment, refund.id, has_failed=False)
+            return self._payments.get_any_tenant(db, payment_id)
+        return self._payments.get(db, caller.organization_id, payment_id)

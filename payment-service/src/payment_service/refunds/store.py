@@ -37,16 +37,16 @@ _LIST = Query(
     .order_by(refunds.c.id.desc())
     .limit(bindparam("most"))
 )
-# Staff refund anyone's payments, and providers know nothing of organizations: these are for them and for the job.
-_GET_OF_ANYONE = Query(select(*_FIELDS).where(refunds.c.id == bindparam("refund")))
-# Whoever changes a refund has locked its payment.
-_KNOWN_OF_ANYONE = Query(
+# Staff refund payments of any organization, and provider reports carry none: these are for them and for jobs only.
+_GET_ANY_TENANT = Query(select(*_FIELDS).where(refunds.c.id == bindparam("refund")))
+# Callers that change a refund have locked its payment.
+_BY_EXTERNAL_ID_ANY_TENANT = Query(
     select(*_FIELDS).where(refunds.c.provider == bindparam("of_provider"), refunds.c.external_id == bindparam("known"))
 )
-_UNSENT_OF_ANYONE = Query(
+_UNSENT_ANY_TENANT = Query(
     select(refunds.c.id)
     .where(
-        # As the index says it, so that it is used.
+        # Literal text, so that PostgreSQL uses the partial index.
         text("state = 'PENDING'"),
         refunds.c.external_id.is_(None),
         refunds.c.updated_at < bindparam("before"),
@@ -55,10 +55,10 @@ _UNSENT_OF_ANYONE = Query(
     .order_by(refunds.c.updated_at)
     .limit(bindparam("most"))
 )
-_FOLLOWED_OF_ANYONE = Query(
+_DUE_TO_POLL_ANY_TENANT = Query(
     select(refunds.c.id)
     .where(
-        # As the index says it, so that it is used.
+        # Literal text, so that PostgreSQL uses the partial index.
         text("followed_until IS NOT NULL"),
         refunds.c.external_id.is_not(None),
         refunds.c.provider == any_(bindparam("providers", type_=ARRAY(Text))),
@@ -67,8 +67,10 @@ _FOLLOWED_OF_ANYONE = Query(
     .order_by(refunds.c.ask_at)
     .limit(bindparam("most"))
 )
-_ASK_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(ask_at=bindparam("next_at")))
-_FINISH_OF_ANYONE = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(followed_until=null()))
+_POLL_AT_ANY_TENANT = Query(
+    update(refunds).where(refunds.c.id == bindparam("refund")).values(ask_at=bindparam("next_at"))
+)
+_FINALIZE_ANY_TENANT = Query(update(refunds).where(refunds.c.id == bindparam("refund")).values(followed_until=null()))
 _UPDATE = Query(
     update(refunds)
     .where(refunds.c.organization_id == bindparam("organization"), refunds.c.id == bindparam("refund"))
@@ -80,9 +82,9 @@ _UPDATE = Query(
 )  # fmt: skip
 
 
-def add(tx: Transaction, refund: Refund, ask_at: datetime | None = None) -> None:
-    """Stores a new refund, and when to ask its provider first whether it came back."""
-    tx.execute(_ADD, **{field.key: getattr(refund, field.key) for field in _FIELDS}, ask_at=ask_at)
+def add(tx: Transaction, refund: Refund, poll_at: datetime | None = None) -> None:
+    """Stores a new refund, and when to poll its provider first."""
+    tx.execute(_ADD, **{field.key: getattr(refund, field.key) for field in _FIELDS}, ask_at=poll_at)
 
 
 def page(db: Session, organization_id: UUID, payment_id: UUID, part: Page) -> Sequence[Refund]:
@@ -91,38 +93,38 @@ def page(db: Session, organization_id: UUID, payment_id: UUID, part: Page) -> Se
     return [found for row in rows if (found := _refund(row))]
 
 
-def get_of_anyone(db: Session, refund_id: UUID) -> Refund | None:
-    """Whoever's refund."""
-    return _refund(db.one(_GET_OF_ANYONE, refund=refund_id))
+def get_any_tenant(db: Session, refund_id: UUID) -> Refund | None:
+    """The refund of any organization."""
+    return _refund(db.one(_GET_ANY_TENANT, refund=refund_id))
 
 
-def known_of_anyone(db: Session, provider: str, external_id: str) -> Refund | None:
+def get_by_external_id_any_tenant(db: Session, provider: str, external_id: str) -> Refund | None:
     """The refund with the provider's id."""
-    return _refund(db.one(_KNOWN_OF_ANYONE, of_provider=provider, known=external_id))
+    return _refund(db.one(_BY_EXTERNAL_ID_ANY_TENANT, of_provider=provider, known=external_id))
 
 
-def unsent_of_anyone(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
-    """Refunds that their providers have still to be asked for, unchanged since then; those first that wait longest."""
-    return [row.id for row in db.all(_UNSENT_OF_ANYONE, before=before, most=limit)]
+def unsent_any_tenant(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
+    """Refunds not sent to their providers and unchanged since `before`, longest unchanged first."""
+    return [row.id for row in db.all(_UNSENT_ANY_TENANT, before=before, most=limit)]
 
 
-def followed_of_anyone(db: Session, providers: Sequence[str], at: datetime, limit: int) -> Sequence[UUID]:
-    """Refunds that these providers have, and may reverse, and are to be asked about now; the longest due first."""
-    return [row.id for row in db.all(_FOLLOWED_OF_ANYONE, providers=list(providers), at=at, most=limit)]
+def due_to_poll_any_tenant(db: Session, providers: Sequence[str], at: datetime, limit: int) -> Sequence[UUID]:
+    """Sent refunds that are not final and are due to be polled at these providers, longest due first."""
+    return [row.id for row in db.all(_DUE_TO_POLL_ANY_TENANT, providers=list(providers), at=at, most=limit)]
 
 
-def ask_again_of_anyone(tx: Transaction, refund_id: UUID, at: datetime) -> None:
-    """Says when to ask the refund's provider next."""
-    tx.execute(_ASK_OF_ANYONE, refund=refund_id, next_at=at)
+def poll_at_any_tenant(tx: Transaction, refund_id: UUID, at: datetime) -> None:
+    """Sets when to poll the refund's provider next."""
+    tx.execute(_POLL_AT_ANY_TENANT, refund=refund_id, next_at=at)
 
 
-def finish_of_anyone(tx: Transaction, refund_id: UUID) -> None:
-    """Nothing outside can reverse the refund any more: its provider is not asked again."""
-    tx.execute(_FINISH_OF_ANYONE, refund=refund_id)
+def finalize_any_tenant(tx: Transaction, refund_id: UUID) -> None:
+    """Marks the refund as final, which ends the polling."""
+    tx.execute(_FINALIZE_ANY_TENANT, refund=refund_id)
 
 
 def save(tx: Transaction, refund: Refund) -> None:
-    """Stores what can change of a refund."""
+    """Updates the refund's mutable columns."""
     tx.execute(
         _UPDATE,
         organization=refund.organization_id,

@@ -5,12 +5,12 @@ from uuid import UUID
 from adplatform.payment.v1 import payment_pb2, suspense_pb2
 
 from adlib.rpc import NO_ORGANIZATION, Call
-from payment_service.payments.messages import deposit_pb
+from payment_service.deposits.messages import to_pb
 from payment_service.suspense.service import SuspenseService
 
 
 class SuspenseServicer:
-    """Parses, calls, renders."""
+    """Serves SuspenseService."""
 
     def __init__(self, suspense: SuspenseService) -> None:
         self._suspense = suspense
@@ -20,11 +20,11 @@ class SuspenseServicer:
     ) -> suspense_pb2.ListUnmatchedDepositsResponse:
         found = self._suspense.list_page(call.caller, call.page(request))
         return suspense_pb2.ListUnmatchedDepositsResponse(
-            deposits=[deposit_pb(deposit) for deposit in found.rows], next_page_token=found.next_page_token
+            deposits=[to_pb(deposit) for deposit in found.rows], next_page_token=found.next_page_token
         )
 
     def AssignDeposit(self, request: suspense_pb2.AssignDepositRequest, call: Call) -> payment_pb2.Deposit:
         deposit = self._suspense.assign(call.caller, UUID(request.deposit_id), UUID(request.payment_id))
-        # Their money was moved, so it stands in their audit log.
+        # The organization's money moved, so its audit log has the entry.
         call.attribute_to(call.caller.user_id, deposit.organization_id or NO_ORGANIZATION)
-        return deposit_pb(deposit)
+        return to_pb(deposit)

@@ -1,4 +1,4 @@
-"""What providers tell us: stored and booked in one transaction, once, in whatever order it comes."""
+"""What providers tell us: stored and booked in one transaction, idempotency, in whatever order it comes."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from adlib.clock import Clock
 from adlib.db import Database, Transaction
 from adlib.errors import Unavailable
 from adlib.telemetry import logger
+from payment_service.bookings.service import PaymentBooking
 from payment_service.disputes.service import DisputeService
-from payment_service.payments.service import PaymentService
 from payment_service.payouts.service import PayoutService
 from payment_service.providers.model import ProviderNotAvailable
 from payment_service.providers.protocol import (
@@ -25,7 +25,7 @@ from payment_service.providers.protocol import (
     ReversalReport,
     UnmatchedFunds,
 )
-from payment_service.refunds.service import RefundService
+from payment_service.refunds.service import RefundBooking
 from payment_service.webhooks import store
 from payment_service.webhooks.sources import Source
 
@@ -45,8 +45,8 @@ class WebhookService:
         self,
         db: Database,
         sources: Mapping[str, Source],
-        payments: PaymentService,
-        refunds: RefundService,
+        payments: PaymentBooking,
+        refunds: RefundBooking,
         disputes: DisputeService,
         payouts: PayoutService,
         clock: Clock,

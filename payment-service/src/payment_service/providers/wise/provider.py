@@ -278,7 +278,7 @@ class WiseDeposits:
         refund = store.refund_of_anyone(self._db, transfer_id)
         if refund and (is_in_doubt or refund.is_in_doubt):
             sent = SentRefund(refund.refund_id, transfer_id, refund.amount_micros)
-            if payment := payments.get_of_anyone(self._db, refund.payment_id):
+            if payment := payments.get_any_tenant(self._db, refund.payment_id):
                 return [self.look_up_refund(payment, sent)]
         if told_state and told_state not in payouts.TAKEN_BACK:
             return [PayoutReport(transfer_id, payouts.outcome(told_state), payouts.reason(told_state))]

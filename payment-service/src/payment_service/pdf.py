@@ -1,7 +1,8 @@
-"""A receipt as PDF, laid out from the same HTML: the same state gives the same bytes."""
+"""Lays out simple HTML as PDF: headings, paragraphs, description lists and tables. The output is deterministic."""
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from html.parser import HTMLParser
 
@@ -11,40 +12,37 @@ from fpdf.enums import TableBordersLayout, VAlign, XPos, YPos
 from fpdf.fonts import FontFace
 from ttf_opensans import OPENSANS_BOLD, OPENSANS_REGULAR  # type: ignore[import-untyped]  # it ships no types
 
-from payment_service.receipts import page
-from payment_service.receipts.model import Receipt
-
 _FONT = "Open Sans"
 _SIZES_PT = {"h1": 20, "h2": 13, "p": 9}
-_TEXT_PT = 9.5
+_TABLE_TEXT_PT = 9.5
 _MARGIN_MM = 20
 _GREY = (80, 80, 80)
-_LINE = (200, 200, 200)
-# fpdf2 refuses a row that is higher than a page. All that a cell can have fits, but for texts written in codes.
-_LONGEST_CELL = 700
-_BLANKS = re.compile(r"\s+")
-_LACKING = "Characters that this document's font lacks are written as [U+number]; the HTML form shows them."
+_RULE = (200, 200, 200)
+# fpdf2 rejects a row higher than a page. Only text with many [U+...] codes reaches this limit.
+_MAX_CELL_LENGTH = 700
+_WHITESPACE = re.compile(r"\s+")
+_MISSING_GLYPHS_NOTE = "Characters that this document's font lacks are written as [U+number]; the HTML form shows them."
 
 
 @dataclass
 class _Block:
-    """A heading or paragraph of one cell, or a list of terms or table; `tag` says which."""
+    """A heading or paragraph with one cell, or a description list or table; `tag` says which."""
 
     tag: str
     rows: list[list[str]] = field(default_factory=list)
 
 
-class _Blocks(HTMLParser):
-    """What the template is made of, in its order."""
+class _BlockParser(HTMLParser):
+    """Splits HTML into blocks, in document order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.blocks: list[_Block] = []
-        self.is_lacking = False
+        self.has_missing_glyphs = False
         self._is_in_table = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Opens a block, a row or a cell; a paragraph in a cell, and a break, begin a new line."""
+        """Opens a block, a row or a cell; a paragraph in a cell and a line break start a new line."""
         if tag in ("dl", "table"):
             self.blocks.append(_Block(tag))
         elif tag in ("h1", "h2") or (tag == "p" and not self._is_in_table):
@@ -62,71 +60,74 @@ class _Blocks(HTMLParser):
         self._is_in_table = self._is_in_table and tag != "table"
 
     def handle_data(self, data: str) -> None:
-        """Adds words to the open cell."""
+        """Adds text to the open cell."""
         if not (self.blocks and self.blocks[-1].rows and self.blocks[-1].rows[-1]):
             return
         cells = self.blocks[-1].rows[-1]
-        words = _BLANKS.sub(" ", data)
-        text = "".join(character if ord(character) in _known() else f"[U+{ord(character):04X}]" for character in words)
-        self.is_lacking = self.is_lacking or text != words
+        words = _WHITESPACE.sub(" ", data)
+        text = "".join(
+            character if ord(character) in _supported_characters() else f"[U+{ord(character):04X}]"
+            for character in words
+        )
+        self.has_missing_glyphs = self.has_missing_glyphs or text != words
         cells[-1] += text
 
 
-class _Pages(FPDF):
-    """Empty pages that say at their foot what they belong to."""
+class _Document(FPDF):
+    """An empty A4 document with a footer on each page."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, footer: str) -> None:
         super().__init__(format="A4")
-        self._label = label
-        # Otherwise "{nb}" in what somebody wrote becomes the number of pages.
+        self._footer = footer
+        # Otherwise fpdf2 replaces "{nb}" in the content by the number of pages.
         self.alias_nb_pages("")
         self.set_margin(_MARGIN_MM)
         self.set_auto_page_break(True, _MARGIN_MM)
-        self.set_draw_color(_LINE)
+        self.set_draw_color(_RULE)
         self.add_font(_FONT, "", OPENSANS_REGULAR.path)
         self.add_font(_FONT, "B", OPENSANS_BOLD.path)
 
     def footer(self) -> None:
-        """The number of the receipt and of the page."""
+        """Prints the footer and the page number."""
         self.set_y(-_MARGIN_MM / 2 - 3)
         self.set_font(_FONT, "", _SIZES_PT["p"])
         self.set_text_color(_GREY)
-        self.cell(0, 4, f"{self._label}, page {self.page_no()}", align="R")
+        self.cell(0, 4, f"{self._footer}, page {self.page_no()}", align="R")
 
 
-def render(receipt: Receipt) -> bytes:
-    """The receipt on as many A4 pages as it needs."""
-    content = _Blocks()
-    content.feed(page.content(receipt))
-    pdf = _Pages(receipt.label)
-    pdf.set_creation_date(receipt.issued_at)
-    pdf.set_title(f"Receipt {receipt.label}")
-    pdf.set_lang("en")
-    pdf.add_page()
-    for block in content.blocks:
-        _lay_out(pdf, block)
-    if content.is_lacking:
-        _lay_out(pdf, _Block("p", [[_LACKING]]))
-    return bytes(pdf.output())
+def render(html: str, *, title: str, footer: str, created_at: datetime) -> bytes:
+    """The HTML as a PDF of A4 pages."""
+    parser = _BlockParser()
+    parser.feed(html)
+    document = _Document(footer)
+    document.set_creation_date(created_at)
+    document.set_title(title)
+    document.set_lang("en")
+    document.add_page()
+    for block in parser.blocks:
+        _add_block(document, block)
+    if parser.has_missing_glyphs:
+        _add_block(document, _Block("p", [[_MISSING_GLYPHS_NOTE]]))
+    return bytes(document.output())
 
 
-def _lay_out(pdf: FPDF, block: _Block) -> None:
+def _add_block(document: FPDF, block: _Block) -> None:
     if block.tag in ("dl", "table"):
-        _table(pdf, block)
+        _add_table(document, block)
         return
     size_pt = _SIZES_PT[block.tag]
-    pdf.set_font(_FONT, "" if block.tag == "p" else "B", size_pt)
-    pdf.set_text_color(_GREY if block.tag == "p" else (0, 0, 0))
-    pdf.ln(3)
-    pdf.multi_cell(0, size_pt * 0.5, block.rows[0][0].strip(), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+    document.set_font(_FONT, "" if block.tag == "p" else "B", size_pt)
+    document.set_text_color(_GREY if block.tag == "p" else (0, 0, 0))
+    document.ln(3)
+    document.multi_cell(0, size_pt * 0.5, block.rows[0][0].strip(), align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
-def _table(pdf: FPDF, block: _Block) -> None:
+def _add_table(document: FPDF, block: _Block) -> None:
     is_table = block.tag == "table"
-    pdf.set_font(_FONT, "", _TEXT_PT)
-    pdf.set_text_color(0, 0, 0)
-    pdf.ln(2)
-    with pdf.table(
+    document.set_font(_FONT, "", _TABLE_TEXT_PT)
+    document.set_text_color(0, 0, 0)
+    document.ln(2)
+    with document.table(
         col_widths=(42, 90, 38) if is_table else (62, 108),
         text_align=("LEFT", "LEFT", "RIGHT") if is_table else ("LEFT", "LEFT"),
         borders_layout=TableBordersLayout.HORIZONTAL_LINES if is_table else TableBordersLayout.NONE,
@@ -143,12 +144,12 @@ def _table(pdf: FPDF, block: _Block) -> None:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]}…"
+    return text if len(text) <= _MAX_CELL_LENGTH else f"{text[:_MAX_CELL_LENGTH]}…"
 
 
 @cache
-def _known() -> frozenset[int]:
-    """The characters that both weights of the font have."""
+def _supported_characters() -> frozenset[int]:
+    """The code points that both weights of the font support."""
     fonts = [TTFont(font.path, lazy=True) for font in (OPENSANS_REGULAR, OPENSANS_BOLD)]
     regular, bold = (frozenset(font.getBestCmap()) for font in fonts)
     return regular & bold

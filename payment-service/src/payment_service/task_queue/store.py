@@ -1,4 +1,4 @@
-"""Work for later in the database, in the tables of procrastinate."""
+"""The task queue, in procrastinate's tables."""
 
 from datetime import datetime
 from uuid import UUID
@@ -7,9 +7,9 @@ from sqlalchemy import DateTime, Text, bindparam, text
 
 from adlib.db import Query, Transaction, UniqueViolated
 
-_WAITS_ALREADY = "procrastinate_jobs_queueing_lock_idx_v1"
-# A queue a task: a process whose release does not know a task leaves it to those that do.
-# `lock`: of one task and subject one job runs at a time; `queueing_lock`: one waits.
+_IS_QUEUED = "procrastinate_jobs_queueing_lock_idx_v1"
+# One queue per task, so that a release that does not know a task leaves it to the ones that do.
+# `lock`: one job per task and subject runs at a time; `queueing_lock`: one is queued.
 _ADD = Query(
     text(
         """
@@ -20,7 +20,7 @@ _ADD = Query(
         """
     ).bindparams(bindparam("task", type_=Text), bindparam("subject", type_=Text), bindparam("at", type_=DateTime(True)))
 )
-# Until this transaction ends no worker begins with it: workers pass over what is locked.
+# Workers skip locked rows, so none starts the job before this transaction ends.
 _LOCK_WAITING = Query(
     text(
         "SELECT FROM procrastinate_jobs WHERE queueing_lock = :task || '/' || :subject AND status = 'todo' FOR UPDATE"
@@ -28,14 +28,14 @@ _LOCK_WAITING = Query(
 )
 
 
-class WorkQueue:
-    """What has to be done outside of a transaction, remembered in it."""
+class TaskQueue:
+    """Defers work that has to run outside of a transaction; the task is stored in the transaction."""
 
     def add(self, tx: Transaction, task: str, subject: UUID, *, at: datetime | None = None) -> None:
-        """Has `task` run for `subject` once this transaction has taken effect, at once or at that time.
+        """Runs `task` for `subject` after this transaction commits, at once or at `at`.
 
-        A task's name has 40 characters at most. Nothing is added while the same waits already, even for a later time:
-        it will see what this transaction did.
+        Adds nothing if the same task is queued already, even for a later time: it will see what this transaction wrote.
+        A task's name has at most 40 characters.
         """
         which = {"task": task, "subject": str(subject)}
         while True:
@@ -44,7 +44,7 @@ class WorkQueue:
                     tx.execute(_ADD, **which, at=at)
                 return
             except UniqueViolated as error:
-                if error.constraint != _WAITS_ALREADY:
+                if error.constraint != _IS_QUEUED:
                     raise
             if tx.one(_LOCK_WAITING, **which) is not None:
                 return

@@ -5,18 +5,18 @@ from adplatform.payment.v1 import payment_pb2 as pb
 
 from adlib.purge import PurgeExpired
 from adlib.rpc import Call
-from payment_service.jobs.service import ReconciliationJob
+from payment_service.reconciliation.jobs import ReconciliationJob
 
 
 class PaymentJobsServicer:
-    """Parses, calls, renders."""
+    """Serves PaymentJobsService."""
 
-    def __init__(self, settlement: ReconciliationJob, purge: PurgeExpired) -> None:
-        self._settlement = settlement
+    def __init__(self, reconciliation: ReconciliationJob, purge: PurgeExpired) -> None:
+        self._reconciliation = reconciliation
         self._purge = purge
 
     def SettlePayments(self, _request: pb.SettlePaymentsRequest, _call: Call) -> JobResult:
-        return self._settlement.settle()
+        return self._reconciliation.run()
 
     def PurgeExpired(self, _request: pb.PurgeExpiredRequest, _call: Call) -> JobResult:
         return self._purge.run()

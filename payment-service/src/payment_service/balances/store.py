@@ -1,4 +1,4 @@
-"""What the ledger has to tell: balances, statements, holds, and whether the books add up."""
+"""Balances, statements and the verification of the ledger, in the database."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -22,7 +22,6 @@ from sqlalchemy import (
     not_,
     or_,
     select,
-    text,
     true,
     union,
     union_all,
@@ -31,7 +30,8 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from adlib.db import Query, Session
 from adlib.ids import creation_time
-from payment_service.ledger.model import Balance, Books, Escrow, Hold, Kind, Line, Phase, PublisherBalance
+from payment_service.balances.model import Balance, PublisherBalance, StatementLine, Verification
+from payment_service.ledger.model import Kind, Phase
 from payment_service.tables import accounts, payments, transfers
 
 _UUID = Uuid()
@@ -41,7 +41,7 @@ _OWNED = and_(accounts.c.organization_id == _OWNER, accounts.c.currency_code == 
 
 
 def _micros(column: ColumnElement[Any], label: str) -> ColumnElement[int]:
-    """The sum of a column, 0 of nothing."""
+    """The sum of a column; 0 without rows."""
     return cast(func.coalesce(func.sum(column), 0), BigInteger).label(label)
 
 
@@ -53,17 +53,17 @@ def _total(column: ColumnElement[int], label: str, *kinds: Kind) -> ColumnElemen
     return _micros(case((_is_one_of(accounts.c.kind, *kinds), column), else_=0), label)
 
 
-_TAKEABLE = accounts.c.balance_micros - accounts.c.debits_pending_micros
+_AVAILABLE = accounts.c.balance_micros - accounts.c.debits_pending_micros
 _NOW = select(
-    _total(_TAKEABLE, "available", Kind.AVAILABLE),
-    _total(_TAKEABLE, "held", Kind.ESCROW),
+    _total(_AVAILABLE, "available", Kind.AVAILABLE),
+    _total(_AVAILABLE, "held", Kind.ESCROW),
     _total(accounts.c.credits_micros, "spent", Kind.SPENT),
     _total(accounts.c.debits_pending_micros, "reserved", Kind.AVAILABLE, Kind.ESCROW),
     _total(-accounts.c.balance_micros, "debt", Kind.DEBT),
 ).where(_OWNED)
 _BALANCE = Query(_NOW)
 
-# Every transfer of an escrow is with one of these on the other side, so they find the escrows' transfers as well.
+# Every transfer of an escrow has one of these accounts on the other side, so escrows are covered as well.
 _OWN = (
     select(accounts.c.id, accounts.c.kind)
     .where(_OWNED, _is_one_of(accounts.c.kind, Kind.AVAILABLE, Kind.SPENT, Kind.DEBT))
@@ -72,10 +72,10 @@ _OWN = (
 _RANGE = and_(transfers.c.id < bindparam("before", type_=_UUID), transfers.c.id >= bindparam("since", type_=_UUID))
 
 
-def _of_own(side: ColumnElement[UUID], *only: ColumnElement[bool], most: bool) -> Select[Any]:
-    """The transfers that have one of these accounts on that side; the newest as many as a page may need, or all."""
+def _of_own(side: ColumnElement[UUID], *only: ColumnElement[bool], is_paged: bool) -> Select[Any]:
+    """The transfers with one of these accounts on that side: the newest for one page, or all."""
     found = select(transfers).where(side == _OWN.c.id, _RANGE)
-    if most:
+    if is_paged:
         found = found.order_by(transfers.c.id.desc()).limit(bindparam("most"))
     part = found.lateral()
     return select(part).select_from(_OWN.join(part, true())).where(*only)
@@ -85,24 +85,24 @@ _DEBIT, _CREDIT = accounts.alias("debit"), accounts.alias("credit")
 
 
 def _is(side: FromClause, kind: Kind) -> ColumnElement[int]:
-    """1 where this side of a transfer is the organization's account of that kind, and 0 elsewhere."""
+    """1 if this side of the transfer is the organization's account of that kind, else 0."""
     return case((and_(side.c.organization_id == _OWNER, side.c.kind == kind.value), 1), else_=0)
 
 
-def _lines(*, most: bool) -> Select[Any]:
-    """Each transfer of the organization's with what it changed of the balance's figures."""
-    # What leaves SPENT again goes to publishers and the platform: it stays spent.
+def _lines(*, is_paged: bool) -> Select[Any]:
+    """Each transfer of the organization with the change of each figure of the balance."""
+    # Money that leaves SPENT goes to publishers and the platform, and still counts as spent.
     found = union(
-        _of_own(transfers.c.credit_account_id, most=most),
-        _of_own(transfers.c.debit_account_id, _OWN.c.kind != Kind.SPENT.value, most=most),
+        _of_own(transfers.c.credit_account_id, is_paged=is_paged),
+        _of_own(transfers.c.debit_account_id, _OWN.c.kind != Kind.SPENT.value, is_paged=is_paged),
     ).subquery("lines")
     phase, amount, freed = found.c.phase, found.c.amount_micros, func.coalesce(found.c.freed_micros, 0)
     moved = case((_is_one_of(phase, *_MOVING), amount), else_=0)
-    set_aside = case((phase == Phase.PENDING.value, amount), else_=-freed)
+    reserved = case((phase == Phase.PENDING.value, amount), else_=-freed)
 
-    def taken(kind: Kind) -> ColumnElement[int]:
-        """By how much what can be taken of that kind changed: what is set aside cannot be."""
-        return moved * _is(_CREDIT, kind) - (moved + set_aside) * _is(_DEBIT, kind)
+    def available(kind: Kind) -> ColumnElement[int]:
+        """The change of the available balance of that kind, which excludes reservations."""
+        return moved * _is(_CREDIT, kind) - (moved + reserved) * _is(_DEBIT, kind)
 
     return (
         select(
@@ -110,10 +110,10 @@ def _lines(*, most: bool) -> Select[Any]:
             found.c.kind,
             found.c.phase,
             found.c.reference,
-            taken(Kind.AVAILABLE).label("available"),
-            taken(Kind.ESCROW).label("held"),
+            available(Kind.AVAILABLE).label("available"),
+            available(Kind.ESCROW).label("held"),
             (moved * _is(_CREDIT, Kind.SPENT)).label("spent"),
-            (set_aside * (_is(_DEBIT, Kind.AVAILABLE) + _is(_DEBIT, Kind.ESCROW))).label("reserved"),
+            (reserved * (_is(_DEBIT, Kind.AVAILABLE) + _is(_DEBIT, Kind.ESCROW))).label("reserved"),
             (moved * (_is(_DEBIT, Kind.DEBT) - _is(_CREDIT, Kind.DEBT))).label("debt"),
         )
         .join_from(found, _DEBIT, _DEBIT.c.id == found.c.debit_account_id)
@@ -121,7 +121,7 @@ def _lines(*, most: bool) -> Select[Any]:
     )
 
 
-_PAGE = _lines(most=True)
+_PAGE = _lines(is_paged=True)
 _LINE = _PAGE.order_by(_PAGE.selected_columns.id.desc()).limit(bindparam("most")).subquery("line")
 _CAMPAIGN = accounts.alias("campaign")
 _HAS_CAMPAIGN = (
@@ -140,7 +140,7 @@ _OF_CAMPAIGNS, _OF_EITHER = ("HOLD", "RELEASE", "SPEND"), ("DEBT_REPAYMENT", "CO
 _STATEMENT = Query(
     select(
         *_LINE.c,
-        # A debt is paid by a payment or by what a campaign did not need; a correction is about anything.
+        # Debt is repaid by a payment or by a released hold; a correction may be about either.
         case(
             (_is_one_of(_LINE.c.kind, *_OF_CAMPAIGNS), "campaign"),
             (not_(_is_one_of(_LINE.c.kind, *_OF_EITHER)), "payment"),
@@ -150,9 +150,9 @@ _STATEMENT = Query(
         ).label("about"),
     ).order_by(_LINE.c.id.desc())
 )
-_SINCE = _lines(most=False).subquery("since_then")
+_SINCE = _lines(is_paged=False).subquery("since_then")
 _CURRENT = _NOW.subquery("current")
-# What it is, less what has happened since: a past time is mostly near. In one snapshot.
+# The current balance less the changes since: the time asked for is usually recent. One statement, one snapshot.
 _BALANCE_AT = Query(
     select(
         *(
@@ -163,7 +163,7 @@ _BALANCE_AT = Query(
 )
 
 _PUBLISHERS = (Kind.PUBLISHER_PENDING, Kind.PUBLISHER_PAYABLE, Kind.PUBLISHER_PAID, Kind.PUBLISHER_ON_HOLD)
-# For a service, which names publishers of many organizations: 200 of them at most.
+# Called by a service with publishers of many organizations, at most 200.
 _OF_PUBLISHERS = Query(
     select(
         accounts.c.subject,
@@ -180,23 +180,8 @@ _OF_PUBLISHERS = Query(
     .group_by(accounts.c.subject, accounts.c.currency_code)
     .order_by(accounts.c.subject, accounts.c.currency_code)
 )
-_HOLDS_OF_ANYONE = Query(
-    select(
-        accounts.c.id, accounts.c.organization_id, accounts.c.subject, accounts.c.currency_code,
-        accounts.c.balance_micros,
-    )
-    .where(
-        # As the index has it, so that it is used.
-        text("kind = 'ESCROW'"),
-        accounts.c.balance_micros > 0,
-        accounts.c.id < bindparam("before", type_=_UUID),
-    )
-    .order_by(accounts.c.id.desc())
-    .limit(bindparam("most"))
-)  # fmt: skip
-
 _MOVED = case((_is_one_of(transfers.c.phase, *_MOVING), transfers.c.amount_micros), else_=0)
-_SET_ASIDE = case(
+_RESERVED = case(
     (transfers.c.phase == Phase.PENDING.value, transfers.c.amount_micros),
     else_=-func.coalesce(transfers.c.freed_micros, 0),
 )
@@ -205,8 +190,8 @@ _SIDES = union_all(
     *(
         select(side.label("account_id"), *(figure.label(name) for name, figure in zip(_FIGURES, figures, strict=True)))
         for side, figures in (
-            (transfers.c.debit_account_id, (_MOVED, literal(0), _SET_ASIDE, literal(0))),
-            (transfers.c.credit_account_id, (literal(0), _MOVED, literal(0), _SET_ASIDE)),
+            (transfers.c.debit_account_id, (_MOVED, literal(0), _RESERVED, literal(0))),
+            (transfers.c.credit_account_id, (literal(0), _MOVED, literal(0), _RESERVED)),
         )
     )
 ).subquery("sides")
@@ -220,9 +205,9 @@ _COUNTED = (
 )
 _HAS_NO_FLOOR = _is_one_of(accounts.c.kind, Kind.DEBT, Kind.PROVIDER_CLEARING, Kind.FEES)
 _OVERDRAWN = or_(
-    and_(not_(_HAS_NO_FLOOR), _TAKEABLE < 0), and_(accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros > 0)
+    and_(not_(_HAS_NO_FLOOR), _AVAILABLE < 0), and_(accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros > 0)
 )
-# What was credited for each payment, and taken back because its chain forgot it.
+# Deposits of each payment, less their reversals.
 _CREDITED = (
     select(
         transfers.c.reference,
@@ -238,7 +223,7 @@ _PAYMENTS_DIFFERING = (
     select(
         payments.c.currency_code,
         func.count().label("number"),
-        # As many as an operator looks at; the number says how many there are.
+        # Enough for an operator to investigate; `number` has the total.
         func.array_agg(aggregate_order_by(cast(payments.c.id, Text), payments.c.id))[1:20].label("ids"),
     )
     .select_from(
@@ -279,7 +264,7 @@ _VERIFY = Query(
 
 
 def balance(db: Session, organization_id: UUID, currency_code: str, before: UUID | None = None) -> Balance:
-    """The organization's money, zeros where it has none; with `before`, as it was made by transfers with ids below."""
+    """The organization's balance, zeros if it has none; with `before`, of the transfers with lower ids only."""
     asked: dict[str, Any] = {"organization_id": organization_id, "currency_code": currency_code}
     if before is None:
         row = db.one(_BALANCE, **asked)
@@ -292,8 +277,8 @@ def balance(db: Session, organization_id: UUID, currency_code: str, before: UUID
 
 def statement(
     db: Session, organization_id: UUID, currency_code: str, since: UUID, before: UUID, limit: int
-) -> Sequence[Line]:
-    """What changed the organization's balance, newest first, by transfers with ids from `since` to below `before`."""
+) -> Sequence[StatementLine]:
+    """The changes of the organization's balance by transfers with ids in [`since`, `before`), newest first."""
     rows = db.all(
         _STATEMENT,
         organization_id=organization_id,
@@ -303,7 +288,7 @@ def statement(
         most=limit,
     )
     return [
-        Line(
+        StatementLine(
             row.id, creation_time(row.id), row.kind, Phase(row.phase), row.reference if row.about else None,
             row.about == "campaign", row.available, row.held, row.spent, row.reserved, row.debt,
         )
@@ -311,26 +296,18 @@ def statement(
     ]  # fmt: skip
 
 
-def holds_of_anyone(db: Session, before: UUID, limit: int) -> Sequence[Hold]:
-    """What escrows hold, of all organizations, those with ids below `before`."""
-    return [
-        Hold(row.id, Escrow(row.organization_id, UUID(row.subject), row.currency_code), row.balance_micros)
-        for row in db.all(_HOLDS_OF_ANYONE, before=before, most=limit)
-    ]
-
-
 def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
-    """What these publishers have, in each currency they ever had any in."""
+    """The balances of these publishers, in each currency that they have accounts in."""
     return [
         PublisherBalance(UUID(row.subject), row.currency_code, row.pending, row.available, row.paid, row.on_hold)
         for row in db.all(_OF_PUBLISHERS, publishers=[str(id) for id in publisher_ids])
     ]
 
 
-def verify(db: Session) -> Sequence[Books]:
-    """Every balance derived anew from the transfers, summed up by currency, in one snapshot."""
+def verify(db: Session) -> Sequence[Verification]:
+    """Derives every balance from the transfers and sums the differences by currency, in one snapshot."""
     return [
-        Books(
+        Verification(
             row.currency_code, row.sum, row.difference, row.overdrawn, row.payments_differing, row.accounts,
             row.transfers, tuple(UUID(id) for id in row.differing_ids or ()),
         )
