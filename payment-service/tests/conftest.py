@@ -34,7 +34,7 @@ from adtesting.payment import FakeOrganizations
 from adtesting.pytest_servers import Addresses, FreshDatabase
 from payment_service.__main__ import MIGRATIONS, World, assemble
 from payment_service.config import Config
-from payment_service.payouts.wise import Wise
+from payment_service.providers.settings import ProviderSettings
 from payment_service.providers.stripe.settings import StripeSettings
 from payment_service.providers.wise.settings import WiseSettings
 
@@ -257,22 +257,24 @@ def config(
     stripe_url, wise_url = (
         str(client.base_url).rstrip("/") for client in (running_sandboxes.stripe, running_sandboxes.wise)
     )
-    bank = WiseSettings(wise_url, WISE_TOKEN, WISE_PROFILE, wise_key.public_key())
-    providers = {"STRIPE": StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, stripe_url), "WISE": bank}
-    return Config(common=common, database_url=database_url, providers=providers, bank=bank)
+    by_name = {
+        "STRIPE": StripeSettings(STRIPE_KEY, WEBHOOK_SECRET, stripe_url),
+        "WISE": WiseSettings(wise_url, WISE_TOKEN, WISE_PROFILE, wise_key.public_key()),
+    }
+    providers = ProviderSettings(by_name, deposits=("STRIPE", "WISE"), payouts="WISE")
+    return Config(common=common, database_url=database_url, providers=providers)
 
 
 @pytest.fixture(scope="session")
 def channel(
     config: Config, identities: Identities, access: FakeAccess, organizations: FakeOrganizations
 ) -> Iterator[grpc.Channel]:
-    bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
+    providers = config.providers.registry(db, clock)
     world = World(
         db=db,
         redis=service.connect_redis(config.common.redis_url),
-        providers={name: settings.provider(db, clock) for name, settings in config.providers.items()},
-        bank=bank,
+        providers=providers,
         verifier=identities.verifier(),
         access=access,
         organizations=organizations,
@@ -280,7 +282,7 @@ def channel(
     )
     with running(assemble(config, world)) as server, stub_channel(server) as channel:
         yield channel
-    bank.close()
+    providers.close()
 
 
 @pytest.fixture

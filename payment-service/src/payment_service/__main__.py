@@ -1,6 +1,5 @@
 """payment-service: composes and serves."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -33,12 +32,9 @@ from payment_service.features import PaymentFeatures, RefundFeatures
 from payment_service.holds.service import HoldService
 from payment_service.holds.servicer import LedgerServicer
 from payment_service.ledger.service import ReservationService
-from payment_service.payouts.bank import Bank
-from payment_service.payouts.sender import PayoutSender
 from payment_service.payouts.service import PayoutService
-from payment_service.payouts.wise import Wise
-from payment_service.providers.protocol import Provider
-from payment_service.providers.service import Providers
+from payment_service.payouts.tasks import PayoutSender
+from payment_service.providers.service import ProviderRegistry
 from payment_service.quarantine.service import QuarantineService
 from payment_service.quarantine.servicer import QuarantineServicer
 from payment_service.receipts.service import ReceiptService
@@ -52,9 +48,9 @@ from payment_service.retention import RULES
 from payment_service.suspense.service import SuspenseService
 from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.task_queue.tasks import TaskWorker
+from payment_service.webhooks.consumer import UpdateConsumer
 from payment_service.webhooks.service import WebhookService
 from payment_service.webhooks.servicer import WebhookServicer
-from payment_service.webhooks.sources import PayoutsOnly, Source
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -70,8 +66,7 @@ class World:
 
     db: Database
     redis: redis.Redis
-    providers: Mapping[str, Provider]
-    bank: Bank
+    providers: ProviderRegistry
     verifier: Verifier
     access: AccessSource
     organizations: Organizations
@@ -83,28 +78,25 @@ def compose(config: Config) -> ServiceProcess:
     shared = service.connect_redis(config.common.redis_url)
     auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
     verifier, access = service.remote_authorization(config.common, auth)
-    bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
     db, clock = Database(config.database_url), SystemClock()
-    providers = {name: settings.provider(db, clock) for name, settings in config.providers.items()}
-    worker = assemble(config, World(db, shared, providers, bank, verifier, access, RemoteOrganizations(auth), clock))
-    return replace(worker, closing=[*worker.closing, bank.close, auth.close, access.close])
+    providers = config.providers.registry(db, clock)
+    worker = assemble(config, World(db, shared, providers, verifier, access, RemoteOrganizations(auth), clock))
+    return replace(worker, closing=[*worker.closing, providers.close, auth.close, access.close])
 
 
 def assemble(config: Config, world: World) -> ServiceProcess:
     """Puts the service together with this world."""
     db, clock = world.db, world.clock
-    outbox, providers = Outbox("payment", clock), Providers(world.providers)
+    outbox, providers = Outbox("payment", clock), world.providers.for_customers
     payments = PaymentFeatures.build(db, outbox, providers, clock, new_id, config.wallet_currencies)
     refunds = RefundFeatures.build(db, payments.records, providers, clock, new_id)
     debts = DebtService(db, outbox, new_id)
-    payouts = PayoutService(db, outbox, world.bank, debts, clock, new_id)
+    payouts = PayoutService(db, outbox, world.providers.payouts[config.providers.payouts], debts, clock, new_id)
     balances = BalanceService(db)
 
     disputes = DisputeService(payments.records, clock, new_id)
-    sources: dict[str, Source] = dict(world.providers)
-    if "WISE" not in sources:
-        sources["WISE"] = PayoutsOnly(config.bank.provider(db, clock))
-    webhooks = WebhookService(db, sources, payments.booking, refunds.booking, disputes, payouts, clock)
+    consumer = UpdateConsumer(payments.booking, refunds.booking, disputes, payouts)
+    webhooks = WebhookService(db, world.providers.webhooks, world.providers.missed_events, consumer, clock)
 
     quarantine = QuarantineService(db, providers.names, clock, new_id)
     reconciliation = jobs.ReconciliationJob(
@@ -149,7 +141,7 @@ def assemble(config: Config, world: World) -> ServiceProcess:
             PayoutSender(payouts),
             DebtSettler(debts),
             TaskWorker(config.database_url, tasks, clock),
-            *(watcher for provider in world.providers.values() for watcher in provider.background(payments.booking)),
+            *world.providers.tasks(payments.booking),
         ],
         checks=[db.check],
         closing=[db.close, world.redis.close],

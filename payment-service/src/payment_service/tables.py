@@ -112,3 +112,32 @@ payouts = Table(
     Column("failure_reason", Text), Column("attempts", BigInteger), Column("next_attempt_at", _time),
     Column("created_at", _time), Column("updated_at", _time), Column("returned_micros", BigInteger),
 )  # fmt: skip
+crypto_addresses = Table(
+    "crypto_addresses", metadata,
+    Column("payment_id", Uuid), Column("organization_id", Uuid), Column("number", BigInteger), Column("address", Text),
+    Column("chain_id", BigInteger), Column("coin", Text), Column("currency_code", Text), Column("rate", Numeric),
+    Column("expires_at", _time), Column("created_at", _time), Column("made_number", BigInteger),
+    Column("searched_number", BigInteger),
+)  # fmt: skip
+crypto_chains = Table(
+    "crypto_chains", metadata,
+    Column("chain_id", BigInteger), Column("read_number", BigInteger), Column("confirmed_number", BigInteger),
+    Column("halted_reason", Text), Column("updated_at", _time), Column("current_at", _time), Column("head_at", _time),
+    Column("fault", Text),
+)  # fmt: skip
+crypto_blocks = Table(
+    "crypto_blocks", metadata, Column("chain_id", BigInteger), Column("number", BigInteger), Column("hash", Text)
+)
+crypto_transfers = Table(
+    "crypto_transfers", metadata,
+    Column("key", Text), Column("chain_id", BigInteger), Column("block_number", BigInteger),
+    Column("transaction_hash", Text), Column("payment_id", Uuid), Column("address", Text), Column("coin", Text),
+    Column("amount", Numeric), Column("rate", Numeric), Column("currency_code", Text),
+    Column("amount_micros", BigInteger), Column("state", Text), Column("shown_confirmations", BigInteger),
+    Column("seen_at", _time),
+)  # fmt: skip
+crypto_refunds = Table(
+    "crypto_refunds", metadata,
+    Column("chain_id", BigInteger), Column("transaction_hash", Text), Column("refund_id", Uuid),
+    Column("block_number", BigInteger),
+)  # fmt: skip

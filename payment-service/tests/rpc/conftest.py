@@ -17,8 +17,7 @@ from adlib.money import CURRENCIES
 from adsandbox.chain_coins import CHAIN_ID, COINS
 from adtesting import FakeAccess, Identities, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
-from payment_service.payouts.wise import Wise
-from payment_service.providers.crypto.addresses import Addresses
+from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.settings import CryptoSettings
 
@@ -68,13 +67,16 @@ def platform(
     crypto = CryptoSettings(
         Addresses(str(account.PublicKey().ToExtended())), (Chain(CHAIN_ID, "Sandbox", node, 3, coins, poll_s=0.05),)
     )
-    settings = {**config.providers, "CRYPTO": crypto}
+    settings = replace(
+        config.providers,
+        by_name={**config.providers.by_name, "CRYPTO": crypto},
+        deposits=(*config.providers.deposits, "CRYPTO"),
+    )
     db, clock = Database(url), ProviderClock()
     world = World(
         db=db,
         redis=service.connect_redis(config.common.redis_url),
-        providers={name: one.provider(db, clock) for name, one in settings.items()},
-        bank=Wise(config.bank.url, config.bank.token, config.bank.profile_id),
+        providers=settings.registry(db, clock),
         verifier=identities.verifier(),
         access=access,
         organizations=organizations,

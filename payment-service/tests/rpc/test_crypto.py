@@ -22,8 +22,7 @@ from adlib.db import Database, migrate
 from adsandbox.chain_coins import CHAIN_ID, COINS
 from adtesting import FakeAccess, Identities, eventually, running, stub_channel
 from payment_service.__main__ import MIGRATIONS, World, assemble
-from payment_service.payouts.wise import Wise
-from payment_service.providers.crypto.addresses import Addresses
+from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.settings import CryptoSettings
 
@@ -53,18 +52,19 @@ def crypto_channel(
         Addresses(str(account.PublicKey().ToExtended())),
         (Chain(CHAIN_ID, "Sandbox", node, CONFIRMATIONS, coins, poll_s=0.05),),
     )
+    by_name = {"CRYPTO": settings, "WISE": config.providers.by_name["WISE"]}
+    providers = replace(config.providers, by_name=by_name, deposits=("CRYPTO",))
     db, clock = Database(url), SystemClock()
     world = World(
         db=db,
         redis=service.connect_redis(config.common.redis_url),
-        providers={"CRYPTO": settings.provider(db, clock)},
-        bank=Wise(config.bank.url, config.bank.token, config.bank.profile_id),
+        providers=providers.registry(db, clock),
         verifier=identities.verifier(),
         access=access,
         organizations=organizations,
         clock=clock,
     )
-    told = replace(config, database_url=url, providers={"CRYPTO": settings})
+    told = replace(config, database_url=url, providers=providers)
     with running(assemble(told, world)) as server, stub_channel(server) as channel:
         yield channel
 
@@ -102,7 +102,7 @@ def payer(crypto_channel: grpc.Channel, sandboxes, identities: Identities, acces
     return Payer(crypto_channel, sandboxes.chain, identities.headers(person, organization_id))
 
 
-def test_a_deposit_is_asked_for_paid_shown_and_credited(payer: Payer) -> None:
+def test_deposit_is_shown_while_pending_and_credited(payer: Payer) -> None:
     payer.on_chain("mine", blocks=CONFIRMATIONS)
     created = payer.create(refund_address=RIGHT.lower())
     told, payment_id = created.crypto, created.payment.id
@@ -124,7 +124,7 @@ def test_a_deposit_is_asked_for_paid_shown_and_credited(payer: Payer) -> None:
     assert (payer.available(), payer.get(payment_id).paid_micros) == (0, 0)
 
 
-def test_confirming_does_not_wait_for_the_watcher(payer: Payer) -> None:
+def test_confirming_a_payment_does_not_wait_for_the_watcher(payer: Payer) -> None:
     created = payer.create(token="ETH")
     assert created.crypto.amount == str(10**16)
     payer.on_chain("pay", to=created.crypto.address, coin="ETH", amount="0.01")
@@ -145,9 +145,7 @@ def test_confirming_does_not_wait_for_the_watcher(payer: Payer) -> None:
     ],
     ids=["chain", "token", "currency", "kind", "checksum", "zero", "large"],
 )
-def test_what_cannot_be_paid_so_is_refused_by_its_reason(
-    payer: Payer, choice: dict[str, object], expected: str
-) -> None:
+def test_invalid_choice_is_refused_with_its_reason(payer: Payer, choice: dict[str, object], expected: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         payer.create(**choice)
     assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
@@ -210,7 +208,7 @@ def paid(payer: Payer) -> str:
     return created.payment.id
 
 
-def test_a_refund_whose_transaction_the_chain_forgets_is_in_the_wallet_again_and_can_be_sent_again(
+def test_refund_whose_transaction_is_dropped_returns_to_the_wallet(
     payer: Payer, staff, paid: str, refund_of, job, books, sandboxes
 ) -> None:
     def send() -> str:
@@ -249,7 +247,7 @@ def test_a_refund_whose_transaction_the_chain_forgets_is_in_the_wallet_again_and
     assert books()
 
 
-def test_a_refund_whose_transaction_is_on_the_chain_again_is_taken_again(
+def test_refund_whose_transaction_reappears_is_taken_again(
     payer: Payer, staff, paid: str, refund_of, job, books
 ) -> None:
     def send() -> str:
@@ -275,7 +273,7 @@ def test_a_refund_whose_transaction_is_on_the_chain_again_is_taken_again(
         assert books()
 
 
-def test_a_refund_whose_transaction_moves_to_another_block_stays(
+def test_refund_whose_transaction_moves_to_another_block_is_retained(
     payer: Payer, staff, paid: str, refund_of, job, books
 ) -> None:
     hash = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="25")["transaction_hash"]
@@ -288,7 +286,7 @@ def test_a_refund_whose_transaction_moves_to_another_block_stays(
     assert books()
 
 
-def test_a_refused_transaction_leaves_no_refund_and_no_line(
+def test_refused_transaction_leaves_no_refund_and_no_statement_line(
     payer: Payer, staff, paid: str, refund_of, books
 ) -> None:  # fmt: skip
     used = payer.on_chain("pay", to=RIGHT, coin="USDC", amount="10")["transaction_hash"]

@@ -16,7 +16,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adtesting import Identities, eventually
-from payment_service.providers.stripe.provider import TIMEOUT_S
+from payment_service.providers.stripe.client import TIMEOUT_S
 
 # Stripe and Wise are asked for what webhooks missed at every run of the job.
 SOURCES = 2

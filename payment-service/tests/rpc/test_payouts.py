@@ -103,7 +103,7 @@ def sandbox_transfer(sandboxes, payout_id: str) -> dict[str, object] | None:
     return answer.json() if answer.is_success else None
 
 
-def test_a_sent_payout_arrives_and_is_paid(publisher, sandboxes, payout_id, outcomes, sound) -> None:
+def test_sent_payout_is_paid(publisher, sandboxes, payout_id, outcomes, sound) -> None:
     publisher.reserve(payout_id)
     assert publisher.figures() == (EARNED - AMOUNT, AMOUNT, 0)
     publisher.send(payout_id)
@@ -114,14 +114,14 @@ def test_a_sent_payout_arrives_and_is_paid(publisher, sandboxes, payout_id, outc
     assert sound()
 
 
-def test_an_american_account_is_paid(publisher, sandboxes, payout_id) -> None:
+def test_payout_to_an_american_account_is_paid(publisher, sandboxes, payout_id) -> None:
     publisher.reserve(payout_id)
     account = pb.BankAccount.UnitedStates(routing_number="021000021", account_number="12345678")
     publisher.send(payout_id, united_states=account)
     eventually(lambda: publisher.figures()[2] == AMOUNT)
 
 
-def test_every_call_can_be_repeated(publisher, sandboxes, payout_id, outcomes) -> None:
+def test_every_payout_call_is_idempotent(publisher, sandboxes, payout_id, outcomes) -> None:
     for _ in range(2):
         publisher.reserve(payout_id)
     assert publisher.figures() == (EARNED - AMOUNT, AMOUNT, 0)
@@ -138,14 +138,14 @@ def test_every_call_can_be_repeated(publisher, sandboxes, payout_id, outcomes) -
     assert publisher.figures() == (EARNED - AMOUNT, 0, AMOUNT)
 
 
-def test_an_id_is_for_one_payout(publisher, payout_id) -> None:
+def test_payout_id_cannot_be_reused(publisher, payout_id) -> None:
     publisher.reserve(payout_id)
     with pytest.raises(grpc.RpcError) as refused:
         publisher.reserve(payout_id, 1_000_000)
     assert info(refused).reason == "IDEMPOTENCY_KEY_REUSED"
 
 
-def test_no_more_is_set_aside_than_was_earned(publisher, payout_id) -> None:
+def test_payout_cannot_exceed_earnings(publisher, payout_id) -> None:
     publisher.reserve(payout_id)
     with pytest.raises(grpc.RpcError) as refused:
         publisher.reserve(str(uuid4()))
@@ -155,14 +155,14 @@ def test_no_more_is_set_aside_than_was_earned(publisher, payout_id) -> None:
 
 
 @pytest.mark.parametrize(("amount", "code"), [(1_000_001, "USD"), (1_000_000, "XXX"), (0, "USD")])
-def test_what_no_bank_can_send_is_not_set_aside(publisher, payout_id, amount, code) -> None:
+def test_amount_that_no_bank_can_send_is_not_reserved(publisher, payout_id, amount, code) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         publisher.reserve(payout_id, amount, code)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert publisher.figures() == (EARNED, 0, 0)
 
 
-def test_a_cancelled_payout_is_not_sent_and_a_sent_one_not_cancelled(publisher, sandboxes, payout_id) -> None:
+def test_cancelled_payout_cannot_be_sent_nor_a_sent_one_cancelled(publisher, sandboxes, payout_id) -> None:
     publisher.reserve(payout_id)
     publisher.cancel(payout_id)
     assert publisher.figures() == (EARNED, 0, 0)
@@ -181,9 +181,7 @@ def test_a_cancelled_payout_is_not_sent_and_a_sent_one_not_cancelled(publisher, 
         assert info(refused).reason == "PAYOUT_NOT_FOUND"
 
 
-def test_a_bounced_payout_gives_the_money_back_even_after_it_was_paid(
-    publisher, sandboxes, payout_id, outcomes, sound
-) -> None:
+def test_bounced_payout_is_returned_even_after_it_was_paid(publisher, sandboxes, payout_id, outcomes, sound) -> None:
     publisher.reserve(payout_id)
     publisher.send(payout_id)
     eventually(lambda: publisher.figures()[2] == AMOUNT)
@@ -196,7 +194,7 @@ def test_a_bounced_payout_gives_the_money_back_even_after_it_was_paid(
     assert sound()
 
 
-def test_bank_details_that_wise_refuses_fail_the_payout(publisher, sandboxes, payout_id, outcomes) -> None:
+def test_bank_details_that_wise_rejects_fail_the_payout(publisher, sandboxes, payout_id, outcomes) -> None:
     publisher.reserve(payout_id)
     publisher.send(payout_id, iban="DE89370400440532013001")
     eventually(lambda: outcomes() == [PayoutSettled.FAILED])
@@ -206,7 +204,7 @@ def test_bank_details_that_wise_refuses_fail_the_payout(publisher, sandboxes, pa
 
 @pytest.mark.parametrize("lose_answers", [False, True])
 @pytest.mark.parametrize("failures", [1, 3])
-def test_a_failing_wise_is_tried_again_and_pays_once(
+def test_payout_is_retried_while_wise_fails_and_paid_once(
     publisher, sandboxes, payout_id, sql, settle, outcomes, sound, lose_answers: bool, failures: int
 ) -> None:
     sandboxes.behave(sandboxes.wise, fail_next=failures, lose_answers=lose_answers)
@@ -225,7 +223,7 @@ def test_a_failing_wise_is_tried_again_and_pays_once(
 
 
 @pytest.mark.parametrize("steps_kept", [3, 2, 1, 0])
-def test_a_crash_after_any_step_pays_once(
+def test_crash_after_any_step_pays_once(
     publisher, sandboxes, gateway, payout_id, sql, settle, sound, steps_kept: int
 ) -> None:
     gateway.open = False
@@ -253,7 +251,7 @@ def test_a_crash_after_any_step_pays_once(
     assert sound()
 
 
-def test_a_balance_that_is_short_keeps_the_payout_waiting(publisher, sandboxes, payout_id, sql, settle) -> None:
+def test_payout_waits_while_the_balance_is_short(publisher, sandboxes, payout_id, sql, settle) -> None:
     sandboxes.wise.put("/sandbox/balance", json={"currency": "USD", "amount": 1}).raise_for_status()
     publisher.reserve(payout_id)
     publisher.send(payout_id)
@@ -266,7 +264,7 @@ def test_a_balance_that_is_short_keeps_the_payout_waiting(publisher, sandboxes, 
     eventually(lambda: publisher.figures()[2] == AMOUNT)
 
 
-def test_the_job_settles_payouts_whose_webhooks_were_missed(publisher, sandboxes, gateway, payout_id, settle) -> None:
+def test_job_settles_payouts_whose_webhooks_were_missed(publisher, sandboxes, gateway, payout_id, settle) -> None:
     gateway.open = False
     publisher.reserve(payout_id)
     publisher.send(payout_id)
@@ -277,7 +275,7 @@ def test_the_job_settles_payouts_whose_webhooks_were_missed(publisher, sandboxes
     assert settle().stats.total == SOURCES
 
 
-def test_webhooks_in_any_order_and_twice_end_the_same(
+def test_duplicate_and_reordered_payout_webhooks_have_one_outcome(
     publisher, sandboxes, gateway, payout_id, outcomes, sound
 ) -> None:
     gateway.open = False
@@ -296,7 +294,7 @@ def test_webhooks_in_any_order_and_twice_end_the_same(
 
 
 @pytest.mark.parametrize("how", ["unsigned", "forged", "of another body", "no base64"])
-def test_a_webhook_that_wise_did_not_sign_is_refused(
+def test_webhook_without_wises_signature_is_refused(
     publisher, sandboxes, gateway, payout_id, sql, config, wise_key: rsa.RSAPrivateKey, how: str
 ) -> None:
     gateway.open = False
@@ -304,7 +302,7 @@ def test_a_webhook_that_wise_did_not_sign_is_refused(
     publisher.send(payout_id)
     eventually(lambda: sql.execute("SELECT state FROM payouts").fetchone() == ("PROCESSING",))
     (transfer_id,) = sql.execute("SELECT transfer_id FROM payouts").fetchone()
-    resource = {"id": int(transfer_id), "profile_id": config.bank.profile_id}
+    resource = {"id": int(transfer_id), "profile_id": config.providers.by_name["WISE"].profile_id}
     body = json.dumps(
         {
             "data": {"resource": resource, "current_state": "outgoing_payment_sent"},

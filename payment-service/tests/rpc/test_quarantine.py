@@ -50,7 +50,7 @@ def test_an_operator_sees_retries_and_discards_what_the_job_gave_up(
     assert (result.success, result.stats.quarantined_count) == (True, 1)
     (item,) = waiting()
     assert (item.kind, item.provider, item.subject) == (pb.QuarantinedItem.EVENT, "STRIPE", broken)
-    assert item.last_error == "the body is no JSON"
+    assert item.last_error == "the body is not JSON"
     assert (item.failure_count, item.HasField("quarantine_time"), item.HasField("discard_time")) == (1, True, False)
     assert quarantine.GetQuarantined(pb.GetQuarantinedRequest(id=item.id), metadata=operator) == item
 

@@ -23,9 +23,10 @@ from adtesting import eventually
 from payment_service.features import RefundFeatures
 from payment_service.payments import store
 from payment_service.payments.service import PaymentRecords
-from payment_service.providers.protocol import Outgoing
+from payment_service.providers.model import RefundOrder
 from payment_service.providers.service import Providers
-from payment_service.providers.stripe.provider import TIMEOUT_S, Stripe
+from payment_service.providers.stripe.client import TIMEOUT_S, StripeApi
+from payment_service.providers.stripe.refunds import StripeRefunds
 
 PAID = 500_000_000
 UNIT = 1_000_000
@@ -268,21 +269,20 @@ def test_a_slow_stripe_is_given_up_in_time_and_asked_again_by_the_same_key(
     customer, staff, paid, sandboxes, gateway, config, db
 ) -> None:
     assert sum(TIMEOUT_S) <= 8
-    settings, payment_id = config.providers["STRIPE"], paid(customer)
+    settings, payment_id = config.providers.by_name["STRIPE"], paid(customer)
     gateway.open = False
     payment = store.get_any_tenant(db, UUID(payment_id))
-    impatient = Stripe(
-        settings.api_key, settings.api_base, settings.webhook_secret, SystemClock(), timeout_s=(0.2, 0.2)
-    )  # fmt: skip
-    outgoing = Outgoing(new_id(), UNIT, "")
+    api = StripeApi(settings.api_key, settings.api_base, SystemClock(), timeout_s=(0.2, 0.2))
+    impatient = StripeRefunds(api, SystemClock())
+    order = RefundOrder(new_id(), UNIT, "")
     sandboxes.behave(sandboxes.stripe, delay_ms=1_000)
     with pytest.raises(Unavailable):
-        impatient.refund(payment, outgoing)
+        impatient.refund(payment, order)
     sandboxes.behave(sandboxes.stripe, delay_ms=0)
     # The first one arrives late: the same key makes it the same refund.
-    first = settings.provider(db, SystemClock()).refund(payment, outgoing)
+    first = settings.provider(db, SystemClock()).refunds.refund(payment, order)
     eventually(lambda: len(at_stripe(sandboxes, payment_id)) == 1)
-    assert settings.provider(db, SystemClock()).refund(payment, outgoing) == first
+    assert settings.provider(db, SystemClock()).refunds.refund(payment, order) == first
 
 
 def test_a_repeat_carries_on_what_a_crash_left_unsent(customer, staff, paid, sandboxes, gateway) -> None:
@@ -381,16 +381,16 @@ def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
             (at,) = sql.execute("SELECT now() + interval '25 hours'").fetchone()
             return at
 
-    provider = config.providers["STRIPE"].provider(db, Tomorrow())
+    provider = config.providers.by_name["STRIPE"].provider(db, Tomorrow())
     asked = []
 
     class Watched:
-        def refund(self, payment, outgoing):
-            asked.append(outgoing.refund_id)
-            return provider.refund(payment, outgoing)
+        def refund(self, payment, order):
+            asked.append(order.refund_id)
+            return provider.refunds.refund(payment, order)
 
     records = PaymentRecords(Outbox("payment", Tomorrow()))
-    features = RefundFeatures.build(db, records, Providers({"STRIPE": Watched()}), Tomorrow(), new_id)
+    features = RefundFeatures.build(db, records, Providers({}, {"STRIPE": Watched()}), Tomorrow(), new_id)
     features.sender.send(UUID(waiting.id))
     assert asked == [UUID(waiting.id)]
     assert len(at_stripe(sandboxes, payment_id)) == 1

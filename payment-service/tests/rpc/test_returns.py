@@ -1,28 +1,20 @@
-"""What has left comes back, whole or in part, and what arrived is taken back in part: the books have what moved."""
+"""Refunds that are returned and deposits that are recalled, in whole or in part."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
-import redis
 from adplatform.auth.v1.auth_pb2 import Organization
-from adplatform.events.v1.events_pb2 import Event, PayoutSettled
 from adplatform.options.v1.options_pb2 import Permission
 from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import refunds_pb2, refunds_pb2_grpc, suspense_pb2, suspense_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib.clock import SystemClock
-from adlib.ids import new_id
-from adlib.outbox import Outbox
 from adtesting import eventually
-from payment_service.debts.service import DebtService
 from payment_service.ledger import store
-from payment_service.ledger.model import Account, Kind, Transfer, payable
-from payment_service.payouts.service import PayoutService
-from payment_service.payouts.wise import Wise
+from payment_service.ledger.model import Account, Kind
 
 UNIT = 1_000_000
 IBAN = "DE89370400440532013000"
@@ -123,7 +115,7 @@ def _lines(customer) -> list[tuple[str, str, int]]:
 
 
 @pytest.mark.parametrize("how", ["webhook", "job"])
-def test_refund_by_bank_transfer_that_bounces_is_in_the_wallet_again_and_can_be_sent_again(
+def test_bounced_refund_returns_to_the_wallet_and_can_be_sent_again(
     customer, staff, received, send, bounce, sandboxes, gateway, refunds_of, settle, sound, how: str
 ) -> None:
     payment_id, _ = received()
@@ -150,7 +142,7 @@ def test_refund_by_bank_transfer_that_bounces_is_in_the_wallet_again_and_can_be_
     assert sound()
 
 
-def test_refund_that_is_charged_back_is_in_the_wallet_again(
+def test_charged_back_refund_returns_to_the_wallet(
     customer, staff, received, send, sandboxes, refunds_of, sound
 ) -> None:
     payment_id, _ = received()
@@ -162,7 +154,7 @@ def test_refund_that_is_charged_back_is_in_the_wallet_again(
     assert sound()
 
 
-def test_refund_of_which_a_part_comes_back_gives_back_that_part_and_the_rest_later(
+def test_partly_returned_refund_credits_each_part_when_it_returns(
     customer, staff, received, send, bounce, sandboxes, refunds_of, suspended, settle, sound
 ) -> None:
     payment_id, _ = received()
@@ -185,7 +177,7 @@ def test_refund_of_which_a_part_comes_back_gives_back_that_part_and_the_rest_lat
     assert sound()
 
 
-def test_refund_that_comes_back_pays_debts_first(
+def test_returned_refund_pays_debts_first(
     customer, staff, received, send, bounce, sandboxes, spend, refunds_of, sound
 ) -> None:
     (payment_id, _), (_, number) = received(), received()
@@ -212,7 +204,7 @@ def spend(ledger, identities):
     return post
 
 
-def test_refused_sent_as_leaves_no_refund_and_no_line(
+def test_refused_manual_refund_leaves_no_refund_and_no_statement_line(
     customer, staff, received, send, sandboxes, refunds_of, sql, sound
 ) -> None:
     (payment_id, _), (other, _) = received(), received()
@@ -239,7 +231,7 @@ def test_refused_sent_as_leaves_no_refund_and_no_line(
     assert len(refunds_of(payment_id)) == 1
 
 
-def test_partly_recalled_deposit_is_taken_back_by_what_was_recalled(
+def test_partial_recall_reverses_the_recalled_part_of_a_deposit(
     customer, received, sandboxes, gateway, settle, sound
 ) -> None:
     payment_id, number = received(100)
@@ -270,7 +262,7 @@ def test_partly_recalled_deposit_is_taken_back_by_what_was_recalled(
 
 
 @pytest.mark.parametrize("how", ["job", "webhooks, the recall first"])
-def test_partial_recall_that_is_known_before_the_deposit_is_taken_from_it(
+def test_partial_recall_that_arrives_before_its_deposit_reduces_it(
     customer, sandboxes, gateway, settle, sound, how: str
 ) -> None:
     gateway.open = False
@@ -293,7 +285,7 @@ def test_partial_recall_that_is_known_before_the_deposit_is_taken_from_it(
     assert sound()
 
 
-def test_unmatched_deposit_is_assigned_without_what_was_recalled(
+def test_recalled_part_of_an_unmatched_deposit_is_not_assigned(
     customer, sandboxes, gateway, sql, settle, suspended, channel, identities, access, sound
 ) -> None:
     before = suspended()
@@ -318,7 +310,7 @@ def test_unmatched_deposit_is_assigned_without_what_was_recalled(
     assert sound()
 
 
-def test_refund_by_card_whose_failure_no_event_tells_of_is_asked_for_until_it_is_final(
+def test_card_refund_is_polled_until_it_is_final(
     customer, staff, sandboxes, gateway, refunds_of, settle, sql, sound
 ) -> None:
     payment_id = customer.create(20 * UNIT).payment.id
@@ -351,7 +343,9 @@ def test_refund_by_card_whose_failure_no_event_tells_of_is_asked_for_until_it_is
     assert sound()
 
 
-def test_following_a_refund_ends(customer, staff, received, send, bounce, sandboxes, gateway, settle, sql) -> None:
+def test_refund_is_not_polled_after_its_tracking_period(
+    customer, staff, received, send, bounce, sandboxes, gateway, settle, sql
+) -> None:
     payment_id, _ = received()
     refund = staff.refund(payment_id, None, send())
     due = "UPDATE refunds SET ask_at = '2020-01-01', followed_until = now() + %s::interval WHERE id = %s"
@@ -366,101 +360,3 @@ def test_following_a_refund_ends(customer, staff, received, send, bounce, sandbo
     assert sql.execute(followed, [refund.id]).fetchone()[0]
     eventually(lambda: asked("-1 second"), within_s=60)
     assert not sql.execute(followed, [refund.id]).fetchone()[0]
-
-
-@dataclass
-class Publisher:
-    """A publisher who has earned 100.00, and publisher-service's calls for it."""
-
-    ledger: object
-    headers: list[tuple[str, str]]
-    publisher_id: UUID
-    organization_id: UUID
-
-    def pay_out(self, payout_id: str) -> None:
-        ids = {"publisher_id": str(self.publisher_id), "organization_id": str(self.organization_id)}
-        request = pb.ReservePayoutRequest(
-            payout_id=payout_id, amount_micros=100 * UNIT, currency_code="USD", **ids
-        )  # fmt: skip
-        self.ledger.ReservePayout(request, metadata=self.headers)
-        account = pb.BankAccount(account_holder_name="Ada Zone", iban=IBAN)
-        self.ledger.SendPayout(pb.SendPayoutRequest(payout_id=payout_id, destination=account), metadata=self.headers)
-
-    def figures(self) -> tuple[int, int, int]:
-        """Available, pending, paid."""
-        request = pb.ListPublisherBalancesRequest(publisher_ids=[str(self.publisher_id)])
-        (one,) = self.ledger.ListPublisherBalances(request, metadata=self.headers).balances
-        return one.available_micros, one.pending_micros, one.paid_micros
-
-
-@pytest.fixture
-def publisher(ledger, identities, db, gateway) -> Publisher:
-    made = Publisher(ledger, identities.service_headers("publisher-service"), uuid4(), uuid4())
-    clearing = Account(Kind.PROVIDER_CLEARING, "USD", None, "STRIPE")
-    earned = payable(made.organization_id, made.publisher_id, "USD")
-    with db.transaction() as tx:
-        store.lock(tx, [clearing, earned])
-        store.post(tx, [Transfer("PUBLISHER_SHARE", clearing, earned, 100 * UNIT, uuid4(), f"e:{uuid4()}")], new_id)
-    return made
-
-
-@pytest.fixture
-def reasons(service_redis_url: str):
-    """Why publisher-service hears that a payout failed, in order."""
-    with redis.Redis.from_url(service_redis_url) as client:
-
-        def heard(payout_id: str) -> list[str]:
-            events = [Event.FromString(fields[b"m"]).payout_settled for _, fields in client.xrange("bus:payment")]
-            mine = [one for one in events if one.payout_id == payout_id]
-            return [one.reason for one in mine if one.outcome == PayoutSettled.FAILED]
-
-        yield heard
-
-
-@pytest.mark.parametrize("how", ["webhook", "job"])
-def test_payout_of_which_a_part_comes_back_gives_the_publisher_that_part_and_the_rest_later(
-    publisher, sandboxes, gateway, bounce, suspended, reasons, settle, sound, how: str
-) -> None:
-    payout_id, before = str(uuid4()), suspended()
-    publisher.pay_out(payout_id)
-    eventually(lambda: publisher.figures() == (0, 0, 100 * UNIT))
-    gateway.open = how == "webhook"
-    bounce(payout_id, returned="75.00")
-    eventually(lambda: _status(sandboxes, payout_id) == "funds_refunded")
-
-    def becomes(*figures: int) -> None:
-        if how == "job":
-            eventually(lambda: settle() and publisher.figures() == figures, within_s=60)
-        eventually(lambda: publisher.figures() == figures)
-
-    becomes(75 * UNIT, 0, 0)
-    assert suspended() == before + 25 * UNIT
-    eventually(lambda: reasons(payout_id) == ["the transfer was refunded; 75 of 100 USD came back"])
-    assert sound()
-    sandboxes.wise.post(f"/sandbox/transfers/{payout_id}/return", json={"amount": 25}).raise_for_status()
-    becomes(100 * UNIT, 0, 0)
-    assert suspended() == before
-    assert sound()
-
-
-def test_paid_payout_is_asked_about_until_it_cannot_come_back(
-    publisher, sandboxes, gateway, bounce, config, db, sql, sound
-) -> None:
-    payout_id = str(uuid4())
-    publisher.pay_out(payout_id)
-    eventually(lambda: publisher.figures() == (0, 0, 100 * UNIT))
-    gateway.open = False
-    bounce(payout_id)
-    eventually(lambda: _status(sandboxes, payout_id) == "funds_refunded")
-    bank = Wise(config.bank.url, config.bank.token, config.bank.profile_id)
-    outbox = Outbox("payment", SystemClock())
-    payouts = PayoutService(db, outbox, bank, DebtService(db, outbox, new_id), SystemClock(), new_id)
-    assert payouts.unsettled(10) == [], "Wise's events come first"
-    for hours, expected in ((7, [UUID(payout_id)]), (61 * 24, [])):
-        age = "UPDATE payouts SET updated_at = now() - make_interval(hours => %s)"
-        sql.execute(age, [hours])
-        assert payouts.unsettled(10) == expected
-    payouts.check(UUID(payout_id))
-    bank.close()
-    assert publisher.figures() == (100 * UNIT, 0, 0)
-    assert sound()

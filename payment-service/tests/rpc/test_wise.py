@@ -8,7 +8,7 @@ import pytest
 from adplatform.payment.v1 import payment_pb2 as pb
 
 from adtesting import eventually
-from payment_service.providers.wise import reference
+from payment_service.providers.wise.references import model as reference
 
 ASKED = 500_000_000
 
@@ -82,7 +82,7 @@ def _credited(customer, *payment_ids):
     return lambda: all(customer.get(one).paid_micros for one in payment_ids)
 
 
-def test_bank_transfer_is_credited_once_to_the_payment_that_its_text_names(customer, ask, transfer, sound):
+def test_bank_transfer_is_credited_once_to_the_payment_it_references(customer, ask, transfer, sound):
     made = customer.create(provider=pb.WISE)
     assert (made.payment.state, made.payment.outcome) == (pb.Payment.PENDING, pb.Payment.OUTCOME_UNSPECIFIED)
     assert made.payment.expire_time.seconds - made.payment.create_time.seconds == 14 * 86_400
@@ -103,7 +103,7 @@ def test_bank_transfer_is_credited_once_to_the_payment_that_its_text_names(custo
     assert sound()
 
 
-def test_webhooks_twice_and_in_any_order_credit_once(customer, ask, transfer, sandboxes, told, settle, sound):
+def test_duplicate_and_reordered_webhooks_credit_once(customer, ask, transfer, sandboxes, told, settle, sound):
     sandboxes.behave(sandboxes.wise, duplicate_webhooks=True, shuffle_webhooks=True)
     made = [ask() for _ in range(5)]
     numbers = [transfer(text) for _, text in made]
@@ -115,7 +115,7 @@ def test_webhooks_twice_and_in_any_order_credit_once(customer, ask, transfer, sa
     assert sound()
 
 
-def test_one_webhook_many_times_at_once_credits_once(customer, ask, transfer, gateway, sound):
+def test_concurrent_deliveries_of_one_webhook_credit_once(customer, ask, transfer, gateway, sound):
     payment_id, text = ask()
     transfer(text)
     eventually(_credited(customer, payment_id))
@@ -126,7 +126,7 @@ def test_one_webhook_many_times_at_once_credits_once(customer, ask, transfer, ga
     assert sound()
 
 
-def test_webhook_that_never_comes_is_made_up_for_by_the_statement(
+def test_deposit_of_a_missed_webhook_is_found_in_the_statement(
     customer, ask, transfer, sandboxes, webhooks, told, settle, sound
 ):
     sandboxes.behave(sandboxes.wise, drop_webhooks=True)
@@ -144,7 +144,7 @@ def test_webhook_that_never_comes_is_made_up_for_by_the_statement(
     assert sound()
 
 
-def test_forged_webhook_credits_nothing_and_is_refused(customer, ask, transfer, gateway, sandboxes, settle):
+def test_forged_webhook_is_refused_and_credits_nothing(customer, ask, transfer, gateway, sandboxes, settle):
     sandboxes.behave(sandboxes.wise, forge_webhooks=True)
     payment_id, text = ask()
     transfer(text)
@@ -158,7 +158,7 @@ def test_forged_webhook_credits_nothing_and_is_refused(customer, ask, transfer, 
     assert customer.get(payment_id).paid_micros == ASKED
 
 
-def test_money_is_credited_after_all_when_wise_did_not_answer_for_its_webhook(customer, ask, transfer, sandboxes):
+def test_deposit_is_credited_once_wise_answers_again(customer, ask, transfer, sandboxes):
     payment_id, text = ask()
     sandboxes.behave(sandboxes.wise, fail_next=2)
     transfer(text)
@@ -166,7 +166,7 @@ def test_money_is_credited_after_all_when_wise_did_not_answer_for_its_webhook(cu
     assert customer.figures() == (ASKED, 0, 0)
 
 
-def test_less_waits_for_the_rest_and_more_is_credited_whole(customer, ask, transfer, sound):
+def test_underpayment_waits_for_the_rest_and_overpayment_is_credited(customer, ask, transfer, sound):
     payment_id, text = ask()
     transfer(text, 499.99)
     eventually(_credited(customer, payment_id))
@@ -184,7 +184,7 @@ def test_less_waits_for_the_rest_and_more_is_credited_whole(customer, ask, trans
     assert sound()
 
 
-def test_late_money_is_credited(customer, ask, transfer, settle, sql):
+def test_late_deposit_is_credited(customer, ask, transfer, settle, sql):
     payment_id, text = ask()
     sql.execute("UPDATE payments SET expires_at = now() - interval '1 s' WHERE id = %s", (payment_id,))
     settle()
@@ -196,7 +196,7 @@ def test_late_money_is_credited(customer, ask, transfer, settle, sql):
     assert customer.figures() == (ASKED, 0, 0)
 
 
-def test_confirming_reads_the_statement(customer, ask, transfer, sandboxes):
+def test_confirming_a_payment_reads_the_statement(customer, ask, transfer, sandboxes):
     sandboxes.behave(sandboxes.wise, drop_webhooks=True)
     payment_id, text = ask()
     assert customer.confirm(payment_id).state == pb.Payment.PENDING
@@ -204,7 +204,7 @@ def test_confirming_reads_the_statement(customer, ask, transfer, sandboxes):
     assert customer.confirm(payment_id).state == pb.Payment.SUCCEEDED
 
 
-def test_money_of_another_currency_is_not_the_payments(customer, ask, transfer, told, sound):
+def test_deposit_in_another_currency_is_not_credited_to_the_payment(customer, ask, transfer, told, sound):
     payment_id, text = ask()
     number = transfer(text, currency="EUR")
     eventually(lambda: told(number))
@@ -213,7 +213,7 @@ def test_money_of_another_currency_is_not_the_payments(customer, ask, transfer, 
     assert sound()
 
 
-def test_mistyped_reference_credits_nobody(customer, ask, transfer, told):
+def test_mistyped_reference_credits_no_payment(customer, ask, transfer, told):
     payment_id, text = ask()
     wrong = next(sign for sign in reference.ALPHABET if sign != text[5])
     number = transfer(text[:5] + wrong + text[6:])
@@ -221,7 +221,7 @@ def test_mistyped_reference_credits_nobody(customer, ask, transfer, told):
     assert customer.get(payment_id).paid_micros == 0
 
 
-def test_money_taken_back_after_it_was_spent_is_owed_and_paid_by_the_next_deposit(
+def test_recalled_deposit_that_was_spent_is_a_debt_that_the_next_deposit_pays(
     customer, ask, transfer, recall, spend, sound
 ):
     payment_id, text = ask()
@@ -241,7 +241,7 @@ def test_money_taken_back_after_it_was_spent_is_owed_and_paid_by_the_next_deposi
     assert sound()
 
 
-def test_money_taken_back_stays_away_whatever_is_told_again(
+def test_recalled_deposit_is_not_credited_again_by_repeated_events(
     customer, ask, transfer, recall, gateway, told, settle, sound
 ):
     payment_id, text = ask()
@@ -256,7 +256,7 @@ def test_money_taken_back_stays_away_whatever_is_told_again(
     assert sound()
 
 
-def test_recall_that_is_told_before_its_credit_leaves_nothing(
+def test_recall_that_arrives_before_its_credit_leaves_no_balance(
     customer, ask, transfer, recall, sandboxes, told, settle, sound
 ):
     sandboxes.behave(sandboxes.wise, shuffle_webhooks=True)
@@ -269,6 +269,6 @@ def test_recall_that_is_told_before_its_credit_leaves_nothing(
     assert sound()
 
 
-def test_currency_that_no_account_takes_is_refused(customer, gateway):
+def test_currency_without_a_bank_account_is_refused(customer, gateway):
     with pytest.raises(grpc.RpcError, match="JPY cannot be received"):
         customer.create(provider=pb.WISE, currency_code="JPY")

@@ -1,4 +1,4 @@
-"""A real chain, and the watcher of it with the real use cases on a database of its own."""
+"""A real chain, and its watcher with the real use cases on a database of its own."""
 
 import os
 import threading
@@ -24,12 +24,13 @@ from payment_service.checkout.service import NewPayment
 from payment_service.deposits.model import Deposit
 from payment_service.features import PaymentFeatures
 from payment_service.payments.model import Payment
-from payment_service.providers.crypto.addresses import Addresses
+from payment_service.providers.crypto.addresses.model import Addresses
+from payment_service.providers.crypto.client import Network, Node
+from payment_service.providers.crypto.deposits import CryptoDeposits
 from payment_service.providers.crypto.model import Chain, Coin
-from payment_service.providers.crypto.node import Node
-from payment_service.providers.crypto.provider import Crypto
-from payment_service.providers.crypto.rates import ConfiguredRates
-from payment_service.providers.crypto.watcher import Watcher
+from payment_service.providers.crypto.refunds import CryptoRefunds
+from payment_service.providers.crypto.tasks import ChainWatcher
+from payment_service.providers.crypto.valuation.service import ConfiguredRates
 from payment_service.providers.service import Providers
 
 CONFIRMATIONS = 4
@@ -39,7 +40,7 @@ ETH_RATE = Decimal("2500.50")
 
 @dataclass
 class ChainSandbox:
-    """The chain, and what happens on it."""
+    """The sandbox's chain."""
 
     url: str
 
@@ -49,12 +50,12 @@ class ChainSandbox:
         return dict(answer.json())
 
     def pay(self, to: str, amount: object = "", coin: str = "USDC", **more: object) -> str:
-        """In no block yet; its hash."""
+        """Sends a transaction, which no block contains yet; its hash."""
         body = {"amount": str(amount)} if amount else {}
         return str(self.ask("pay", to=to, coin=coin, **body, **more)["transaction_hash"])
 
     def mine(self, blocks: int = 1) -> int:
-        """In parts, so that no answer takes long."""
+        """Mines in steps, so that no response takes long; the head's number."""
         heads = [self.ask("mine", blocks=min(500, blocks - done))["head"] for done in range(0, blocks, 500)]
         return int(heads[-1])
 
@@ -71,27 +72,28 @@ class ChainSandbox:
 
 @pytest.fixture
 def chain(sandboxes: Any) -> ChainSandbox:
-    """The session's, behaving well before and after."""
+    """The session's chain; `sandboxes` resets its behaviour before and after."""
     return ChainSandbox(str(sandboxes.chain.base_url).rstrip("/"))
 
 
 @pytest.fixture
 def xpub() -> str:
-    """Another one for each test: they share the chain."""
+    """A new key for each test, since tests share the chain."""
     account = Bip44.FromSeed(os.urandom(32), Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
     return str(account.PublicKey().ToExtended())
 
 
 @dataclass
 class Shop:
-    """An organization that pays by chain, and the platform that watches for it."""
+    """An organization that pays by chain, and the platform that watches the chain."""
 
     db: Database
     chain: ChainSandbox
     settings: Chain
-    provider: Crypto
+    provider: CryptoDeposits
+    refunds: CryptoRefunds
     features: PaymentFeatures
-    watcher: Watcher
+    watcher: ChainWatcher
     balances: BalanceService
     organization_id: UUID = field(default_factory=uuid4)
 
@@ -108,29 +110,30 @@ class Shop:
     def states(self, payment: Payment) -> list[str]:
         return [one.state.value for one in self.deposits(payment)]
 
-    def look(self) -> None:
-        assert self.watcher.look(30)
+    def poll(self) -> None:
+        assert self.watcher.poll(30)
 
     def paid(self, payment: Payment) -> int:
-        """What is in the wallet for it, as the payment has it."""
+        """The amount that the payment has credited."""
         return self.get(payment).paid_micros
 
     def balance(self) -> tuple[int, int]:
-        """What is available, and what is owed."""
+        """The available balance and the debt."""
         found = self.balances.balance(self.organization_id, "USD")
         return found.available_micros, found.debt_micros
 
-    def another_watcher(self, **changes: Any) -> Watcher:
-        """As after a restart, or in another process."""
+    def another_watcher(self, **changes: Any) -> ChainWatcher:
+        """A watcher as after a restart, or in another process."""
         return _watcher(replace(self.settings, **changes), self.db, self.features.booking)
 
     def use(self, **changes: Any) -> None:
-        """From now on with other settings of the chain."""
+        """Changes the chain's settings."""
         self.watcher = self.another_watcher(**changes)
 
 
-def _watcher(settings: Chain, db: Database, payments: PaymentBooking) -> Watcher:
-    return Watcher(settings, Node(settings.rpc_url, settings.chain_id), db, payments, ConfiguredRates(), SystemClock())
+def _watcher(settings: Chain, db: Database, payments: PaymentBooking) -> ChainWatcher:
+    node = Node(settings.rpc_url, settings.chain_id)
+    return ChainWatcher(settings, node, db, payments, ConfiguredRates(), SystemClock())
 
 
 def _coins() -> list[Coin]:
@@ -147,11 +150,14 @@ def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[
     def make(**changes: Any) -> Shop:
         settings = Chain(CHAIN_ID, "Sandbox", chain.url, CONFIRMATIONS, _coins(), start_block=chain.head + 1)
         settings, clock = replace(settings, **changes), SystemClock()
-        provider = Crypto(db, Addresses(xpub), [settings], ConfiguredRates(), clock)
-        features = PaymentFeatures.build(db, Outbox("payment", clock), Providers({"CRYPTO": provider}), clock, new_id)
-        provider.background(features.booking)
+        network = Network([settings])
+        provider = CryptoDeposits(network, db, Addresses(xpub), ConfiguredRates(), clock)
+        refunds = CryptoRefunds(network, db)
+        providers = Providers({"CRYPTO": provider}, {"CRYPTO": refunds})
+        features = PaymentFeatures.build(db, Outbox("payment", clock), providers, clock, new_id)
+        provider.tasks(features.booking)
         watcher = _watcher(settings, db, features.booking)
-        return Shop(db, chain, settings, provider, features, watcher, BalanceService(db))
+        return Shop(db, chain, settings, provider, refunds, features, watcher, BalanceService(db))
 
     yield make
     db.close()
@@ -159,15 +165,15 @@ def new_shop(own_database_url: str, chain: ChainSandbox, xpub: str) -> Iterator[
 
 @pytest.fixture
 def shop(new_shop: Callable[..., Shop]) -> Shop:
-    """One that has begun to watch."""
+    """A shop whose watcher has started."""
     made = new_shop()
-    made.look()
+    made.poll()
     return made
 
 
 @pytest.fixture
 def serving() -> Iterator[Callable[[bytes], str]]:
-    """Servers that answer the same to everything."""
+    """Starts servers that return the same body to every request."""
     servers: list[ThreadingHTTPServer] = []
 
     def serve(body: bytes) -> str:
@@ -195,7 +201,7 @@ def serving() -> Iterator[Callable[[bytes], str]]:
 
 @pytest.fixture
 def trickling() -> Iterator[str]:
-    """A server that sends a byte now and then, and is never done."""
+    """A server that sends a byte every 20 ms and never finishes."""
     stop = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):

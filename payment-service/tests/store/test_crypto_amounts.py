@@ -18,7 +18,7 @@ def shop(new_shop):
     """One that takes every coin in every currency."""
     coins = [replace(coin, rates=RATES) for coin in new_shop().settings.coins]
     made = new_shop(coins=coins)
-    made.look()
+    made.poll()
     return made
 
 
@@ -39,13 +39,13 @@ def is_sound(shop) -> bool:
 
 
 @pytest.mark.parametrize("token", ["USDC", "DAI", "ETH"])
-def test_what_was_told_and_paid_is_exact_and_whole_in_every_currency(shop, token: str) -> None:
+def test_shown_amount_pays_exactly_in_every_currency(shop, token: str) -> None:
     amounts = {"USD": 25_010_000, "EUR": 33_330_000, "GBP": 7_770_000, "JPY": 500_000_000}
     asked = {code: ask(shop, micros, code, token) for code, micros in amounts.items()}
     for payment in asked.values():
         send(shop, payment, int(payment.instructions["amount"]), token)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     for code, payment in asked.items():
         paid = shop.get(payment)
         assert (paid.state, paid.outcome, paid.paid_micros) == (State.SUCCEEDED, Outcome.EXACT, amounts[code])
@@ -53,18 +53,18 @@ def test_what_was_told_and_paid_is_exact_and_whole_in_every_currency(shop, token
     assert is_sound(shop)
 
 
-def test_parts_of_a_yen_are_in_no_wallet_and_in_no_book(shop) -> None:
+def test_fractions_of_a_yen_are_not_booked(shop) -> None:
     shop.chain.mine(3)
-    shop.look()
+    shop.poll()
     payment = ask(shop, 500_000_000, "JPY", "USDC")
     for smallest in (1_111_111, 3_000, 2_222_223):  # 166.67, 0.45 and 333.33 JPY
         send(shop, payment, smallest, "USDC")
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     paid = shop.get(payment)
     assert (paid.paid_micros, paid.outcome) == (499_000_000, Outcome.EXACT)
     assert sorted(one.amount_micros for one in shop.deposits(payment)) == [166_000_000, 333_000_000]
     shop.chain.reorg(CONFIRMATIONS + 1, keep=False)
-    shop.look()
+    shop.poll()
     assert shop.balances.balance(shop.organization_id, "JPY").available_micros == 0
     assert is_sound(shop)

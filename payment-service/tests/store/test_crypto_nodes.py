@@ -16,8 +16,9 @@ from adsandbox.chain_coins import CHAIN_ID
 from adtesting import eventually
 from payment_service.__main__ import MIGRATIONS
 from payment_service.payments.model import Outcome, Payment, State
-from payment_service.providers.crypto import store
-from payment_service.providers.crypto.node import Node
+from payment_service.providers.crypto.addresses import store as addresses
+from payment_service.providers.crypto.chain import store
+from payment_service.providers.crypto.client import Node
 from payment_service.providers.model import ProviderUnavailable
 
 CONFIRMATIONS, USD = 4, 1_000_000
@@ -27,31 +28,31 @@ def address(payment: Payment) -> str:
     return str(payment.instructions["address"])
 
 
-def test_a_node_that_is_behind_takes_nothing_back(shop) -> None:
+def test_lagging_node_reverses_nothing(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     shop.chain.behave(behind_blocks=2)
-    shop.look()
+    shop.poll()
     assert shop.states(payment) == ["SEEN"]
     shop.chain.behave(behind_blocks=0)
     shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     assert shop.paid(payment) == 100 * USD
 
 
-def test_a_refused_range_is_halved_until_it_is_not(shop) -> None:
+def test_refused_block_range_is_halved(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(60)
     shop.chain.behave(log_range_limit=7)
-    shop.look()
+    shop.poll()
     assert shop.paid(payment) == 100 * USD
-    assert shop.watcher._range <= 14
+    assert shop.watcher._reader._range <= 14
 
 
-def test_a_node_that_refuses_many_calls_at_once_is_asked_fewer(shop) -> None:
+def test_refused_batch_is_halved(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(40)
@@ -59,41 +60,41 @@ def test_a_node_that_refuses_many_calls_at_once_is_asked_fewer(shop) -> None:
 
     def has_read_on() -> bool:
         with suppress(Unavailable):
-            shop.look()
+            shop.poll()
         return bool(shop.paid(payment) == 100 * USD)
 
     eventually(has_read_on)
 
 
-def test_a_chain_without_tokens_is_asked_about_more_again(new_shop) -> None:
+def test_block_range_grows_again_on_a_chain_without_tokens(new_shop) -> None:
     shop = new_shop()
     shop.use(coins=[one for one in shop.settings.coins if not one.contract])
-    shop.look()
-    shop.watcher._range = 1
+    shop.poll()
+    shop.watcher._reader._range = 1
     shop.chain.mine(4)
-    shop.look()
-    assert shop.watcher._range > 1
+    shop.poll()
+    assert shop.watcher._reader._range > 1
 
 
-def test_logs_that_a_node_served_late_are_found_with_the_confirmations(shop) -> None:
+def test_late_logs_are_found_when_their_block_is_confirmed(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS - 1)
     shop.chain.behave(hide_logs=True)
-    shop.look()
+    shop.poll()
     assert shop.deposits(payment) == []
     shop.chain.behave(hide_logs=False)
     shop.chain.mine()
-    shop.look()
+    shop.poll()
     assert shop.paid(payment) == 100 * USD
 
 
-def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
+def test_node_that_is_down_blocks_no_caller_and_is_retried(shop) -> None:
     shop.chain.behave(fail_rate=1, status=500)
     payment = shop.open()
     assert payment.instructions["address"]
     with pytest.raises(Unavailable):
-        shop.look()
+        shop.poll()
     assert "does not answer" in shop.features.payments.confirm(shop.organization_id, payment.id).pending_reason
     stop = threading.Event()
     shop.use(poll_s=0.01)
@@ -108,42 +109,42 @@ def test_a_node_that_is_down_holds_nobody_and_is_asked_again(shop) -> None:
     assert shop.get(payment).pending_reason == ""
 
 
-def test_a_slow_node_does_not_hold_a_caller(shop) -> None:
+def test_slow_node_does_not_block_a_caller(shop) -> None:
     payment = shop.open()
     shop.chain.behave(delay_ms=600_000)
     with pytest.raises(Unavailable, match="does not answer"):
-        shop.another_watcher().look(0.2)
+        shop.another_watcher().poll(0.2)
     with pytest.raises(Unavailable, match="does not answer"):
         Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and(0)
     assert shop.open().external_id != payment.external_id
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b'{"jsonrpc": "2.0", "id": 0}', b"[1, 2]", b"<html>"])
-def test_nonsense_of_a_node_is_no_answer(shop, serving: Callable[[bytes], str], body: bytes) -> None:
+def test_invalid_response_of_a_node_is_unavailable(shop, serving: Callable[[bytes], str], body: bytes) -> None:
     shop.use(rpc_url=serving(body))
     with pytest.raises(Unavailable):
-        shop.look()
+        shop.poll()
 
 
-def test_a_node_of_another_chain_is_not_believed(shop) -> None:
+def test_node_of_another_chain_is_not_trusted(shop) -> None:
     payment = shop.open()
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
     shop.watcher._node = Node(shop.settings.rpc_url, CHAIN_ID + 1)
     with pytest.raises(Unavailable, match="another chain"):
-        shop.look()
+        shop.poll()
     assert shop.deposits(payment) == []
 
 
-def test_a_node_that_does_not_answer_is_asked_about_less(shop) -> None:
+def test_block_range_is_halved_when_a_node_does_not_answer(shop) -> None:
     shop.chain.mine()
     shop.chain.behave(fail_rate=1)
     with pytest.raises(Unavailable):
-        shop.watcher._logs(shop.watcher._node, 1, 400)
-    assert shop.watcher._range == shop.settings.block_range // 2
+        shop.watcher._reader.logs(shop.watcher._node, 1, 400)
+    assert shop.watcher._reader._range == shop.settings.block_range // 2
 
 
-def test_an_answer_that_trickles_is_cut_off(trickling: str) -> None:
+def test_trickling_response_of_a_node_times_out(trickling: str) -> None:
     begun = time.monotonic()
     with pytest.raises(Unavailable, match="ReadTimeout"):
         Node(trickling, CHAIN_ID).within(0.3).head_and(0)
@@ -155,14 +156,14 @@ def hidden(shop, payment: Payment) -> None:
     shop.chain.behave(hide_logs=True)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS + 1)
-    shop.look()
+    shop.poll()
     shop.chain.behave(hide_logs=False)
     shop.chain.mine(20)
-    shop.look()
+    shop.poll()
     assert shop.deposits(payment) == []
 
 
-def test_logs_that_a_node_served_after_the_confirmations_are_found_when_asked(shop) -> None:
+def test_logs_served_after_confirmation_are_found_by_confirming_the_payment(shop) -> None:
     payment, other = shop.open(), shop.open()
     hidden(shop, payment)
     for _ in range(2):
@@ -172,9 +173,7 @@ def test_logs_that_a_node_served_after_the_confirmations_are_found_when_asked(sh
     assert (shop.states(payment), shop.deposits(other)) == (["CREDITED"], [])
 
 
-def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_payment_expires(
-    shop, own_database_url: str
-) -> None:
+def test_logs_served_after_confirmation_are_found_when_the_payment_expires(shop, own_database_url: str) -> None:
     payment = shop.open()
     hidden(shop, payment)
     with psycopg.connect(own_database_url) as sql:
@@ -184,9 +183,9 @@ def test_logs_that_a_node_served_after_the_confirmations_are_found_when_the_paym
     assert (shop.get(payment).outcome, shop.balance()) == (Outcome.LATE, (100 * USD, 0))
 
 
-def test_a_chain_without_tokens_has_nothing_to_search_for(new_shop) -> None:
+def test_chain_without_tokens_is_not_searched(new_shop) -> None:
     shop = new_shop()
-    shop.look()
+    shop.poll()
     shop = new_shop(coins=[one for one in shop.settings.coins if not one.contract])
     payment = shop.open(token="ETH")
     shop.chain.behave(fail_rate=1)
@@ -194,7 +193,7 @@ def test_a_chain_without_tokens_has_nothing_to_search_for(new_shop) -> None:
     shop.chain.behave(fail_rate=0)
 
 
-def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(shop, own_database_url: str) -> None:
+def test_address_without_a_stored_block_is_searched_in_the_history(shop, own_database_url: str) -> None:
     payment = shop.open()
     with psycopg.connect(own_database_url) as sql:
         sql.execute("UPDATE crypto_addresses SET made_number = NULL")
@@ -202,10 +201,10 @@ def test_an_address_from_before_blocks_were_kept_is_looked_for_in_the_history(sh
     assert shop.features.payments.confirm(shop.organization_id, payment.id).paid_micros == 100 * USD
 
 
-def test_a_search_that_did_not_end_goes_on_where_it_was_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
+def test_unfinished_search_resumes_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
     begun, payment = store.position(shop.db, CHAIN_ID), shop.open()
     hidden(shop, payment)
-    made = store.get_address(shop.db, shop.organization_id, payment.id)
+    made = addresses.get(shop.db, shop.organization_id, payment.id)
     assert begun
     assert made
     assert made.made_number == begun.read_number
@@ -222,12 +221,12 @@ def test_a_search_that_did_not_end_goes_on_where_it_was_and_keeps_the_payment_op
         assert shop.paid(payment) == paid
 
 
-def test_a_search_believes_no_logs_of_another_block(shop) -> None:
+def test_search_rejects_logs_of_another_block(shop) -> None:
     payment = shop.open()
     hidden(shop, payment)
     with shop.db.transaction() as tx:
         position = store.lock_position(tx, CHAIN_ID)
-        store.forget_blocks(tx, CHAIN_ID, position.confirmed_number, position.read_number)
+        store.delete_blocks(tx, CHAIN_ID, position.confirmed_number, position.read_number)
         first = position.confirmed_number - 24
         store.add_blocks(tx, CHAIN_ID, dict.fromkeys(range(first, position.confirmed_number), "0xgone"))
     with pytest.raises(Unavailable, match="changed"):
@@ -239,15 +238,13 @@ def outage(shop):
     return shop.provider.outage({"chain_id": CHAIN_ID})
 
 
-def test_node_that_is_behind_is_named_and_takes_payments_until_the_chain_is_stale(
-    new_shop, own_database_url: str
-) -> None:
+def test_lagging_node_is_reported_and_takes_payments_until_the_chain_is_stale(new_shop, own_database_url: str) -> None:
     shop = new_shop()
     shop.chain.mine(3)
-    shop.look()
+    shop.poll()
     assert outage(shop) is None
     shop.chain.behave(behind_blocks=2)
-    shop.look()
+    shop.poll()
     found = outage(shop)
     assert found
     assert (found.is_lasting, "2 blocks behind" in found.because) == (False, True)
@@ -259,15 +256,15 @@ def test_node_that_is_behind_is_named_and_takes_payments_until_the_chain_is_stal
     with pytest.raises(ProviderUnavailable, match="2 blocks behind"):
         shop.open()
     shop.chain.behave(behind_blocks=0)
-    shop.look()
+    shop.poll()
     assert outage(shop) is None
     assert shop.open().instructions["address"]
 
 
-def test_chain_whose_newest_block_is_old_takes_no_payments(new_shop, own_database_url: str) -> None:
+def test_chain_with_an_old_newest_block_takes_no_payments(new_shop, own_database_url: str) -> None:
     shop = new_shop(head_age_s=900)
     shop.chain.mine()
-    shop.look()
+    shop.poll()
     payment = shop.open()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("UPDATE crypto_chains SET head_at = now() - interval '1 hour'")
@@ -276,7 +273,7 @@ def test_chain_whose_newest_block_is_old_takes_no_payments(new_shop, own_databas
     assert "lags behind" in shop.features.payments.details(shop.organization_id, payment.id)[0].pending_reason
 
 
-def test_payment_that_waits_to_be_opened_gets_no_address_of_a_halted_chain(shop, own_database_url: str) -> None:
+def test_waiting_payment_gets_no_address_on_a_halted_chain(shop, own_database_url: str) -> None:
     payment = shop.open()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         # As a crash before the address leaves it.
@@ -289,15 +286,13 @@ def test_payment_that_waits_to_be_opened_gets_no_address_of_a_halted_chain(shop,
     assert (waiting.external_id, "too deep" in waiting.pending_reason) == (None, True)
 
 
-def test_payment_on_a_chain_that_is_not_configured_any_more_says_so(shop) -> None:
+def test_payment_on_an_unconfigured_chain_has_an_outage(shop) -> None:
     found = shop.provider.outage({"chain_id": CHAIN_ID + 1})
     assert found
     assert "not watched any more" in found.because
 
 
-def test_progress_of_chains_from_the_release_before_is_unknown_and_comes_with_the_first_look(
-    fresh_database, chain, xpub
-) -> None:
+def test_migration_leaves_progress_unknown_until_the_first_poll(fresh_database, chain, xpub) -> None:
     url = fresh_database("chain_progress")
     migrate(url, *MIGRATIONS)
     backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))

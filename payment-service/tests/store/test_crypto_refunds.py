@@ -7,8 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from payment_service.payments.model import Payment
-from payment_service.providers.model import ProviderRejected, RefundNotSeen
-from payment_service.providers.protocol import Outgoing
+from payment_service.providers.model import ProviderRejected, RefundNotSeen, RefundOrder
 
 CONFIRMATIONS, USD = 4, 1_000_000
 CUSTOMER = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
@@ -19,12 +18,12 @@ def paid(shop, token: str = "USDC", **choice: object) -> Payment:
     payment = shop.open(100 * USD, token, **{"refund_address": CUSTOMER, **choice})
     shop.chain.pay(payment.instructions["address"], coin=token, smallest=payment.instructions["amount"])
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     return shop.get(payment)
 
 
 def refund(shop, payment: Payment, sent_as: str, micros: int = 40 * USD, refund_id: UUID | None = None) -> str:
-    report = shop.provider.refund(payment, Outgoing(refund_id or uuid4(), micros, sent_as))
+    report = shop.refunds.refund(payment, RefundOrder(refund_id or uuid4(), micros, sent_as))
     assert (report.payment_id, report.amount_micros) == (payment.id, micros)
     return report.state
 
@@ -35,7 +34,7 @@ def sent(shop, to: str = CUSTOMER, amount: str = "40", coin: str = "USDC", block
     return hash
 
 
-def test_coins_that_were_sent_back_are_seen_and_a_repeat_is_the_same(shop) -> None:
+def test_manual_refund_is_verified_and_idempotent(shop) -> None:
     payment, refund_id = paid(shop), uuid4()
     hash = sent(shop)
     for _ in range(2):
@@ -43,14 +42,14 @@ def test_coins_that_were_sent_back_are_seen_and_a_repeat_is_the_same(shop) -> No
     assert refund(shop, payment, f" {sent(shop).upper().replace('0X', '0x')} ") == "SUCCEEDED"
 
 
-def test_the_native_coin_is_counted_at_the_payments_rate(shop) -> None:
+def test_refund_in_the_native_coin_uses_the_payments_rate(shop) -> None:
     payment = paid(shop, "ETH")
     assert refund(shop, payment, sent(shop, amount="0.016", coin="ETH")) == "SUCCEEDED"
     with pytest.raises(RefundNotSeen, match="is worth 15996800639872026"):
         refund(shop, payment, sent(shop, amount="0.015", coin="ETH"))
 
 
-def test_a_transaction_serves_one_refund(shop) -> None:
+def test_transaction_can_be_claimed_by_one_refund(shop) -> None:
     payment, another = paid(shop), paid(shop)
     hash = sent(shop)
     assert refund(shop, payment, hash) == "SUCCEEDED"
@@ -72,17 +71,17 @@ def test_a_transaction_serves_one_refund(shop) -> None:
     ],
     ids=["to another", "too little", "another token", "a fake token", "the native coin", "too early", "just sent"],
 )
-def test_what_is_not_the_refund_is_not_seen_as_it(shop, how: dict[str, object], why: str) -> None:
+def test_transaction_that_is_not_the_refund_is_refused(shop, how: dict[str, object], why: str) -> None:
     payment = paid(shop)
     with pytest.raises(RefundNotSeen, match=why):
         refund(shop, payment, sent(shop, **how))
 
 
-def test_what_never_happened_is_not_seen(shop) -> None:
+def test_unknown_and_failed_transactions_are_refused(shop) -> None:
     payment = paid(shop)
     waiting = shop.chain.pay(CUSTOMER, "40")
     for sent_as in ("0x" + "ab" * 32, waiting):
-        with pytest.raises(RefundNotSeen, match="no transaction on Sandbox"):
+        with pytest.raises(RefundNotSeen, match="not a transaction on Sandbox"):
             refund(shop, payment, sent_as)
     for nonsense in ("", "paid by hand", "0x12", "ab" * 32):
         with pytest.raises(RefundNotSeen, match="must be the transaction's hash"):
@@ -93,7 +92,7 @@ def test_what_never_happened_is_not_seen(shop) -> None:
         refund(shop, payment, failed)
 
 
-def test_a_transaction_from_before_the_payment_is_no_refund_of_it(shop) -> None:
+def test_transaction_from_before_the_payment_is_refused(shop) -> None:
     payment, hash = paid(shop), sent(shop)
     # The sandbox's blocks may be ahead of the clock.
     later = replace(payment, created_at=payment.created_at + timedelta(days=1))
@@ -101,7 +100,7 @@ def test_a_transaction_from_before_the_payment_is_no_refund_of_it(shop) -> None:
         refund(shop, later, hash)
 
 
-def test_without_an_address_for_refunds_there_is_none(shop) -> None:
+def test_refund_without_a_refund_address_is_refused(shop) -> None:
     payment = paid(shop, refund_address="")
     with pytest.raises(ProviderRejected, match="named no address"):
         refund(shop, payment, sent(shop))

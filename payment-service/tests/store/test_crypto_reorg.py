@@ -12,7 +12,8 @@ from payment_service.holds.model import Escrow
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Wallet
 from payment_service.payments.model import Payment, State
-from payment_service.providers.crypto import store
+from payment_service.providers.crypto.chain import store
+from payment_service.providers.crypto.transfers import store as transfers
 
 CONFIRMATIONS, USD = 4, 1_000_000
 
@@ -32,48 +33,48 @@ def is_sound(shop) -> bool:
     return not any(one.sum_micros or one.difference_micros for one in shop.balances.verify())
 
 
-def test_what_was_seen_and_dropped_is_forgotten(shop) -> None:
+def test_pending_transfer_that_is_dropped_is_reversed(shop) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     assert shop.states(payment) == ["SEEN"]
     shop.chain.reorg(2, keep=False)
-    shop.look()
+    shop.poll()
     assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     assert shop.balance() == (0, 0)
 
 
-def test_what_is_put_into_another_block_is_credited_once(shop) -> None:
+def test_transfer_that_moves_to_another_block_is_credited_once(shop) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     shop.chain.reorg(2, keep=True)
-    shop.look()
+    shop.poll()
     assert sorted(shop.states(payment)) == ["REVERSED", "SEEN"]
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     assert sorted(shop.states(payment)) == ["CREDITED", "REVERSED"]
     assert (shop.paid(payment), shop.balance()) == (100 * USD, (100 * USD, 0))
     assert is_sound(shop)
 
 
 @pytest.mark.parametrize("keep", [True, False], ids=["kept", "dropped"])
-def test_what_was_credited_is_taken_back_and_what_was_spent_is_owed(shop, keep: bool) -> None:
+def test_credited_transfer_is_reversed_and_becomes_a_debt_if_spent(shop, keep: bool) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     spend(shop, 70 * USD)
     assert shop.balance() == (30 * USD, 0)
     shop.chain.reorg(CONFIRMATIONS + 1, keep=keep)
-    shop.look()
+    shop.poll()
     if keep:  # it has its confirmations in the new blocks at once: they are as many
         assert sorted(shop.states(payment)) == ["CREDITED", "REVERSED"]
         assert (shop.get(payment).state, shop.balance()) == (State.SUCCEEDED, (30 * USD, 0))
@@ -82,86 +83,86 @@ def test_what_was_credited_is_taken_back_and_what_was_spent_is_owed(shop, keep: 
         assert (shop.paid(payment), shop.balance()) == (0, (0, 70 * USD))
         shop.chain.pay(address(payment), 100)
         shop.chain.mine(CONFIRMATIONS)
-        shop.look()
+        shop.poll()
         assert shop.balance() == (30 * USD, 0)
     assert is_sound(shop)
 
 
-def test_a_reorganization_that_no_watcher_saw_is_found_by_the_hashes(shop) -> None:
+def test_reorganization_during_downtime_is_found_by_block_hashes(shop) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     shop.chain.reorg(CONFIRMATIONS, keep=False)
     shop.chain.mine(50)
-    assert shop.another_watcher().look(30)
+    assert shop.another_watcher().poll(30)
     assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
 
 
-def test_many_reorganizations_credit_what_is_there_in_the_end(shop) -> None:
+def test_repeated_reorganizations_credit_the_final_chain(shop) -> None:
     payments = [shop.open(10 * USD) for _ in range(3)]
     shop.chain.mine(8)
-    shop.look()
+    shop.poll()
     for depth, keep in ((1, True), (3, True), (2, True), (6, True), (1, True)):
         shop.chain.pay(address(payments[depth % 3]), 10)
         shop.chain.mine(2)
-        shop.look()
+        shop.poll()
         shop.chain.reorg(depth, keep=keep)
-        shop.look()
+        shop.poll()
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     assert shop.balance() == (50 * USD, 0)
     assert sum(shop.paid(payment) for payment in payments) == 50 * USD
     assert is_sound(shop)
 
 
-def test_who_lost_their_turn_credits_nothing_that_was_taken_back(shop) -> None:
+def test_stale_watcher_does_not_credit_a_reversed_transfer(shop) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     (deposit,) = shop.deposits(payment)
     shop.chain.reorg(2, keep=False)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
-    shop.another_watcher()._book_one(deposit.external_key)
+    shop.poll()
+    shop.another_watcher()._booker.book(deposit.external_key)
     assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
 
 
-def test_who_lost_their_turn_stores_nothing_of_what_they_read(shop) -> None:
+def test_stale_watcher_stores_nothing(shop) -> None:
     payment = shop.open()
     late = shop.another_watcher()
     before = store.position(shop.db, CHAIN_ID)
     shop.chain.pay(address(payment), 100)
     head = shop.chain.mine(2)
-    shop.look()
+    shop.poll()
     with pytest.raises(Aborted):
-        late._read(late._node, before, head)
+        late._reader.read(late._node, before, head)
     assert shop.states(payment) == ["SEEN"]
 
 
-def test_a_chain_that_comes_back_to_a_block_has_its_deposits_again(shop) -> None:
+def test_transfer_in_a_restored_block_is_credited_again(shop) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     (deposit,) = shop.deposits(payment)
     number = deposit.detail["chain"]["block_number"]
     # As if another branch had been the chain for a while.
     with shop.db.transaction() as tx:
-        store.forget_blocks(tx, CHAIN_ID, 0, number - 1)
-        store.orphan(tx, CHAIN_ID, number - 1)
+        store.delete_blocks(tx, CHAIN_ID, 0, number - 1)
+        transfers.orphan(tx, CHAIN_ID, number - 1)
         store.move(tx, CHAIN_ID, number - 1, number - 1, deposit.created_at)
     shop.chain.behave(fail_rate=1)
     with pytest.raises(Unavailable):
-        shop.look()
+        shop.poll()
     assert (shop.states(payment), shop.balance()) == (["REVERSED"], (0, 0))
     shop.chain.behave(fail_rate=0)
     for _ in range(2):
-        shop.look()
+        shop.poll()
         assert (shop.states(payment), shop.balance()) == (["CREDITED"], (100 * USD, 0))
     assert is_sound(shop)
 
@@ -194,24 +195,24 @@ class ReorganizingNode:
 
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("after", ["head_and", "logs", "blocks", "receipts"])
-def test_a_chain_that_changes_between_two_calls_is_read_anew(shop, after: str, depth: int) -> None:
+def test_chain_that_changes_between_calls_is_read_again(shop, after: str, depth: int) -> None:
     payment = shop.open()
     shop.chain.mine(2)
     shop.chain.pay(address(payment), 50)
     shop.chain.mine()
-    shop.look()
+    shop.poll()
     assert shop.states(payment) == ["SEEN"]
     shop.chain.pay(address(payment), 100)
     shop.chain.pay(address(payment), "0.01", "ETH")
     shop.chain.mine()
     shop.watcher._node = node = ReorganizingNode(shop.watcher._node, shop.chain, after, depth)
     try:
-        shop.look()
+        shop.poll()
     except Unavailable:
-        shop.look()
-    shop.look()
+        shop.poll()
+    shop.poll()
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     assert node.fired == 1
     # What came before is in a block that is gone by the deeper one alone.
     left = 50 * USD if depth == 1 else 0
@@ -219,10 +220,10 @@ def test_a_chain_that_changes_between_two_calls_is_read_anew(shop, after: str, d
     assert shop.states(payment).count("CREDITED") == (depth == 1)
 
 
-def test_a_reorganization_deeper_than_what_is_remembered_stops_the_chain(shop, own_database_url) -> None:
+def test_reorganization_deeper_than_the_history_halts_the_chain(shop, own_database_url) -> None:
     payment = shop.open()
     shop.chain.mine(3)
-    shop.look()
+    shop.poll()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("DELETE FROM crypto_blocks WHERE number < (SELECT max(number) - 1 FROM crypto_blocks)")
         shop.chain.reorg(5, keep=False)
@@ -230,7 +231,7 @@ def test_a_reorganization_deeper_than_what_is_remembered_stops_the_chain(shop, o
         shop.chain.mine(CONFIRMATIONS)
         for _ in range(2):
             with pytest.raises(Unavailable, match="looked into by staff"):
-                shop.look()
+                shop.poll()
         assert shop.deposits(payment) == []
         # Staff have looked: on from here, a block before the payment.
         sql.execute("DELETE FROM crypto_blocks")
@@ -238,19 +239,19 @@ def test_a_reorganization_deeper_than_what_is_remembered_stops_the_chain(shop, o
             "UPDATE crypto_chains SET halted_reason = '', read_number = %(number)s, confirmed_number = %(number)s",
             {"number": shop.chain.head - CONFIRMATIONS},
         )
-    shop.look()
+    shop.poll()
     assert shop.paid(payment) == 100 * USD
 
 
-def test_a_node_that_begins_anew_stops_nothing(shop, own_database_url) -> None:
+def test_reinstalled_node_does_not_halt_the_chain(shop, own_database_url) -> None:
     payment = shop.open()
     shop.chain.mine(3)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS)
-    shop.look()
+    shop.poll()
     shop.chain.behave(behind_blocks=shop.chain.head - 1)
     with pytest.raises(Unavailable, match="far behind"):
-        shop.look()
+        shop.poll()
     shop.chain.behave(behind_blocks=0)
-    shop.look()
+    shop.poll()
     assert shop.balance() == (100 * USD, 0)

@@ -1,10 +1,9 @@
 """What arrives is credited once, what turns out not to have is taken back, and what was spent meanwhile is owed."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,9 +16,9 @@ from adlib.db import Database, Query
 from adlib.errors import Aborted
 from adlib.ids import new_id
 from adlib.outbox import Outbox
-from adlib.rpc import Runnable
 from adtesting import eventually
 from payment_service.balances.service import BalanceService
+from payment_service.bulkhead import Bulkhead
 from payment_service.checkout.service import NewPayment
 from payment_service.deposits import store as deposits_store
 from payment_service.deposits.model import Deposit, DepositAssigned, DepositNotAssignable, DepositNotFound
@@ -37,9 +36,8 @@ from payment_service.payments.model import (
     Report,
     State,
 )
-from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.model import Outage
-from payment_service.providers.protocol import Bookings, Event, Header, Outgoing, RefundReport
+from payment_service.providers.protocol import TakesPayments
 from payment_service.providers.service import Providers
 
 ASKED = 100_000_000
@@ -48,10 +46,10 @@ _WAITING = Query(
 )
 
 
-class Chainlike:
+class Chainlike(TakesPayments):
     """A provider that is told by the test what arrives."""
 
-    is_watched = True
+    is_polled = False
     takes_transfers = True
 
     def __init__(self) -> None:
@@ -59,13 +57,13 @@ class Chainlike:
         self.answers.set()
         self.asked = threading.Semaphore(0)
 
-    def check(self, choice: Mapping[str, Any], _currency_code: str) -> Mapping[str, Any]:
+    def validate(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
         return choice
 
-    def outage(self, _choice: Mapping[str, Any]) -> Outage | None:
+    def outage(self, choice: Mapping[str, Any]) -> Outage | None:
         return None
 
-    def recheck(self, _choice: Mapping[str, Any]) -> Outage | None:
+    def probe(self, choice: Mapping[str, Any]) -> Outage | None:
         return None
 
     def open(self, payment: Payment) -> Report:
@@ -78,18 +76,6 @@ class Chainlike:
 
     def close(self, payment: Payment) -> Report:
         return Report(payment.external_id or "", State.EXPIRED)
-
-    def refund(self, _payment: Payment, _outgoing: Outgoing) -> RefundReport:
-        raise NotImplementedError
-
-    def event(self, _body: bytes, _header: Header) -> Event:
-        raise NotImplementedError
-
-    def background(self, _bookings: Bookings) -> Sequence[Runnable]:
-        return ()
-
-    def missed(self, _since: datetime) -> Sequence[Event]:
-        return ()
 
 
 @dataclass
@@ -152,7 +138,7 @@ class Desk:
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Desk]:
     db, clock, provider = Database(own_database_url, max_connections=16), SystemClock(), Chainlike()
-    providers = Providers({"CRYPTO": provider}, Bulkhead(["CRYPTO"], 1, 0.0))
+    providers = Providers({"CRYPTO": provider}, {}, Bulkhead(["CRYPTO"], 1, 0.0))
     features = PaymentFeatures.build(db, Outbox("payment", clock), providers, clock, new_id)
     yield Desk(db, features, BalanceService(db), uuid4(), provider)
     db.close()

@@ -10,8 +10,8 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.errors import AppError, Unavailable
-from payment_service.providers.model import ProviderRejected
-from payment_service.providers.protocol import Event, Header
+from payment_service.providers.model import ProviderEvent, ProviderRejected
+from payment_service.providers.protocol import Header
 from payment_service.webhooks import store
 from payment_service.webhooks.service import WebhookService
 
@@ -22,26 +22,28 @@ class Source:
     def __init__(self, refusal: AppError) -> None:
         self.refusal: AppError | None = refusal
         began = datetime.now(UTC) - timedelta(hours=1)
-        self.events = [Event(str(uuid4()), "x", None, began + timedelta(minutes=n), b"%d" % n) for n in range(3)]
+        self.events = [
+            ProviderEvent(str(uuid4()), "x", None, began + timedelta(minutes=n), b"%d" % n) for n in range(3)
+        ]
 
-    def event(self, _body: bytes, _header: Header) -> Event:
+    def verify(self, _body: bytes, _header: Header) -> None:
         raise NotImplementedError
 
-    def read(self, body: bytes) -> Event:
+    def parse(self, body: bytes) -> ProviderEvent:
         if body == b"1" and self.refusal:
             raise self.refusal
-        return Event(self.events[int(body)].id, "x")
+        return ProviderEvent(self.events[int(body)].id, "x")
 
-    def missed(self, _since: datetime) -> Iterable[Event]:
+    def missed_events(self, _since: datetime) -> Iterable[ProviderEvent]:
         return self.events
 
 
 def service(db: Database, provider: str, source: Source) -> WebhookService:
-    nobody: Any = None  # none of the events says anything
-    return WebhookService(db, {provider: source}, nobody, nobody, nobody, nobody, SystemClock())
+    consumer: Any = None  # no event has updates
+    return WebhookService(db, {provider: source}, {provider: source}, consumer, SystemClock())
 
 
-def test_an_event_that_cannot_be_read_keeps_no_later_one_from_being_taken(db: Database) -> None:
+def test_unparsable_event_does_not_block_later_events(db: Database) -> None:
     provider, source = uuid4().hex, Source(ProviderRejected("no such thing"))
     webhooks = service(db, provider, source)
     webhooks.catch_up(provider)
@@ -55,19 +57,17 @@ def test_an_event_that_cannot_be_read_keeps_no_later_one_from_being_taken(db: Da
     assert webhooks.unbooked(10) == []
 
 
-def test_a_provider_that_takes_all_the_time_there_is_gets_further_all_the_same(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slow_catch_up_makes_progress_in_each_run(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     # Constants of the code, made small: whatever answers is too slow.
-    monkeypatch.setattr("payment_service.webhooks.service._BUDGET_S", 0)
-    monkeypatch.setattr("payment_service.webhooks.service._BATCH", 1)
+    monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BUDGET_S", 0)
+    monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BATCH", 1)
     provider, source = uuid4().hex, Source(Unavailable("never asked"))
     service(db, provider, source).catch_up(provider)
     assert store.known(db, provider, [one.id for one in source.events]) == {source.events[0].id}
     assert store.cursor(db, provider) == source.events[0].at
 
 
-def test_while_a_provider_does_not_answer_its_events_wait_for_the_next_look(db: Database) -> None:
+def test_events_wait_for_the_next_catch_up_during_an_outage(db: Database) -> None:
     provider, source = uuid4().hex, Source(Unavailable("later"))
     webhooks = service(db, provider, source)
     with pytest.raises(Unavailable):

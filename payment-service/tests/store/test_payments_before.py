@@ -75,7 +75,7 @@ def old(fresh_database: FreshDatabase) -> Iterator[Old]:
     yield Old(
         url,
         db,
-        PaymentFeatures.build(db, Outbox("payment", clock), Providers({}), clock, new_id),
+        PaymentFeatures.build(db, Outbox("payment", clock), Providers({}, {}), clock, new_id),
     )
     db.close()
 

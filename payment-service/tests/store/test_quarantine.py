@@ -24,8 +24,7 @@ from adtesting.pytest_servers import FreshDatabase
 from payment_service.__main__ import MIGRATIONS
 from payment_service.features import PaymentFeatures
 from payment_service.payments.model import Payment, Report, State
-from payment_service.providers.model import ProviderRejected
-from payment_service.providers.protocol import Event
+from payment_service.providers.model import ProviderEvent, ProviderRejected
 from payment_service.providers.service import Providers
 from payment_service.quarantine.model import MAX_FAILURES, FailingItem, ItemKey, ItemNotFound, Kind
 from payment_service.quarantine.service import QuarantineService
@@ -47,7 +46,7 @@ class Provider:
     """Knows every payment as PENDING, and reads events as nothing, unless it is to raise something."""
 
     error: Exception | None = None
-    is_watched = False
+    is_polled = True
     takes_transfers = False
 
     def _answer(self) -> None:
@@ -60,11 +59,11 @@ class Provider:
 
     close = look_up
 
-    def read(self, body: bytes) -> Event:
+    def parse(self, body: bytes) -> ProviderEvent:
         self._answer()
-        return Event(body.decode(), "x")
+        return ProviderEvent(body.decode(), "x")
 
-    def missed(self, _since: datetime) -> list[Event]:
+    def missed_events(self, _since: datetime) -> list[ProviderEvent]:
         return []
 
 
@@ -108,9 +107,9 @@ class Settlement:
         """As if five minutes had passed."""
         self.clock.at += timedelta(minutes=5)
         nobody: Any = None
-        providers = Providers(self.providers)
+        providers = Providers(self.providers, {})
         features = PaymentFeatures.build(self.db, Outbox("payment", self.clock), providers, self.clock, new_id)
-        webhooks = WebhookService(self.db, self.providers, features.booking, nobody, nobody, nobody, self.clock)
+        webhooks = WebhookService(self.db, self.providers, self.providers, nobody, self.clock)
         sources = [
             partial(jobs.missed_events, webhooks),
             partial(jobs.open_payments, features.poll),

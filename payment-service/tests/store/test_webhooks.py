@@ -9,7 +9,7 @@ import pytest
 
 from adlib.db import Database
 from adlib.errors import Unavailable
-from payment_service.providers.protocol import Event
+from payment_service.providers.model import ProviderEvent
 from payment_service.webhooks import store
 from payment_service.webhooks.service import WebhookService
 
@@ -31,18 +31,18 @@ class Outside:
     asked: list[datetime] = field(default_factory=list)
     reads: list[bytes] = field(default_factory=list)
 
-    def read(self, body: bytes) -> Event:
+    def parse(self, body: bytes) -> ProviderEvent:
         self.reads.append(body)
-        return Event(body.decode(), "x", [])
+        return ProviderEvent(body.decode(), "x", [])
 
-    def missed(self, since: datetime) -> Iterator[Event]:
+    def missed_events(self, since: datetime) -> Iterator[ProviderEvent]:
         self.asked.append(since)
         for number in range(self.events):
             if number >= self.answers:
                 raise Unavailable("down")
             at = NOW - timedelta(hours=1) + timedelta(seconds=number)
             if at >= since:
-                yield Event(f"e{number:04}", "x", None, at, f"e{number:04}".encode())
+                yield ProviderEvent(f"e{number:04}", "x", None, at, f"e{number:04}".encode())
 
 
 @pytest.fixture
@@ -51,11 +51,11 @@ def name() -> str:
 
 
 def service(db: Database, name: str, source: Outside) -> WebhookService:
-    return WebhookService(db, {name: source}, None, None, None, None, Clock())
+    return WebhookService(db, {name: source}, {name: source}, None, Clock())
 
 
 @pytest.mark.parametrize("events", [0, 1, 99, 100, 101, 250])
-def test_all_is_taken_once_and_the_next_time_begins_where_this_one_did(db: Database, name: str, events: int) -> None:
+def test_catch_up_records_each_event_once_and_resumes_at_the_cursor(db: Database, name: str, events: int) -> None:
     source = Outside(events)
     service(db, name, source).catch_up(name)
     assert len(source.reads) == len(set(source.reads)) == events
@@ -67,7 +67,7 @@ def test_all_is_taken_once_and_the_next_time_begins_where_this_one_did(db: Datab
     assert len(source.reads) == events
 
 
-def test_what_was_reached_before_the_provider_went_away_is_not_asked_for_again(db: Database, name: str) -> None:
+def test_catch_up_resumes_where_the_provider_stopped_answering(db: Database, name: str) -> None:
     source = Outside(450, answers=320)
     with pytest.raises(Unavailable):
         service(db, name, source).catch_up(name)
@@ -79,8 +79,8 @@ def test_what_was_reached_before_the_provider_went_away_is_not_asked_for_again(d
     assert sorted(source.reads) == [f"e{number:04}".encode() for number in range(450)]
 
 
-def test_the_cursor_never_goes_back(db: Database, name: str) -> None:
+def test_cursor_never_moves_back(db: Database, name: str) -> None:
     for until in (NOW, NOW - timedelta(hours=1)):
         with db.transaction() as tx:
-            store.reached(tx, name, until)
+            store.advance_cursor(tx, name, until)
     assert store.cursor(db, name) == NOW

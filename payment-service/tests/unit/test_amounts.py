@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from adlib.clock import FixedClock
 from adlib.money import floor_to_minor, micros_per_minor
 from payment_service.payments.model import Outcome, Payment, State
-from payment_service.providers.crypto.model import Chain, Coin, needed, worth_micros
-from payment_service.providers.crypto.node import Block
-from payment_service.providers.crypto.rates import ConfiguredRates
-from payment_service.providers.crypto.store import Address, Transfer
-from payment_service.providers.crypto.valuation import Valuation
+from payment_service.providers.crypto.addresses.model import Address
+from payment_service.providers.crypto.messages import Block
+from payment_service.providers.crypto.model import Chain, Coin, amount_worth, worth_micros
+from payment_service.providers.crypto.transfers.model import Transfer
+from payment_service.providers.crypto.valuation.service import ConfiguredRates, Valuation
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ID = UUID(int=1)
@@ -56,47 +56,47 @@ def valued(coin: Coin, currency_code: str, rate: Decimal, amount: int) -> Transf
 
 def in_coin(amount_micros: int, currency_code: str, decimals: int, rate: Decimal) -> tuple[Coin, Payment, int]:
     coin = Coin("C", decimals, {currency_code: rate})
-    told = needed(amount_micros, coin, rate)
-    instructions = {"amount": str(told), "decimals": decimals, "rate": f"{rate:f}"}
-    return coin, payment(amount_micros, currency_code, "CRYPTO", instructions), told
+    shown = amount_worth(amount_micros, coin, rate)
+    instructions = {"amount": str(shown), "decimals": decimals, "rate": f"{rate:f}"}
+    return coin, payment(amount_micros, currency_code, "CRYPTO", instructions), shown
 
 
 @given(
     minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(0, 18), rate=rates,
     off=st.sampled_from([0, 1]),
 )  # fmt: skip
-def test_what_was_asked_for_in_a_coin_is_exact_when_it_is_paid(
+def test_shown_amount_of_a_coin_pays_exactly(
     minor: int, currency_code: str, decimals: int, rate: Decimal, off: int
 ) -> None:
     amount_micros = minor * micros_per_minor(currency_code)
-    coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
+    coin, asked, shown = in_coin(amount_micros, currency_code, decimals, rate)
     # One unit more, where a unit is worth less than the currency's.
     more = off if worth_micros(1, coin, rate) < micros_per_minor(currency_code) else 0
-    after = paid_in(coin, asked, rate, told + more)
+    after = paid_in(coin, asked, rate, shown + more)
     assert after.outcome is Outcome.EXACT
     assert after.state is State.SUCCEEDED
     assert after.paid_micros >= amount_micros
     assert after.paid_micros % micros_per_minor(currency_code) == 0
-    assert after.paid_micros <= worth_micros(told + more, coin, rate), "nothing is booked that did not move"
+    assert after.paid_micros <= worth_micros(shown + more, coin, rate), "nothing is booked that did not move"
 
 
 @given(minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(6, 18), rate=rates)
-def test_one_unit_of_the_coin_less_is_exact_and_not_more_is_booked_than_moved(
+def test_one_unit_less_is_exact_and_books_no_more_than_moved(
     minor: int, currency_code: str, decimals: int, rate: Decimal
 ) -> None:
     amount_micros = minor * micros_per_minor(currency_code)
-    coin, asked, told = in_coin(amount_micros, currency_code, decimals, rate)
-    after = paid_in(coin, asked, rate, told - 1)
+    coin, asked, shown = in_coin(amount_micros, currency_code, decimals, rate)
+    after = paid_in(coin, asked, rate, shown - 1)
     assert after.outcome is Outcome.EXACT
     assert after.state is State.SUCCEEDED
-    assert after.paid_micros <= worth_micros(told - 1, coin, rate)
+    assert after.paid_micros <= worth_micros(shown - 1, coin, rate)
     assert after.paid_micros % micros_per_minor(currency_code) == 0
 
 
 @given(
     currency_code=currencies, decimals=st.integers(0, 18), rate=rates, sent=st.integers(1, 10**30)
 )  # fmt: skip
-def test_whatever_arrives_is_whole_minor_units_and_never_more_than_it_is_worth(
+def test_deposit_is_whole_minor_units_and_never_more_than_its_value(
     currency_code: str, decimals: int, rate: Decimal, sent: int
 ) -> None:
     coin = Coin("C", decimals, {currency_code: rate})
@@ -111,7 +111,7 @@ def test_whatever_arrives_is_whole_minor_units_and_never_more_than_it_is_worth(
 
 @pytest.mark.parametrize("provider", ["STRIPE", "WISE"])
 @given(minor=st.integers(100, MOST_MINOR), currency_code=currencies, off=st.sampled_from([-1, 0, 1]))
-def test_what_is_paid_in_its_own_currency_is_exact_to_the_minor_unit(
+def test_payment_in_its_own_currency_is_exact_to_the_minor_unit(
     provider: str, minor: int, currency_code: str, off: int
 ) -> None:
     unit = micros_per_minor(currency_code)
@@ -129,16 +129,16 @@ def test_what_is_paid_in_its_own_currency_is_exact_to_the_minor_unit(
     (3_350_000, 502, Outcome.OVERPAID),
 ])  # fmt: skip
 def test_yen_in_a_coin_of_six_decimals(sent: int, paid: int, outcome: Outcome) -> None:
-    coin, asked, told = in_coin(500_000_000, "JPY", 6, Decimal(150))
-    assert told == 3_333_334
+    coin, asked, shown = in_coin(500_000_000, "JPY", 6, Decimal(150))
+    assert shown == 3_333_334
     after = paid_in(coin, asked, Decimal(150), sent)
     assert (after.paid_micros, after.outcome) == (paid * 1_000_000, outcome)
 
 
-def test_second_payment_of_what_was_exact_is_a_repeat() -> None:
-    coin, asked, told = in_coin(500_000_000, "JPY", 6, Decimal(150))
-    once = paid_in(coin, asked, Decimal(150), told - 1)
-    assert paid_in(coin, once, Decimal(150), told).outcome is Outcome.REPEATED
+def test_second_deposit_after_an_exact_one_is_a_repeat() -> None:
+    coin, asked, shown = in_coin(500_000_000, "JPY", 6, Decimal(150))
+    once = paid_in(coin, asked, Decimal(150), shown - 1)
+    assert paid_in(coin, once, Decimal(150), shown).outcome is Outcome.REPEATED
 
 
 @given(amount_micros=st.integers(0, 10**18), currency_code=currencies)

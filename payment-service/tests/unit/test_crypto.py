@@ -12,19 +12,23 @@ from hypothesis import strategies as some
 
 from adlib.config import ConfigurationError, Environment
 from payment_service.providers.crypto import settings
-from payment_service.providers.crypto.addresses import Addresses, checked
-from payment_service.providers.crypto.model import (
+from payment_service.providers.crypto.addresses.model import (
     AddressChecksumInvalid,
+    Addresses,
     AddressInvalid,
+    checked,
+)
+from payment_service.providers.crypto.client import Network
+from payment_service.providers.crypto.deposits import CryptoDeposits
+from payment_service.providers.crypto.model import (
     ChainNotAvailable,
     Coin,
     CoinHasNoRate,
     TokenNotAvailable,
-    needed,
+    amount_worth,
     worth_micros,
 )
-from payment_service.providers.crypto.provider import Crypto, NoWebhooks
-from payment_service.providers.crypto.rates import ConfiguredRates
+from payment_service.providers.crypto.valuation.service import ConfiguredRates
 
 # The mnemonic that everybody tests with (BIP-39), and its first addresses as every wallet shows them.
 MNEMONIC = "test test test test test test test test test test test junk"
@@ -41,7 +45,7 @@ def account() -> Bip44:
 XPUB = str(account().PublicKey().ToExtended())
 
 
-def test_addresses_are_those_that_a_wallet_has_of_the_same_seed() -> None:
+def test_derived_addresses_match_a_wallets() -> None:
     addresses = Addresses(XPUB)
     assert tuple(addresses.at(number) for number in range(2)) == FIRST
     private = account().Change(Bip44Changes.CHAIN_EXT)
@@ -50,36 +54,36 @@ def test_addresses_are_those_that_a_wallet_has_of_the_same_seed() -> None:
     ]
 
 
-def test_a_private_key_is_refused_loudly_and_not_repeated() -> None:
+def test_private_key_is_refused_and_not_repeated_in_the_error() -> None:
     xprv = str(account().PrivateKey().ToExtended())
     with pytest.raises(ConfigurationError, match="extended PRIVATE key") as refused:
-        Addresses(xprv)
+        read(chains(), xprv)
     assert xprv not in str(refused.value)
 
 
 @pytest.mark.parametrize(
     "key",
-    ["", "xpub", "xpub" + "1" * 107, XPUB[:-1] + ("a" if XPUB[-1] != "a" else "b"), FIRST[0]],
-    ids=["empty", "prefix", "nonsense", "checksum", "address"],
+    ["xpub", "xpub" + "1" * 107, XPUB[:-1] + ("a" if XPUB[-1] != "a" else "b"), FIRST[0]],
+    ids=["prefix", "nonsense", "checksum", "address"],
 )
-def test_what_is_no_extended_public_key_is_refused(key: str) -> None:
+def test_invalid_extended_public_key_is_refused(key: str) -> None:
     with pytest.raises(ConfigurationError, match="CRYPTO_XPUB"):
-        Addresses(key)
+        read(chains(), key)
 
 
-def test_the_key_of_another_level_is_refused() -> None:
+def test_key_of_another_level_is_refused() -> None:
     master = Bip44.FromSeed(Bip39SeedGenerator(MNEMONIC).Generate(), Bip44Coins.ETHEREUM)
     with pytest.raises(ConfigurationError, match="not the key of an account"):
-        Addresses(str(master.PublicKey().ToExtended()))
+        read(chains(), str(master.PublicKey().ToExtended()))
 
 
 @pytest.mark.parametrize("text", [RIGHT, RIGHT.lower(), "0x" + RIGHT[2:].upper()], ids=["mixed", "lower", "upper"])
-def test_an_address_gets_its_checksum(text: str) -> None:
+def test_address_gets_its_checksum(text: str) -> None:
     assert checked(text) == RIGHT
 
 
 @pytest.mark.parametrize("at", [3, 20, 40])
-def test_a_letter_of_the_wrong_case_is_a_wrong_checksum(at: int) -> None:
+def test_wrong_case_of_a_letter_is_a_checksum_error(at: int) -> None:
     at = next(index for index in range(at, len(RIGHT)) if RIGHT[index].isalpha())
     with pytest.raises(AddressChecksumInvalid):
         checked(RIGHT[:at] + RIGHT[at].swapcase() + RIGHT[at + 1 :])
@@ -98,7 +102,7 @@ def test_a_letter_of_the_wrong_case_is_a_wrong_checksum(at: int) -> None:
         ("0x" + "ab" * 32, "transaction hash"),
     ],
 )
-def test_an_address_of_another_chain_is_called_by_its_name(text: str, kind: str) -> None:
+def test_address_of_another_kind_of_chain_is_named(text: str, kind: str) -> None:
     with pytest.raises(AddressInvalid, match=kind):
         checked(text)
 
@@ -107,7 +111,7 @@ def test_an_address_of_another_chain_is_called_by_its_name(text: str, kind: str)
     "text",
     ["hello", RIGHT[:-1], RIGHT + "0", RIGHT[2:], "0X" + RIGHT[2:], "0x" + "g" * 40, "0x" + "0" * 40, " " + RIGHT],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(AddressInvalid):
         checked(text)
 
@@ -122,17 +126,17 @@ RATES = some.decimals(min_value="0.0001", max_value="100000", places=8, allow_na
 
 
 @given(some.integers(1, 10**15), some.integers(0, 24), RATES)
-def test_what_is_asked_for_is_worth_the_payment_and_one_less_is_not(micros: int, decimals: int, rate: Decimal) -> None:
+def test_shown_amount_is_the_smallest_that_is_worth_the_payment(micros: int, decimals: int, rate: Decimal) -> None:
     coin = Coin("X", decimals, {"USD": rate})
-    amount = needed(micros, coin, rate)
+    amount = amount_worth(micros, coin, rate)
     assert worth_micros(amount, coin, rate) >= micros
     assert worth_micros(amount - 1, coin, rate) < micros
 
 
-def test_a_stablecoin_is_worth_what_it_says() -> None:
+def test_stablecoin_is_worth_its_face_value() -> None:
     for decimals in (6, 18):
         coin = Coin("X", decimals, {"USD": Decimal(1)})
-        assert needed(12_345_678, coin, Decimal(1)) == 12_345_678 * 10 ** (decimals - 6)
+        assert amount_worth(12_345_678, coin, Decimal(1)) == 12_345_678 * 10 ** (decimals - 6)
         assert worth_micros(2**255, coin, Decimal(1)) == 2**255 // 10 ** (decimals - 6)
 
 
@@ -148,8 +152,8 @@ def chains(**changes: Any) -> list[dict[str, Any]]:
     return [{**chain, **changes}]
 
 
-def read(told: object, xpub: str = XPUB) -> settings.CryptoSettings:
-    return settings.read(Environment({"CRYPTO_XPUB": xpub, "CRYPTO_CHAINS": json.dumps(told)}))
+def read(configured: object, xpub: str = XPUB) -> settings.CryptoSettings:
+    return settings.read(Environment({"CRYPTO_XPUB": xpub, "CRYPTO_CHAINS": json.dumps(configured)}))
 
 
 def test_chains_and_coins_are_read_from_the_environment() -> None:
@@ -160,7 +164,7 @@ def test_chains_and_coins_are_read_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("configured", "why"),
     [
         ([], "a list of chains"),
         ({}, "a list of chains"),
@@ -186,12 +190,12 @@ def test_chains_and_coins_are_read_from_the_environment() -> None:
     ],
     ids=range(18),
 )
-def test_a_setting_that_makes_no_sense_is_named(told: object, why: str) -> None:
+def test_invalid_setting_is_named(configured: object, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why):
-        read(told)
+        read(configured)
 
 
-def test_what_is_missing_or_no_json_is_named() -> None:
+def test_missing_or_malformed_variable_is_named() -> None:
     with pytest.raises(ConfigurationError, match="CRYPTO_XPUB is not set"):
         settings.read(Environment({}))
     with pytest.raises(ConfigurationError, match="CRYPTO_CHAINS is not JSON"):
@@ -199,16 +203,16 @@ def test_what_is_missing_or_no_json_is_named() -> None:
 
 
 @pytest.fixture
-def crypto() -> Crypto:
-    """Without a database: what is chosen is checked without asking anybody."""
+def crypto() -> CryptoDeposits:
+    """Without a database: a choice is validated without calls."""
     found = read(chains())
-    return Crypto(None, found.addresses, found.chains, ConfiguredRates(), None)
+    return CryptoDeposits(Network(found.chains), None, found.addresses, ConfiguredRates(), None)
 
 
-def test_a_choice_is_completed(crypto: Crypto) -> None:
-    assert crypto.check({}, "USD") == {"chain_id": 1, "token": "USDC", "refund_address": ""}
+def test_choice_is_completed_with_defaults(crypto: CryptoDeposits) -> None:
+    assert crypto.validate({}, "USD") == {"chain_id": 1, "token": "USDC", "refund_address": ""}
     chosen = {"chain_id": 1, "token": "eth", "refund_address": RIGHT.lower()}
-    assert crypto.check(chosen, "EUR") == {"chain_id": 1, "token": "ETH", "refund_address": RIGHT}
+    assert crypto.validate(chosen, "EUR") == {"chain_id": 1, "token": "ETH", "refund_address": RIGHT}
 
 
 @pytest.mark.parametrize(
@@ -223,16 +227,16 @@ def test_a_choice_is_completed(crypto: Crypto) -> None:
     ],
     ids=range(6),
 )
-def test_a_choice_that_cannot_be_paid_with_is_refused(
-    crypto: Crypto, choice: dict[str, Any], currency: str, error: type[Exception]
+def test_unavailable_choice_is_refused(
+    crypto: CryptoDeposits, choice: dict[str, Any], currency: str, error: type[Exception]
 ) -> None:
     with pytest.raises(error):
-        crypto.check(choice, currency)
+        crypto.validate(choice, currency)
 
 
-def test_there_are_no_webhooks_of_chains(crypto: Crypto) -> None:
-    with pytest.raises(NoWebhooks):
-        crypto.event(b"{}", lambda _: "")
+def test_chains_have_no_webhooks_and_no_missed_events() -> None:
+    provider = read(chains()).provider(None, None)
+    assert (provider.webhooks, provider.missed_events, provider.payouts) == (None, None, None)
 
 
 def test_rate_in_a_currency_without_wallets_is_refused_at_the_start() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from payment_service.payments.model import ABANDONED_AFTER, IncomingFunds, Outcome, Payment, Report, State
-from payment_service.providers.stripe.objects import payment_report as report
+from payment_service.providers.stripe.messages import payment_report as report
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN = Payment(

@@ -1,30 +1,40 @@
-"""Who is listened to, and about what."""
+"""A bank that only sends payouts books nothing else, and each webhook RPC names its provider."""
 
-from datetime import UTC, datetime
+from adplatform.payment.v1 import payment_pb2 as pb
 
 from payment_service.payments.model import IncomingFunds
-from payment_service.payouts.model import State
-from payment_service.providers.protocol import Event, PayoutReport, UnmatchedFunds
-from payment_service.webhooks.sources import PayoutsOnly
+from payment_service.providers.model import PayoutReport, ProviderEvent, TransferState, TransferStatus, UnmatchedFunds
+from payment_service.providers.protocol import Header, ReadsWebhooks
+from payment_service.providers.settings import kinds
+from payment_service.providers.wise.webhooks import PayoutWebhooks
+from payment_service.webhooks.servicer import provider_of
 
-PAYOUT = PayoutReport("7", State.PAID, "")
-
-
-class Bank:
-    """Tells of a payout and of money that has come in, whatever it is asked."""
-
-    def event(self, body, _header):
-        return self.read(body)
-
-    def read(self, _body):
-        return Event("e", "x", [UnmatchedFunds(IncomingFunds("k", 1, "USD")), PAYOUT])
-
-    def missed(self, _since):
-        return [self.read(b"")]
+PAYOUT = PayoutReport("7", TransferStatus(TransferState.PAID))
 
 
-def test_of_a_bank_that_nobody_pays_by_only_payouts_are_heard() -> None:
-    bank = PayoutsOnly(Bank())
-    for event in (bank.event(b"", lambda _: ""), bank.read(b"")):
-        assert (event.id, event.kind, event.news) == ("e", "x", [PAYOUT])
-    assert list(bank.missed(datetime.now(UTC))) == []
+class Webhooks(ReadsWebhooks):
+    """Parses every body to a payout and a deposit."""
+
+    def verify(self, body: bytes, header: Header) -> None:
+        return
+
+    def parse(self, body: bytes) -> ProviderEvent:
+        return ProviderEvent("e", "x", [UnmatchedFunds(IncomingFunds("k", 1, "USD")), PAYOUT])
+
+
+def test_deposits_at_a_bank_that_only_sends_payouts_are_ignored() -> None:
+    event = PayoutWebhooks(Webhooks()).parse(b"")
+    assert (event.id, event.kind, event.updates) == ("e", "x", [PAYOUT])
+
+
+def test_webhook_paths_name_providers_of_the_contract() -> None:
+    methods = pb.DESCRIPTOR.services_by_name["WebhookService"].methods
+    assert {provider_of(method) for method in methods} <= set(kinds())
+
+
+def test_every_provider_of_the_contract_has_a_folder() -> None:
+    assert {name: kind.name for name, kind in kinds().items()} == {
+        "STRIPE": "STRIPE",
+        "CRYPTO": "CRYPTO",
+        "WISE": "WISE",
+    }

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from payment_service.providers.wise import reference
-from payment_service.providers.wise.api import clean
+from payment_service.providers.wise.messages import storable
+from payment_service.providers.wise.references import model as reference
 
-_REFERENCES = st.text(reference.ALPHABET, min_size=8, max_size=8).map(reference.checked)
+_REFERENCES = st.text(reference.ALPHABET, min_size=8, max_size=8).map(reference.with_check)
 _CASES = st.sampled_from([str.upper, str.lower, str.title])
 # What is not a part of it, and ends where it cannot be taken for one.
 _AROUND = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 
 
 @given(_REFERENCES, _CASES, st.lists(st.sampled_from(["", " ", "-", "  ", ".", "/", "\n"]), min_size=12, max_size=12))
-def test_reference_is_found_whatever_stands_between_its_characters(made, case, noise):
+def test_reference_is_found_despite_separators(made, case, noise):
     text = "".join(sign + gap for sign, gap in zip(case(made), noise, strict=True))
     assert list(reference.found(text)) == [made]
 
@@ -59,9 +59,9 @@ def test_text_without_reference_has_none(text):
 
 
 @given(st.text(st.characters(), max_size=20))
-def test_what_strangers_write_can_be_stored_and_keeps_its_reference(text):
+def test_sender_text_can_be_stored_and_keeps_its_reference(text):
     made = reference.new()
-    cleaned = clean(f"{text} {made}\0\ud800")
+    cleaned = storable(f"{text} {made}\0\ud800")
     assert made in reference.found(cleaned)
     assert "\0" not in cleaned
     assert cleaned.encode().decode() == cleaned

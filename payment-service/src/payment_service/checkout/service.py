@@ -69,7 +69,7 @@ class CheckoutService:
         is_repeat = bool(new.key and store.by_key(self._db, new.organization_id, new.key))
         if not is_repeat and new.currency_code not in self._wallet_currencies:
             raise CurrencyNotBillable(new.currency_code, self._wallet_currencies)
-        choice = provider.check(new.choice, new.currency_code)
+        choice = provider.validate(new.choice, new.currency_code)
         if not is_repeat:
             self._providers.refuse_during_outage(new.provider, choice)
         payment = self._stored(new, choice)

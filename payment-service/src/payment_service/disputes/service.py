@@ -10,7 +10,7 @@ from payment_service.ledger import store as ledger
 from payment_service.payments import store as payment_store
 from payment_service.payments.model import Payment
 from payment_service.payments.service import PaymentRecords
-from payment_service.providers.protocol import DisputeReport
+from payment_service.providers.model import DisputeReport
 
 _log = logger(__name__)
 

@@ -11,8 +11,8 @@ from adlib.rpc import NO_ORGANIZATION, Call
 from payment_service.balances.service import BalanceService
 from payment_service.holds.model import Earner, Escrow, Hold, Spend
 from payment_service.holds.service import HoldService
-from payment_service.payouts.model import BankAccount
 from payment_service.payouts.service import PayoutService
+from payment_service.providers.model import BankAccount
 
 
 class LedgerServicer:

@@ -1,9 +1,10 @@
-"""A payout's life: RESERVED → SENDING → PROCESSING → PAID or FAILED, or from RESERVED to CANCELLED."""
+"""A payout's states: RESERVED → SENDING → PROCESSING → PAID or FAILED, or from RESERVED to CANCELLED."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
@@ -11,10 +12,11 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import FailedPrecondition, InvalidArgument, NotFound
 from adlib.money import to_decimal
 from payment_service.ledger.model import Account, Kind, Transfer, paid, payable, pending
+from payment_service.providers.model import BankAccount, TransferState, TransferStatus
 
 
 class State(StrEnum):
-    """Where a payout is in its life."""
+    """A payout's state."""
 
     RESERVED = "RESERVED"
     CANCELLED = "CANCELLED"
@@ -24,12 +26,18 @@ class State(StrEnum):
     FAILED = "FAILED"
 
 
-# News may come late, twice and in any order, so a payout only ever moves up. What a bank sent back stays FAILED.
+# Reports may arrive late, twice and in any order, so a payout only moves up. A returned payout stays FAILED.
 _RANK = {State.RESERVED: 0, State.SENDING: 1, State.PROCESSING: 2, State.PAID: 3, State.FAILED: 4, State.CANCELLED: 4}
+_STATES = {
+    TransferState.AWAITING_FUNDS: State.SENDING,
+    TransferState.PROCESSING: State.PROCESSING,
+    TransferState.PAID: State.PAID,
+    TransferState.FAILED: State.FAILED,
+}
 
 
 class PayoutNotFound(NotFound):
-    """Nothing was reserved under that id."""
+    """No payout was reserved with the id."""
 
     reason = ErrorReason.PAYOUT_NOT_FOUND
 
@@ -56,21 +64,11 @@ class PayoutReused(InvalidArgument):
 
 
 @dataclass(frozen=True, slots=True)
-class BankAccount:
-    """Where a payout goes: an IBAN, or a routing and an account number of the United States."""
-
-    holder: str
-    iban: str = ""
-    routing_number: str = ""
-    account_number: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Payout:
-    """One payout; the ids are the bank's.
+    """One payout; `recipient_id`, `quote_id` and `transfer_id` are its provider's.
 
-    PAID is not the end: the recipient's bank may send the money back weeks later, so the bank is asked for 60 days.
-    `returned_micros` is what of a FAILED one has come back; None: all of it.
+    PAID is not final: the recipient's bank may return the money weeks later, so the transfer is polled for 60 days.
+    `returned_micros`: how much of a FAILED payout came back; None: all of it.
     """
 
     id: UUID
@@ -91,26 +89,26 @@ class Payout:
 
     @property
     def came_back_micros(self) -> int:
-        """What of it the publisher has again."""
+        """How much was returned to the publisher's earnings."""
         if self.state is not State.FAILED:
             return 0
         return self.amount_micros if self.returned_micros is None else self.returned_micros
 
-    def asks_the_same(self, other: "Payout") -> bool:
-        """Whether both set the same amount aside for the same publisher."""
+    def asks_the_same(self, other: Self) -> bool:
+        """Whether both reserve the same amount for the same publisher."""
         mine = (self.organization_id, self.publisher_id, self.amount_micros, self.currency_code)
         return mine == (other.organization_id, other.publisher_id, other.amount_micros, other.currency_code)
 
-    def cancelled(self, at: datetime) -> "Payout":
-        """Not to be sent; PAYOUT_STATE_INVALID once it is being sent."""
+    def cancelled(self, at: datetime) -> Self:
+        """Cancelled; PAYOUT_STATE_INVALID once it is being sent."""
         if self.state is State.CANCELLED:
             return self
         if self.state is not State.RESERVED:
             raise PayoutStateInvalid(self.id, self.state, "cancelled")
         return replace(self, state=State.CANCELLED, updated_at=at)
 
-    def sent_to(self, destination: BankAccount, at: datetime) -> "Payout":
-        """To be sent; a repeat stays as it is. PAYOUT_STATE_INVALID once it is cancelled."""
+    def sent_to(self, destination: BankAccount, at: datetime) -> Self:
+        """To be sent to the account; unchanged on a repeat. PAYOUT_STATE_INVALID once it is cancelled."""
         if self.state is State.CANCELLED:
             raise PayoutStateInvalid(self.id, self.state, "sent")
         if self.state is State.RESERVED:
@@ -119,18 +117,19 @@ class Payout:
             raise PayoutReused(self.id)
         return self
 
-    def apply(self, state: State, reason: str, at: datetime, returned_micros: int | None = None) -> "Payout":
-        """As the bank says, unless more is known already; `returned_micros` of a FAILED one have come back by now."""
+    def apply(self, status: TransferStatus, at: datetime) -> Self:
+        """Applies the status of the payout's transfer, unless a later one is known already."""
+        state = _STATES[status.state]
         if self.state is state is State.FAILED and self.transfer_id is not None:
-            return self._returned(reason, at, returned_micros)
+            return self._returned(status.reason, at, status.returned_micros)
         if self.state not in (State.SENDING, State.PROCESSING, State.PAID) or _RANK[state] <= _RANK[self.state]:
             return self
         if state is not State.FAILED:
             return replace(self, state=state, failure_reason="", updated_at=at)
-        return replace(self, state=state, returned_micros=0)._returned(reason, at, returned_micros)
+        return replace(self, state=state, returned_micros=0)._returned(status.reason, at, status.returned_micros)
 
-    def _returned(self, reason: str, at: datetime, returned_micros: int | None) -> "Payout":
-        """With what has come back of it by now: never less than before."""
+    def _returned(self, reason: str, at: datetime, returned_micros: int | None) -> Self:
+        """With the total that came back so far, which never decreases."""
         if returned_micros is None or returned_micros >= self.amount_micros:
             whole = replace(self, returned_micros=None, failure_reason=reason, updated_at=at)
             return whole if self.came_back_micros < self.amount_micros else self
@@ -142,15 +141,15 @@ class Payout:
         )  # fmt: skip
 
     def reserve_transfer(self) -> Transfer:
-        """From what the publisher has earned to what is set aside."""
+        """Reserves the amount from the publisher's earnings."""
         return self._transfer("PAYOUT_RESERVE", "payable", "pending")
 
-    def transfers_since(self, before: "Payout", bank: str) -> list[Transfer]:
-        """The money's moves that go with the change from `before`.
+    def transfers_since(self, before: Self, provider: str) -> list[Transfer]:
+        """The ledger transfers for the change from `before`; `provider` is whose suspense account is used.
 
-        What a bank kept of a payout that came back is in suspense, until it comes back, too.
+        The part of a returned payout that a bank has not returned yet is booked to suspense.
         """
-        suspense = Account(Kind.SUSPENSE, self.currency_code, None, bank)
+        suspense = Account(Kind.SUSPENSE, self.currency_code, None, provider)
         returned = self._transfer("PAYOUT_RETURN", "paid", "payable")
         if before.state is self.state is State.FAILED:
             more_micros = self.came_back_micros - before.came_back_micros
@@ -160,14 +159,14 @@ class Payout:
         moved = self.transfer_from(before.state)
         if moved is None or self.state is not State.FAILED:
             return [moved] if moved else []
-        kept_micros = self.amount_micros - self.came_back_micros
-        kept = replace(
-            moved, kind="SUSPENSE", credit=suspense, amount_micros=kept_micros, key=f"suspense:payout:{self.id}"
+        missing_micros = self.amount_micros - self.came_back_micros
+        missing = replace(
+            moved, kind="SUSPENSE", credit=suspense, amount_micros=missing_micros, key=f"suspense:payout:{self.id}"
         )
-        return [one for one in (replace(moved, amount_micros=self.came_back_micros), kept) if one.amount_micros]
+        return [one for one in (replace(moved, amount_micros=self.came_back_micros), missing) if one.amount_micros]
 
     def transfer_from(self, before: State) -> Transfer | None:
-        """The money's move that goes with this payout's change of state, where there is one."""
+        """The ledger transfer for the change of state; None if it moves no money."""
         match self.state:
             case State.CANCELLED:
                 return self._transfer("PAYOUT_CANCEL", "pending", "payable")
@@ -185,5 +184,5 @@ class Payout:
 
 
 def account_from(fields: Mapping[str, str] | None) -> BankAccount | None:
-    """A bank account as it is kept."""
+    """A stored bank account."""
     return BankAccount(**fields) if fields else None

@@ -1,4 +1,4 @@
-"""Setting payouts' money aside, sending it, and booking what the bank says."""
+"""Reserves and sends payouts, and books the status of their transfers."""
 
 import threading
 from collections.abc import Sequence
@@ -18,14 +18,15 @@ from payment_service.debts.service import DebtService
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import InsufficientFunds, Kind, Transfer
 from payment_service.payouts import store
-from payment_service.payouts.bank import Bank, QuoteUnusable, Refused, Standing
-from payment_service.payouts.model import BankAccount, Payout, PayoutNotFound, PayoutReused, State
+from payment_service.payouts.model import Payout, PayoutNotFound, PayoutReused, State
+from payment_service.providers.model import BankAccount, PayoutRejected, QuoteExpired, TransferState, TransferStatus
+from payment_service.providers.protocol import SendsPayouts
 
-# Longer than all steps of an attempt may take, so that nobody else begins one meanwhile.
+# Longer than all steps of an attempt take, so that no other process starts one meanwhile.
 _LEASE = timedelta(seconds=60)
-_LONGEST_PAUSE_S = 60
+_MAX_PAUSE_S = 60
 _CHECK_AFTER = timedelta(minutes=1)
-# A bounce can come weeks after a payout has arrived. It is notified, and asked for only where that was missed.
+# A transfer may bounce weeks after it has arrived. A webhook reports it; polling finds the ones that were missed.
 _FOLLOW_FOR = timedelta(days=60)
 _FOLLOW_AFTER = timedelta(hours=6)
 _OUTCOMES = {
@@ -37,9 +38,11 @@ _log = logger(__name__)
 
 
 class PayoutService:
-    """The use cases of payouts. `to_send` is set when there is one to be sent at once."""
+    """The use cases of payouts; `bank` sends them. `to_send` is set when a payout is due at once."""
 
-    def __init__(self, db: Database, outbox: Outbox, bank: Bank, debts: DebtService, clock: Clock, ids: NewId) -> None:
+    def __init__(
+        self, db: Database, outbox: Outbox, bank: SendsPayouts, debts: DebtService, clock: Clock, ids: NewId
+    ) -> None:
         self._db = db
         self._outbox = outbox
         self._bank = bank
@@ -51,7 +54,7 @@ class PayoutService:
     def reserve(
         self, payout_id: UUID, organization_id: UUID, publisher_id: UUID, amount_micros: int, currency_code: str
     ) -> None:
-        """Sets the amount aside, which what is on hold is none of; a repeat changes nothing. INSUFFICIENT_FUNDS."""
+        """Reserves the amount from earnings that are not on hold; a repeat changes nothing. INSUFFICIENT_FUNDS."""
         to_minor(amount_micros, currency(currency_code))
         self._debts.settle_marked()
         now = self._clock.now()
@@ -62,7 +65,7 @@ class PayoutService:
         )  # fmt: skip
         with self._db.transaction() as tx:
             if not store.add(tx, payout):
-                first = store.get(tx, payout_id)
+                first = store.get_any_tenant(tx, payout_id)
                 if first is None or not first.asks_the_same(payout):
                     raise PayoutReused(payout_id)
                 return
@@ -73,15 +76,15 @@ class PayoutService:
             ledger.post(tx, [transfer], self._ids)
 
     def cancel(self, payout_id: UUID) -> None:
-        """Gives the amount back; a repeat changes nothing. PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
+        """Releases the amount; a repeat changes nothing. PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
         with self._db.transaction() as tx:
             before = self._locked(tx, payout_id)
             self._change(tx, before, before.cancelled(self._clock.now()))
 
     def send(self, payout_id: UUID, destination: BankAccount) -> None:
-        """Has the payout sent, by the sender; a repeat changes nothing.
+        """Releases the payout to `PayoutSender`; a repeat changes nothing.
 
-        PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID; EARNINGS_ON_HOLD where it was earned from who owes money since.
+        PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID; EARNINGS_ON_HOLD if an advertiser that it was earned from is in debt.
         """
         self._debts.settle_marked()
         with self._db.transaction() as tx:
@@ -89,101 +92,103 @@ class PayoutService:
             after = before.sent_to(destination, self._clock.now())
             if after != before:
                 self._check_payable(tx, before)
-                store.save(tx, after, next_attempt_at=self._clock.now())
+                store.save_any_tenant(tx, after, next_attempt_at=self._clock.now())
                 tx.after_commit.append(self.to_send.set)
 
     def unsent(self, limit: int) -> Sequence[UUID]:
         """Payouts whose next attempt is due."""
-        return store.due(self._db, self._clock.now(), limit)
+        return store.due_any_tenant(self._db, self._clock.now(), limit)
 
     def unsettled(self, limit: int) -> Sequence[UUID]:
-        """Payouts whose webhook may have been missed: under way for a minute, or paid, and able to come back."""
+        """Payouts whose webhook may have been missed: those processing for a minute, and those that may be returned."""
         now = self._clock.now()
-        under_way = store.under_way(self._db, now - _CHECK_AFTER, limit)
-        return [*under_way, *store.followed(self._db, now - _FOLLOW_FOR, now - _FOLLOW_AFTER, limit)]
+        processing = store.processing_any_tenant(self._db, now - _CHECK_AFTER, limit)
+        returnable = store.returnable_any_tenant(self._db, now - _FOLLOW_FOR, now - _FOLLOW_AFTER, limit)
+        return [*processing, *returnable]
 
     def attempt(self, payout_id: UUID) -> None:
-        """Sends the payout as far as it will go now; what is left is due again after a pause. UNAVAILABLE."""
+        """Sends the payout as far as possible now; the rest is due again after a pause. UNAVAILABLE."""
         now = self._clock.now()
         with self._db.transaction() as tx:
-            payout = store.claim(tx, payout_id, now, now + _LEASE)
+            payout = store.claim_any_tenant(tx, payout_id, now, now + _LEASE)
         if payout is None:
             return
         try:
             self._send(payout)
-        except Refused as refusal:
-            _log.warning("payout_refused", payout=str(payout_id), reason=str(refusal))
-            self._settle(payout_id, Standing(State.FAILED, str(refusal)))
+        except PayoutRejected as rejection:
+            _log.warning("payout_rejected", payout=str(payout_id), reason=str(rejection))
+            self._apply(payout_id, TransferStatus(TransferState.FAILED, str(rejection)))
         except AppError as error:
             _log.warning("payout_waits", payout=str(payout_id), attempts=payout.attempts, error=error.message)
-            self._try_later(payout)
+            self._retry_later(payout)
             raise
 
     def check(self, payout_id: UUID) -> None:
-        """Asks the bank how the payout stands, and books that."""
-        # First, so that one that always fails does not keep the others from their turn.
+        """Polls the status of the payout's transfer, and books it."""
+        # In a transaction of its own and first, so that a payout that always fails does not block the others.
         with self._db.transaction() as tx:
-            store.checked(tx, payout_id, self._clock.now())
-        payout = store.get(self._db, payout_id)
+            store.mark_checked_any_tenant(tx, payout_id, self._clock.now())
+        payout = store.get_any_tenant(self._db, payout_id)
         if payout is not None and payout.transfer_id is not None:
-            self._settle(payout_id, self._bank.standing(payout))
+            self._apply(payout_id, self._bank.transfer_status(payout.transfer_id, payout.amount_micros))
 
-    def settle_in(
-        self, tx: Transaction, transfer_id: str, state: State, reason: str, returned_micros: int | None = None
-    ) -> bool:
-        """Books what the bank said of a transfer, in the caller's transaction; False where it is none of ours."""
-        before = store.lock_by_transfer(tx, transfer_id)
+    def settle_in(self, tx: Transaction, transfer_id: str, status: TransferStatus) -> bool:
+        """Books a transfer's status in the caller's transaction; False if the transfer is not a payout's."""
+        before = store.lock_by_transfer_any_tenant(tx, transfer_id)
         if before is None:
             return False
-        self._change(tx, before, before.apply(state, reason, self._clock.now(), returned_micros))
+        self._change(tx, before, before.apply(status, self._clock.now()))
         return True
 
     def _send(self, payout: Payout) -> None:
-        """The steps that are not taken yet, each remembered before the next, so that a crash loses none."""
-        if payout.transfer_id is None:
-            payout = self._with_transfer(payout)
-        standing = self._bank.standing(payout)
-        if standing.state is State.SENDING:
-            self._bank.fund(payout)
-            self._settle(payout.id, Standing(State.PROCESSING))
-        else:
-            self._settle(payout.id, standing)
+        """Takes the remaining steps, each stored before the next, so that a crash repeats none."""
+        transfer_id = payout.transfer_id or self._create_transfer(payout)
+        status = self._bank.transfer_status(transfer_id, payout.amount_micros)
+        if status.state is TransferState.AWAITING_FUNDS:
+            self._bank.fund(transfer_id)
+            status = TransferStatus(TransferState.PROCESSING)
+        self._apply(payout.id, status)
 
-    def _with_transfer(self, payout: Payout) -> Payout:
-        if payout.recipient_id is None:
-            payout = self._kept(payout, "recipient_id", self._bank.recipient(payout))
-        if payout.quote_id is None:
-            payout = self._kept(payout, "quote_id", self._bank.quote(payout))
+    def _create_transfer(self, payout: Payout) -> str:
+        amount_micros, currency_code = payout.amount_micros, payout.currency_code
+        if payout.recipient_id is None and payout.destination is None:
+            raise PayoutRejected("the payout has no bank account")
+        recipient_id, quote_id = payout.recipient_id, payout.quote_id
+        if recipient_id is None and payout.destination:
+            recipient_id = self._bank.create_recipient(payout.destination, currency_code)
+            self._save_step(payout, "recipient_id", recipient_id)
+        if quote_id is None:
+            quote_id = self._bank.create_quote(amount_micros, currency_code)
+            self._save_step(payout, "quote_id", quote_id)
         try:
-            return self._kept(payout, "transfer_id", self._bank.transfer(payout))
-        except QuoteUnusable as error:
-            self._kept(payout, "quote_id", None)
-            raise Unavailable("the quote has expired; the next attempt asks for another") from error
+            transfer_id = self._bank.create_transfer(
+                payout.id, recipient_id or "", quote_id, amount_micros, currency_code
+            )
+        except QuoteExpired as error:
+            self._save_step(payout, "quote_id", None)
+            raise Unavailable("the quote has expired; the next attempt requests another") from error
+        self._save_step(payout, "transfer_id", transfer_id)
+        return transfer_id
 
-    def _kept(self, payout: Payout, field: str, external_id: str | None) -> Payout:
+    def _save_step(self, payout: Payout, field: str, external_id: str | None) -> None:
         with self._db.transaction() as tx:
-            store.keep(tx, payout.id, field, external_id)
-        found = store.get(self._db, payout.id)
-        if found is None:
-            raise PayoutNotFound(payout.id)
-        return found
+            store.save_step_any_tenant(tx, payout.id, field, external_id)
 
-    def _try_later(self, payout: Payout) -> None:
-        pause_s = min(2 ** min(payout.attempts, 10), _LONGEST_PAUSE_S)
+    def _retry_later(self, payout: Payout) -> None:
+        pause_s = min(2 ** min(payout.attempts, 10), _MAX_PAUSE_S)
         with self._db.transaction() as tx:
-            store.again(tx, payout.id, self._clock.now() + timedelta(seconds=pause_s))
+            store.schedule_any_tenant(tx, payout.id, self._clock.now() + timedelta(seconds=pause_s))
 
-    def _settle(self, payout_id: UUID, standing: Standing) -> None:
+    def _apply(self, payout_id: UUID, status: TransferStatus) -> None:
         with self._db.transaction() as tx:
             before = self._locked(tx, payout_id)
-            after = before.apply(standing.state, standing.reason, self._clock.now(), standing.returned_micros)
-            self._change(tx, before, after)
+            self._change(tx, before, before.apply(status, self._clock.now()))
 
     def _change(self, tx: Transaction, before: Payout, after: Payout) -> None:
-        """Stores the payout's new state, moves the money that goes with it, and tells the publisher's service."""
+        """Stores the payout's new state, posts its ledger transfers, and publishes its outcome."""
         if after == before:
             return
-        store.save(tx, after)
+        store.save_any_tenant(tx, after)
         self._post(tx, after, after.transfers_since(before, self._bank.name))
         if after.state in _OUTCOMES:
             event = PayoutSettled(payout_id=str(after.id), outcome=_OUTCOMES[after.state], reason=after.failure_reason)
@@ -206,7 +211,7 @@ class PayoutService:
 
     @staticmethod
     def _locked(tx: Transaction, payout_id: UUID) -> Payout:
-        payout = store.lock(tx, payout_id)
+        payout = store.lock_any_tenant(tx, payout_id)
         if payout is None:
             raise PayoutNotFound(payout_id)
         return payout

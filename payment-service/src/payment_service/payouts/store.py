@@ -35,15 +35,15 @@ _ADD = Query(
         }
     )
 )  # fmt: skip
-# In text where an index is for that state alone, so that it is used.
-# Payouts are named by services and banks, by their id alone: every statement here is for those.
-_THIS = payouts.c.id == bindparam("payout")
-_GET = Query(select(*_FIELDS).where(_THIS))
-_LOCK = Query(select(*_FIELDS).where(_THIS).with_for_update())
+# Services and banks identify payouts by their id alone, so no statement here names an organization. A state is spelled
+# as text if it has a partial index, so that the index is used.
+_IS_PAYOUT = payouts.c.id == bindparam("payout")
+_GET = Query(select(*_FIELDS).where(_IS_PAYOUT))
+_LOCK = Query(select(*_FIELDS).where(_IS_PAYOUT).with_for_update())
 _LOCK_BY_TRANSFER = Query(select(*_FIELDS).where(payouts.c.transfer_id == bindparam("transfer")).with_for_update())
 _SAVE = Query(
     update(payouts)
-    .where(_THIS)
+    .where(_IS_PAYOUT)
     .values(
         state=bindparam("to_state"), destination=bindparam("account", type_=JSONB), failure_reason=bindparam("reason"),
         next_attempt_at=bindparam("next_at"), returned_micros=bindparam("returned"), updated_at=bindparam("at"),
@@ -51,23 +51,25 @@ _SAVE = Query(
 )  # fmt: skip
 
 
-def _keep(column: ColumnElement[str]) -> Query:
-    return Query(update(payouts).where(_THIS).values({column: bindparam("external", type_=Text)}))
+def _save_step(column: ColumnElement[str]) -> Query:
+    return Query(update(payouts).where(_IS_PAYOUT).values({column: bindparam("external", type_=Text)}))
 
 
-_KEEP = {
-    "recipient_id": _keep(payouts.c.recipient_id),
-    "quote_id": _keep(payouts.c.quote_id),
-    "transfer_id": _keep(payouts.c.transfer_id),
+_SAVE_STEP = {
+    "recipient_id": _save_step(payouts.c.recipient_id),
+    "quote_id": _save_step(payouts.c.quote_id),
+    "transfer_id": _save_step(payouts.c.transfer_id),
 }
 _CLAIM = Query(
     update(payouts)
-    .where(_THIS, payouts.c.state == State.SENDING.value, payouts.c.next_attempt_at <= bindparam("at"))
+    .where(_IS_PAYOUT, payouts.c.state == State.SENDING.value, payouts.c.next_attempt_at <= bindparam("at"))
     .values(next_attempt_at=bindparam("leased_until"), attempts=payouts.c.attempts + 1)
     .returning(*_FIELDS)
 )
-_AGAIN = Query(
-    update(payouts).where(_THIS, payouts.c.state == State.SENDING.value).values(next_attempt_at=bindparam("next_at"))
+_SCHEDULE = Query(
+    update(payouts)
+    .where(_IS_PAYOUT, payouts.c.state == State.SENDING.value)
+    .values(next_attempt_at=bindparam("next_at"))
 )
 _IS_FREE = quarantine.is_free(Kind.PAYOUT, payouts.c.id)
 _DUE = Query(
@@ -76,16 +78,16 @@ _DUE = Query(
     .order_by(payouts.c.next_attempt_at)
     .limit(bindparam("most"))
 )
-_UNDER_WAY = Query(
+_PROCESSING = Query(
     select(payouts.c.id)
     .where(text("state = 'PROCESSING'"), payouts.c.updated_at < bindparam("before"), _IS_FREE)
     .order_by(payouts.c.next_attempt_at.nulls_first())
     .limit(bindparam("most"))
 )
-_FOLLOWED = Query(
+_RETURNABLE = Query(
     select(payouts.c.id)
     .where(
-        # As the index says it, so that it is used.
+        # Spelled as in the index, so that it is used.
         text("state IN ('PAID', 'FAILED')"),
         or_(payouts.c.state == State.PAID.value, payouts.c.returned_micros < payouts.c.amount_micros),
         payouts.c.updated_at > bindparam("since"),
@@ -94,15 +96,15 @@ _FOLLOWED = Query(
     .order_by(func.coalesce(payouts.c.next_attempt_at, payouts.c.updated_at))
     .limit(bindparam("most"))
 )
-_CHECKED = Query(
+_MARK_CHECKED = Query(
     update(payouts)
-    .where(_THIS, or_(*(payouts.c.state == one.value for one in (State.PROCESSING, State.PAID, State.FAILED))))
+    .where(_IS_PAYOUT, or_(*(payouts.c.state == one.value for one in (State.PROCESSING, State.PAID, State.FAILED))))
     .values(next_attempt_at=bindparam("checked_at"))
 )
 
 
 def add(tx: Transaction, payout: Payout) -> bool:
-    """Stores a new payout; False where there is one with its id."""
+    """Stores a new payout; False if its id exists."""
     try:
         with tx.savepoint():
             tx.execute(
@@ -121,23 +123,23 @@ def add(tx: Transaction, payout: Payout) -> bool:
     return True
 
 
-def get(db: Session, payout_id: UUID) -> Payout | None:
+def get_any_tenant(db: Session, payout_id: UUID) -> Payout | None:
     """The payout with this id."""
     return _payout(db.one(_GET, payout=payout_id))
 
 
-def lock(tx: Transaction, payout_id: UUID) -> Payout | None:
-    """The payout with this id, for this transaction to change."""
+def lock_any_tenant(tx: Transaction, payout_id: UUID) -> Payout | None:
+    """The payout with this id, locked."""
     return _payout(tx.one(_LOCK, payout=payout_id))
 
 
-def lock_by_transfer(tx: Transaction, transfer_id: str) -> Payout | None:
-    """The payout that the bank's transfer is of, for this transaction to change."""
+def lock_by_transfer_any_tenant(tx: Transaction, transfer_id: str) -> Payout | None:
+    """The payout that was sent with the transfer, locked."""
     return _payout(tx.one(_LOCK_BY_TRANSFER, transfer=transfer_id))
 
 
-def save(tx: Transaction, payout: Payout, next_attempt_at: datetime | None = None) -> None:
-    """Stores the payout's state, and when to try to send it."""
+def save_any_tenant(tx: Transaction, payout: Payout, next_attempt_at: datetime | None = None) -> None:
+    """Stores the payout's state, and when to attempt to send it."""
     tx.execute(
         _SAVE,
         payout=payout.id,
@@ -150,39 +152,39 @@ def save(tx: Transaction, payout: Payout, next_attempt_at: datetime | None = Non
     )
 
 
-def keep(tx: Transaction, payout_id: UUID, field: str, external_id: str | None) -> None:
-    """Stores the bank's id of a step that was taken: recipient_id, quote_id or transfer_id."""
-    tx.execute(_KEEP[field], payout=payout_id, external=external_id)
+def save_step_any_tenant(tx: Transaction, payout_id: UUID, field: str, external_id: str | None) -> None:
+    """Stores the provider's id from a step: recipient_id, quote_id or transfer_id."""
+    tx.execute(_SAVE_STEP[field], payout=payout_id, external=external_id)
 
 
-def claim(tx: Transaction, payout_id: UUID, at: datetime, leased_until: datetime) -> Payout | None:
-    """The payout, for this caller alone to send until then; None where it is not due, or another's."""
+def claim_any_tenant(tx: Transaction, payout_id: UUID, at: datetime, leased_until: datetime) -> Payout | None:
+    """Leases the payout to the caller until then; None if it is not due or is leased."""
     return _payout(tx.one(_CLAIM, payout=payout_id, at=at, leased_until=leased_until))
 
 
-def again(tx: Transaction, payout_id: UUID, at: datetime) -> None:
-    """Says when to try to send it next."""
-    tx.execute(_AGAIN, payout=payout_id, next_at=at)
+def schedule_any_tenant(tx: Transaction, payout_id: UUID, at: datetime) -> None:
+    """Stores when to attempt to send it next."""
+    tx.execute(_SCHEDULE, payout=payout_id, next_at=at)
 
 
-def due(db: Session, at: datetime, limit: int) -> Sequence[UUID]:
-    """Payouts to be sent now."""
+def due_any_tenant(db: Session, at: datetime, limit: int) -> Sequence[UUID]:
+    """Payouts whose next attempt is due."""
     return [row.id for row in db.all(_DUE, at=at, most=limit)]
 
 
-def under_way(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
-    """Payouts that the bank has had since before that time; those first that were not asked about for longest."""
-    return [row.id for row in db.all(_UNDER_WAY, before=before, most=limit)]
+def processing_any_tenant(db: Session, before: datetime, limit: int) -> Sequence[UUID]:
+    """Payouts that the provider has been processing since before that time, least recently checked first."""
+    return [row.id for row in db.all(_PROCESSING, before=before, most=limit)]
 
 
-def followed(db: Session, since: datetime, before: datetime, limit: int) -> Sequence[UUID]:
-    """Payouts that ended since then and may not stay so, not asked about since `before`; the longest ago first."""
-    return [row.id for row in db.all(_FOLLOWED, since=since, before=before, most=limit)]
+def returnable_any_tenant(db: Session, since: datetime, before: datetime, limit: int) -> Sequence[UUID]:
+    """Payouts that ended after `since` and may be returned, last checked before `before`, least recently first."""
+    return [row.id for row in db.all(_RETURNABLE, since=since, before=before, most=limit)]
 
 
-def checked(tx: Transaction, payout_id: UUID, at: datetime) -> None:
-    """Remembers when the bank was asked about a payout that is under way, or may come back."""
-    tx.execute(_CHECKED, payout=payout_id, checked_at=at)
+def mark_checked_any_tenant(tx: Transaction, payout_id: UUID, at: datetime) -> None:
+    """Stores when the status of a payout that is processing or may be returned was polled."""
+    tx.execute(_MARK_CHECKED, payout=payout_id, checked_at=at)
 
 
 def _payout(row: Row | None) -> Payout | None:

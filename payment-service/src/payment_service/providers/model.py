@@ -1,12 +1,19 @@
-"""Provider outages, and the errors that providers raise."""
+"""Reports of providers, requests to them, and their errors.
 
-from collections.abc import Mapping
+Amounts are micros of the payment's currency unless a field says otherwise.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument, Unavailable
+from payment_service.payments.model import IncomingFunds, Recall, Report
 
 
 class ProviderNotAvailable(InvalidArgument):
@@ -20,9 +27,10 @@ class ProviderNotAvailable(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Why a provider cannot settle payments now, as a sentence without a full stop.
+    """Why a provider cannot settle payments now, as a sentence without its full stop.
 
-    Payments are still opened during an outage that is not lasting. `metadata` says which part is affected.
+    `is_lasting`: new payments are refused; otherwise it may end in a moment, and they are still opened. `metadata` says
+    which part of the provider is affected.
     """
 
     because: str
@@ -47,7 +55,7 @@ class ProviderUnavailable(Unavailable):
 
 
 class ProviderRejected(FailedPrecondition):
-    """The provider rejected the request, with the message `provider_message`."""
+    """The provider refused the request; `provider_message` is the provider's own."""
 
     reason = ErrorReason.PROVIDER_REJECTED
 
@@ -57,15 +65,169 @@ class ProviderRejected(FailedPrecondition):
 
 
 class RefundNotSeen(FailedPrecondition):
-    """A refund sent by hand was not found at the provider, or differs; the message says what was expected."""
+    """The provider does not show a refund that staff sent by hand, or shows a different one."""
 
     reason = ErrorReason.REFUND_NOT_SEEN
 
 
 class SignatureInvalid(InvalidArgument):
-    """The webhook's signature is missing, forged or stale."""
+    """A webhook's signature is missing, forged or too old."""
 
     reason = ErrorReason.SIGNATURE_INVALID
 
     def __init__(self, header: str) -> None:
         super().__init__(f"the {header} header does not sign this body with the agreed key, or is too old")
+
+
+class PayoutRejected(Exception):
+    """The provider will never accept this step of the payout; the message is the provider's own."""
+
+
+class QuoteExpired(PayoutRejected):
+    """The quote has expired or was used: a new one is needed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundReport:
+    """A refund's status. `state` is the contract's Refund.State.
+
+    `refund_id`: None if the refund was not made by us. `currency_code`: empty for the payment's. `returned_micros`: how
+    much of a FAILED refund came back; None: all of it. `pending_reason`: why a SUCCEEDED refund may still be reversed.
+    `is_current`: the provider was asked just now. `is_final`: no outside party can reverse it any more.
+    """
+
+    external_id: str
+    refund_id: UUID | None
+    payment_id: UUID
+    amount_micros: int
+    state: str
+    failure_message: str = ""
+    currency_code: str = ""
+    returned_micros: int | None = None
+    pending_reason: str = ""
+    is_current: bool = False
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DisputeReport:
+    """A dispute's status: OPEN (the money is withheld), WON (it came back) or LOST; with the provider's fee."""
+
+    external_id: str
+    payment_id: UUID
+    amount_micros: int
+    currency_code: str
+    state: str
+    reason: str = ""
+    fee_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentUpdate:
+    """A report on one of our payments."""
+
+    payment_id: UUID
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class UnmatchedFunds:
+    """Incoming funds that no payment was found for."""
+
+    funds: IncomingFunds
+
+
+@dataclass(frozen=True, slots=True)
+class ReversalReport:
+    """The reversal of the incoming funds with this key; ignored if the key is unknown.
+
+    `recall`: the part that was taken back, possibly all; None: whatever is left.
+    """
+
+    key: str
+    recall: Recall | None = None
+
+
+class TransferState(StrEnum):
+    """How far a bank transfer of ours is."""
+
+    AWAITING_FUNDS = "AWAITING_FUNDS"
+    PROCESSING = "PROCESSING"
+    PAID = "PAID"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """A bank transfer's state, and why it failed or is late.
+
+    `returned_micros`: how much of a FAILED transfer came back; None: all of it, or it never left.
+    """
+
+    state: TransferState
+    reason: str = ""
+    returned_micros: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PayoutReport:
+    """The status of a payout's bank transfer."""
+
+    transfer_id: str
+    status: TransferStatus
+
+
+ProviderUpdate = PaymentUpdate | RefundReport | DisputeReport | UnmatchedFunds | ReversalReport | PayoutReport
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEvent:
+    """An event of a provider: `updates` is empty if it does not concern us. Repeats of an event have the same id.
+
+    A missed event has its time and the body that its webhook would have had. Its `updates` may be None: they are parsed
+    from the body once it is known that the event was missed.
+    """
+
+    id: str
+    kind: str
+    updates: Sequence[ProviderUpdate] | None = ()
+    at: datetime | None = None
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """A refund to send; `sent_as`: the id of what staff sent by hand, at a provider that sends no refunds itself."""
+
+    refund_id: UUID
+    amount_micros: int
+    sent_as: str
+
+
+@dataclass(frozen=True, slots=True)
+class SentRefund:
+    """A refund that its provider has; `external_id` is the provider's id."""
+
+    refund_id: UUID
+    payment_id: UUID
+    external_id: str
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManualRefund:
+    """A refund that staff sent by hand, as its provider shows it; `block_number`: its block on a chain."""
+
+    external_id: str
+    amount_micros: int
+    block_number: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BankAccount:
+    """Where a payout goes: an IBAN, or a routing and an account number in the United States."""
+
+    holder: str
+    iban: str = ""
+    routing_number: str = ""
+    account_number: str = ""

@@ -1,52 +1,77 @@
-"""The configured payment providers, with a limit on concurrent calls and what is known of their outages."""
+"""The configured providers, by what they can do; and for customers, with their outages and a limit on calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
 from adlib.errors import Unavailable
+from adlib.rpc import Runnable
 from adlib.telemetry import logger
+from payment_service.bulkhead import Bulkhead
 from payment_service.payments.model import Payment
-from payment_service.providers.bulkhead import Bulkhead
 from payment_service.providers.model import Outage, ProviderNotAvailable, ProviderUnavailable
-from payment_service.providers.protocol import Provider
+from payment_service.providers.protocol import (
+    BooksFunds,
+    ListsMissedEvents,
+    Provider,
+    ReadsWebhooks,
+    SendsPayouts,
+    SendsRefunds,
+    TakesPayments,
+)
 
 _NO_RESPONSE = "the payment provider does not answer; we keep trying"
 _log = logger(__name__)
 
 
 class Providers:
-    """The providers that customers can pay with, by name."""
+    """The providers that customers can pay with, and be refunded by, by name."""
 
-    def __init__(self, by_name: Mapping[str, Provider], bulkhead: Bulkhead | None = None) -> None:
-        self._by_name = by_name
-        self._bulkhead = bulkhead or Bulkhead(by_name)
+    def __init__(
+        self,
+        payments: Mapping[str, TakesPayments],
+        refunds: Mapping[str, SendsRefunds],
+        bulkhead: Bulkhead | None = None,
+    ) -> None:
+        self._payments = payments
+        self._refunds = refunds
+        self._bulkhead = bulkhead or Bulkhead(payments)
 
     @property
     def names(self) -> Sequence[str]:
         """The names of the configured providers, sorted."""
-        return sorted(self._by_name)
+        return sorted(self._payments)
 
     @property
     def polled(self) -> Sequence[str]:
-        """The providers that have to be asked about each payment, since no watcher reports it."""
-        return sorted(name for name, provider in self._by_name.items() if not provider.is_watched)
+        """The providers whose open payments must be polled."""
+        return sorted(name for name, provider in self._payments.items() if provider.is_polled)
 
     @property
     def taking_transfers(self) -> Sequence[str]:
         """The providers that receive, and can refund, transfers which no payment requested."""
-        return sorted(name for name, provider in self._by_name.items() if provider.takes_transfers)
+        return sorted(name for name, provider in self._payments.items() if provider.takes_transfers)
 
-    def find(self, name: str) -> Provider | None:
+    def find(self, name: str) -> TakesPayments | None:
         """The provider; None if it is not configured."""
-        return self._by_name.get(name)
+        return self._payments.get(name)
 
-    def get(self, name: str) -> Provider:
+    def get(self, name: str) -> TakesPayments:
         """The provider; PROVIDER_NOT_AVAILABLE if it is not configured."""
-        if name not in self._by_name:
+        if name not in self._payments:
             raise ProviderNotAvailable(name, ", ".join(self.names))
-        return self._by_name[name]
+        return self._payments[name]
+
+    def find_refunds(self, name: str) -> SendsRefunds | None:
+        """The provider's refunds; None if it is not configured."""
+        return self._refunds.get(name)
+
+    def refunds(self, name: str) -> SendsRefunds:
+        """The provider's refunds; PROVIDER_NOT_AVAILABLE if it is not configured."""
+        if name not in self._refunds:
+            raise ProviderNotAvailable(name, ", ".join(self.names))
+        return self._refunds[name]
 
     def acquire(self, name: str) -> AbstractContextManager[None]:
         """Limits the concurrent calls to the provider while a client waits; UNAVAILABLE if there are too many."""
@@ -58,7 +83,7 @@ class Providers:
         outage = provider.outage(choice)
         if outage and outage.is_lasting:
             with suppress(Unavailable), self.acquire(name):
-                outage = provider.recheck(choice)
+                outage = provider.probe(choice)
         if outage and outage.is_lasting:
             _log.warning("payment_refused_by_outage", provider=name, because=outage.because)
             raise ProviderUnavailable(name, outage)
@@ -83,3 +108,50 @@ class Providers:
             return replace(payment, pending_reason=outage.because) if outage else payment
 
         return [with_outage(payment) for payment in payments]
+
+
+class ProviderRegistry:
+    """The providers with each capability, by name."""
+
+    def __init__(self, providers: Iterable[Provider]) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+
+    @property
+    def payments(self) -> Mapping[str, TakesPayments]:
+        """Providers that customers can pay with."""
+        return {name: one.payments for name, one in self._providers.items() if one.payments}
+
+    @property
+    def refunds(self) -> Mapping[str, SendsRefunds]:
+        """Providers that payments can be refunded by."""
+        return {name: one.refunds for name, one in self._providers.items() if one.refunds}
+
+    @property
+    def payouts(self) -> Mapping[str, SendsPayouts]:
+        """Providers that payouts can be sent by."""
+        return {name: one.payouts for name, one in self._providers.items() if one.payouts}
+
+    @property
+    def webhooks(self) -> Mapping[str, ReadsWebhooks]:
+        """Providers that send webhooks."""
+        return {name: one.webhooks for name, one in self._providers.items() if one.webhooks}
+
+    @property
+    def missed_events(self) -> Mapping[str, ListsMissedEvents]:
+        """Providers that can be asked for the events that webhooks missed."""
+        return {name: one.missed_events for name, one in self._providers.items() if one.missed_events}
+
+    @property
+    def for_customers(self) -> "Providers":
+        """The providers that customers can pay with."""
+        return Providers(self.payments, self.refunds)
+
+    def tasks(self, booking: BooksFunds) -> Sequence[Runnable]:
+        """The background tasks of all providers."""
+        return [task for one in self._providers.values() if one.background for task in one.background.tasks(booking)]
+
+    def close(self) -> None:
+        """Closes the providers' connections."""
+        for one in self._providers.values():
+            for close in one.closing:
+                close()

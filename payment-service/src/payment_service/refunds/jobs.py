@@ -7,7 +7,7 @@ from uuid import UUID
 from adlib.clock import Clock
 from adlib.db import Database
 from payment_service.payments.service import PaymentRecords
-from payment_service.providers.protocol import SentRefund
+from payment_service.providers.model import SentRefund
 from payment_service.providers.service import Providers
 from payment_service.refunds import store
 from payment_service.refunds.service import RefundBooking
@@ -44,14 +44,13 @@ class RefundPoll:
         refund = store.get_any_tenant(self._db, refund_id)
         if refund is None or refund.external_id is None or refund.followed_until is None:
             return
-        payment = self._payments.get_any_tenant(self._db, refund.payment_id)
         now = self._clock.now()
         interval = min((now - refund.created_at) / _POLL_AGE_DIVISOR, _MAX_POLL_INTERVAL)
         # Recorded first, so that a refund that always fails does not block the others.
         with self._db.transaction() as tx:
             store.poll_at_any_tenant(tx, refund_id, now + interval)
-        sent = SentRefund(refund.id, refund.external_id, refund.amount_micros)
-        report = self._providers.get(refund.provider).look_up_refund(payment, sent)
+        sent = SentRefund(refund.id, refund.payment_id, refund.external_id, refund.amount_micros)
+        report = self._providers.refunds(refund.provider).look_up_refund(sent)
         with self._db.transaction() as tx:
             locked = self._payments.lock_any_tenant(tx, refund.payment_id)
             current = store.get_any_tenant(tx, refund_id)

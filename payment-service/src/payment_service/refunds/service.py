@@ -27,8 +27,7 @@ from payment_service.ledger.model import Account
 from payment_service.payments import store as payment_store
 from payment_service.payments.model import CurrencyMismatch, Payment, PaymentStateInvalid
 from payment_service.payments.service import PaymentRecords
-from payment_service.providers.model import ProviderRejected
-from payment_service.providers.protocol import RefundReport, SeenRefund
+from payment_service.providers.model import ManualRefund, ProviderRejected, RefundReport
 from payment_service.providers.service import Providers
 from payment_service.refund_requests.service import RefundRequestService
 from payment_service.refunds import store
@@ -79,7 +78,7 @@ class RefundBooking:
         tx: Transaction,
         payment: Payment,
         refund: Refund,
-        seen: SeenRefund | None,
+        seen: ManualRefund | None,
         balances: Mapping[Account, int],
     ) -> Refund:
         """Stores a new refund of the locked payment: to be sent, or sent already if the provider has shown it.
@@ -94,7 +93,8 @@ class RefundBooking:
             if seen.amount_micros != refund.amount_micros:
                 raise Aborted("what is left of the payment has changed meanwhile; try again")
             refund = replace(refund, state=State.SUCCEEDED, external_id=seen.external_id)
-            self._providers.get(refund.provider).claim_refund(tx, refund.id, seen)
+            if manual := self._providers.refunds(refund.provider).manual:
+                manual.claim(tx, refund.id, seen)
             store.add(tx, refund, self._first_poll_at(refund))
             ledger.post(tx, refund.outgoing(balances), self._ids)
         self._payments.save(tx, payment, payment.refunding(refund.amount_micros, refund.created_at))
@@ -146,7 +146,7 @@ class RefundBooking:
         """Stores a refund made at the provider itself: its money has left, unless it was returned already."""
         now = self._clock.now()
         is_returned = report.state == State.FAILED
-        provider = self._providers.find(payment.provider)
+        provider = self._providers.find_refunds(payment.provider)
         refund = Refund(
             id=self._ids(),
             payment_id=payment.id,
@@ -172,7 +172,7 @@ class RefundBooking:
             self._requests.update_in(tx, payment, refund.id, has_failed=False)
 
     def _first_poll_at(self, refund: Refund) -> datetime | None:
-        provider = self._providers.find(refund.provider)
+        provider = self._providers.find_refunds(refund.provider)
         return refund.created_at + provider.refunds_asked_after if provider else None
 
 
@@ -222,7 +222,7 @@ class RefundService:
 
     def _checked_once(
         self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]
-    ) -> SeenRefund | None:
+    ) -> ManualRefund | None:
         if idempotency.stored_answer(self._db):
             return None
         try:
@@ -233,16 +233,17 @@ class RefundService:
                 return None
             raise
 
-    def _checked(self, caller: Caller, new: NewRefund) -> SeenRefund | None:
+    def _checked(self, caller: Caller, new: NewRefund) -> ManualRefund | None:
         """Checks the request before anything is stored; the refund at the provider if staff sent it by hand."""
         payment = self._get(self._db, caller, new.payment_id)
         refund = self._new(self._db, caller, new, payment)
         available, *_ = refund.accounts
         self._check_amount(refund, payment, new, ledger.available(self._db, refund.accounts)[available])
         with self._providers.acquire(payment.provider):
-            return self._providers.get(payment.provider).check_refund(payment, refund.amount_micros, new.sent_as)
+            manual = self._providers.refunds(payment.provider).manual
+            return manual.find(payment, refund.amount_micros, new.sent_as) if manual else None
 
-    def _create_in(self, tx: Transaction, caller: Caller, new: NewRefund, seen: SeenRefund | None) -> Refund:
+    def _create_in(self, tx: Transaction, caller: Caller, new: NewRefund, seen: ManualRefund | None) -> Refund:
         payment = self._get(tx, caller, new.payment_id)
         payment = self._payments.lock_any_tenant(tx, payment.id)
         refund = self._new(tx, caller, new, payment)
@@ -270,7 +271,7 @@ class RefundService:
             reason=new.reason,
             sent_as=new.sent_as,
             asked_by=caller.user_id,
-            followed_until=now + self._providers.get(payment.provider).refunds_followed_for,
+            followed_until=now + self._providers.refunds(payment.provider).refunds_followed_for,
             created_at=now,
             updated_at=now,
         )

@@ -11,8 +11,7 @@ from adlib.telemetry import logger
 from payment_service.payments import store as payment_store
 from payment_service.payments.model import Payment, PaymentNotFound
 from payment_service.payments.service import PaymentRecords
-from payment_service.providers.model import ProviderRejected
-from payment_service.providers.protocol import Outgoing, RefundReport
+from payment_service.providers.model import ProviderRejected, RefundOrder, RefundReport
 from payment_service.providers.service import Providers
 from payment_service.refunds import store
 from payment_service.refunds.model import Refund, State
@@ -50,7 +49,7 @@ class RefundSender:
         refund = store.get_any_tenant(self._db, refund_id)
         if refund is None or not refund.is_unsent:
             return
-        self._providers.get(refund.provider)
+        self._providers.refunds(refund.provider)
         try:
             self._send(refund)
         except AppError as error:
@@ -61,9 +60,9 @@ class RefundSender:
     def _send(self, refund: Refund) -> Refund:
         """Calls the provider and books its response. A rejection is final and releases the reservation."""
         payment = self._payments.get_any_tenant(self._db, refund.payment_id)
-        outgoing = Outgoing(refund.id, refund.amount_micros, refund.sent_as)
+        order = RefundOrder(refund.id, refund.amount_micros, refund.sent_as)
         try:
-            report = self._providers.get(refund.provider).refund(payment, outgoing)
+            report = self._providers.refunds(refund.provider).refund(payment, order)
         except AppError as error:
             if error.code not in _TRANSIENT:
                 _log.warning("refund_rejected", refund=str(refund.id), error=error.message)

@@ -1,8 +1,7 @@
-"""Chains, coins and addresses, and what an amount of a coin is worth. Amounts of coins are in their smallest unit."""
+"""Chains, coins, and the value of an amount of a coin. Amounts of coins are in the coin's smallest unit."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -11,19 +10,9 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import InvalidArgument
 from payment_service.providers.model import Outage
 
-ZERO_ADDRESS = "0x" + "0" * 40
-_HEX_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-_BASE58 = "[1-9A-HJ-NP-Za-km-z]"
-# What people paste where an EVM address belongs; Solana's last, since others look like one too.
-_OTHERS = {
-    "a Bitcoin address": re.compile(rf"(bc1|tb1)[0-9a-z]{{11,87}}|[13]{_BASE58}{{25,34}}", re.ASCII),
-    "a Litecoin address": re.compile(rf"ltc1[0-9a-z]{{11,87}}|[LM]{_BASE58}{{26,33}}", re.ASCII),
-    "a Tron address": re.compile(rf"T{_BASE58}{{33}}", re.ASCII),
-    "an XRP address": re.compile(rf"r{_BASE58}{{24,34}}", re.ASCII),
-    "a Solana address": re.compile(rf"{_BASE58}{{32,44}}", re.ASCII),
-    "a name, not an address": re.compile(r"[\w-]+(\.[\w-]+)*\.eth"),
-    "a transaction hash or a private key": re.compile(r"(0x)?[0-9a-fA-F]{64}"),
-}
+NAME = "CRYPTO"
+# How many block hashes are stored: a reorganization that goes deeper halts the chain.
+HISTORY = 2_000
 
 
 class ChainNotAvailable(InvalidArgument):
@@ -45,7 +34,7 @@ class TokenNotAvailable(InvalidArgument):
 
 
 class CoinHasNoRate(InvalidArgument):
-    """The payment's currency is none that the coin is counted in."""
+    """The coin has no exchange rate in the payment's currency."""
 
     reason = ErrorReason.CURRENCY_UNSUPPORTED
 
@@ -55,27 +44,9 @@ class CoinHasNoRate(InvalidArgument):
         )
 
 
-class AddressInvalid(InvalidArgument):
-    """No address of an EVM chain, or none that money may be sent to."""
-
-    reason = ErrorReason.ADDRESS_INVALID
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"refundAddress {why}")
-
-
-class AddressChecksumInvalid(InvalidArgument):
-    """A letter of the address has the wrong case, so a character of it may be wrong."""
-
-    reason = ErrorReason.ADDRESS_CHECKSUM_INVALID
-
-    def __init__(self) -> None:
-        super().__init__("refundAddress has a wrong checksum (EIP-55), so a character of it may be wrong; copy it anew")
-
-
 @dataclass(frozen=True, slots=True)
 class Coin:
-    """A token, or without a contract the chain's own coin; `rates` are units of a currency for one."""
+    """A token, or without a contract the chain's native coin; `rates` are units of a currency for one coin."""
 
     symbol: str
     decimals: int
@@ -86,37 +57,37 @@ class Coin:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain that is watched. Its own coin, where it is taken, is the last of `coins`."""
+    """A configured chain. Its native coin, if accepted, is the last of `coins`."""
 
     chain_id: int
     name: str
     rpc_url: str
     confirmations: int
     coins: Sequence[Coin]
-    # At most so many blocks are asked about at once.
+    # The most blocks per request.
     block_range: int = 500
     poll_s: float = 5.0
-    # Where to begin where the chain has never been read; None: some way before its head.
+    # The first block to read of a chain that was never read; None: 1,000 blocks before its head.
     start_block: int | None = None
-    # What is worth less is not booked: it would cost more than it is.
+    # Transfers below this value are not booked.
     dust_micros: int = 10_000
-    # Not read up to its node's newest block for so long, it takes no new payments.
+    # A chain that was not read up to its node's newest block for this long takes no new payments.
     stale_after_s: float = 120.0
-    # Nor where that block is older: its node has stopped following the chain. 0: blocks come at no certain pace.
+    # Nor does one whose newest block is older than this: its node has stopped following the chain. 0: no such check.
     head_age_s: float = 0.0
 
     @property
     def contracts(self) -> Mapping[str, Coin]:
-        """The tokens, by their contracts in small letters."""
+        """The tokens by their contract's address in lower case."""
         return {coin.contract.lower(): coin for coin in self.coins if coin.contract}
 
     @property
     def native(self) -> Coin | None:
-        """The chain's own coin, where it is taken."""
+        """The native coin, if it is accepted."""
         return next((coin for coin in self.coins if not coin.contract), None)
 
     def coin(self, symbol: str) -> Coin:
-        """The coin of that symbol, in any case, or without one the first; TOKEN_NOT_AVAILABLE."""
+        """The coin with the symbol in any case, or the first coin if it is empty; TOKEN_NOT_AVAILABLE."""
         found = [coin for coin in self.coins if symbol.upper() in ("", coin.symbol.upper())]
         if not found:
             raise TokenNotAvailable(symbol, self.name, ", ".join(coin.symbol for coin in self.coins))
@@ -124,8 +95,28 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """The last block that was read, and the last that was read again with all its confirmations.
+
+    `hash` is the last read block's. The fields below it describe how reading goes and are not compared.
+    """
+
+    read_number: int
+    confirmed_number: int
+    halted_reason: str = ""
+    hash: str = ""
+    current_at: datetime | None = field(default=None, compare=False)
+    head_at: datetime | None = field(default=None, compare=False)
+    fault: str = field(default="", compare=False)
+
+    def confirmations(self, block_number: int) -> int:
+        """How many blocks confirm a block, its own included."""
+        return self.read_number - block_number + 1
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
-    """How the reading of a chain goes; `current_at` is when it was last read to its node's newest block."""
+    """How reading a chain goes; `current_at` is when it was last read up to its node's newest block."""
 
     current_at: datetime
     head_at: datetime | None = None
@@ -133,7 +124,7 @@ class Progress:
     fault: str = ""
 
     def outage(self, chain: Chain, at: datetime) -> Outage | None:
-        """What keeps payments on the chain from being settled."""
+        """The outage that prevents payments on the chain from being settled; None if there is none."""
         metadata = {"chainId": chain.chain_id}
         if self.halted_reason:
             why = f"staff look into {chain.name}, and nothing on it is credited until they are done: "
@@ -153,23 +144,12 @@ class Progress:
 
 
 def worth_micros(amount: int, coin: Coin, rate: Decimal) -> int:
-    """Micros that the amount is worth, rounded down."""
+    """The amount's value in micros, rounded down."""
     numerator, denominator = rate.as_integer_ratio()
     return int(amount * numerator * 10**6 // (denominator * 10**coin.decimals))
 
 
-def needed(amount_micros: int, coin: Coin, rate: Decimal) -> int:
-    """The least amount of the coin that is worth so much."""
+def amount_worth(amount_micros: int, coin: Coin, rate: Decimal) -> int:
+    """The smallest amount of the coin that has at least this value."""
     numerator, denominator = rate.as_integer_ratio()
     return int(-(-amount_micros * denominator * 10**coin.decimals // (numerator * 10**6)))
-
-
-def looks_like_an_address(text: str) -> None:
-    """ADDRESS_INVALID, saying what it looks like instead, unless it is one of an EVM chain, whatever its checksum."""
-    if _HEX_ADDRESS.fullmatch(text):
-        if text.lower() == ZERO_ADDRESS:
-            raise AddressInvalid("is the zero address; what is sent there is lost")
-        return
-    if kind := next((kind for kind, pattern in _OTHERS.items() if pattern.fullmatch(text)), None):
-        raise AddressInvalid(f"looks like {kind}; an address on this chain is 0x and 40 hexadecimal digits")
-    raise AddressInvalid("must be 0x and 40 hexadecimal digits")

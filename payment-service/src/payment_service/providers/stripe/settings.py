@@ -1,13 +1,18 @@
-"""Where and as whom cards are charged."""
+"""How to reach the account at Stripe."""
 
 from dataclasses import dataclass
 
 from adlib.clock import Clock
 from adlib.config import Environment
 from adlib.db import Database
-from payment_service.providers.stripe.provider import Stripe
+from payment_service.providers.protocol import Provider, ProviderKind
+from payment_service.providers.stripe.client import StripeApi
+from payment_service.providers.stripe.deposits import StripeDeposits
+from payment_service.providers.stripe.refunds import StripeRefunds
+from payment_service.providers.stripe.webhooks import StripeWebhooks
 
-_API = "https://api.stripe.com"
+NAME = "STRIPE"
+_API_BASE = "https://api.stripe.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +23,28 @@ class StripeSettings:
     webhook_secret: str
     api_base: str
 
-    def provider(self, _db: Database, clock: Clock) -> Stripe:
-        """Stripe, as this account."""
-        return Stripe(self.api_key, self.api_base, self.webhook_secret, clock)
+    def provider(self, _db: Database, clock: Clock, *, takes_payments: bool = True) -> Provider:
+        """Connects to the account."""
+        if not takes_payments:
+            return Provider(name=NAME)
+        api = StripeApi(self.api_key, self.api_base, clock)
+        webhooks = StripeWebhooks(api, self.webhook_secret)
+        return Provider(
+            name=NAME,
+            payments=StripeDeposits(api),
+            refunds=StripeRefunds(api, clock),
+            webhooks=webhooks,
+            missed_events=webhooks,
+        )
 
 
 def read(environment: Environment) -> StripeSettings:
-    """ConfigurationError naming what is missing."""
+    """Reads the settings; ConfigurationError naming the variable that is missing."""
     return StripeSettings(
         api_key=environment.text("STRIPE_API_KEY"),
         webhook_secret=environment.secret("STRIPE_WEBHOOK_SECRET", 8),
-        api_base=environment.text("STRIPE_API_BASE", _API).rstrip("/"),
+        api_base=environment.text("STRIPE_API_BASE", _API_BASE).rstrip("/"),
     )
+
+
+KIND = ProviderKind(NAME, read, is_default=True)

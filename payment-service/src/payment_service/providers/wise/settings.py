@@ -1,4 +1,4 @@
-"""Where and as whom bank transfers are received and made."""
+"""How to reach the profile at Wise, and what it is used for."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,13 @@ from adlib.config import ConfigurationError, Environment
 from adlib.db import Database
 from adlib.errors import InvalidArgument
 from adlib.money import currency
-from payment_service.providers.wise.provider import WiseDeposits
+from payment_service.providers.protocol import Provider, ProviderKind
+from payment_service.providers.wise.client import WiseClient
+from payment_service.providers.wise.deposits import WiseDeposits
+from payment_service.providers.wise.model import NAME
+from payment_service.providers.wise.payouts import WisePayouts
+from payment_service.providers.wise.refunds import WiseRefunds
+from payment_service.providers.wise.webhooks import PayoutWebhooks, StatementUpdates, TransferUpdates, WiseWebhooks
 
 # Those that the platform keeps wallets in and that Wise gives bank accounts for.
 _CURRENCIES = "EUR,GBP,USD"
@@ -18,22 +24,39 @@ _CURRENCIES = "EUR,GBP,USD"
 
 @dataclass(frozen=True, slots=True)
 class WiseSettings:
-    """The profile at Wise."""
+    """The profile at Wise; `currencies` are those that it has bank accounts in."""
 
     url: str
     token: str
     profile_id: int
     webhook_key: RSAPublicKey
-    # Those that the profile has bank accounts in.
     currencies: tuple[str, ...] = tuple(_CURRENCIES.split(","))
 
-    def provider(self, db: Database, clock: Clock) -> WiseDeposits:
-        """Deposits by bank transfer to this profile."""
-        return WiseDeposits(self.url, self.token, self.profile_id, self.webhook_key, self.currencies, db, clock)
+    def provider(self, db: Database, clock: Clock, *, takes_payments: bool = True) -> Provider:
+        """Connects to the profile, for payouts alone unless it takes payments."""
+        # Apart, so that a failing payout is not taken for an outage of deposits.
+        client, payout_client = self._client(clock), self._client(clock)
+        deposits = WiseDeposits(client, self.currencies, db, clock)
+        refunds = WiseRefunds(client, db, clock)
+        transfers = TransferUpdates(client, refunds, db, clock)
+        statement = StatementUpdates(client, self.currencies, deposits, transfers, clock)
+        webhooks = WiseWebhooks(self.profile_id, self.webhook_key, transfers, statement)
+        return Provider(
+            name=NAME,
+            payments=deposits if takes_payments else None,
+            refunds=refunds if takes_payments else None,
+            payouts=WisePayouts(payout_client, clock),
+            webhooks=webhooks if takes_payments else PayoutWebhooks(webhooks),
+            missed_events=statement if takes_payments else None,
+            closing=(client.close, payout_client.close),
+        )
+
+    def _client(self, clock: Clock) -> WiseClient:
+        return WiseClient(self.url, self.token, self.profile_id, clock)
 
 
 def read(environment: Environment) -> WiseSettings:
-    """ConfigurationError naming what is missing."""
+    """Reads the settings; ConfigurationError naming the variable that is missing or wrong."""
     return WiseSettings(
         url=environment.text("WISE_API_URL").rstrip("/"),
         token=environment.text("WISE_API_TOKEN"),
@@ -43,13 +66,16 @@ def read(environment: Environment) -> WiseSettings:
     )
 
 
+KIND = ProviderKind(NAME, read, is_default=True, sends_payouts=True)
+
+
 def _public_key(pem: str) -> RSAPublicKey:
     try:
         key = load_pem_public_key(pem.encode())
     except ValueError:
         key = None
     if not isinstance(key, RSAPublicKey):
-        raise ConfigurationError("WISE_WEBHOOK_KEY_FILE does not hold an RSA public key in PEM")
+        raise ConfigurationError("WISE_WEBHOOK_KEY_FILE does not contain an RSA public key in PEM")
     return key
 
 

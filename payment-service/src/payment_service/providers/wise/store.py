@@ -1,4 +1,4 @@
-"""References of bank transfers, and the transfers of refunds, in the database."""
+"""Payment references, and the transfers that refunds were sent with, in the database."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,19 +24,19 @@ _GET = Query(
         bank_references.c.payment_id == bindparam("payment"),
     )
 )
-# Banks know nothing of organizations.
-_PAYMENT_OF_ANYONE = Query(
+# A bank does not know organizations, so a reference or transfer is looked up in all of them.
+_PAYMENT_ANY_TENANT = Query(
     select(bank_references.c.payment_id).where(bank_references.c.reference == bindparam("of_reference"))
 )
-_PAYOUT_OF_ANYONE = Query(select(payouts.c.id).where(payouts.c.transfer_id == bindparam("transfer")).limit(1))
-_CLAIM_OF_ANYONE = Query(
+_PAYOUT_ANY_TENANT = Query(select(payouts.c.id).where(payouts.c.transfer_id == bindparam("transfer")).limit(1))
+_CLAIM_ANY_TENANT = Query(
     insert(bank_refunds)
     .values(transfer_id=bindparam("transfer"), refund_id=bindparam("refund"))
     .on_conflict_do_nothing()
 )
-_REFUND_OF_ANYONE = Query(select(bank_refunds.c.refund_id).where(bank_refunds.c.transfer_id == bindparam("transfer")))
+_CLAIMED_ANY_TENANT = Query(select(bank_refunds.c.refund_id).where(bank_refunds.c.transfer_id == bindparam("transfer")))
 
-_REFUND_BY_TRANSFER_OF_ANYONE = Query(
+_REFUND_ANY_TENANT = Query(
     select(refunds.c.id, refunds.c.payment_id, refunds.c.amount_micros, refunds.c.pending_reason)
     .join_from(bank_refunds, refunds, refunds.c.id == bank_refunds.c.refund_id)
     .where(bank_refunds.c.transfer_id == bindparam("transfer"))
@@ -45,7 +45,7 @@ _REFUND_BY_TRANSFER_OF_ANYONE = Query(
 
 @dataclass(frozen=True, slots=True)
 class TransferredRefund:
-    """The refund that a transfer was sent for; in doubt while the transfer is with a bank on its way back."""
+    """The refund that a transfer was sent for; in doubt while a bank may be returning the transfer."""
 
     refund_id: UUID
     payment_id: UUID
@@ -54,42 +54,42 @@ class TransferredRefund:
 
 
 def add(tx: Transaction, reference: str, payment_id: UUID, organization_id: UUID, at: datetime) -> None:
-    """Makes it the payment's, unless the payment has one or it is another's."""
+    """Stores the payment's reference, unless the payment has one or another payment has this one."""
     tx.execute(_ADD, reference=reference, payment_id=payment_id, organization_id=organization_id, at=at)
 
 
 def get(db: Session, organization_id: UUID, payment_id: UUID) -> str | None:
-    """The payment's reference."""
+    """The payment's reference; None if none was stored."""
     row = db.one(_GET, organization=organization_id, payment=payment_id)
     return row.reference if row else None
 
 
-def payment_of_anyone(db: Session, reference: str) -> UUID | None:
+def payment_any_tenant(db: Session, reference: str) -> UUID | None:
     """The payment with the reference."""
-    row = db.one(_PAYMENT_OF_ANYONE, of_reference=reference)
+    row = db.one(_PAYMENT_ANY_TENANT, of_reference=reference)
     return row.payment_id if row else None
 
 
-def is_payout_of_anyone(db: Session, transfer_id: str) -> bool:
-    """Whether the transfer is a payout's."""
-    return db.one(_PAYOUT_OF_ANYONE, transfer=transfer_id) is not None
+def is_payout_any_tenant(db: Session, transfer_id: str) -> bool:
+    """Whether the transfer was sent for a payout."""
+    return db.one(_PAYOUT_ANY_TENANT, transfer=transfer_id) is not None
 
 
-def is_claimed_of_anyone(db: Session, transfer_id: str) -> bool:
-    """Whether the transfer is a refund's, or a payout's."""
-    return is_payout_of_anyone(db, transfer_id) or db.one(_REFUND_OF_ANYONE, transfer=transfer_id) is not None
+def is_claimed_any_tenant(db: Session, transfer_id: str) -> bool:
+    """Whether the transfer was sent for a refund or a payout."""
+    return is_payout_any_tenant(db, transfer_id) or db.one(_CLAIMED_ANY_TENANT, transfer=transfer_id) is not None
 
 
-def refund_of_anyone(db: Session, transfer_id: str) -> TransferredRefund | None:
+def refund_any_tenant(db: Session, transfer_id: str) -> TransferredRefund | None:
     """The refund that the transfer was sent for."""
-    row = db.one(_REFUND_BY_TRANSFER_OF_ANYONE, transfer=transfer_id)
+    row = db.one(_REFUND_ANY_TENANT, transfer=transfer_id)
     return TransferredRefund(row.id, row.payment_id, row.amount_micros, bool(row.pending_reason)) if row else None
 
 
-def claim_of_anyone(tx: Transaction, transfer_id: str, refund_id: UUID) -> bool:
-    """Makes the transfer the refund's; False where it is another refund's, or a payout's."""
-    if tx.one(_PAYOUT_OF_ANYONE, transfer=transfer_id):
+def claim_any_tenant(tx: Transaction, transfer_id: str, refund_id: UUID) -> bool:
+    """Assigns the transfer to the refund; False if it belongs to another refund or to a payout."""
+    if tx.one(_PAYOUT_ANY_TENANT, transfer=transfer_id):
         return False
-    tx.execute(_CLAIM_OF_ANYONE, transfer=transfer_id, refund=refund_id)
-    row = tx.one(_REFUND_OF_ANYONE, transfer=transfer_id)
+    tx.execute(_CLAIM_ANY_TENANT, transfer=transfer_id, refund=refund_id)
+    row = tx.one(_CLAIMED_ANY_TENANT, transfer=transfer_id)
     return row is not None and row.refund_id == refund_id

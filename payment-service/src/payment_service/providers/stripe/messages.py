@@ -1,4 +1,4 @@
-"""What Stripe's objects say, of an answer or of an event; what they leave out says nothing."""
+"""Stripe's objects, from responses and events → model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from uuid import UUID
 from adlib.money import CurrencyUnsupported, from_minor
 from adlib.telemetry import logger
 from payment_service.payments.model import IncomingFunds, Report, State
-from payment_service.providers.protocol import DisputeReport, RefundReport
+from payment_service.providers.model import DisputeReport, RefundReport
 
 Json = Mapping[str, Any]
 
@@ -27,8 +27,8 @@ _REFUNDS = {
     "failed": "FAILED",
     "canceled": "FAILED",
 }
-# Those that are not here move no money: inquiries, and what was settled before it became a dispute. One that was lost
-# stays so while it is appealed.
+# Statuses that move no money are left out: inquiries, and those settled before they became a dispute. A lost dispute
+# stays LOST during an appeal.
 _DISPUTES = {
     "needs_response": "OPEN",
     "under_review": "OPEN",
@@ -41,7 +41,7 @@ _log = logger(__name__)
 
 
 def payment_report(intent: Json) -> Report:
-    """How the payment of an intent stands."""
+    """The status of an intent's payment."""
     state = _PAYMENTS.get(str(intent.get("status")), State.PENDING)
     message = ""
     if state is State.PENDING and (error := intent.get("last_payment_error")):
@@ -59,7 +59,7 @@ def payment_report(intent: Json) -> Report:
 
 
 def refund_report(refund: Json, payment_id: UUID, refund_id: UUID | None) -> RefundReport | None:
-    """How a refund stands; None where its state is one that is not known."""
+    """The refund's status; None if Stripe's status is unknown."""
     state, amount_micros = _REFUNDS.get(str(refund.get("status"))), _micros(refund, "amount")
     if state is None or not amount_micros:
         return None
@@ -70,7 +70,7 @@ def refund_report(refund: Json, payment_id: UUID, refund_id: UUID | None) -> Ref
 
 
 def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
-    """How a dispute stands; None where it moves no money."""
+    """The dispute's status; None if it moves no money."""
     state, amount_micros = _DISPUTES.get(str(dispute.get("status"))), _micros(dispute, "amount")
     if state is None or not amount_micros:
         return None
@@ -86,13 +86,13 @@ def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
 
 
 def ids(found: Json, *names: str) -> tuple[UUID | None, ...]:
-    """Ids of ours in an object's metadata."""
+    """Our ids in an object's metadata; None for each that is missing."""
     metadata = inner(found, "metadata")
     return tuple(_uuid(metadata.get(name)) for name in names)
 
 
 def inner(outer: Json, name: str) -> Json:
-    """The object in an object; an empty one where there is none."""
+    """The object inside an object; an empty one if there is none."""
     found = outer.get(name)
     return found if isinstance(found, Mapping) else {}
 
@@ -105,7 +105,7 @@ def _incoming(intent: Json) -> Sequence[IncomingFunds]:
 
 
 def _fee_micros(dispute: Json) -> int:
-    """What Stripe took for it, when it took the money; what it may give back of that is not the customer's."""
+    """The fee that Stripe charged when it withdrew the money; if it returns a fee, that is not the customer's."""
     withdrawn = [
         one
         for one in dispute.get("balance_transactions") or ()
@@ -115,7 +115,7 @@ def _fee_micros(dispute: Json) -> int:
 
 
 def _micros(found: Json, name: str) -> int:
-    """An amount of the object's; 0 where it is none of ours: we take no other currencies."""
+    """An amount of the object; 0 in a currency that we do not take, so the object is not ours."""
     amount_minor, currency_code = found.get(name), _currency(found)
     if not isinstance(amount_minor, int):
         return 0

@@ -1,23 +1,44 @@
-"""Values what was sent to an address, in whole minor units of a currency."""
+"""Exchange rates of coins, and the value of transfers in whole minor units of a currency."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Protocol
+
+from typing_extensions import override
 
 from adlib.clock import Clock
 from adlib.money import floor_to_minor, micros_per_minor
 from adlib.telemetry import logger
+from payment_service.providers.crypto.addresses.model import Address
+from payment_service.providers.crypto.messages import Block
 from payment_service.providers.crypto.model import Chain, Coin, CoinHasNoRate, worth_micros
-from payment_service.providers.crypto.node import Block
-from payment_service.providers.crypto.rates import Rates
-from payment_service.providers.crypto.store import Address, Transfer
+from payment_service.providers.crypto.transfers.model import Transfer
 
-# More than any sum of money; a token that moves more is not what it is configured as.
-_MOST_MICROS = 10**17
+# More than any real payment; a token that moves more is misconfigured.
+_MAX_MICROS = 10**17
 _log = logger(__name__)
 
 
+class Rates(Protocol):
+    """A source of rates. The rate is stored with the payment it was offered for, and with each credited deposit."""
+
+    def rate(self, coin: Coin, currency_code: str) -> Decimal:
+        """Units of the currency for one coin; CURRENCY_UNSUPPORTED if the coin has no rate in it."""
+        ...
+
+
+class ConfiguredRates(Rates):
+    """The rates in the configuration: a stablecoin's peg, or a price that an operator updates."""
+
+    @override
+    def rate(self, coin: Coin, currency_code: str) -> Decimal:
+        if currency_code not in coin.rates:
+            raise CoinHasNoRate(coin.symbol, currency_code, ", ".join(coin.rates))
+        return coin.rates[currency_code]
+
+
 class Valuation:
-    """Values what arrives on one chain."""
+    """Values the transfers on one chain."""
 
     def __init__(self, chain: Chain, rates: Rates, clock: Clock) -> None:
         self._chain = chain
@@ -27,10 +48,10 @@ class Valuation:
     def transfer(
         self, block: Block, hash: str, index: str, address: Address, coin: Coin, amount: int
     ) -> Transfer | None:
-        """What was sent, at the rate that the customer was told where it still holds; None for dust."""
+        """The transfer with its value, at the rate that the customer was shown while that is valid; None for dust."""
         currency_code, rate = self._rate(block, address, coin)
         worth = worth_micros(amount, coin, rate)
-        if worth > _MOST_MICROS:
+        if worth > _MAX_MICROS:
             _log.error("crypto_transfer_too_large", transaction=hash, coin=coin.symbol, amount=str(amount))
             return None
         if worth < max(self._chain.dust_micros, micros_per_minor(currency_code)):
@@ -51,9 +72,9 @@ class Valuation:
         )
 
     def _rate(self, block: Block, address: Address, coin: Coin) -> tuple[str, Decimal]:
-        """Where the coin has no rate in the payment's currency, another in which it has one: it is for staff then."""
-        was_told = (address.chain_id, address.coin) == (self._chain.chain_id, coin.symbol)
-        if was_told and datetime.fromtimestamp(block.timestamp, UTC) <= address.expires_at:
+        """The currency and the rate: another currency if the coin has no rate in the payment's; staff assign it."""
+        is_chosen = (address.chain_id, address.coin) == (self._chain.chain_id, coin.symbol)
+        if is_chosen and datetime.fromtimestamp(block.timestamp, UTC) <= address.expires_at:
             return address.currency_code, address.rate
         try:
             return address.currency_code, self._rates.rate(coin, address.currency_code)

@@ -1,4 +1,4 @@
-"""Sends payouts in the background: at once when one is asked for, and again, after a pause, what could not be sent."""
+"""Sends payouts in the background: new ones at once, failed ones again after a pause."""
 
 import threading
 from uuid import UUID
@@ -9,18 +9,18 @@ from payment_service.payouts.service import PayoutService
 
 _BATCH = 20
 _IDLE_S = 2.0
-_STOP_LOOK_S = 0.1
+_STOP_POLL_S = 0.1
 _log = logger(__name__)
 
 
 class PayoutSender:
-    """Any number of processes may run one: an attempt is claimed before it is made."""
+    """Any number of processes may run one: each attempt is leased first."""
 
     def __init__(self, payouts: PayoutService) -> None:
         self._payouts = payouts
 
     def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set."""
+        """Sends due payouts until `stop` is set."""
         while not stop.is_set():
             self._payouts.to_send.clear()
             try:
@@ -36,11 +36,11 @@ class PayoutSender:
         try:
             self._payouts.attempt(payout_id)
         except AppError:
-            return  # it has been logged, and is due again after its pause
-        except Exception:  # noqa: BLE001 - a fault with one payout must not stop the others; its lease brings it back
+            return  # logged, and due again after its pause
+        except Exception:  # noqa: BLE001 - a failing payout must not stop the others; it is due again when its lease ends
             _log.error("payout_attempt_failed", payout=str(payout_id), exc_info=True)
 
     def _wait(self, stop: threading.Event) -> None:
-        for _ in range(round(_IDLE_S / _STOP_LOOK_S)):
-            if stop.is_set() or self._payouts.to_send.wait(_STOP_LOOK_S):
+        for _ in range(round(_IDLE_S / _STOP_POLL_S)):
+            if stop.is_set() or self._payouts.to_send.wait(_STOP_POLL_S):
                 return
