@@ -24,7 +24,8 @@ MAX_CONSTRUCTOR_PARAMETERS = 7
 _FEATURE_FILES = {
     "__init__", "model", "store", "service", "servicer", "consumer", "tasks", "jobs", "messages", "settings"
 }  # fmt: skip
-_PARTY_FILES = _FEATURE_FILES | {"client", "webhooks"}
+# An outside party also has its API, its webhooks, and a module per capability that it offers.
+_PARTY_FILES = _FEATURE_FILES | {"client", "webhooks", "deposits", "refunds", "payouts"}
 # Folders of modules that are named by what they talk to.
 _NAMED_BY_PEER = {"clients"}
 
