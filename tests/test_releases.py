@@ -123,7 +123,7 @@ def test_a_service_waits_for_its_database_and_then_refuses(state: State, redis_u
         server.stop()
         with started(state, "publisher-service", "serve", url, redis_url) as process:
             assert process.stderr is not None
-            assert "waits_for_database" in process.stderr.readline()
+            assert "waiting_for_database" in process.stderr.readline()
             assert process.poll() is None
             server.start()
             said = process.stderr.read()

@@ -1,1 +1,1 @@
-"""What the services share, one named module a concern."""
+"""Code shared by the services, one module per concern."""

@@ -1,7 +1,6 @@
-"""The text of API keys.
+"""The format of API keys: `adk_`, 256 random bits as 43 base62 characters, and a CRC-32 as 6 base62 characters.
 
-`adk_`, 43 base62 characters that spell 256 random bits, and six that spell their CRC-32: one that was cut or mistyped
-is known as such without asking anybody, and scanners for leaked secrets know it for what it is.
+The checksum rejects truncated and mistyped keys without a lookup. The prefix lets secret scanners find leaked keys.
 """
 
 import hashlib
@@ -9,34 +8,34 @@ import secrets
 import string
 import zlib
 
-_START = "adk_"
+_TAG = "adk_"
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_BITS = 256
 _RANDOM_LENGTH = 43
 _CHECK_LENGTH = 6
-_PREFIX_LENGTH = len(_START) + 8
+_PREFIX_LENGTH = len(_TAG) + 8
 
 
 def generate() -> str:
-    """A new key's text."""
-    body = _START + _base62(secrets.randbits(_RANDOM_BITS), _RANDOM_LENGTH)
+    """Generates the text of a new API key."""
+    body = _TAG + _base62(secrets.randbits(_RANDOM_BITS), _RANDOM_LENGTH)
     return body + _check(body)
 
 
 def is_well_formed(text: str) -> bool:
-    """Whether it can be a key's text at all."""
-    body, check = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
-    fits = len(body) == len(_START) + _RANDOM_LENGTH and body.startswith(_START) and body.isascii()
-    return fits and check == _check(body)
+    """Whether the text has the format and the checksum of an API key."""
+    body, checksum = text[:-_CHECK_LENGTH], text[-_CHECK_LENGTH:]
+    has_format = len(body) == len(_TAG) + _RANDOM_LENGTH and body.startswith(_TAG) and body.isascii()
+    return has_format and checksum == _check(body)
 
 
 def hash_of(text: str) -> bytes:
-    """What is stored of a text, which is random enough to need no slow hash."""
+    """The SHA-256 that is stored instead of the text; 256 random bits need no slow password hash."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def prefix_of(text: str) -> str:
-    """What is shown of a text, to tell keys apart: 47 of its 256 bits."""
+    """The beginning of the text, shown to distinguish keys; it reveals 47 of the 256 bits."""
     return text[:_PREFIX_LENGTH]
 
 

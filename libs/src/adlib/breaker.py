@@ -1,7 +1,7 @@
-"""A circuit breaker: callers do not wait for what has stopped answering.
+"""A circuit breaker: callers do not wait for a dependency that has stopped answering.
 
-Our own few lines: pybreaker 1.4 holds its lock while it calls, so sixteen threads would ask Redis one after the other
-and all wait for the probe; purgatory 0.7 has no lock, and lets everybody through while it probes.
+pybreaker 1.4 holds its lock during the call, so 16 threads would call Redis one after the other and all wait for the
+probe. purgatory 0.7 has no lock, and lets every caller through while it probes.
 """
 
 import threading
@@ -13,21 +13,21 @@ from prometheus_client import Counter, Gauge
 
 from adlib.telemetry import logger
 
-_open = Gauge("circuit_open", "1 while what the circuit leads to is not asked", ["name"])
+_open = Gauge("circuit_open", "1 while the circuit is open and calls are refused", ["name"])
 _changes = Counter("circuit_changes_total", "Openings and closings of the circuit", ["name", "to"])
-_refused = Counter("circuit_refused_total", "Calls that were refused at once", ["name"])
+_refused = Counter("circuit_refused_total", "Calls that were refused while the circuit was open", ["name"])
 _log = logger(__name__)
 
 
 class CircuitOpen(Exception):
-    """It has not answered the last calls, so it is not asked."""
+    """The circuit is open: the last calls failed, so this one is refused."""
 
 
 class CircuitBreaker:
-    """Opens after so many failures in a row; then one try every `retry_s`, and a success closes it.
+    """Opens after `failures` consecutive failures; then one attempt every `retry_s`, and a success closes it.
 
-    A thread of its own tries where there is a `probe`, and else one of the callers. For threads and for asyncio
-    alike: the lock is never held while something is called.
+    If `probe` is set, a background thread makes these attempts, otherwise one of the callers does. Works with threads
+    and with asyncio, because it never holds its lock during a call.
     """
 
     def __init__(
@@ -44,43 +44,46 @@ class CircuitBreaker:
         self._is_open = False
         self._is_probing = False
         self._retry_at = 0.0
-        # Counts openings and closings: what began before the last of them says nothing about now.
+        # Counts openings and closings: the outcome of a call from an earlier period is ignored.
         self._period = 0
         _open.labels(name).set(0)
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are refused, but for the one that tries."""
+        """Whether the circuit is open: all calls but the attempts to close it are refused."""
         return self._is_open
 
     def is_refusing(self) -> bool:
-        """Whether a call right now would be refused; it does not take the turn to try."""
+        """Whether a call would be refused now; does not count as an attempt."""
         return self._is_open and (self.probe is not None or self._is_probing or self._clock() < self._retry_at)
 
     def stop(self) -> None:
-        """Ends the thread that tries, if there is one."""
+        """Stops the probe thread, if it runs."""
         self._stopped.set()
 
     @contextmanager
     def attempt(self, *failures: type[BaseException]) -> Iterator[None]:
-        """Runs the block, which fails where it raises one of these; any other exception is an answer. CircuitOpen."""
+        """Runs the block; raises CircuitOpen if the circuit is open.
+
+        The listed exceptions count as failures; any other exception is an answer, and counts as a success.
+        """
         period = self._enter()
-        is_known = False
+        has_outcome = False
         try:
             yield
-            is_known = True
-            self._succeeded(period)
+            has_outcome = True
+            self._record_success(period)
         except failures:
-            is_known = True
-            self._has_failed(period)
+            has_outcome = True
+            self._record_failure(period)
             raise
         except Exception:
-            is_known = True
-            self._succeeded(period)
+            has_outcome = True
+            self._record_success(period)
             raise
         finally:
-            # Cancelled, or the process is ending: the next caller may try.
-            if not is_known:
+            # Cancelled, or the process is ending: the next caller may make the attempt.
+            if not has_outcome:
                 self._is_probing = False
 
     def _enter(self) -> int:
@@ -93,16 +96,16 @@ class CircuitBreaker:
             self._is_probing = self._is_open
             return self._period
 
-    def _succeeded(self, period: int) -> None:
+    def _record_success(self, period: int) -> None:
         if not self._failed:
             return
         with self._lock:
             if period == self._period:
                 self._failed = 0
                 if self._is_open:
-                    self._turn(is_open=False)
+                    self._switch(is_open=False)
 
-    def _has_failed(self, period: int) -> None:
+    def _record_failure(self, period: int) -> None:
         with self._lock:
             if period != self._period:
                 return
@@ -110,9 +113,9 @@ class CircuitBreaker:
             self._retry_at = self._clock() + self._retry_s
             self._is_probing = False
             if not self._is_open and self._failed >= self._limit:
-                self._turn(is_open=True)
+                self._switch(is_open=True)
 
-    def _turn(self, *, is_open: bool) -> None:
+    def _switch(self, *, is_open: bool) -> None:
         self._is_open, self._is_probing = is_open, False
         self._period += 1
         _open.labels(self.name).set(is_open)
@@ -125,10 +128,10 @@ class CircuitBreaker:
         while not self._stopped.wait(self._retry_s):
             try:
                 probe()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is not back yet
+            except Exception as error:  # noqa: BLE001 - any exception means that the dependency still fails
                 _log.debug("circuit_probe_failed", name=self.name, error=str(error))
                 continue
             with self._lock:
                 self._failed = 0
-                self._turn(is_open=False)
+                self._switch(is_open=False)
             return

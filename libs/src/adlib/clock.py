@@ -1,49 +1,50 @@
-"""The time, passed in so that tests can set it."""
+"""The clock, injected so that tests control the time, and conversions of timestamps."""
 
 from datetime import UTC, datetime
 from typing import Protocol
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from typing_extensions import override
 
 from adlib.errors import InvalidField
 
 
 class Clock(Protocol):
-    """Tells the time in UTC."""
+    """A source of the current time."""
 
     def now(self) -> datetime:
-        """The current instant, with time zone."""
+        """The current time in UTC, with time zone."""
         ...
 
 
-class SystemClock:
-    """The machine's clock."""
+class SystemClock(Clock):
+    """The clock of the operating system."""
 
+    @override
     def now(self) -> datetime:
-        """The current instant, with time zone."""
         return datetime.now(UTC)
 
 
-class FixedClock:
-    """A clock that stands still until it is set."""
+class FixedClock(Clock):
+    """A clock that shows the time `at`, until the test changes it."""
 
     def __init__(self, at: datetime) -> None:
         self.at = at
 
+    @override
     def now(self) -> datetime:
-        """The instant it was set to."""
         return self.at
 
 
 def timestamp(at: datetime) -> Timestamp:
-    """An instant as the contract has it."""
+    """Converts a time to the contract's message."""
     result = Timestamp()
     result.FromDatetime(at)
     return result
 
 
 def instant(message: Timestamp, field: str = "the time") -> datetime:
-    """An instant of the contract, with time zone; INVALID_FIELD naming `field` where it is none."""
+    """Converts the contract's message to a time in UTC; INVALID_FIELD, naming `field`, if it is out of range."""
     try:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):

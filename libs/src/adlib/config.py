@@ -1,24 +1,24 @@
-"""Configuration from the environment, read once; what is missing or wrong is named."""
+"""Typed configuration values from environment variables; errors name the variable."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 
 class ConfigurationError(Exception):
-    """A variable that is missing or cannot be understood."""
+    """A variable is missing or has an invalid value."""
 
 
 class Environment:
-    """Reads typed values from environment variables.
+    """Reads typed values from environment variables; every method raises ConfigurationError.
 
-    Any variable NAME may be given as NAME_FILE instead, the path of a file that holds the value.
+    Instead of any variable NAME, NAME_FILE can be set to the path of a file that contains the value.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = variables
 
     def text(self, name: str, default: str | None = None) -> str:
-        """The value of `name`; ConfigurationError where it is missing and there is no default."""
+        """The value of `name`, or the default."""
         if value := self._variables.get(name):
             return value
         if path := self._variables.get(f"{name}_FILE"):
@@ -32,30 +32,30 @@ class Environment:
         return self._read(name, self.text(name))
 
     def integer(self, name: str, default: int | None = None) -> int:
-        """The whole number that `name` spells."""
+        """The value of `name` as an integer."""
         text = self.text(name, None if default is None else str(default))
         try:
             return int(text)
         except ValueError:
-            raise ConfigurationError(f"{name} is {text!r}, which is no whole number") from None
+            raise ConfigurationError(f"{name} must be a whole number, but is {text!r}") from None
 
     def integers(self, name: str) -> tuple[int, ...]:
-        """The whole numbers that `name` lists, separated by commas."""
+        """The value of `name` as integers separated by commas."""
         text = self.text(name)
         try:
             return tuple(int(part) for part in text.split(","))
         except ValueError:
-            raise ConfigurationError(f"{name} is {text!r}; whole numbers separated by commas are needed") from None
+            raise ConfigurationError(f"{name} must be whole numbers separated by commas, but is {text!r}") from None
 
     def mapping(self, name: str) -> dict[str, str]:
-        """The pairs that `name` lists as key=value, separated by commas; none where it is not set."""
+        """The value of `name` as key=value pairs separated by commas; empty if it is not set."""
         pairs = [part.strip().partition("=") for part in self.text(name, "").split(",") if part.strip()]
         if wrong := [key for key, _, value in pairs if not key or not value]:
-            raise ConfigurationError(f"{name} has {wrong[0]!r}; key=value pairs separated by commas are needed")
+            raise ConfigurationError(f"{name} must be key=value pairs separated by commas, but has {wrong[0]!r}")
         return {key: value for key, _, value in pairs}
 
     def secret(self, name: str, min_length: int) -> str:
-        """A secret of at least `min_length` characters; it has no default."""
+        """The secret `name`, of at least `min_length` characters; without a default."""
         value = self.text(name)
         if len(value) < min_length:
             raise ConfigurationError(f"{name} is shorter than {min_length} characters")

@@ -1,4 +1,4 @@
-"""When the call being worked on must be answered, by time.monotonic(); what it calls gets no longer."""
+"""The deadline of the current call, on the scale of time.monotonic(); its own calls must end before it."""
 
 from contextvars import ContextVar
 

@@ -1,7 +1,7 @@
-"""One tree of errors. A class is a gRPC code and a reason; the message is a fact in plain words for the client.
+"""The error classes: each has a gRPC code and a reason; the message is written for the client.
 
-What a client sees of an error is `google.rpc.Status` with `ErrorInfo` (reason, domain "adplatform", metadata)
-and, where they apply, `BadRequest` and `RetryInfo`.
+A client receives `google.rpc.Status` with `ErrorInfo` (reason, domain "adplatform", metadata) and, where they apply,
+`BadRequest` and `RetryInfo`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ DOMAIN = "adplatform"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One field that breaks its rule; `field` as it is spelled in JSON."""
+    """A field that violates its rule; `field` is its JSON name."""
 
     field: str
     description: str
 
 
 class AppError(Exception):
-    """An error that a client may see."""
+    """An error that is sent to the client."""
 
     code: grpc.StatusCode = grpc.StatusCode.INTERNAL
     reason: ErrorReason.ValueType = ErrorReason.INTERNAL
@@ -39,7 +39,7 @@ class AppError(Exception):
         self.metadata: Mapping[str, str] = {key: str(value) for key, value in metadata.items()}
 
     def status(self) -> Status:
-        """The error as `google.rpc.Status`."""
+        """Converts the error to `google.rpc.Status`."""
         status = Status(code=self.code.value[0], message=self.message)
         _pack(status, ErrorInfo(reason=ErrorReason.Name(self.reason), domain=DOMAIN, metadata=self.metadata))
         if self.violations:
@@ -59,38 +59,38 @@ def _pack(status: Status, detail: ErrorInfo | BadRequest | RetryInfo) -> None:
 
 
 class InvalidArgument(AppError):
-    """The request is wrong, whatever the state of things."""
+    """The request is invalid, independent of the state of the system."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = ErrorReason.INVALID_FIELD
 
 
 class InvalidField(InvalidArgument):
-    """One field is wrong."""
+    """One field is invalid."""
 
     def __init__(self, field: str, description: str) -> None:
         super().__init__(f"{field} {description}", violations=[Violation(field, description)])
 
 
 class Unauthenticated(AppError):
-    """Nobody knows who calls."""
+    """The caller could not be identified."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = ErrorReason.TOKEN_INVALID
 
 
 class TokenMissing(Unauthenticated):
-    """No token where one is needed."""
+    """The call needs a token and has none."""
 
     reason = ErrorReason.TOKEN_MISSING
 
 
 class TokenInvalid(Unauthenticated):
-    """Forged, malformed, expired or revoked token."""
+    """The token is forged, malformed, expired or revoked."""
 
 
 class ApiKeyInvalid(Unauthenticated):
-    """Unknown, expired or revoked API key, or one whose maker has left."""
+    """The API key is unknown, expired or revoked, or its creator has left the organization."""
 
     reason = ErrorReason.API_KEY_INVALID
 
@@ -99,29 +99,29 @@ class ApiKeyInvalid(Unauthenticated):
 
 
 class PermissionDenied(AppError):
-    """Known, but not allowed."""
+    """The caller is identified, but lacks the permission."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = ErrorReason.PERMISSION_MISSING
 
 
 class NotAMember(PermissionDenied):
-    """Not a member of the organization named in the header."""
+    """The caller is not a member of the organization in the organization-id header."""
 
     reason = ErrorReason.NOT_A_MEMBER
 
 
 class ApiKeyNotAllowed(PermissionDenied):
-    """The RPC is about a person's own."""
+    """The RPC serves a person's own data, and does not accept API keys."""
 
     reason = ErrorReason.API_KEY_NOT_ALLOWED
 
     def __init__(self) -> None:
-        super().__init__("this is about a person's own and takes their access token, not an API key")
+        super().__init__("this method serves a person's own data; send their access token instead of an API key")
 
 
 class AddressNotAllowed(PermissionDenied):
-    """The API key may not be used from there."""
+    """The API key cannot be used from the caller's address."""
 
     reason = ErrorReason.ADDRESS_NOT_ALLOWED
 
@@ -130,40 +130,40 @@ class AddressNotAllowed(PermissionDenied):
 
 
 class ServiceNotAllowed(PermissionDenied):
-    """An RPC for services, or for other services than this one."""
+    """The RPC is for services only, or for other services than the caller."""
 
     reason = ErrorReason.SERVICE_NOT_ALLOWED
 
 
 class OrganizationIdRequired(InvalidArgument):
-    """The organization-id header is missing or is no UUID."""
+    """The organization-id header is missing or not a UUID."""
 
     reason = ErrorReason.ORGANIZATION_ID_REQUIRED
 
 
 class NotFound(AppError):
-    """No such thing, or none the caller may know of."""
+    """The resource does not exist, or is not visible to the caller."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
 
 
 class AlreadyExists(AppError):
-    """There is one already."""
+    """The resource exists already."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
 
 
 class FailedPrecondition(AppError):
-    """The request is right, but not in this state of things."""
+    """The request is valid, but not in the current state of the resource."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = ErrorReason.ERROR_REASON_UNSPECIFIED
 
 
 class EmailNotVerified(FailedPrecondition):
-    """What the call would make outlives an account whose e-mail is somebody else's."""
+    """The call needs a verified e-mail, because its result would outlive an account made with someone else's e-mail."""
 
     reason = ErrorReason.EMAIL_NOT_VERIFIED
 
@@ -175,23 +175,23 @@ class EmailNotVerified(FailedPrecondition):
 
 
 class LimitReached(FailedPrecondition):
-    """There are as many as there may be; waiting does not help, taking one away does."""
+    """The maximum number exists already; waiting does not help, deleting one does."""
 
     reason = ErrorReason.LIMIT_REACHED
 
     def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"there are {limit} {what}, and there can be no more", limit=limit)
+        super().__init__(f"the limit of {limit} {what} is reached", limit=limit)
 
 
 class Aborted(AppError):
-    """Somebody else was faster; trying again may help."""
+    """A concurrent call won; the client can retry."""
 
     code = grpc.StatusCode.ABORTED
     reason = ErrorReason.CONFLICT
 
 
 class Unavailable(AppError):
-    """Something that is needed does not answer."""
+    """A dependency does not answer; the client can retry."""
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = ErrorReason.UNAVAILABLE
@@ -199,21 +199,21 @@ class Unavailable(AppError):
 
 
 class DeadlineExceeded(AppError):
-    """The time for the call ran out."""
+    """The deadline of the call passed."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     reason = ErrorReason.DEADLINE_EXCEEDED
 
 
 class Internal(AppError):
-    """A fault of the platform. What it was is in the log, never in the answer."""
+    """A fault of the platform; its cause is logged and never sent to the client."""
 
     def __init__(self) -> None:
         super().__init__("internal error")
 
 
 class RemoteError(AppError):
-    """Another service's refusal, passed on as it came."""
+    """An error that another service answered, passed on unchanged."""
 
     def __init__(
         self, code: grpc.StatusCode, reason: ErrorReason.ValueType, message: str, metadata: Mapping[str, str]

@@ -1,6 +1,6 @@
-"""Services on Google Cloud prove themselves by ID tokens that Google signs for their service accounts (OpenID Connect).
+"""Service identity on Google Cloud: ID tokens that Google signs for service accounts (OpenID Connect).
 
-Each service is deployed with its own name as a custom audience, so that a token for one is of no use with another.
+Each service is deployed with its own name as a custom audience, so a token for one service is refused by the others.
 """
 
 import threading
@@ -11,10 +11,11 @@ import jwt
 from google.auth import credentials, exceptions
 from google.auth.transport.requests import Request
 from google.oauth2 import id_token
+from typing_extensions import override
 
 from adlib import identity
 from adlib.errors import TokenInvalid, Unavailable
-from adlib.identity import CachedKeys, Service
+from adlib.identity import CachedKeys, Service, ServiceTokenVerifier
 
 _KEYS_URL = "https://www.googleapis.com/oauth2/v3/certs"
 _ISSUERS = frozenset({"https://accounts.google.com", "accounts.google.com"})
@@ -23,7 +24,7 @@ _TIMEOUT_S = 3.0
 
 
 class GoogleIdentity:
-    """Asks the metadata server for ID tokens of the service account that this service runs as."""
+    """Fetches ID tokens of this service's service account from the metadata server."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -32,29 +33,32 @@ class GoogleIdentity:
         self._lock = threading.Lock()
 
     def token(self, audience: str) -> str:
-        """A token for the service that is called; UNAVAILABLE where none can be had."""
+        """A token for the called service; UNAVAILABLE if the metadata server issues none."""
         with self._lock:
             try:
-                known = self._credentials.get(audience)
-                if known is None:
-                    known = self._credentials[audience] = self._fetched(audience)
-                if not known.valid:
-                    known.refresh(self._request)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+                cached = self._credentials.get(audience)
+                if cached is None:
+                    cached = self._credentials[audience] = self._fetch(audience)
+                if not cached.valid:
+                    cached.refresh(self._request)  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
             except exceptions.GoogleAuthError as error:
-                raise Unavailable("this service cannot prove who it is; try again") from error
-            return str(known.token)
+                raise Unavailable("this service cannot get an identity token; try again") from error
+            return str(cached.token)
 
-    def _fetched(self, audience: str) -> credentials.Credentials:
-        made: credentials.Credentials = id_token.fetch_id_token_credentials(  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
+    def _fetch(self, audience: str) -> credentials.Credentials:
+        fetched: credentials.Credentials = id_token.fetch_id_token_credentials(  # type: ignore[no-untyped-call]  # google-auth leaves it untyped
             audience, self._request
         )
-        return made
+        return fetched
 
 
-class GoogleTokenVerifier:
-    """Tells services by their service accounts; `accounts` maps an account's e-mail to the service's name."""
+class GoogleTokenVerifier(ServiceTokenVerifier):
+    """Verifies Google's ID tokens; `accounts` maps the e-mail of a service account to a service's name."""
 
-    issuers = _ISSUERS
+    @property
+    @override
+    def issuers(self) -> frozenset[str]:
+        return _ISSUERS
 
     def __init__(self, accounts: Mapping[str, str], keys_url: str = _KEYS_URL) -> None:
         self._accounts = accounts
@@ -62,8 +66,8 @@ class GoogleTokenVerifier:
         self._request = Request()
         self._keys = CachedKeys(self._fetch, max_age_s=3600.0)
 
+    @override
     def verify(self, token: str, audience: str) -> tuple[Service, float]:
-        """The service and when its token expires, in seconds since 1970; jwt.PyJWTError, TOKEN_INVALID, UNAVAILABLE."""
         key = self._keys(str(jwt.get_unverified_header(token).get("kid", "")))
         if key is None:
             raise TokenInvalid("the service token was signed with an unknown key")
@@ -72,7 +76,7 @@ class GoogleTokenVerifier:
         )
         name = self._accounts.get(str(claims.get("email", "")))
         if claims["iss"] not in _ISSUERS or not claims.get("email_verified") or name is None:
-            raise TokenInvalid("the service token is of no service of this platform")
+            raise TokenInvalid("the service token belongs to an account that is not a service of this platform")
         return Service(name), float(claims["exp"])
 
     def _fetch(self) -> Mapping[str, jwt.PyJWK]:

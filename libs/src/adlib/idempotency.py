@@ -1,4 +1,4 @@
-"""The idempotency-key header: the same key and body give the first answer; another body is refused."""
+"""The idempotency-key header: a repeated request gets the stored answer; another body with the same key is refused."""
 
 import hashlib
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from adlib.errors import InvalidArgument
 from adlib.retention import Retention
 
 MAX_LENGTH = 255
-# A key that is used again after that is a new one.
+# A key that is used again later counts as new.
 RETENTION = Retention("idempotency_keys", "created_at", days=30)
 
 _table = Table(
@@ -36,7 +36,7 @@ _table = Table(
     Column("request_hash", LargeBinary), Column("response", LargeBinary),
     Column("created_at", DateTime(timezone=True)),
 )  # fmt: skip
-_IS_IT = (
+_IS_KEY = (
     (_table.c.organization_id == bindparam("organization"))
     & (_table.c.method == bindparam("of_method"))
     & (_table.c.key == bindparam("of_key"))
@@ -49,14 +49,14 @@ _CLAIM = Query(
     )
     .on_conflict_do_nothing()
 )  # fmt: skip
-_FIND = Query(select(_table.c.request_hash, _table.c.response).where(_IS_IT))
-_ANSWER = Query(update(_table).where(_IS_IT).values(response=bindparam("answer")))
+_FIND = Query(select(_table.c.request_hash, _table.c.response).where(_IS_KEY))
+_STORE_ANSWER = Query(update(_table).where(_IS_KEY).values(response=bindparam("answer")))
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 
 class KeyInvalid(InvalidArgument):
-    """Too long, or with characters that cannot be printed."""
+    """The key is too long or has unprintable characters."""
 
     reason = ErrorReason.IDEMPOTENCY_KEY_INVALID
 
@@ -65,7 +65,7 @@ class KeyInvalid(InvalidArgument):
 
 
 class KeyReused(InvalidArgument):
-    """Used before with another body."""
+    """The key was used before with another body."""
 
     reason = ErrorReason.IDEMPOTENCY_KEY_REUSED
 
@@ -74,9 +74,9 @@ class KeyReused(InvalidArgument):
 
 
 class Idempotency(Generic[T, M]):
-    """Answers a repeated request with the first answer.
+    """The idempotency of one call: answers a repeated request with the stored answer.
 
-    A use case calls `replay` first in its transaction and `record` last; without the header both let all through.
+    A use case calls `replay` first in its transaction and `record` last. Without the header both do nothing.
     """
 
     def __init__(
@@ -91,12 +91,15 @@ class Idempotency(Generic[T, M]):
         self._answer = answer
 
     def stored_answer(self, db: Session) -> M | None:
-        """The first answer, where there is one; claims nothing, so it may be asked before a transaction."""
+        """Returns the stored answer, or None; does not claim the key, so it can be called before a transaction."""
         row = db.one(_FIND, **self._row) if self.key else None
         return self._read(row) if row else None
 
     def replay(self, tx: Transaction) -> M | None:
-        """The first answer, or None where there is none yet; a call with the same key waits for the other's end."""
+        """Claims the key and returns the stored answer, or None if there is none yet.
+
+        A concurrent call with the same key waits for the end of this transaction. Raises KeyReused.
+        """
         if not self.key or tx.execute(_CLAIM, **self._row, hash=self._hash) == 1:
             return None
         row = tx.one(_FIND, **self._row)
@@ -108,8 +111,8 @@ class Idempotency(Generic[T, M]):
         return None if row.response is None else self._answer.FromString(row.response)
 
     def record(self, tx: Transaction, value: T) -> M:
-        """Renders the answer and keeps it for repeats."""
+        """Renders the answer and stores it for repeated requests."""
         message = self._render(value)
         if self.key:
-            tx.execute(_ANSWER, **self._row, answer=message.SerializeToString())
+            tx.execute(_STORE_ANSWER, **self._row, answer=message.SerializeToString())
         return message

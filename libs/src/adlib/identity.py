@@ -1,6 +1,6 @@
-"""Who calls: tokens of people (signed by auth-service) and of services (each signs with its own key), and API keys.
+"""Identities of callers: people, with tokens signed by auth-service; services, with tokens they sign; and API keys.
 
-JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037).
+Tokens are JSON Web Tokens (RFC 7519) signed with Ed25519 (RFC 8037).
 """
 
 import json
@@ -17,6 +17,7 @@ from uuid import UUID
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from typing_extensions import override
 
 from adlib.errors import AppError, TokenInvalid
 from adlib.telemetry import logger
@@ -25,20 +26,22 @@ AUDIENCE = "adplatform"
 USER_ISSUER = "adplatform-auth"
 SERVICE_ISSUER = "adplatform-services"
 _ALGORITHM = "EdDSA"
-_SERVICE_TOKEN_S = 300
-_VERIFIED_LIMIT = 10_000
+_SERVICE_TOKEN_TTL_S = 300
+_RENEW_BEFORE_S = 120
+_MAX_CACHED_TOKENS = 10_000
 
-# Whoever made an API key acts through it without a session.
+# The session id of a person who calls with an API key.
 NO_SESSION = UUID(int=0)
 
 KeyLookup = Callable[[str], jwt.PyJWK | None]
+"""Finds a public key by its kid."""
 
 _log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A signed-in person, as their access token says."""
+    """A signed-in person, from their access token."""
 
     user_id: UUID
     session_id: UUID = NO_SESSION
@@ -46,7 +49,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key that was not revoked; `permissions` is a bitmask, and `user_id` is who made it."""
+    """An API key that is not revoked; `user_id` is its creator, `permissions` a bitmask."""
 
     id: UUID
     user_id: UUID
@@ -56,11 +59,11 @@ class ApiKey:
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
 
     def has_expired(self, at: datetime) -> bool:
-        """Whether it is over."""
+        """Whether the key has expired at this time."""
         return self.expires_at is not None and self.expires_at <= at
 
     def may_be_used_from(self, address: str) -> bool:
-        """Whether the caller's address is in one of its networks, where it has any."""
+        """Whether the address is in one of the key's networks; a key without networks can be used from anywhere."""
         if not self.networks:
             return True
         try:
@@ -72,7 +75,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One of our own services or tools."""
+    """A service or tool of the platform."""
 
     name: str
 
@@ -81,7 +84,7 @@ Principal = Person | Service
 
 
 def private_key(pem: str) -> Ed25519PrivateKey:
-    """The Ed25519 key in a PKCS8 PEM text; ValueError where it is another kind."""
+    """The Ed25519 key in a PKCS8 PEM text; ValueError for another kind of key."""
     key = load_pem_private_key(pem.encode(), password=None)
     if not isinstance(key, Ed25519PrivateKey):
         raise ValueError("an Ed25519 key is needed")
@@ -94,12 +97,12 @@ def parse_jwks(text: str, algorithm: str = _ALGORITHM) -> dict[str, jwt.PyJWK]:
 
 
 def sign(key: Ed25519PrivateKey, kid: str, claims: Mapping[str, object]) -> str:
-    """A token with these claims."""
+    """Signs a token with these claims."""
     return jwt.encode(dict(claims), key, algorithm=_ALGORITHM, headers={"kid": kid})
 
 
 class ServiceIdentity(Protocol):
-    """What a service proves itself with."""
+    """Issues tokens that prove a service's identity to other services."""
 
     @property
     def name(self) -> str:
@@ -107,12 +110,12 @@ class ServiceIdentity(Protocol):
         ...
 
     def token(self, audience: str) -> str:
-        """A token for the service that is called; nobody else accepts it."""
+        """A token for the called service, which no other service accepts."""
         ...
 
 
-class SignedIdentity:
-    """Signs tokens itself, each for one service, and renews them before they expire."""
+class SignedIdentity(ServiceIdentity):
+    """Signs tokens with the service's own key, one per called service, and renews them before they expire."""
 
     def __init__(self, name: str, key: Ed25519PrivateKey) -> None:
         self._name = name
@@ -120,37 +123,37 @@ class SignedIdentity:
         self._tokens: dict[str, tuple[str, float]] = {}
 
     @property
+    @override
     def name(self) -> str:
-        """The service's own name."""
         return self._name
 
+    @override
     def token(self, audience: str) -> str:
-        """A token that is good for at least two minutes more."""
         now = time.time()
         token, renew_at = self._tokens.get(audience, ("", 0.0))
         if now >= renew_at:
             issued = int(now)
             claims = {"iss": SERVICE_ISSUER, "aud": audience, "sub": self._name, "iat": issued}
-            token = sign(self._key, self._name, claims | {"exp": issued + _SERVICE_TOKEN_S})
-            self._tokens[audience] = (token, now + _SERVICE_TOKEN_S - 120)
+            token = sign(self._key, self._name, claims | {"exp": issued + _SERVICE_TOKEN_TTL_S})
+            self._tokens[audience] = (token, now + _SERVICE_TOKEN_TTL_S - _RENEW_BEFORE_S)
         return token
 
 
 class ServiceTokenVerifier(Protocol):
-    """Tells services by tokens that somebody else signed."""
+    """Verifies service tokens that an outside issuer signed."""
 
     @property
     def issuers(self) -> frozenset[str]:
-        """Whose tokens these are."""
+        """The `iss` claims of these tokens."""
         ...
 
     def verify(self, token: str, audience: str) -> tuple[Service, float]:
-        """The service and when its token expires, in seconds since 1970; jwt.PyJWTError, TOKEN_INVALID."""
+        """Returns the service and the token's expiry in s since 1970; raises jwt.PyJWTError or an AppError."""
         ...
 
 
 class Verifier:
-    """Checks tokens. A good one is checked once and remembered until it expires (a check costs 100 µs)."""
+    """Verifies tokens and caches the result until the token expires, because a verification takes 100 µs."""
 
     def __init__(
         self,
@@ -160,7 +163,7 @@ class Verifier:
         service_keys: Mapping[str, jwt.PyJWK],
         others: ServiceTokenVerifier | None = None,
     ) -> None:
-        """`audience` is this service's own name, which tokens of services must be for."""
+        """`audience` is this service's own name, which the `aud` claim of service tokens must have."""
         self._audience = audience
         self._user_keys = user_keys
         self._service_keys = service_keys
@@ -169,20 +172,21 @@ class Verifier:
         self._lock = threading.Lock()
 
     def verify(self, token: str) -> Principal:
-        """Who the token speaks for; TOKEN_INVALID."""
-        known = self._verified.get(token)
-        # A key that is not served any more ends the tokens it signed.
-        if known is not None and known[1] > time.time() and (not known[2] or self._user_keys(known[2]) is not None):
-            return known[0]
-        checked = self._check(token)
+        """Returns the caller that the token identifies; TOKEN_INVALID."""
+        if cached := self._verified.get(token):
+            principal, expires_at, kid = cached
+            # A token ends when the key that signed it is no longer served.
+            if expires_at > time.time() and (not kid or self._user_keys(kid) is not None):
+                return principal
+        verified = self._verify(token)
         with self._lock:
-            self._verified[token] = checked
-            if len(self._verified) > _VERIFIED_LIMIT:
+            self._verified[token] = verified
+            if len(self._verified) > _MAX_CACHED_TOKENS:
                 self._verified.popitem(last=False)
-        return checked[0]
+        return verified[0]
 
-    def _check(self, token: str) -> tuple[Principal, float, str]:
-        """The principal, when the token expires, and the key's id where it is a person's."""
+    def _verify(self, token: str) -> tuple[Principal, float, str]:
+        """Returns the principal, the token's expiry in s since 1970, and for a person's token the key's id."""
         try:
             kid = str(jwt.get_unverified_header(token).get("kid", ""))
             if key := self._service_keys.get(kid):
@@ -237,11 +241,11 @@ class CachedKeys:
         self._lock = threading.Lock()
 
     def __call__(self, kid: str) -> jwt.PyJWK | None:
-        """The key with this id, or None."""
-        known = kid in self._keys
-        stale = not known or time.monotonic() - self._fetched_at >= self._max_age_s
-        # Those whose key is known do not wait for the one that fetches.
-        if stale and self._lock.acquire(blocking=not known):
+        """Returns the key with this id, or None."""
+        is_known = kid in self._keys
+        is_stale = not is_known or time.monotonic() - self._fetched_at >= self._max_age_s
+        # Callers whose key is known do not wait for the thread that fetches.
+        if is_stale and self._lock.acquire(blocking=not is_known):
             try:
                 self._refresh(kid)
             finally:
@@ -249,14 +253,14 @@ class CachedKeys:
         return self._keys.get(kid)
 
     def _refresh(self, kid: str) -> None:
-        known = kid in self._keys
+        is_known = kid in self._keys
         age_s = time.monotonic() - self._fetched_at
-        if age_s < (self._max_age_s if known else self._min_interval_s):
+        if age_s < (self._max_age_s if is_known else self._min_interval_s):
             return
         try:
             self._keys = self._fetch()
         except AppError as error:
-            if not known:
+            if not is_known:
                 raise
             _log.warning("keys_not_refreshed", error=error.message)
         self._fetched_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Identifiers: UUIDv7 (RFC 9562), so that they sort by the time they were made."""
+"""Identifiers: UUIDv7 (RFC 9562), which sort by their creation time."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -16,23 +16,23 @@ _TIME_SHIFT = 80  # the first 48 bits are the time in milliseconds
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7."""
+    """Generates a UUIDv7."""
     return uuid_utils.compat.uuid7()
 
 
 def creation_time(id: UUID) -> datetime:
-    """When a UUIDv7 was made, to the millisecond."""
+    """The time in a UUIDv7, with a precision of 1 ms."""
     return _EPOCH + (id.int >> _TIME_SHIFT) * _MS
 
 
 def min_id_at(at: datetime) -> UUID:
-    """What every UUIDv7 made at that time or later is not below, and every earlier one is."""
+    """The smallest UUIDv7 of this time: ids generated earlier are smaller, ids generated then or later are not."""
     since_epoch_ms = -((_EPOCH - at) // _MS)  # rounded up
     return UUID(int=max(since_epoch_ms, 0) << _TIME_SHIFT)
 
 
 def parse_id(text: str, field: str) -> UUID:
-    """The UUID that `text` spells; INVALID_FIELD naming `field` where it is none."""
+    """Parses a UUID; INVALID_FIELD, naming `field`, if the text is not one."""
     try:
         return UUID(text)
     except ValueError:

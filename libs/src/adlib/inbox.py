@@ -1,4 +1,4 @@
-"""Makes a consumer idempotent: an event is worked on once, in the transaction that remembers it."""
+"""The inbox makes a consumer idempotent: the transaction that handles an event also records its id."""
 
 import hashlib
 from uuid import UUID
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from adlib.db import Query, Transaction
 from adlib.retention import Retention
 
-# One that is received again after that is worked on again: longer than the bus keeps messages.
+# Longer than the bus stores messages, because an event that is delivered later would be handled again.
 RETENTION = Retention("inbox", "processed_at", days=30)
 
 _table = Table(
@@ -30,22 +30,23 @@ _FIRST = Query(
 
 
 class EventReused(Exception):
-    """Another event has this id; it is not worked on, and ends as a dead letter."""
+    """The id was used before by an event with other content; this event becomes a dead letter."""
 
     def __init__(self, consumer: str, event_id: UUID) -> None:
-        super().__init__(f"event {event_id} was worked on before by {consumer} with another content")
+        super().__init__(f"{consumer} has handled event {event_id} before with other content")
 
 
 def claim_event(tx: Transaction, consumer: str, event_id: UUID, content: str) -> bool:
-    """True once for each event; a second transaction waits for the first to end. EventReused.
+    """Records the event for this consumer; returns False if it was handled before. Raises EventReused.
 
-    `content` is what the consumer takes from the event, written so that later releases write it the same.
+    A concurrent transaction with the same event waits for this one. `content` is the part of the event that the
+    consumer uses, in a format that stays the same in later releases.
     """
     hash = hashlib.sha256(content.encode()).digest()
     if tx.execute(_CLAIM, consumer=consumer, event_id=event_id, hash=hash) == 1:
         return True
     first = tx.one(_FIRST, of_consumer=consumer, of_event=event_id)
-    # NULL of those that were worked on before there were hashes.
+    # NULL for events that were handled before hashes were stored.
     if first is not None and first.content_hash is not None and bytes(first.content_hash) != hash:
         raise EventReused(consumer, event_id)
     return False

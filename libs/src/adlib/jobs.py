@@ -1,4 +1,4 @@
-"""Jobs: work on a schedule over many items, one runner at a time, where one item's failure never stops the rest."""
+"""Scheduled jobs over many items: one run at a time, and the failure of an item does not stop the others."""
 
 import re
 import time
@@ -13,11 +13,11 @@ from adlib.telemetry import logger
 
 T = TypeVar("T")
 
-# Failures are named up to this many, in this many characters each.
+# Failures listed in a result, and the characters of each.
 MAX_FAILURES = 20
-_MAX_ITEM = 200
-_MAX_REASON = 300
-# Paths and queries of URLs carry keys of nodes and passwords of databases.
+_MAX_ITEM_LENGTH = 200
+_MAX_REASON_LENGTH = 300
+# URLs may contain API keys of blockchain nodes and passwords of databases.
 _URL = re.compile(r"""\b([a-z][a-z0-9+.-]*://)(?:[^\s/@'"]*@)?([^\s/?#'"]*)[^\s'"]*""", re.IGNORECASE)
 
 _log = logger(__name__)
@@ -30,9 +30,9 @@ def run(
     work: Callable[[T], None],
     describe: Callable[[T], str] = str,
 ) -> JobResult:
-    """Works on every item, counts how it went and names what failed, each by `describe`.
+    """Calls `work` for every item and counts the results; lists failed items by `describe`.
 
-    Does nothing while another runner is at the same job.
+    Does nothing while another run of the same job is active, in any process.
     """
     started = time.perf_counter()
     result = JobResult()
@@ -47,7 +47,7 @@ def run(
                 stats.success_count += 1
             except Exception as error:  # noqa: BLE001 - one item's failure is counted and logged, and must not stop the rest
                 stats.error_count += 1
-                described = describe(item)[:_MAX_ITEM]
+                described = describe(item)[:_MAX_ITEM_LENGTH]
                 if stats.error_count <= MAX_FAILURES:
                     result.failures.add(item=described, reason=explain(error))
                 _log.error("job_item_failed", job=name, item=described, exc_info=True)
@@ -58,11 +58,11 @@ def run(
 
 
 def explain(error: BaseException) -> str:
-    """Why something failed, in a line for operators; of a URL only scheme and host, as the rest may be secret."""
+    """The reason of a failure in one line for operators; URLs are reduced to scheme and host."""
     if isinstance(error, AppError) and not isinstance(error, Internal):
         text = error.message
     else:
-        # What a client is not shown, an operator needs.
+        # Operators need the cause, which clients do not see.
         cause = error.__cause__ or error
         text = f"{type(cause).__name__}: {cause}"
-    return _URL.sub(r"\1\2", " ".join(text.split()))[:_MAX_REASON]
+    return _URL.sub(r"\1\2", " ".join(text.split()))[:_MAX_REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""Events leave a database through its outbox: written with the change they tell of, published afterwards."""
+"""The transactional outbox: events are stored with the change they describe, and published afterwards."""
 
 import threading
 import time
@@ -18,14 +18,15 @@ from adlib.telemetry import logger, request_id
 
 RETENTION = NotPurged("outbox", "a row is deleted when its event is published")
 
-_BATCH = 500
-_IDLE_S = 1.0
+_BATCH_SIZE = 500
+# Another process may append events without notifying this one.
+_POLL_INTERVAL_S = 1.0
 
 table = Table(
     "outbox", MetaData(), Column("position", BigInteger), Column("topic", Text), Column("payload", LargeBinary)
 )  # fmt: skip
 _APPEND = Query(insert(table).values(topic=bindparam("topic"), payload=bindparam("payload")))
-_NEXT = Query(select(table).order_by(table.c.position).limit(_BATCH).with_for_update())
+_NEXT = Query(select(table).order_by(table.c.position).limit(_BATCH_SIZE).with_for_update())
 _DELETE = Query(delete(table).where(table.c.position == bindparam("at")))
 
 _PAYLOADS = {
@@ -38,7 +39,7 @@ _log = logger(__name__)
 
 
 class Outbox:
-    """Where a service's use cases leave their events."""
+    """Stores the events of a service's use cases for one topic."""
 
     def __init__(self, topic: str, clock: Clock, ids: NewId = new_id) -> None:
         self.topic = topic
@@ -47,20 +48,20 @@ class Outbox:
         self.appended = threading.Event()
 
     def append(self, tx: Transaction, organization_id: UUID, payload: Message) -> None:
-        """Stores an `Event` with this payload; it is published once the transaction has taken effect."""
+        """Stores an `Event` with this payload, which is published after the transaction has committed."""
         event = events_pb2.Event(id=str(self._ids()), organization_id=str(organization_id), request_id=request_id.get())
         event.time.FromDatetime(self._clock.now())
         getattr(event, _PAYLOADS[payload.DESCRIPTOR.full_name]).CopyFrom(payload)
         self.append_message(tx, event)
 
     def append_message(self, tx: Transaction, message: Message) -> None:
-        """Stores a message as it is, for topics that do not carry `Event`."""
+        """Stores a message unchanged, for topics of another type than `Event`."""
         tx.execute(_APPEND, topic=self.topic, payload=message.SerializeToString())
         tx.after_commit.append(self.appended.set)
 
 
 class Relay:
-    """Publishes what is in the outbox, in order, at least once. One relay a database is at work at a time."""
+    """Publishes the events of the outbox in order, at least once; one relay per database is active at a time."""
 
     def __init__(self, db: Database, bus: Bus, outbox: Outbox) -> None:
         self._db = db
@@ -68,28 +69,28 @@ class Relay:
         self._appended = outbox.appended
 
     def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set."""
+        """Publishes until `stop` is set."""
         while not stop.is_set():
             try:
                 with self._db.advisory_lock("outbox-relay") as acquired:
                     while acquired and not stop.is_set():
                         self._appended.clear()
-                        if self.publish_batch() < _BATCH:
+                        if self.publish_batch() < _BATCH_SIZE:
                             self._wait(stop)
             except AppError as error:
-                _log.warning("outbox_relay_waits", error=error.message)
-            stop.wait(_IDLE_S)
+                _log.warning("outbox_relay_retrying", error=error.message)
+            stop.wait(_POLL_INTERVAL_S)
 
     def _wait(self, stop: threading.Event) -> None:
-        """Until something is appended here, another process may have appended something, or it is time to stop."""
-        end = time.monotonic() + _IDLE_S
+        """Waits until this process appends an event, the poll interval ends or `stop` is set."""
+        end = time.monotonic() + _POLL_INTERVAL_S
         while time.monotonic() < end and not stop.is_set() and not self._appended.wait(0.05):
             pass
 
     def publish_batch(self) -> int:
-        """Publishes up to a batch of the oldest; how many."""
+        """Publishes a batch of the oldest events and returns their number."""
         with self._db.transaction() as tx:
-            # Locked, since a relay whose connection broke has lost its turn and does not know.
+            # Rows are locked, because a relay whose connection broke has lost the advisory lock without noticing.
             rows = tx.all(_NEXT)
             for topic in dict.fromkeys(row.topic for row in rows):
                 self._bus.publish(topic, [row.payload for row in rows if row.topic == topic])

@@ -1,7 +1,7 @@
-"""Pages of a list that is ordered by id, newest first. Tokens are opaque and stable under inserts.
+"""Pagination of lists ordered by id, newest first, with opaque page tokens that are stable under inserts.
 
-A token is good only for what it was made for: the method, the organization and the filters. With another list's the
-client would get an empty page and believe that there is no more. Whoever forges one sees no more than without.
+A token is valid only for the method, the organization and the filters it was issued for. With a token of another list
+a client would get an empty page and conclude that the list has ended. A forged token gives no access to other rows.
 """
 
 import base64
@@ -21,19 +21,19 @@ MAX_SIZE = 200
 
 # Sorts after every UUIDv7.
 _NEWEST = UUID(int=(1 << 128) - 1)
-_SCOPE_SIZE = 8
+_SCOPE_BYTES = 8
 
 T = TypeVar("T")
 
 
 class PageTokenInvalid(InvalidArgument):
-    """The token was not made by this list, or for other filters or another organization."""
+    """The token was issued by another list, or for other filters or another organization."""
 
     reason = ErrorReason.PAGE_TOKEN_INVALID
 
     def __init__(self) -> None:
         super().__init__(
-            "pageToken was not made by this list with these filters; leave it out to start from the newest"
+            "pageToken was not issued by this list with these filters; leave it out to start from the newest"
         )
 
 
@@ -44,62 +44,59 @@ class ListRequest(Protocol):
     page_token: str
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes:  # noqa: N802 - protobuf's name
-        """As every message's."""
+        """Serializes the message."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What part of a list is asked for: `size` rows with ids below `before`; tokens are only for its `scope`."""
+    """A requested page: `size` rows with ids below `before`; `scope` identifies the list in its tokens."""
 
     size: int
     before: UUID = _NEWEST
-    scope: bytes = bytes(_SCOPE_SIZE)
+    scope: bytes = bytes(_SCOPE_BYTES)
 
     @property
     def limit(self) -> int:
-        """Rows to read: one more than the page, which tells whether there is another."""
+        """The number of rows to read: one more than the page, to detect whether another page follows."""
         return self.size + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[T]):
-    """A page's rows and the token of the next page, empty on the last."""
+    """The rows of a page and the token of the next one, which is empty on the last page."""
 
     rows: Sequence[T]
     next_page_token: str
 
 
 def page(request: ListRequest, method: str, owner_id: UUID) -> Page:
-    """The page that a request to the method asks for, of the list that this organization or person has.
-
-    PAGE_TOKEN_INVALID.
-    """
+    """Parses the page that a request asks for; `owner_id` is the organization or person. PAGE_TOKEN_INVALID."""
     size = min(request.page_size or DEFAULT_SIZE, MAX_SIZE)
     scope = _scope(request, method, owner_id)
     if not request.page_token:
         return Page(size, scope=scope)
     try:
         token = base64.b64decode(request.page_token, b"-_", validate=True)
-        before = UUID(bytes=token[_SCOPE_SIZE:])
+        before = UUID(bytes=token[_SCOPE_BYTES:])
     except ValueError:
         raise PageTokenInvalid from None
-    if token[:_SCOPE_SIZE] != scope:
+    if token[:_SCOPE_BYTES] != scope:
         raise PageTokenInvalid
     return Page(size, before, scope)
 
 
 def cut(rows: Sequence[T], page: Page, id_of: Callable[[T], UUID]) -> Slice[T]:
-    """The page out of the `page.limit` rows that were read for it."""
+    """Cuts the page out of the `page.limit` rows that were read for it."""
     if len(rows) <= page.size:
         return Slice(rows, "")
-    kept = rows[: page.size]
-    return Slice(kept, base64.urlsafe_b64encode(page.scope + id_of(kept[-1]).bytes).decode())
+    rows = rows[: page.size]
+    return Slice(rows, base64.urlsafe_b64encode(page.scope + id_of(rows[-1]).bytes).decode())
 
 
 def _scope(request: ListRequest, method: str, owner_id: UUID) -> bytes:
-    """Tells lists apart: all that was asked for but the page."""
-    asked = copy.deepcopy(request)
-    asked.page_size, asked.page_token = 0, ""
-    whole = owner_id.bytes + method.encode() + b"\0" + asked.SerializeToString(deterministic=True)
-    return hashlib.sha256(whole).digest()[:_SCOPE_SIZE]
+    """A hash of the method, the owner and the filters, which identifies a list."""
+    filters = copy.deepcopy(request)
+    filters.page_size, filters.page_token = 0, ""
+    identity = owner_id.bytes + method.encode() + b"\0" + filters.SerializeToString(deterministic=True)
+    return hashlib.sha256(identity).digest()[:_SCOPE_BYTES]

@@ -1,4 +1,4 @@
-"""Permission sets as bitmasks: code → bit from the contract, so that held & required == required."""
+"""Permission sets as bitmasks; the contract assigns each permission code a bit."""
 
 from collections.abc import Iterable
 
@@ -16,7 +16,7 @@ ADMIN_FULL = _BIT[Permission.ADMIN_FULL]
 
 
 def mask(codes: Iterable[int]) -> int:
-    """The bitmask of these codes; a code this build does not know grants nothing."""
+    """The bitmask of these codes; codes that this release does not know grant nothing."""
     held = 0
     for code in codes:
         held |= _BIT.get(code, 0)
@@ -39,12 +39,12 @@ def names(held: int) -> list[str]:
 
 
 def limited(held: int, by: int) -> int:
-    """What is left of a set for whoever cannot do more than another: ADMIN_FULL limits nothing."""
+    """The permissions of a set that `by` also has; a `by` with ADMIN_FULL limits nothing."""
     return held if by & ADMIN_FULL else held & by
 
 
 def satisfies(held: int, *, required_all: int = 0, required_any: int = 0) -> bool:
-    """Whether a set meets a requirement. ADMIN_FULL meets every one."""
+    """Whether a set meets a requirement; ADMIN_FULL meets all."""
     if held & ADMIN_FULL:
         return True
     return held & required_all == required_all and (not required_any or bool(held & required_any))

@@ -1,4 +1,4 @@
-"""Deletes rows whose retention is over, by a job that every service has in the same shape."""
+"""The job PurgeExpired, which every service has: deletes rows whose retention period has ended."""
 
 import time
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ from adlib.db import Database, Query
 from adlib.deadline import deadline
 from adlib.retention import Retention, Rule
 
-# One transaction's rows, so that no call waits for it: a session may have thousands of refresh tokens.
-_BATCH = 100
-# Of one table in a run; what is left over waits for the next run.
+# Rows per transaction: few, so that calls do not wait for its locks. A session may have thousands of refresh tokens.
+_BATCH_SIZE = 100
+# Per table and run; the next run deletes the rest.
 _MAX_BATCHES = 1_000
-# Kept back from the caller's deadline for the tables that come after, and for the answer.
-_MARGIN_S = 2.0
+# Reserved within the caller's deadline for the remaining tables and the answer.
+_DEADLINE_MARGIN_S = 2.0
 
-_purged = Counter("purged_rows_total", "Rows deleted because their retention was over", ["table"])
+_purged = Counter("purged_rows_total", "Rows deleted because their retention period has ended", ["table"])
 
 
 class PurgeExpired:
-    """The use case of each service's PurgeExpired; one runner at a time in a database."""
+    """The use case of PurgeExpired; one run per database at a time."""
 
     def __init__(self, db: Database, clock: Clock, rules: Sequence[Rule]) -> None:
         self._db = db
@@ -36,7 +36,7 @@ class PurgeExpired:
                 self._tables.setdefault(rule.table, []).append((_statement(rule), timedelta(days=rule.days)))
 
     def run(self) -> JobResult:
-        """Works on every table that has a retention; the message says how many rows were deleted of which."""
+        """Purges every table that has a retention; the message has the number of deleted rows of each."""
         deleted: dict[str, int] = {}
         result = jobs.run(self._db, "purge-expired", lambda: self._tables, lambda table: self._purge(table, deleted))
         if deleted:
@@ -48,21 +48,21 @@ class PurgeExpired:
             before = self._clock.now() - age
             for _ in range(_MAX_BATCHES):
                 with self._db.transaction() as tx:
-                    count = tx.execute(query, before=before, most=_BATCH)
+                    count = tx.execute(query, before=before, most=_BATCH_SIZE)
                 if count:
                     deleted[table] = deleted.get(table, 0) + count
                     _purged.labels(table).inc(count)
-                if count < _BATCH or time.monotonic() > deadline.get() - _MARGIN_S:
+                if count < _BATCH_SIZE or time.monotonic() > deadline.get() - _DEADLINE_MARGIN_S:
                     break
 
 
 def _statement(rule: Retention) -> Query:
-    is_over = f"{rule.time} <= :before AND {rule.condition}"
-    # Looked at again when the row is deleted: it may have changed since it was found.
+    is_expired = f"{rule.time} <= :before AND {rule.condition}"
+    # The DELETE checks the condition again, because the row may have changed since the SELECT.
     statement = f"""
         DELETE FROM {rule.table}
-        WHERE ctid = ANY(ARRAY(SELECT ctid FROM {rule.table} WHERE {is_over} ORDER BY {rule.time} LIMIT :most))
-        AND {is_over}
+        WHERE ctid = ANY(ARRAY(SELECT ctid FROM {rule.table} WHERE {is_expired} ORDER BY {rule.time} LIMIT :most))
+        AND {is_expired}
     """  # noqa: S608 - table, time and condition are constants of the services' code
     return Query(
         text(statement).bindparams(

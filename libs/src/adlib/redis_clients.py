@@ -1,4 +1,4 @@
-"""Clients of Redis: a patient one for work in the background, and one for calls, which must not wait."""
+"""Redis clients: one with long timeouts for background work, and one for calls, behind a circuit breaker."""
 
 from functools import partial
 from typing import Any
@@ -10,38 +10,38 @@ from redis.retry import Retry
 
 from adlib.breaker import CircuitBreaker, CircuitOpen
 
-# Twice this is what the first calls wait for a Redis that is frozen; the next ones do not ask it.
+# Two calls wait this long for a frozen Redis; then the circuit breaker is open.
 _CALL_TIMEOUT_S = 0.4
 _CONNECT_TIMEOUT_S = 0.25
-# Of a command that fails otherwise, Redis itself says why.
+# With other errors Redis has answered.
 NO_ANSWER_ERRORS = (redis.ConnectionError, redis.TimeoutError, OSError)
 
 
 class RedisCircuitOpen(redis.ConnectionError):
-    """Redis has not answered the last calls, so this one does not wait for it."""
+    """The circuit breaker is open: Redis did not answer the last calls."""
 
     def __init__(self) -> None:
         super().__init__("Redis did not answer the last calls")
 
 
 class GuardedRedis(redis.Redis):
-    """Every command goes through a circuit breaker; NotAsked where that is open."""
+    """Sends every command through a circuit breaker; raises RedisCircuitOpen while that is open."""
 
     def __init__(self, pool: redis.ConnectionPool, breaker: CircuitBreaker) -> None:
-        """The pool is this client's own."""
+        """The client owns the pool and closes it."""
         super().__init__(connection_pool=pool)
         self.auto_close_connection_pool = True
         self.breaker = breaker
-        # Beside the calls: a caller who tried would wait as long as those before.
+        # In the background, because a caller that made the attempt would wait for the timeout.
         breaker.probe = partial(super().execute_command, "PING")
 
     def close(self) -> None:
-        """Closes the connections."""
+        """Stops the probe and closes the connections."""
         self.breaker.stop()
         super().close()
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Executes a command."""
+        """Executes a command through the circuit breaker."""
         try:
             with self.breaker.attempt(*NO_ANSWER_ERRORS):
                 return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py leaves it so
@@ -49,10 +49,10 @@ class GuardedRedis(redis.Redis):
             raise RedisCircuitOpen from None
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> "_GuardedPipeline":
-        """Several commands in one round trip."""
-        made = _GuardedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
-        made.breaker = self.breaker
-        return made
+        """A pipeline that goes through the same circuit breaker."""
+        pipeline = _GuardedPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipeline.breaker = self.breaker
+        return pipeline
 
 
 class _GuardedPipeline(Pipeline):
@@ -68,7 +68,7 @@ class _GuardedPipeline(Pipeline):
 
 
 def connect_redis(url: str) -> redis.Redis:
-    """For work in the background: gives up on a command after two seconds, and reconnects by itself."""
+    """A client for background work: commands time out after 2 s; broken connections are replaced."""
     client: redis.Redis = redis.Redis.from_url(
         url,
         socket_timeout=2.0,
@@ -80,9 +80,9 @@ def connect_redis(url: str) -> redis.Redis:
 
 
 def connect_redis_for_calls(url: str, breaker: CircuitBreaker | None = None) -> GuardedRedis:
-    """For calls, which a client waits for: short time-outs, and a circuit breaker, by default one of its own.
+    """A client for calls: commands time out after 0.4 s and go through a circuit breaker, by default its own.
 
-    Its thread asks Redis until that answers. A connection that broke is replaced once; no time-out is waited for twice.
+    A broken connection is replaced once per command; a command that timed out is not repeated.
     """
     pool = redis.ConnectionPool.from_url(
         url,

@@ -1,7 +1,7 @@
-"""How long rows are kept: stated once a table. The library's tables have theirs beside their statements.
+"""Retention rules of tables. The rules of the library's tables are beside their statements.
 
-A service lists a rule for each table of its database, in its `retention.py`; `tests/test_retention.py` finds a table
-without one, and `adlib.purge` deletes what is over.
+A service lists a rule for each table of its database in its `retention.py`. `tests/test_retention.py` fails for a table
+without a rule, and `adlib.purge` deletes the rows whose retention period has ended.
 """
 
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Rows of a table are deleted so many days after `time`, where `condition` holds.
+    """Rows of the table that meet `condition` are deleted `days` after `time`.
 
-    Both are SQL of the table's columns; the time has an index. A table may have several.
+    Both are SQL expressions over the table's columns; `time` needs an index. A table can have several rules.
     """
 
     table: str
@@ -22,7 +22,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class NotPurged:
-    """A table that the job deletes nothing of, and why that may be so."""
+    """The job deletes no rows of the table, for this reason."""
 
     table: str
     reason: str
@@ -32,5 +32,5 @@ Rule = Retention | NotPurged
 
 
 def not_purged(reason: str, *tables: str) -> tuple[NotPurged, ...]:
-    """The same reason for several tables."""
+    """Rules for several tables with the same reason."""
     return tuple(NotPurged(table, reason) for table in tables)

@@ -9,27 +9,27 @@ from typing import TextIO, cast
 import structlog
 from prometheus_client import Counter, start_http_server
 
-# Of the call that is being worked on; empty outside of calls.
+# The id of the current call; empty outside of calls.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
-# Where the call came from (W3C Trace Context), passed on as it came.
+# The W3C Trace Context of the current call, passed on unchanged.
 traceparent: ContextVar[str] = ContextVar("traceparent", default="")
 
-_lost = Counter("log_lines_lost_total", "Lines that could not be written, on a full disk for instance")
+_lost = Counter("log_lines_lost_total", "Log lines that could not be written, for instance on a full disk")
 
 Logger = structlog.typing.FilteringBoundLogger
 
 
-class _Sheltered:
-    """A stream whose failures are not its writers': a full disk must not turn an answer into an error.
+class _LossyStream:
+    """A stream that drops and counts lines that it cannot write, so that a full disk does not fail calls.
 
-    A line that cannot be written is counted; what the stream itself still holds is written once there is space.
+    Lines in the stream's own buffer are written when there is space again.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Writes what it can."""
+        """Writes the text, or counts it as lost."""
         try:
             return self._stream.write(text)
         except OSError:
@@ -37,19 +37,19 @@ class _Sheltered:
             return len(text)
 
     def flush(self) -> None:
-        """Passes it on, if that is possible."""
+        """Flushes the stream, if that is possible."""
         with suppress(OSError):
             self._stream.flush()
 
 
 def logger(name: str) -> Logger:
-    """The logger of a module; its fields are key=value, never values in the text."""
+    """The logger of a module; pass values as key=value fields, never in the event's name."""
     log: Logger = structlog.get_logger(module=name)
     return log
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:
-    """Sends our log and the libraries' to standard error as JSON lines."""
+    """Sends the log of this platform and of its libraries to standard error as JSON lines."""
 
     def add_context(_logger: object, _name: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
         event["service"] = service
@@ -63,7 +63,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    stream = _Sheltered(sys.stderr)
+    stream = _LossyStream(sys.stderr)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
@@ -85,6 +85,6 @@ def configure_logging(service: str, level: str = "INFO") -> None:
 
 
 def serve_metrics(host: str, port: int) -> None:
-    """Serves /metrics from a thread of its own; port 0 means not at all."""
+    """Serves /metrics on its own thread, unless the port is 0."""
     if port:
         start_http_server(port, addr=host)

@@ -117,7 +117,7 @@ def test_whose_permission_is_missing_is_told(world: World) -> None:
             world.roles.CreateRole(roles_pb2.CreateRoleRequest(name="Buyer"), metadata=[("x-api-key", KEY)])
         return rpc_status.from_call(refused.value).message
 
-    of_maker = "whoever made this API key does not have ORGANIZATIONS_UPDATE here"
+    of_maker = "the person who created this API key does not have ORGANIZATIONS_UPDATE here"
     assert told(key=Permission.ORGANIZATIONS_UPDATE, maker=Permission.USERS_READ) == of_maker
     of_key = "this API key does not have ORGANIZATIONS_UPDATE"
     assert told(key=Permission.USERS_READ, maker=Permission.ORGANIZATIONS_UPDATE) == of_key

@@ -260,7 +260,7 @@ def test_what_came_to_be_is_named_once() -> None:
 
 def test_a_server_that_changes_things_needs_an_audit_trail(world: World) -> None:
     worker = ServiceProcess({PIXELS: Pixels()}, world.worker.verifier, world.access)
-    with pytest.raises(ContractError, match=r"CreatePixel changes something: the worker needs an audit trail"):
+    with pytest.raises(ContractError, match=r"CreatePixel changes state: the process needs an audit trail"):
         Server(worker, Settings(service="test", ports=[0]), 0)
 
 

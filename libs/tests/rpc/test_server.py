@@ -350,7 +350,7 @@ def test_what_is_no_message_of_the_method_is_the_clients_fault(
     for headers in (world.headers(), None):
         code, info, _, message = refused(call, body, metadata=headers)
         assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
-        assert message == "the request is nested too deeply, or is no message of this method"
+        assert message == "the request is nested too deeply, or is not a message of this method"
     assert counted() == before + 2
 
 

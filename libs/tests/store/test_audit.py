@@ -192,7 +192,6 @@ def test_an_unknown_answer_to_a_commit_leaves_one_event(
     """The commit took effect, but the connection broke before it was told."""
     event = Recorded()
     with trail.entry(event) as entry:
-        entry.is_pending = True
         sql.execute("INSERT INTO audit_pending (id, payload) VALUES (%s, %s)", [event.id, event().SerializeToString()])
         entry.record(event("UNAVAILABLE"))
     assert left(sql) == (["UNAVAILABLE"], [])

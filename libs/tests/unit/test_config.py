@@ -20,5 +20,5 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
 def test_a_short_secret_and_a_bad_number_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="KEY is shorter than 32"):
         Environment({"KEY": "short"}).secret("KEY", 32)
-    with pytest.raises(ConfigurationError, match="PORTS is '1,x'"):
+    with pytest.raises(ConfigurationError, match="PORTS must be whole numbers separated by commas"):
         Environment({"PORTS": "1,x"}).integers("PORTS")

@@ -1,4 +1,4 @@
-"""Reads a subscription and hands its messages to a handler, until it is told to stop."""
+"""The consumer loop: receives messages from a subscription, passes them to a handler and acknowledges them."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ _log = logger(__name__)
 
 
 class Consumer:
-    """Runs a handler over a subscription.
+    """Passes the messages of a subscription to a handler in batches.
 
-    The handler takes a batch and must be idempotent. A batch that fails is tried again one by one, so that one bad
-    message does not hold up the others; what fails then is received again later, and at last becomes a dead letter.
+    The handler must be idempotent. If a batch fails, its messages are retried one by one, so that one bad message does
+    not block the others. A message that still fails is delivered again later, and finally becomes a dead letter.
     """
 
     def __init__(self, subscription: Subscription, handle: Handler, *, batch: int = 100, wait_ms: int = 1000) -> None:
@@ -25,37 +25,39 @@ class Consumer:
         self._handle = handle
         self._batch = batch
         self._wait_ms = wait_ms
-        self._held: Sequence[Delivery] = ()
+        self._unhandled: Sequence[Delivery] = ()
 
     def run(self, stop: threading.Event) -> None:
-        """Works until `stop` is set."""
+        """Consumes until `stop` is set."""
         while not stop.is_set():
             try:
                 self.run_once(self._wait_ms)
             except AppError as error:
-                _log.warning("consumer_waits", error=error.message)
+                _log.warning("consumer_retrying", error=error.message)
                 stop.wait(_RETRY_S)
 
     def run_once(self, wait_ms: int = 0) -> int:
-        """Receives and handles one batch; how many messages were done.
+        """Receives and handles one batch; returns the number of messages handled.
 
-        UNAVAILABLE, DEADLINE_EXCEEDED where something that the handler needs does not answer: the batch is held and
-        tried again, so that an outage does not use up its tries.
+        Raises Unavailable or DeadlineExceeded if a dependency of the handler does not answer. The batch is then
+        retried from memory, so that an outage does not count as delivery attempts.
         """
-        self._held = self._held or self._subscription.receive(self._batch, wait_ms)
-        if not self._held:
+        self._unhandled = self._unhandled or self._subscription.receive(self._batch, wait_ms)
+        batch = self._unhandled
+        if not batch:
             return 0
-        done = self._held if self._succeeds(self._held) else [one for one in self._held if self._succeeds([one])]
-        self._held = ()
-        self._subscription.acknowledge(done)
-        return len(done)
+        handled = batch if self._try_handle(batch) else [one for one in batch if self._try_handle([one])]
+        self._unhandled = ()
+        self._subscription.acknowledge(handled)
+        return len(handled)
 
-    def _succeeds(self, deliveries: Sequence[Delivery]) -> bool:
+    def _try_handle(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether the handler succeeded."""
         try:
             self._handle([delivery.payload for delivery in deliveries])
         except (Unavailable, DeadlineExceeded):
             raise
-        except Exception:  # noqa: BLE001 - whatever a handler raises, the message stays on the bus and is tried again
+        except Exception:  # noqa: BLE001 - after any exception the message stays on the bus and is delivered again
             _log.warning("message_failed", count=len(deliveries), first=deliveries[0].id, exc_info=True)
             return False
         return True

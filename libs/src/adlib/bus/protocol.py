@@ -1,4 +1,4 @@
-"""What a bus does, whichever it is."""
+"""The interface of the event bus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,34 +7,35 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as a group receives it; `id` is the bus's own, for acknowledging."""
+    """A message that a group receives; `id` is assigned by the bus and used to acknowledge it."""
 
     id: str
     payload: bytes
 
 
 class Subscription(Protocol):
-    """One group's place in a topic, as one of its readers sees it."""
+    """One consumer's part in a consumer group of a topic."""
 
     def receive(self, limit: int, wait_ms: int) -> Sequence[Delivery]:
-        """Up to `limit` messages: first those another reader took and never acknowledged, then new ones.
+        """Receives up to `limit` messages, waiting up to `wait_ms` for the first; raises Unavailable.
 
-        One that was received too often without an acknowledgement goes to the topic's dead letters instead.
+        Messages that another consumer received and never acknowledged come first, then new ones. A message that
+        exceeds its delivery attempts goes to the topic's dead letters instead.
         """
         ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """These are done with."""
+        """Marks messages as handled by the group; raises Unavailable."""
         ...
 
 
 class Bus(Protocol):
-    """Carries messages from services to services."""
+    """Carries messages between services; at least once, to every group of a topic."""
 
     def publish(self, topic: str, payloads: Sequence[bytes]) -> None:
-        """Stores the messages; they are durable when this returns. UNAVAILABLE."""
+        """Stores messages, which are durable when this returns; raises Unavailable."""
         ...
 
-    def subscribe(self, topic: str, group: str, reader: str) -> Subscription:
-        """A reader's place in a group; a new group begins with the oldest message that is kept."""
+    def subscribe(self, topic: str, group: str, consumer: str) -> Subscription:
+        """Joins a group as `consumer`; a new group starts at the oldest message that the topic still has."""
         ...

@@ -1,4 +1,4 @@
-"""PostgreSQL: SQLAlchemy Core writes the statements, psycopg runs them."""
+"""PostgreSQL: statements are written in SQLAlchemy Core, compiled once and run by psycopg."""
 
 from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated, before_commit
 from adlib.db.migrations import migrate

@@ -1,4 +1,4 @@
-"""Connections, transactions, and what may go wrong with them."""
+"""The connection pool, transactions, and the translation of PostgreSQL's errors."""
 
 import threading
 import time
@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool, PoolTimeout, TooManyRequests
+from typing_extensions import override
 
 from adlib.db.connection import CONNECT_S, Connection, ServerSilent
 from adlib.db.query import Query
@@ -21,22 +22,21 @@ from adlib.telemetry import logger
 Row = Any  # a named tuple; its fields are the statement's columns
 R = TypeVar("R")
 
-# What the readiness check waits for an answer.
-_CHECK_S = 1.0
-# By SQLSTATE. Nothing is wrong with the call, and the same one works once there is room.
-_LACKS = {
+_CHECK_TIMEOUT_S = 1.0
+# By SQLSTATE. The call itself is valid and succeeds when the resource is available again.
+_EXHAUSTED_RESOURCES = {
     "53100": "the database has no space left",
     "53200": "the database has no memory left",
     "53300": "the database has no connection left",
     "58030": "the database cannot use its disk",
 }
-_LACKS_SOMETHING = "the database has reached a limit of its machine"
+_EXHAUSTED_RESOURCE = "the database has reached a limit of its machine"
 
 _log = logger(__name__)
 
 
 class UniqueViolated(Exception):
-    """A row with that key is there already. The store that knows the constraint says what it means."""
+    """A unique constraint refused the row; the store that knows the constraint raises a specific error."""
 
     def __init__(self, constraint: str) -> None:
         super().__init__(constraint)
@@ -44,7 +44,7 @@ class UniqueViolated(Exception):
 
 
 class CheckViolated(Exception):
-    """A row would break a rule of its table. The store that knows the constraint says what it means."""
+    """A check constraint refused the row; the store that knows the constraint raises a specific error."""
 
     def __init__(self, constraint: str) -> None:
         super().__init__(constraint)
@@ -52,57 +52,57 @@ class CheckViolated(Exception):
 
 
 class Session(Protocol):
-    """What reads: the database itself, or a transaction."""
+    """Reads rows: the database itself, or a transaction."""
 
     def one(self, query: Query, **parameters: Any) -> Row | None:
-        """The first row, or None."""
+        """Runs the statement and returns its first row, or None."""
         ...
 
     def all(self, query: Query, **parameters: Any) -> Sequence[Row]:
-        """Every row; the statement carries its own LIMIT."""
+        """Runs the statement and returns all its rows; the statement has its own LIMIT."""
         ...
 
 
-class Transaction:
-    """Statements that take effect together. Made by `Database.transaction` acquired."""
+class Transaction(Session):
+    """An open transaction, created by `Database.transaction`; `after_commit` is called when it has committed."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.after_commit: list[Callable[[], None]] = []
 
+    @override
     def one(self, query: Query, **parameters: Any) -> Row | None:
-        """The first row, or None."""
         return self._connection.execute(query.sql, query.bind(parameters)).fetchone()
 
+    @override
     def all(self, query: Query, **parameters: Any) -> Sequence[Row]:
-        """Every row; the statement carries its own LIMIT."""
         return self._connection.execute(query.sql, query.bind(parameters)).fetchall()
 
     def execute(self, query: Query, **parameters: Any) -> int:
-        """Runs the statement; how many rows it touched."""
+        """Runs the statement and returns the number of rows that it affected."""
         return self._connection.execute(query.sql, query.bind(parameters)).rowcount
 
     def execute_many(self, query: Query, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Runs the statement once a row, pipelined."""
+        """Runs the statement once for each row of parameters, pipelined."""
         with self._connection.cursor() as cursor:
             cursor.executemany(query.sql, [query.bind(row) for row in rows])
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """A part that can fail, by UniqueViolated or CheckViolated, without the rest."""
+        """Rolls back only this block if it raises, for instance UniqueViolated or CheckViolated."""
         with _translated(), self._connection.transaction():
             yield
 
 
-# What every transaction that is about to commit does last, in it.
+# Called as the last step of every transaction, before its COMMIT.
 before_commit: ContextVar[Callable[[Transaction], None] | None] = ContextVar("before_commit", default=None)
 
 
-class Database:
-    """A pool of connections to one database.
+class Database(Session):
+    """A pool of connections to one database. Its methods raise Unavailable, DeadlineExceeded and Aborted.
 
-    A connection that died with the server is replaced without the caller noticing: nothing has been done on it
-    yet when BEGIN fails, and a single read can be asked again.
+    A broken connection is replaced without an error: if BEGIN fails nothing has happened yet, and a single read can be
+    repeated.
     """
 
     def __init__(self, url: str, *, max_connections: int = 8, wait_s: float = 3.0, statement_timeout_ms: int = 10_000):
@@ -127,27 +127,27 @@ class Database:
             },
             open=False,
         )
-        self._opened = False
-        self._opening = threading.Lock()
+        self._is_open = False
+        self._open_lock = threading.Lock()
 
     def close(self) -> None:
-        """Gives every connection back."""
+        """Closes every connection."""
         self._pool.close()
 
+    @override
     def one(self, query: Query, **parameters: Any) -> Row | None:
-        """The first row of a read, outside of any transaction."""
         bound = query.bind(parameters)
         return self._read(lambda connection: connection.execute(query.sql, bound).fetchone())
 
+    @override
     def all(self, query: Query, **parameters: Any) -> Sequence[Row]:
-        """Every row of a read, outside of any transaction; the statement carries its own LIMIT."""
         bound = query.bind(parameters)
         return self._read(lambda connection: connection.execute(query.sql, bound).fetchall())
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
-        """Statements that take effect together, at the end of the block, or not at all."""
-        with _translated(), self._begun() as connection:
+        """Commits at the end of the block; rolls back if the block raises."""
+        with _translated(), self._connection_in_transaction() as connection:
             tx = Transaction(connection)
             try:
                 yield tx
@@ -157,31 +157,31 @@ class Database:
                 if not connection.closed:
                     connection.execute("ROLLBACK")
                 raise
-            # A statement that failed and was passed over has undone everything: PostgreSQL answers ROLLBACK then.
+            # If the block ignored an error of a statement, PostgreSQL has rolled back and answers ROLLBACK.
             if connection.execute("COMMIT").statusmessage != "COMMIT":
-                _log.error("commit_undone")
+                _log.error("commit_rolled_back")
                 raise Internal
         for call in tx.after_commit:
             call()
 
     @contextmanager
     def advisory_lock(self, name: str) -> Iterator[bool]:
-        """Whether this block is the only one of that name, anywhere, while it runs (an advisory lock)."""
+        """Tries to take a PostgreSQL advisory lock for the block; yields whether it was acquired, without waiting."""
         with _translated(), Connection.connect(self._url, autocommit=True, connect_timeout=CONNECT_S) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
             acquired = bool(row and row[0])
             try:
                 yield acquired
             finally:
-                # The server lets go of a closed connection's locks some time later, and the next block may come before.
-                # A connection that broke has no lock to give back.
+                # The server releases the locks of a closed connection with a delay, in which the next attempt would
+                # fail. A broken connection has no lock to release.
                 if acquired:
                     with suppress(psycopg.OperationalError):
                         connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
     def check(self) -> None:
-        """Raises unless the server answers, soon."""
-        token = deadline.set(min(deadline.get(), time.monotonic() + _CHECK_S))
+        """Raises unless the server answers: within 1 s, after at most 3 s for a connection from the pool."""
+        token = deadline.set(min(deadline.get(), time.monotonic() + _CHECK_TIMEOUT_S))
         try:
             self._read(lambda connection: connection.execute("SELECT 1").fetchone())
         finally:
@@ -191,14 +191,14 @@ class Database:
         connection.statement_timeout_s = self._statement_timeout_s
 
     @contextmanager
-    def _begun(self) -> Iterator[Connection]:
-        """A connection in a transaction; ones that died in the pool are passed over."""
+    def _connection_in_transaction(self) -> Iterator[Connection]:
+        """Begins a transaction on a connection from the pool; skips broken connections."""
         for attempts_left in range(self._max_connections, -1, -1):
             with self._open_pool().connection() as connection:
                 try:
                     connection.execute("BEGIN")
                 except ServerSilent:
-                    # The next one would be as silent, and wait as long.
+                    # Another connection would have to wait as long.
                     raise
                 except psycopg.OperationalError:
                     if not (connection.closed and attempts_left):
@@ -221,17 +221,17 @@ class Database:
             raise Unavailable("the database does not answer; try again")
 
     def _open_pool(self) -> "ConnectionPool[Connection]":
-        if not self._opened:
-            with self._opening:
-                if not self._opened:
+        if not self._is_open:
+            with self._open_lock:
+                if not self._is_open:
                     self._pool.open()
-                    self._opened = True
+                    self._is_open = True
         return self._pool
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """What PostgreSQL reports, in our own words; SQLSTATE and SQL stay in the log."""
+    """Translates PostgreSQL's errors to `adlib.errors`; SQLSTATE and SQL are only logged."""
     try:
         yield
     except pg.UniqueViolation as error:
@@ -246,7 +246,7 @@ def _translated() -> Iterator[None]:
         _log.warning("database_unavailable", sqlstate=getattr(error, "sqlstate", None), error=str(error))
         raise _unavailable(error) from error
     except psycopg.Error as error:
-        # psycopg's own refusal, before anything is sent: PostgreSQL keeps no such text.
+        # psycopg refuses NUL before it sends the statement, because PostgreSQL cannot store it.
         if isinstance(error, psycopg.DataError) and "NUL" in str(error):
             raise InvalidArgument("no text may contain the character U+0000") from error
         _log.error("database_error", sqlstate=error.sqlstate, error=str(error), exc_info=True)
@@ -255,6 +255,6 @@ def _translated() -> Iterator[None]:
 
 def _unavailable(error: Exception) -> AppError:
     sqlstate = getattr(error, "sqlstate", None) or ""
-    if lack := _LACKS.get(sqlstate) or (_LACKS_SOMETHING if sqlstate.startswith("53") else ""):
-        return Unavailable(f"{lack}; try again later")
+    if exhausted := _EXHAUSTED_RESOURCES.get(sqlstate) or (_EXHAUSTED_RESOURCE if sqlstate.startswith("53") else ""):
+        return Unavailable(f"{exhausted}; try again later")
     return Unavailable("the database does not answer; try again")

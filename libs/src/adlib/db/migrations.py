@@ -1,4 +1,4 @@
-"""Brings a database's tables up to date."""
+"""Applies migrations."""
 
 from importlib.resources import as_file, files
 
@@ -7,21 +7,21 @@ from yoyo import get_backend, read_migrations
 
 from adlib.db import releases
 
-# Any number; the same in every process that migrates.
-_LOCK = 7_205_759_403_792
+# An arbitrary number, the same in every process that migrates.
+_LOCK_ID = 7_205_759_403_792
 
 
 def migrate(url: str, *sources: tuple[str, str]) -> list[str]:
-    """Applies what is missing, each source a package and its folder of yoyo migrations; the ids applied.
+    """Applies the migrations that the database lacks and returns their ids; a source is a package and its folder.
 
-    Processes that start at the same time wait for one another. ReleaseTooOld, with nothing applied, where the database
-    belongs to a later release; ValueError where a migration does not say which release may run on it.
+    An advisory lock makes concurrent runs wait for each other. Raises ReleaseTooOld, with nothing applied, if the
+    database needs a later release, and ValueError for a migration without a `runs-with` header.
     """
     applied: list[str] = []
-    needed = releases.of_sources(*sources)
+    needed = releases.needed_releases(*sources)
     with psycopg.connect(url, autocommit=True) as lock:
-        lock.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
-        releases.require(lock, needed)
+        lock.execute("SELECT pg_advisory_lock(%s)", [_LOCK_ID])
+        releases.require_compatible_on(lock, needed)
         backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
         backend.execute("SET lock_timeout = '5s'")
         try:

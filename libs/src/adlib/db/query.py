@@ -1,4 +1,4 @@
-"""A Core statement, compiled once."""
+"""SQLAlchemy Core statements compiled to SQL text for psycopg."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]  # SQLAlchemy le
 
 
 class Query:
-    """SQL text for psycopg, made from a Core statement when the module is loaded.
+    """A Core statement, compiled once when its module is loaded.
 
-    Executing the string costs 143 µs a read where the engine that compiles and caches costs 207 µs.
+    A read takes 143 µs with the compiled text and 207 µs with SQLAlchemy's engine, which caches compiled statements.
     """
 
     __slots__ = ("_constants", "sql")
@@ -25,5 +25,5 @@ class Query:
         self._constants = {key: value for key, value in compiled.params.items() if value is not None}
 
     def bind(self, parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The statement's own constants and these parameters together."""
+        """Merges the statement's constants with these parameters."""
         return {**self._constants, **parameters} if self._constants else parameters

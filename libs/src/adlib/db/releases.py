@@ -1,8 +1,8 @@
-"""Which code may run on a database: every migration says so in its header, and the database remembers it.
+"""Compatibility of code and database: each migration names the oldest release that can run after it.
 
-The header is a comment before the first statement, `-- runs-with: 1` (in Python `# runs-with: 1`): the oldest release
-whose code may run once the migration is applied. A rolling deploy keeps the previous release running on the migrated
-tables, so a header names this release only where the previous one must be stopped first.
+The header is a comment before the first statement: `-- runs-with: 1`, in Python `# runs-with: 1`. The database stores
+it in `migration_releases`. During a rolling deploy the previous release runs on the migrated tables, so a header names
+the current release only if the previous one must be stopped first.
 """
 
 import re
@@ -18,21 +18,23 @@ from adlib.errors import FailedPrecondition, Unavailable
 from adlib.release import RELEASE
 from adlib.telemetry import logger
 
-_CONNECT_S = 3
+_CONNECT_TIMEOUT_S = 3
 _HEADER = re.compile(r"(?:--|#) runs-with: ([1-9][0-9]*)")
-# yoyo's own table says what is applied, so a migration that is rolled back by any tool counts no longer.
+# Joined with yoyo's own table, so a migration that any tool has rolled back no longer counts.
 _CREATE = """
 CREATE TABLE IF NOT EXISTS migration_releases (
     migration_id text PRIMARY KEY, runs_with integer NOT NULL CHECK (runs_with > 0)
 )
 """
-# Older code that may run here must not lower what newer code found out about a migration.
+# Older code must not lower a number that a later release has raised.
 _RECORD = """
 INSERT INTO migration_releases (migration_id, runs_with) VALUES (%s, %s)
 ON CONFLICT (migration_id) DO UPDATE SET runs_with = EXCLUDED.runs_with
 WHERE migration_releases.runs_with < EXCLUDED.runs_with
 """
-_FORGET = "DELETE FROM migration_releases WHERE migration_id NOT IN (SELECT migration_id FROM _yoyo_migration)"
+_DELETE_UNAPPLIED = """
+DELETE FROM migration_releases WHERE migration_id NOT IN (SELECT migration_id FROM _yoyo_migration)
+"""
 _HAS_TABLES = """
 SELECT to_regclass('migration_releases') IS NOT NULL AND to_regclass('_yoyo_migration') IS NOT NULL
 """
@@ -48,7 +50,7 @@ Source = tuple[str, str]
 
 
 class ReleaseTooOld(FailedPrecondition):
-    """The database has a migration that this code must not run on."""
+    """The database has a migration that this release cannot run on."""
 
     def __init__(self, migration_id: str, runs_with: int) -> None:
         super().__init__(
@@ -60,7 +62,7 @@ class ReleaseTooOld(FailedPrecondition):
 
 
 def needed_release(migration: Path) -> int:
-    """The oldest release whose code may run once the migration is applied; ValueError where it does not say."""
+    """The oldest release that can run after the migration; ValueError without a header."""
     for line in migration.read_text(encoding="utf-8").splitlines():
         if found := _HEADER.fullmatch(line.strip()):
             return int(found[1])
@@ -69,8 +71,8 @@ def needed_release(migration: Path) -> int:
     raise ValueError(f"{migration.name} has no header like '-- runs-with: 1' before its first statement")
 
 
-def of_sources(*sources: Source) -> dict[str, int]:
-    """The needed release of each migration there, by its id."""
+def needed_releases(*sources: Source) -> dict[str, int]:
+    """The needed release of each migration in these folders, by its id."""
     found: dict[str, int] = {}
     for package, folder in sources:
         with as_file(files(package) / folder) as path:
@@ -79,20 +81,22 @@ def of_sources(*sources: Source) -> dict[str, int]:
 
 
 def record(connection: "psycopg.Connection[Any]", needed: Mapping[str, int]) -> None:
-    """Keeps what these migrations need, applied or about to be applied.
+    """Stores the releases that these migrations need.
 
-    Before they are applied: a runner that is killed in between must not leave one that nothing is known of.
+    Called before they are applied, so that no applied migration is missing if the process is killed in between.
     """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute(_CREATE)
-        cursor.execute(_FORGET)
+        cursor.execute(_DELETE_UNAPPLIED)
         cursor.executemany(_RECORD, list(needed.items()))
 
 
-def require(connection: "psycopg.Connection[Any]", known: Sequence[str] | Mapping[str, int] | None = None) -> None:
-    """Raises ReleaseTooOld where an applied migration needs a later release than this one.
+def require_compatible_on(
+    connection: "psycopg.Connection[Any]", known: Sequence[str] | Mapping[str, int] | None = None
+) -> None:
+    """Raises ReleaseTooOld if an applied migration needs a later release than this one.
 
-    `known` are this release's own migrations; the others that are applied are logged.
+    `known` are the ids of this release's migrations; other applied migrations are logged.
     """
     row = connection.execute(_HAS_TABLES).fetchone()
     if not (row and row[0]):
@@ -106,13 +110,13 @@ def require(connection: "psycopg.Connection[Any]", known: Sequence[str] | Mappin
 
 
 def require_compatible(url: str, *sources: Source) -> None:
-    """The same for the database at a URL; UNAVAILABLE where it does not answer.
+    """Raises ReleaseTooOld if the database at the URL needs a later release, and Unavailable if it does not answer.
 
-    A database without a record, of a release that kept none, allows everything.
+    A database without the table `migration_releases`, from a release before 2, is compatible with every release.
     """
-    known = of_sources(*sources) if sources else None
+    known = needed_releases(*sources) if sources else None
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_S) as connection:
-            require(connection, known)
+        with psycopg.connect(url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+            require_compatible_on(connection, known)
     except psycopg.OperationalError as error:
         raise Unavailable("the database does not answer; try again") from error

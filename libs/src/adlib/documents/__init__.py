@@ -1,7 +1,7 @@
-"""JSON documents by collection and id: live views, and what belongs to one person."""
+"""JSON documents by collection and id, for live views and personal data."""
 
 from adlib.documents.postgres import PostgresDocuments
 from adlib.documents.protocol import Document, Documents
 
-# Firestore's is imported from `adlib.documents.firestore` where it is configured: its client takes a second to load.
+# `adlib.documents.firestore` is imported only where it is configured, because its client takes 1 s to load.
 __all__ = ["Document", "Documents", "PostgresDocuments"]

@@ -1,7 +1,7 @@
-"""Documents in Firestore.
+"""The document store in Firestore.
 
-A document there has three fields: `data`, `version` and `expires_at`, a timestamp or null. Expired documents are
-deleted by Firestore itself, within about a day, where each collection group has a TTL policy on `expires_at`.
+A stored document has three fields: `data`, `version` and `expires_at`, a timestamp or null. Firestore deletes expired
+documents within about a day; each collection group needs a TTL policy on `expires_at`.
 """
 
 import re
@@ -26,15 +26,15 @@ from google.cloud.firestore import (
 from google.cloud.firestore import DocumentSnapshot as AnySnapshot
 from google.cloud.firestore_v1.aggregation import AggregationQuery
 from google.cloud.firestore_v1.field_path import FieldPath
+from typing_extensions import override
 
 from adlib.clock import Clock, SystemClock
-from adlib.documents.protocol import Document
+from adlib.documents.protocol import Document, Documents
 from adlib.errors import Aborted, DeadlineExceeded, Internal, Unavailable
 from adlib.telemetry import logger
 
-_TRIES = 10
-# Ids that Firestore keeps for itself.
-_RESERVED = re.compile(r"\.|\.\.|__.*__")
+_MAX_ATTEMPTS = 10
+_RESERVED_ID = re.compile(r"\.|\.\.|__.*__")
 
 DocumentSnapshot = AnySnapshot[DocumentReference]
 T = TypeVar("T")
@@ -43,25 +43,25 @@ _log = logger(__name__)
 
 
 def connect(project_id: str) -> Client:
-    """A client with the process's own credentials, or of an emulator where FIRESTORE_EMULATOR_HOST names one."""
+    """A client with the process's own credentials, or of the emulator at FIRESTORE_EMULATOR_HOST if that is set."""
     return Client(project=project_id)
 
 
-class FirestoreDocuments:
-    """Documents in Firestore.
+class FirestoreDocuments(Documents):
+    """The document store in Firestore.
 
-    A write is made on the condition that the document is still as it was read, and both are repeated where it is not.
-    That is what a transaction of one document would do, in one call less, and with a time limit, which the client's
-    transactions have none of.
+    A write has the precondition that the document has not changed since it was read; if it has, both are repeated.
+    A transaction of one document does the same with one more call, and the client's transactions have no time limit.
     """
 
     def __init__(self, client: Client, clock: Clock | None = None, *, timeout_s: float = 3.0) -> None:
         self._client = client
         self._clock = clock or SystemClock()
-        # The client's own way is to try for a minute, which is longer than any caller waits.
+        # By default the client retries for a minute, longer than any caller waits.
         retry = Retry(if_exception_type(api.ServiceUnavailable), initial=0.05, maximum=0.5, timeout=timeout_s)
         self._limits: dict[str, Any] = {"retry": retry, "timeout": timeout_s}
 
+    @override
     def put(
         self,
         collection: str,
@@ -71,67 +71,65 @@ class FirestoreDocuments:
         *,
         expires_at: datetime | None = None,
     ) -> bool:
-        """Stores the document unless one of this version or a later one is there; whether it did."""
 
-        def write(ref: DocumentReference, kept: DocumentSnapshot) -> bool:
+        def write(ref: DocumentReference, stored: DocumentSnapshot) -> bool:
             at = version
-            if kept.exists and at is not None and self._is_live(kept) and kept.get("version") >= at:
+            if stored.exists and at is not None and self._is_live(stored) and stored.get("version") >= at:
                 return False
             if at is None:
-                at = max(int(self._clock.now().timestamp() * 1e6), kept.get("version") + 1 if kept.exists else 0)
+                at = max(int(self._clock.now().timestamp() * 1e6), stored.get("version") + 1 if stored.exists else 0)
             fields = {"data": dict(data), "version": at, "expires_at": expires_at}
-            if kept.exists:
-                ref.update(fields, _unchanged(kept), **self._limits)
+            if stored.exists:
+                ref.update(fields, _unchanged(stored), **self._limits)
             else:
                 ref.create(fields, **self._limits)
             return True
 
         return self._change(collection, id, write)
 
+    @override
     def update(self, collection: str, id: str, fields: Document) -> Document | None:
-        """Sets these fields and leaves the others, the version and the expiry; the whole after it, or None."""
         changes = {FieldPath("data", name).to_api_repr(): value for name, value in fields.items()}
 
-        def write(ref: DocumentReference, kept: DocumentSnapshot) -> Document | None:
-            if not self._is_live(kept):
+        def write(ref: DocumentReference, stored: DocumentSnapshot) -> Document | None:
+            if not self._is_live(stored):
                 return None
-            ref.update(changes, _unchanged(kept), **self._limits)
-            return {**kept.get("data"), **fields}
+            ref.update(changes, _unchanged(stored), **self._limits)
+            return {**stored.get("data"), **fields}
 
         return self._change(collection, id, write)
 
+    @override
     def get(self, collection: str, id: str) -> Document | None:
-        """The document, or None."""
         with _translated():
-            kept = self._ref(collection, id).get(**self._limits)
-        return _data(kept) if self._is_live(kept) else None
+            stored = self._ref(collection, id).get(**self._limits)
+        return _data(stored) if self._is_live(stored) else None
 
+    @override
     def list(self, collection: str, limit: int) -> Sequence[tuple[str, Document]]:
-        """Ids and documents, the latest version first."""
         query = self._collection(collection).order_by("version", direction=Query.DESCENDING).limit(limit)
         live: list[tuple[str, Document]] = []
         with _translated():
-            # What has expired is left out here: to do it in the query would take an index a collection group.
+            # Expired documents are filtered here: a filter in the query would need an index per collection group.
             while len(live) < limit and (page := query.get(**self._limits)):
-                live += [(unquote(kept.id), _data(kept)) for kept in page if self._is_live(kept)]
+                live += [(unquote(stored.id), _data(stored)) for stored in page if self._is_live(stored)]
                 query = query.start_after(page[-1])
         return live[:limit]
 
+    @override
     def count(self, collection: str, limit: int) -> int:
-        """How many there are, counted up to the limit."""
         is_live = Or([FieldFilter("expires_at", "==", None), FieldFilter("expires_at", ">", self._clock.now())])
         query = AggregationQuery(self._collection(collection).where(filter=is_live).limit(limit)).count()
         with _translated():
             ((answer,),) = query.get(**self._limits)
         return int(answer.value)
 
+    @override
     def delete(self, collection: str, id: str) -> bool:
-        """Deletes the document; whether there was one."""
-
-        def write(ref: DocumentReference, kept: DocumentSnapshot) -> bool:
-            if not self._is_live(kept):
+        def write(ref: DocumentReference, stored: DocumentSnapshot) -> bool:
+            if not self._is_live(stored):
                 return False
-            ref.delete(_unchanged(kept), **self._limits)
+            ref.delete(_unchanged(stored), **self._limits)
             return True
 
         return self._change(collection, id, write)
@@ -139,17 +137,17 @@ class FirestoreDocuments:
     def _change(self, collection: str, id: str, write: Callable[[DocumentReference, DocumentSnapshot], T]) -> T:
         ref = self._ref(collection, id)
         with _translated():
-            for _ in range(_TRIES):
-                kept = ref.get(**self._limits)
-                # It was made, changed or deleted since it was read.
+            for _ in range(_MAX_ATTEMPTS):
+                stored = ref.get(**self._limits)
+                # The document was created, changed or deleted since it was read.
                 with suppress(api.Conflict, api.FailedPrecondition, api.NotFound):
-                    return write(ref, kept)
+                    return write(ref, stored)
         raise Aborted("another call is changing the same; try again")
 
-    def _is_live(self, kept: DocumentSnapshot) -> bool:
-        if not kept.exists:
+    def _is_live(self, stored: DocumentSnapshot) -> bool:
+        if not stored.exists:
             return False
-        expires_at = kept.get("expires_at")
+        expires_at = stored.get("expires_at")
         return expires_at is None or expires_at > self._clock.now()
 
     def _collection(self, collection: str) -> CollectionReference:
@@ -157,23 +155,23 @@ class FirestoreDocuments:
 
     def _ref(self, collection: str, id: str) -> DocumentReference:
         name = quote(id, safe="")
-        if _RESERVED.fullmatch(name):
+        if _RESERVED_ID.fullmatch(name):
             name = f"%{ord(name[0]):02X}{name[1:]}"
         return self._collection(collection).document(name)
 
 
-def _data(kept: DocumentSnapshot) -> Document:
-    data: Document = kept.get("data")
+def _data(stored: DocumentSnapshot) -> Document:
+    data: Document = stored.get("data")
     return data
 
 
-def _unchanged(kept: DocumentSnapshot) -> LastUpdateOption:
-    return LastUpdateOption(kept.update_time)
+def _unchanged(stored: DocumentSnapshot) -> LastUpdateOption:
+    return LastUpdateOption(stored.update_time)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """What Firestore reports, in our own words; its own stay in the log."""
+    """Translates Firestore's errors to `adlib.errors`; its own messages are only logged."""
     try:
         yield
     except api.DeadlineExceeded as error:

@@ -1,4 +1,4 @@
-"""Documents in a JSONB table of the service's own database (migrations/documents)."""
+"""The document store in a JSONB table of the service's own database (migrations/documents)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,14 +19,15 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
+from typing_extensions import override
 
 from adlib.clock import Clock, SystemClock
 from adlib.db import Database, Query
-from adlib.documents.protocol import Document
+from adlib.documents.protocol import Document, Documents
 from adlib.retention import Retention
 
+# In Firestore a TTL policy deletes expired documents.
 RETENTION = Retention("documents", "expires_at", days=0)
-# In Firestore a TTL policy does it.
 
 _table = Table(
     "documents", MetaData(),
@@ -74,13 +75,14 @@ _COUNT = Query(select(func.count().label("count")).select_from(_some))
 _DELETE = Query(delete(_table).where(_is_it))
 
 
-class PostgresDocuments:
-    """Documents in a JSONB table of the service's own database."""
+class PostgresDocuments(Documents):
+    """The document store in a JSONB table of the service's own database."""
 
     def __init__(self, db: Database, clock: Clock | None = None) -> None:
         self._db = db
         self._clock = clock or SystemClock()
 
+    @override
     def put(
         self,
         collection: str,
@@ -90,7 +92,6 @@ class PostgresDocuments:
         *,
         expires_at: datetime | None = None,
     ) -> bool:
-        """Stores the document unless one of this version or a later one is there; whether it did."""
         row = {"of_collection": collection, "of_id": id, "new_data": Jsonb(data), "new_expires_at": expires_at}
         now = self._clock.now()
         with self._db.transaction() as tx:
@@ -98,28 +99,28 @@ class PostgresDocuments:
                 return tx.execute(_REPLACE, **row, new_version=int(now.timestamp() * 1e6)) == 1
             return tx.execute(_PUT, **row, new_version=version, now=now) == 1
 
+    @override
     def update(self, collection: str, id: str, fields: Document) -> Document | None:
-        """Sets these fields and leaves the others, the version and the expiry; the whole after it, or None."""
         with self._db.transaction() as tx:
             row = tx.one(_UPDATE, of_collection=collection, of_id=id, fields=Jsonb(fields), now=self._clock.now())
         return row.data if row else None
 
+    @override
     def get(self, collection: str, id: str) -> Document | None:
-        """The document, or None."""
         row = self._db.one(_GET, of_collection=collection, of_id=id, now=self._clock.now())
         return row.data if row else None
 
+    @override
     def list(self, collection: str, limit: int) -> Sequence[tuple[str, Document]]:
-        """Ids and documents, the latest version first."""
         rows = self._db.all(_LIST, of_collection=collection, most=limit, now=self._clock.now())
         return [(row.id, row.data) for row in rows]
 
+    @override
     def count(self, collection: str, limit: int) -> int:
-        """How many there are, counted up to the limit."""
         row = self._db.one(_COUNT, of_collection=collection, most=limit, now=self._clock.now())
         return int(row.count) if row else 0
 
+    @override
     def delete(self, collection: str, id: str) -> bool:
-        """Deletes the document; whether there was one."""
         with self._db.transaction() as tx:
             return tx.execute(_DELETE, of_collection=collection, of_id=id, now=self._clock.now()) == 1

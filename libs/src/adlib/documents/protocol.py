@@ -1,4 +1,4 @@
-"""What keeps documents, whichever it is."""
+"""The interface of the document store."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ Document = Mapping[str, Any]
 
 
 class Documents(Protocol):
-    """Keeps JSON documents by collection and id. One that has expired is not there, whether or not it is deleted.
+    """Stores JSON documents by collection and id; a document that has expired does not exist.
 
-    A collection is a name, or the path to one inside a document: `users/<id>/notifications`. No array in a document
-    may hold an array directly, since Firestore takes none. UNAVAILABLE, DEADLINE_EXCEEDED, ABORTED.
+    A collection is a name, or the path of one inside a document: `users/<id>/notifications`. Arrays must not contain
+    arrays, because Firestore does not support them. Every method raises Unavailable, DeadlineExceeded and Aborted.
     """
 
     def put(
@@ -23,28 +23,31 @@ class Documents(Protocol):
         *,
         expires_at: datetime | None = None,
     ) -> bool:
-        """Stores the document unless one of this version or a later one is there; whether it did.
+        """Stores the document, unless the stored one has this version or a later one; returns whether it did.
 
-        Without a version it takes the place of whatever is there.
+        Without a version, always replaces the stored document.
         """
         ...
 
     def update(self, collection: str, id: str, fields: Document) -> Document | None:
-        """Sets these fields and leaves the others, the version and the expiry; the whole after it, or None."""
+        """Sets these fields of an existing document and returns all its fields, or None if it does not exist.
+
+        The other fields, the version and the expiry stay unchanged.
+        """
         ...
 
     def get(self, collection: str, id: str) -> Document | None:
-        """The document, or None."""
+        """Returns the document, or None."""
         ...
 
     def list(self, collection: str, limit: int) -> Sequence[tuple[str, Document]]:
-        """Ids and documents, the latest version first."""
+        """Lists up to `limit` ids and documents, the latest version first."""
         ...
 
     def count(self, collection: str, limit: int) -> int:
-        """How many there are, counted up to the limit."""
+        """Counts the documents of a collection, up to `limit`."""
         ...
 
     def delete(self, collection: str, id: str) -> bool:
-        """Deletes the document; whether there was one."""
+        """Deletes the document and returns whether it existed."""
         ...

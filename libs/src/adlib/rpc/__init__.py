@@ -1,4 +1,4 @@
-"""gRPC as every service speaks it: the server with what wraps each call, and the client."""
+"""gRPC for every service: the server with its interceptors, and the client."""
 
 from adlib.rpc.call import NO_ORGANIZATION, Call, Caller
 from adlib.rpc.client import Remote

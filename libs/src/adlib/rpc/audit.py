@@ -1,4 +1,4 @@
-"""The stage that has every call that changes something recorded: who, on behalf of whom, what, and what came of it."""
+"""The interceptor that records every mutating call in the audit trail: actor, organization, action and outcome."""
 
 import re
 from collections.abc import Callable
@@ -26,47 +26,47 @@ from adlib.rpc.interceptors import Handler
 Text = Callable[[Message], str]
 
 _VARIABLE = re.compile(r"\{([a-z_.]+)(?:=[^}]*)?\}")
-# What a call is about is told by ids and codes; a request that was refused can have anything in their place.
+# Only ids and codes are recorded; an invalid request can have any text in their place.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OK, _UNKNOWN = "OK", grpc.StatusCode.UNKNOWN.name
 
 
 def is_mutating(method: MethodDescriptor) -> bool:
-    """Whether the contract lets the method change anything."""
+    """Whether the method can change state, by the `idempotency_level` of the contract."""
     return bool(method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS)
 
 
 def action(method: MethodDescriptor) -> str:
-    """Package and method, such as campaign.StartCampaign."""
+    """The package and the method, such as campaign.StartCampaign."""
     _, package, *_ = method.full_name.split(".")
     return f"{package}.{method.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What a method's calls are about, as a path; prepared once a method."""
+    """The resource of a method's calls, as a path; prepared once a method."""
 
-    asked: Text
-    answered: Text
+    path_of: Text
+    created_id_of: Text
 
     @classmethod
     def of(cls, method: MethodDescriptor) -> "Resource":
-        """From the method's HTTP path, or the first id of its request where it has none."""
+        """Uses the method's HTTP path, or without one the first id of its request."""
         http = method.GetOptions().Extensions[annotations_pb2.http]
         path: str = getattr(http, http.WhichOneof("pattern") or "", "")
         template = path.lstrip("/") or _template(method.input_type)
         return cls(partial(_filled, template, _VARIABLE.findall(template)), _id_of(method.output_type))
 
     def __call__(self, request: Message, answer: Message | None) -> str:
-        """The path, and at its end the id of what came to be where the path does not have it."""
-        path = self.asked(request)
-        made = self.answered(answer) if answer is not None else ""
-        return path if not _ID.fullmatch(made) or made in path.split("/") else f"{path}/{made}"
+        """The path with its ids, and the id of a created resource appended."""
+        path = self.path_of(request)
+        created = self.created_id_of(answer) if answer is not None else ""
+        return path if not _ID.fullmatch(created) or created in path.split("/") else f"{path}/{created}"
 
 
 def _template(request: Descriptor) -> str:
     names = [field.name for field in request.fields if field.name.endswith("_id")]
-    # Whose it is has a field of its own in the event.
+    # The organization has its own field in the event.
     name = next((name for name in names if name != "organization_id"), "") or next(iter(names), "")
     return f"{name.removesuffix('_id')}s/{{{name}}}" if name else ""
 
@@ -82,7 +82,7 @@ def _filled(template: str, variables: list[str], request: Message) -> str:
 
 
 def _id_of(answer: Descriptor) -> Text:
-    """How to find the id of what an answer tells of: its own, or that of the only message in it that has one."""
+    """A function that finds the id of the answered resource: the answer's own, or that of its only nested message."""
     for name in ("id", "code"):
         if name in answer.fields_by_name:
             return lambda message: str(getattr(message, name))
@@ -97,8 +97,8 @@ def _id_of(answer: Descriptor) -> Text:
 
 
 def audited(method: MethodDescriptor, rule: Rule, trail: AuditTrail, following: Handler) -> Handler:
-    """Records each call of a method that changes something, once."""
-    named, resource = action(method), Resource.of(method)
+    """Records each call of a mutating method once."""
+    action_name, resource = action(method), Resource.of(method)
     clock = SystemClock()
     has_organization = "organization_id" in method.input_type.fields_by_name
 
@@ -107,46 +107,46 @@ def audited(method: MethodDescriptor, rule: Rule, trail: AuditTrail, following: 
         outcome: str = _UNKNOWN, reason: str = "",
     ) -> Event:  # fmt: skip
         record = AuditRecorded(
-            action=named, resource=resource(request, answer), outcome=outcome, reason=reason, address=call.address
+            action=action_name, resource=resource(request, answer), outcome=outcome, reason=reason, address=call.address
         )
         organization_id = _actor(record, call)
-        # What a stranger was refused is not for the log of the organization that they named.
+        # A refused call of an unknown caller does not belong in the log of the organization that the request names.
         if organization_id == NO_ORGANIZATION and has_organization and (call.service or outcome in (_OK, _UNKNOWN)):
             organization_id = _uuid(getattr(request, "organization_id"))  # noqa: B009 - a Message has it by contract
-        made = Event(
+        recorded = Event(
             id=str(id), organization_id=str(organization_id), request_id=call.request_id, audit_recorded=record
         )
-        made.time.FromDatetime(time)
-        return made
+        recorded.time.FromDatetime(time)
+        return recorded
 
     def is_recorded(call: Call, error: AppError) -> bool:
-        # Nothing was tried then, and a flood of calls must not become a flood of records.
+        # The call was not executed, and a flood of calls must not become a flood of records.
         if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return False
         if call.service or call.known_caller:
             return rule.public or error.code is not grpc.StatusCode.UNAUTHENTICATED
-        # A stranger's call that met an outage tried nothing, either.
+        # An unknown caller's call is not executed during an outage either.
         return call.is_rate_limited and error.code is not grpc.StatusCode.UNAVAILABLE
 
     def handle(request: Message, call: Call) -> Message:
-        made = partial(event, request, call, new_id(), clock.now())
-        with trail.entry(made) as entry:
+        make_event = partial(event, request, call, new_id(), clock.now())
+        with trail.entry(make_event) as entry:
             try:
                 answer = following(request, call)
             except Exception as error:
-                shown = error if isinstance(error, AppError) else Internal()
-                if entry.is_pending or is_recorded(call, shown):
-                    reason = ErrorReason.Name(shown.reason) if shown.reason else ""
-                    entry.record(made(outcome=shown.code.name, reason=reason))
+                answered = error if isinstance(error, AppError) else Internal()
+                if entry.is_pending or is_recorded(call, answered):
+                    reason = ErrorReason.Name(answered.reason) if answered.reason else ""
+                    entry.record(make_event(outcome=answered.code.name, reason=reason))
                 raise
-            entry.record(made(answer=answer, outcome=_OK))
+            entry.record(make_event(answer=answer, outcome=_OK))
             return answer
 
     return handle
 
 
 def _actor(record: AuditRecorded, call: Call) -> UUID:
-    """Writes who calls into the record; the organization that they act for, if any."""
+    """Writes the actor into the record and returns the organization that they act for, or NO_ORGANIZATION."""
     caller = call.known_caller
     if call.service:
         record.actor, record.service = AuditRecorded.SERVICE, call.service

@@ -1,4 +1,4 @@
-"""One call, as a servicer sees it."""
+"""The caller and the metadata of a call, for servicers."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ T = TypeVar("T")
 M = TypeVar("M", bound=Message)
 
 NO_ORGANIZATION = UUID(int=0)
-_USER_AGENT_LENGTH = 300
+_MAX_USER_AGENT_LENGTH = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person, signed in or by an API key of theirs, acting for an organization where the method needs one.
+    """A person, signed in or with an API key they created, who acts for an organization if the method needs one.
 
-    `permissions` is a bitmask; `organization_kind` is `Organization.Kind`; one who calls by an API key has no session.
+    `permissions` is a bitmask, `organization_kind` an `Organization.Kind`; a caller with an API key has no session.
     """
 
     user_id: UUID
@@ -37,18 +37,18 @@ class Caller:
 
     @property
     def is_staff(self) -> bool:
-        """Whether they act for the platform's own organization."""
+        """Whether the caller acts for the platform's own organization."""
         return self.organization_kind == Organization.PLATFORM
 
     def has_permission(self, permission: int) -> bool:
-        """Whether they hold the permission with this code."""
+        """Whether the caller has the permission with this code."""
         return permissions.satisfies(self.permissions, required_all=permissions.mask([permission]))
 
 
 class Call:
     """The caller and the headers of one call.
 
-    `answer_headers`, by lower-case names, go before the answer, and not before an error.
+    `answer_headers`, by lower-case names, are sent with an answer, but not with an error.
     """
 
     __slots__ = (
@@ -68,15 +68,15 @@ class Call:
         self.request_id = request_id
         self.answer_headers: dict[str, str] = {}
         self.service = ""
-        # Whether strangers can make only so many such calls: those that fail are recorded too then.
+        # Whether the use case limits the rate of calls by unknown callers; the audit trail then records failed ones.
         self.is_rate_limited = False
-        # Set by the server for methods that are public.
+        # Set by the interceptor `authorized` for public methods.
         self.identify: Callable[[], Caller | None] = lambda: None
         self._caller: Caller | None = None
 
     @staticmethod
     def headers_of(metadata: Sequence[tuple[str, str | bytes]]) -> Mapping[str, str | bytes]:
-        """The headers by name; values of a repeated one are joined by commas, as HTTP has it, so that none is lost."""
+        """The headers by name; the values of a repeated header are joined by commas (RFC 9110)."""
         headers = dict(metadata)
         if len(headers) != len(metadata):
             for name in headers:
@@ -89,15 +89,15 @@ class Call:
         return headers
 
     def session(self) -> Caller | None:
-        """Whose session calls a public method; None without an access token, TOKEN_INVALID with one that is not valid.
+        """The session that calls a public method, or None without an access token; TOKEN_INVALID.
 
-        Only for methods that are safe without: they get to know a session, and nothing of an organization.
+        Gives no access to an organization: a public method must be safe without a session.
         """
         return self.identify()
 
     @property
     def caller(self) -> Caller:
-        """Who calls; only for methods that need a person."""
+        """The person who calls; only for methods that require one."""
         if self._caller is None:
             raise Internal
         return self._caller
@@ -107,22 +107,22 @@ class Call:
         self._caller = caller
 
     def header(self, name: str) -> str:
-        """A header by its lower-case name; empty where it was not sent."""
+        """The value of a header by its lower-case name, or an empty string."""
         value = self.metadata.get(name, "")
         return value if isinstance(value, str) else value.decode("latin-1")
 
     @property
     def known_caller(self) -> Caller | None:
-        """Who calls, as far as that is known yet; None for services and where nobody has to be known."""
+        """The person who calls, or None: for services, for public methods and before the caller is identified."""
         return self._caller
 
     def attribute_to(self, user_id: UUID, organization_id: UUID = NO_ORGANIZATION) -> None:
-        """Who called and for whom, where only the use case could tell: for the audit log, not for permissions."""
+        """Sets the person and the organization in the audit log, if only the use case knows them; grants nothing."""
         self._caller = replace(self._caller or Caller(user_id), user_id=user_id, organization_id=organization_id)
 
     @property
     def address(self) -> str:
-        """The client's address as the gateway saw it; empty where the call did not come through it."""
+        """The client's IP address as seen by the gateway, or an empty string for calls from elsewhere."""
         try:
             return str(ip_address(self.header("x-forwarded-for")))
         except ValueError:
@@ -130,19 +130,19 @@ class Call:
 
     @property
     def user_agent(self) -> str:
-        """What the client's browser or program calls itself."""
-        return self.header("user-agent")[:_USER_AGENT_LENGTH]
+        """The user-agent header, truncated."""
+        return self.header("user-agent")[:_MAX_USER_AGENT_LENGTH]
 
     def idempotency(self, request: Message, render: Callable[[T], M], answer: type[M]) -> Idempotency[T, M]:
-        """The idempotency of this call: a repeat gets the first answer."""
+        """The idempotency of this call; `render` makes the answer from the use case's result."""
         key = self.header("idempotency-key")
         return Idempotency(self._owner_id, self.method, key, request, render, answer)
 
     def page(self, request: paging.ListRequest) -> paging.Page:
-        """The page of a list that is asked for; PAGE_TOKEN_INVALID where the token is of another list."""
+        """The page of a list that the request asks for; PAGE_TOKEN_INVALID."""
         return paging.page(request, self.method, self._owner_id)
 
     @property
     def _owner_id(self) -> UUID:
-        """Whose idempotency keys and lists these are: those of one who acts for no organization are their own."""
+        """The owner of idempotency keys and lists: the organization, or the person who acts for none."""
         return self.caller.user_id if self.caller.organization_id == NO_ORGANIZATION else self.caller.organization_id

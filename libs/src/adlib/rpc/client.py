@@ -1,4 +1,4 @@
-"""Calls another service."""
+"""The client for calls to another service."""
 
 import json
 import time
@@ -16,9 +16,9 @@ from adlib.errors import AppError, DeadlineExceeded, Internal, RemoteError, Unav
 from adlib.identity import ServiceIdentity
 from adlib.telemetry import logger
 
-_MARGIN_S = 0.05
-# What another service can refuse on the client's account; everything else is a fault of ours.
-_PASSED_ON = frozenset(
+_DEADLINE_MARGIN_S = 0.05
+# Errors caused by the client's request are passed on; all others are faults of the platform.
+_PASSED_ON_CODES = frozenset(
     {
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.ALREADY_EXISTS,
@@ -27,7 +27,7 @@ _PASSED_ON = frozenset(
     }
 )
 _REASONS = frozenset(ErrorReason.keys())
-# Every internal call can be repeated: reads change nothing, and what moves money carries its own key.
+# Every internal call can be retried: reads change nothing, and calls that move money carry an idempotency key.
 _SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -58,15 +58,15 @@ class Method(Protocol[Req, Res]):
     def __call__(
         self, request: Req, timeout: float | None = None, metadata: tuple[tuple[str, str], ...] | None = None
     ) -> Res:
-        """Calls it."""
+        """Calls the method."""
         ...
 
 
 class Remote:
-    """Another service: its channel, and calls on it with our identity, the caller's deadline and request id."""
+    """A channel to another service; calls carry this service's identity, the caller's deadline and the request id."""
 
     def __init__(self, name: str, targets: str, identity: ServiceIdentity | None, *, timeout_s: float = 5.0) -> None:
-        """`targets` is host:port[,host:port…], one for each of the service's workers."""
+        """`targets` is host:port[,host:port…], one for each worker process of the service."""
         self.name = name
         self._identity = identity
         self._timeout_s = timeout_s
@@ -87,13 +87,14 @@ class Remote:
         self.channel.close()
 
     def call(self, method: Method[Req, Res], request: Req, *, within_s: float = float("inf")) -> Res:
-        """The method's answer, or what it refused as one of our own errors.
+        """Calls the method and returns its answer; `within_s` limits the time.
 
-        UNAVAILABLE, DEADLINE_EXCEEDED; INTERNAL where it refused what we should not have asked.
+        Raises RemoteError for an error that the client caused, Unavailable, DeadlineExceeded, and Internal for all
+        other errors.
         """
-        timeout = min(self._timeout_s, within_s, deadline.get() - time.monotonic() - _MARGIN_S)
+        timeout = min(self._timeout_s, within_s, deadline.get() - time.monotonic() - _DEADLINE_MARGIN_S)
         if timeout <= 0:
-            raise DeadlineExceeded("the time for the call ran out")
+            raise DeadlineExceeded("the deadline of the call has passed")
         try:
             return method(request, timeout=timeout, metadata=self._metadata())
         except grpc.RpcError as error:
@@ -107,7 +108,7 @@ class Remote:
 
     def _translated(self, error: grpc.RpcError) -> AppError:
         code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-        # A server that has too many calls already refuses the next with RESOURCE_EXHAUSTED.
+        # grpcio answers RESOURCE_EXHAUSTED when the server has reached its limit of concurrent calls.
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED):
             return Unavailable(f"{self.name} does not answer; try again")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -115,7 +116,7 @@ class Remote:
         status = rpc_status.from_call(error) if isinstance(error, grpc.Call) else None
         info = ErrorInfo()
         has_info = status is not None and any(detail.Unpack(info) for detail in status.details)
-        if status and has_info and code in _PASSED_ON and info.reason in _REASONS:
+        if status and has_info and code in _PASSED_ON_CODES and info.reason in _REASONS:
             return RemoteError(code, ErrorReason.Value(info.reason), status.message, info.metadata)
         _log.error("remote_refused", service=self.name, code=code.name, error=str(error))
         return Internal()

@@ -1,4 +1,4 @@
-"""What the contract says about a method, read from its descriptor."""
+"""The contract's auth option of a method, read from its descriptor."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from adlib import permissions
 
 
 class ContractError(Exception):
-    """The contract and the server do not fit; the server does not start."""
+    """The contract or the server is incomplete; the server does not start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method; exactly one kind of caller, who with `verified_email` must have proven theirs."""
+    """Admits exactly one kind of caller to a method; `verified_email` also requires a verified e-mail."""
 
     public: bool = False
     signed_in: bool = False
@@ -31,18 +31,18 @@ class Rule:
 
 
 def rule(method: MethodDescriptor) -> Rule:
-    """The method's auth option; ContractError where it is missing or says two things."""
+    """The rule in the method's auth option; ContractError if it is missing or contradictory."""
     auth = method.GetOptions().Extensions[options_pb2.auth]
-    said = [
+    kinds = [
         auth.public, auth.signed_in, auth.authenticated, bool(auth.all), bool(auth.any), bool(auth.services)
     ]  # fmt: skip
-    if sum(said) != 1:
+    if sum(kinds) != 1:
         raise ContractError(
             f"{method.full_name} needs the option adplatform.options.v1.auth with exactly one of "
             "public, signed_in, authenticated, all, any, services"
         )
     if unknown := [code for code in (*auth.all, *auth.any) if not permissions.mask([code])]:
-        raise ContractError(f"{method.full_name} requires permissions that this build does not know: {unknown}")
+        raise ContractError(f"{method.full_name} requires permissions that this release does not know: {unknown}")
     if auth.verified_email and not (auth.all or auth.any):
         raise ContractError(f"{method.full_name}: verified_email goes with all or any")
     return Rule(

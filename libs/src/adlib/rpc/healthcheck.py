@@ -1,4 +1,4 @@
-"""For container health checks: exit status 0 where the server at host:port (or on GRPC_PORTS) answers SERVING."""
+"""The command of container health checks: exits 0 if the server at host:port, or on GRPC_PORTS, answers SERVING."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from grpc_health.v1 import health, health_pb2
 
 
 def main() -> None:
-    """Asks once, with a deadline of three seconds."""
+    """Checks the server once, with a timeout of 3 s."""
     target = sys.argv[1] if len(sys.argv) > 1 else f"127.0.0.1:{os.environ['GRPC_PORTS'].split(',')[0]}"
     try:
         check = grpc.insecure_channel(target).unary_unary(

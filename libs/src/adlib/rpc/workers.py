@@ -1,4 +1,4 @@
-"""A service's processes: one worker a port, since one HTTP/2 connection of the gateway goes to one process."""
+"""The processes of a service: one worker per port, because the gateway opens one HTTP/2 connection to each port."""
 
 import ctypes
 import os
@@ -16,8 +16,8 @@ _PR_SET_PDEATHSIG = 1
 _log = logger(__name__)
 
 
-def serve(settings: Settings, compose: Callable[[], ServiceProcess]) -> None:
-    """Serves until SIGTERM or SIGINT; with several ports, a child process for each."""
+def serve(settings: Settings, build: Callable[[], ServiceProcess]) -> None:
+    """Serves until SIGTERM or SIGINT; with several ports, starts a child process for each."""
     configure_logging(settings.service)
     stop = threading.Event()
 
@@ -27,13 +27,13 @@ def serve(settings: Settings, compose: Callable[[], ServiceProcess]) -> None:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     if len(settings.ports) == 1:
-        _work(settings, compose, stop)
+        _serve_port(settings, build, stop)
     else:
         _supervise(settings, stop)
 
 
-def _work(settings: Settings, compose: Callable[[], ServiceProcess], stop: threading.Event) -> None:
-    server = Server(compose(), settings, settings.ports[0])
+def _serve_port(settings: Settings, build: Callable[[], ServiceProcess], stop: threading.Event) -> None:
+    server = Server(build(), settings, settings.ports[0])
     serve_metrics(settings.host, settings.metrics_port)
     server.start()
     _log.info("serving", port=server.port)
@@ -43,17 +43,17 @@ def _work(settings: Settings, compose: Callable[[], ServiceProcess], stop: threa
 
 
 def _supervise(settings: Settings, stop: threading.Event) -> None:
-    """Starts a worker a port; when one ends, all end, and whoever runs the service starts it anew."""
+    """Starts a worker per port; if one ends, stops all and exits with 1, so that a supervisor restarts the service."""
     module = sys.modules["__main__"].__spec__
     if module is None:
-        raise RuntimeError("a service with several workers is started with python -m")
+        raise RuntimeError("start a service with several ports by `python -m`")
     command = [sys.executable, "-m", module.name.removesuffix(".__main__")]
     children = [
         subprocess.Popen(  # noqa: S603 - our own module
             command,
             env=os.environ
             | {"GRPC_PORTS": str(port), "METRICS_PORT": str(settings.metrics_port and settings.metrics_port + index)},
-            preexec_fn=_die_with_parent,
+            preexec_fn=_terminate_with_parent,
         )
         for index, port in enumerate(settings.ports)
     ]
@@ -70,6 +70,6 @@ def _supervise(settings: Settings, stop: threading.Event) -> None:
         raise SystemExit(1)
 
 
-def _die_with_parent() -> None:
+def _terminate_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What every service's `__main__` shares: settings, authorization, dependencies, and its commands."""
+"""The parts of every service's `__main__`: settings, authorization, dependencies and commands."""
 
 from adlib.redis_clients import connect_redis, connect_redis_for_calls
 from adlib.service.authorization import Authorization, RemoteAccess, remote_authorization

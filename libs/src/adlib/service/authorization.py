@@ -1,4 +1,4 @@
-"""Who calls a service, and what they may do."""
+"""Authorization of calls by tokens and by the access that auth-service grants."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from uuid import UUID
 
 from adplatform.auth.v1 import auth_pb2, auth_pb2_grpc
 from jwt import PyJWK
+from typing_extensions import override
 
 from adlib import identity, permissions
 from adlib.access import NO_ACCESS, Access, AccessSource, CachedAccess, SessionEnded, api_key_from_pb
@@ -17,21 +18,21 @@ from adlib.service.settings import CommonSettings
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """Verifies tokens, and knows the access of their holders."""
+    """Verifies tokens and looks up the rights of callers."""
 
     verifier: Verifier
     access: AccessSource
 
 
-class RemoteAccess:
-    """Asks auth-service."""
+class RemoteAccess(AccessSource):
+    """An access source that calls auth-service."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._stub = auth_pb2_grpc.AccessServiceStub(remote.channel)
 
+    @override
     def access(self, person: Person, organization_id: UUID | None) -> Access:
-        """The person's access; TOKEN_INVALID where the session has ended."""
         request = auth_pb2.GetAccessRequest(
             user_id=str(person.user_id),
             session_id="" if person.session_id == NO_SESSION else str(person.session_id),
@@ -45,14 +46,14 @@ class RemoteAccess:
         held = permissions.mask(answer.permissions)
         return Access(True, answer.organization_kind, held, email_verified=not answer.email_unverified)
 
+    @override
     def api_key(self, hash: bytes) -> ApiKey | None:
-        """The valid API key whose text has this SHA-256, or None."""
         answer = self._remote.call(self._stub.FindApiKey, auth_pb2.FindApiKeyRequest(hash=hash))
         return api_key_from_pb(answer.api_key) if answer.HasField("api_key") else None
 
 
 def remote_authorization(common: CommonSettings, auth: Remote) -> tuple[Verifier, CachedAccess]:
-    """How every service but auth-service authorizes: by asking auth-service. The caller closes the second."""
+    """The authorization of every service but auth-service, by calls to it; the caller closes the CachedAccess."""
     keys = auth_pb2_grpc.AuthServiceStub(auth.channel)
 
     def fetch() -> Mapping[str, PyJWK]:

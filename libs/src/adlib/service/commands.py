@@ -1,4 +1,4 @@
-"""The commands of a service's module: `python -m NAME_service [serve | migrate | …]`."""
+"""The commands of a service: `python -m NAME_service [serve | migrate | …]`."""
 
 import os
 import sys
@@ -40,10 +40,10 @@ def main(
     after_migrations: Callable[[str], None] | None = None,
     commands: dict[str, Callable[[Environment], None]] | None = None,
 ) -> None:
-    """Runs the commands of the command line in order; without any, `serve`.
+    """Runs the commands of the command line in order, by default `serve`.
 
-    `serve` answers calls until SIGTERM, `migrate` updates the tables; `commands` are the service's own. None of them
-    works on a database of a later release that needs later code.
+    `serve` answers calls until SIGTERM, `migrate` applies migrations, and `commands` are the service's own. All refuse
+    to run on a database that needs a later release.
     """
     environment = Environment(os.environ)
 
@@ -51,7 +51,7 @@ def main(
         config = read(environment)
         if migrations:
             configure_logging(config.common.rpc.service)
-            _wait_until_allowed(environment.text("DATABASE_URL"), migrations)
+            _wait_until_compatible(environment.text("DATABASE_URL"), migrations)
         serve(config.common.rpc, lambda: build(config))
 
     def run_migrate() -> None:
@@ -62,33 +62,33 @@ def main(
 
     def run_own(command: Callable[[Environment], None]) -> None:
         if migrations:
-            # Without the database there is nothing to damage, and tracking works without it.
+            # pixel-service collects without its database, and an unavailable database cannot be damaged.
             with suppress(Unavailable):
                 require_compatible(environment.text("DATABASE_URL"), *migrations)
         command(environment)
 
-    known: dict[str, Callable[[], None]] = {"migrate": run_migrate, "serve": run_serve}
-    known |= {name: partial(run_own, command) for name, command in (commands or {}).items()}
-    given = sys.argv[1:] or ["serve"]
-    if unknown := set(given) - set(known):
-        sys.exit(f"unknown command {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
+    available: dict[str, Callable[[], None]] = {"migrate": run_migrate, "serve": run_serve}
+    available |= {name: partial(run_own, command) for name, command in (commands or {}).items()}
+    names = sys.argv[1:] or ["serve"]
+    if unknown := set(names) - set(available):
+        sys.exit(f"unknown command {', '.join(sorted(unknown))}; use one of {', '.join(sorted(available))}")
     try:
-        for name in given:
-            known[name]()
+        for name in names:
+            available[name]()
     except ConfigurationError as error:
         sys.exit(f"configuration: {error}")
     except AppError as error:
-        sys.exit(f"{' '.join(given)}: {error.message}")
+        sys.exit(f"{' '.join(names)}: {error.message}")
 
 
-def _wait_until_allowed(url: str, migrations: Sequence[tuple[str, str]]) -> None:
-    """Returns once the database allows this release; ReleaseTooOld.
+def _wait_until_compatible(url: str, migrations: Sequence[tuple[str, str]]) -> None:
+    """Waits until the database answers and is compatible with this release; ReleaseTooOld.
 
-    Nothing is served before: background work would write as soon as the database answers.
+    The service does not start before, because its background work would write as soon as the database answers.
     """
     while True:
         try:
             return require_compatible(url, *migrations)
         except Unavailable as error:
-            _log.warning("waits_for_database", error=error.message)
+            _log.warning("waiting_for_database", error=error.message)
             time.sleep(_DATABASE_RETRY_S)

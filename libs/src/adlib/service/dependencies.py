@@ -1,4 +1,4 @@
-"""What every service is built on, and the process that it becomes."""
+"""The dependencies that every service has, and the process that is built from them."""
 
 import socket
 from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ class Servicer(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Dependencies:
-    """What every service is built on. `from_config` connects to the real things; tests pass their own.
+    """The dependencies that every service has. `from_config` connects to the real ones; tests pass fakes.
 
-    `consumer_name` is this process's name in the bus's consumer groups, which survives a restart; `closing` is called
+    `consumer_name` identifies this process in consumer groups and stays the same after a restart. `closing` is called
     in order after the process has stopped.
     """
 
@@ -44,7 +44,7 @@ class Dependencies:
     clock: Clock = field(default_factory=SystemClock)
     new_id: NewId = new_id
     consumer_name: str = "test"
-    # A consumer that waits for messages notices this late that the process stops.
+    # The longest that a consumer delays the end of the process while it waits for messages.
     bus_wait_ms: int = 500
     closing: list[Callable[[], object]] = field(default_factory=list)
 
@@ -52,8 +52,8 @@ class Dependencies:
     def from_config(
         cls, common: CommonSettings, *, database_url: str = "", authorization: Authorization | None = None
     ) -> "Dependencies":
-        """Connects to Redis, to the service's own database where it has one, and to auth-service unless `authorization`
-        is given.
+        """Connects to Redis, to the database at `database_url` if given, and to auth-service unless `authorization` is
+        given.
         """
         redis = connect_redis(common.redis_url)
         database = Database(database_url) if database_url else None
@@ -75,24 +75,24 @@ class Dependencies:
 
     @property
     def db(self) -> Database:
-        """The service's own database; RuntimeError where it has none."""
+        """The service's own database; RuntimeError without one."""
         if self.database is None:
             raise RuntimeError("this service has no database")
         return self.database
 
     def remote(self, name: str, targets: str) -> Remote:
-        """Another service, called with this service's identity; `targets` is host:port[,host:port…]."""
+        """A client for another service, with this service's identity; `targets` is host:port[,host:port…]."""
         remote = Remote(name, targets, self.identity)
         self.closing.insert(0, remote.close)
         return remote
 
     def consumer(self, topic: str, group: str, handle: Handler, *, batch: int = 100) -> Consumer:
-        """Hands the topic's messages to `handle`, up to `batch` at a time, once in the group."""
+        """A consumer that passes the topic's messages to `handle`, up to `batch` at a time."""
         subscription = self.bus.subscribe(topic, group, self.consumer_name)
         return Consumer(subscription, handle, batch=batch, wait_ms=self.bus_wait_ms)
 
     def relay(self, outbox: Outbox) -> Relay:
-        """Publishes what the outbox has."""
+        """The relay that publishes the outbox's events."""
         return Relay(self.db, self.bus, outbox)
 
     def process(
@@ -101,7 +101,7 @@ class Dependencies:
         background: Sequence[Runnable] = (),
         checks: Sequence[Callable[[], object]] = (),
     ) -> ServiceProcess:
-        """The process that serves these, with the work beside them; ready while the database and `checks` are."""
+        """Builds the process; it is ready while the database answers and no check raises."""
         database = self.database
         return ServiceProcess(
             servicers={servicer.contract: servicer for servicer in servicers},

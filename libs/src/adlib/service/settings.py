@@ -1,4 +1,4 @@
-"""Settings that every service has."""
+"""The settings that every service has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from adlib.rpc import Settings
 
 @dataclass(frozen=True, slots=True)
 class CommonSettings:
-    """Settings that every service has."""
+    """The settings that every service has."""
 
     rpc: Settings
     redis_url: str
@@ -21,10 +21,10 @@ class CommonSettings:
     google_accounts: Mapping[str, str] = field(default_factory=dict)
 
     def verifier(self, user_keys: KeyLookup) -> Verifier:
-        """Verifies the tokens of services, and of people with these keys."""
+        """A verifier of the tokens of services, and of people with these keys."""
         others = None
         if self.google_accounts:
-            # Imported on demand: Google's libraries take 0.1 s.
+            # Imported on demand, because Google's libraries take 0.1 s to load.
             from adlib.google_identity import GoogleTokenVerifier
 
             others = GoogleTokenVerifier(self.google_accounts)
@@ -37,7 +37,7 @@ class CommonSettings:
 
 
 def read_common(environment: Environment, name: str) -> CommonSettings:
-    """The common settings of the service with this name; ConfigurationError."""
+    """Reads the common settings of the service with this name; ConfigurationError."""
     accounts = environment.mapping("GOOGLE_SERVICE_ACCOUNTS")
     return CommonSettings(
         rpc=Settings(
