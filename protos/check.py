@@ -1,8 +1,8 @@
-"""Checks the contract with buf, without a network: lint, format, and what breaks those who use main's contract.
+"""Checks the contract with buf, without a network: lint, format and breaking changes.
 
-What our files import (google.api, buf.validate) is not in the tree, so buf is given the descriptor set that protoc
-made instead of the folder. Compared is with main as it was before the change: the commit BREAKING_BASE, or where
-this branch left main, or on main itself the last commit.
+buf reads a descriptor set made by protoc instead of the folder, because the contract's imports (google.api,
+buf.validate) are not in the tree. The base for breaking changes is the commit BREAKING_BASE, or the merge base with
+main, or on main itself the last commit.
 """
 
 import os
@@ -18,7 +18,7 @@ import generate
 
 _ROOT = Path(__file__).resolve().parent
 _CONFIG = _ROOT / "buf.yaml"
-_OURS = "adplatform"
+_PACKAGE = "adplatform"
 
 
 def _run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
@@ -28,13 +28,13 @@ def _run(program: str, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 def _buf(work: Path, *arguments: str) -> str | None:
-    """Runs buf and answers what it found, or None."""
+    """Runs buf and returns its findings, or None."""
     ran = _run(str(Path(sys.executable).with_name("buf")), *arguments, BUF_CACHE_DIR=str(work / "cache"))
     return None if ran.returncode == 0 else (ran.stdout + ran.stderr).decode()
 
 
 def _git(*arguments: str) -> bytes | None:
-    """What git printed, or None where there is no git, no history or no such thing."""
+    """Runs git and returns its output, or None without git or after an error."""
     program = shutil.which("git")
     ran = _run(program, *arguments) if program else None
     return ran.stdout if ran and ran.returncode == 0 else None
@@ -46,33 +46,33 @@ def _commit(name: str) -> str | None:
 
 
 def _base() -> str | None:
-    """The commit whose contract must still work, or None when there is nothing before this one."""
+    """The commit to compare with, or None if there is no earlier one."""
     given = os.environ.get("BREAKING_BASE", "")
-    if given.strip("0"):  # a pipeline gives only zeros when a branch is new
+    if given.strip("0"):  # pipelines set only zeros for a new branch
         found = _commit(given)
         if not found:
-            raise SystemExit(f"BREAKING_BASE names no commit that is here: {given}")
+            raise SystemExit(f"BREAKING_BASE is not a commit of this repository: {given}")
         return found
     head = _commit("HEAD")
     for main in ("origin/main", "main"):
         left = _git("merge-base", "HEAD", main)
         if left and left.decode().strip() != head:
             return left.decode().strip()
-    return head if _git("status", "--porcelain", "--", _OURS) else _commit("HEAD^")
+    return head if _git("status", "--porcelain", "--", _PACKAGE) else _commit("HEAD^")
 
 
 def _contract_of(commit: str, target: Path) -> bool:
-    """Writes the .proto files of `commit` below `target`; False when it has none."""
+    """Writes the .proto files of the commit below `target`; returns False if it has none."""
     top, prefix = _git("rev-parse", "--show-toplevel"), _git("rev-parse", "--show-prefix")
     if top is None or prefix is None:
         return False
-    folder = prefix.decode().strip() + _OURS
+    folder = prefix.decode().strip() + _PACKAGE
     archive = _git("-C", top.decode().strip(), "archive", "--format=zip", commit, "--", folder)
     if archive is None:
         return False
     with ZipFile(BytesIO(archive)) as files:
         files.extractall(target)
-    shutil.move(target / folder, target / _OURS)
+    shutil.move(target / folder, target / _PACKAGE)
     return True
 
 
@@ -84,18 +84,26 @@ def _breaking(work: Path, image: Path) -> str | None:
         return None
     generate.descriptor_set(before, work, work / "before.binpb", source_info=True)
     return _buf(
-        work, "breaking", str(image), "--against", str(work / "before.binpb"), "--config", str(_CONFIG), "--path", _OURS
+        work,
+        "breaking",
+        str(image),
+        "--against",
+        str(work / "before.binpb"),
+        "--config",
+        str(_CONFIG),
+        "--path",
+        _PACKAGE,
     )
 
 
 def main() -> None:
-    """Runs every check, prints what they found and exits 1 when that is anything."""
+    """Runs all checks, prints their findings and exits with 1 if there are any."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         image = work / "image.binpb"
         generate.descriptor_set(_ROOT, work, image, source_info=True)
         found = {
-            "lint": _buf(work, "lint", str(image), "--config", str(_CONFIG), "--path", _OURS),
+            "lint": _buf(work, "lint", str(image), "--config", str(_CONFIG), "--path", _PACKAGE),
             "format (`buf format -w protos` repairs it)": _buf(work, "format", "--diff", "--exit-code", "."),
             "breaking": _breaking(work, image),
         }

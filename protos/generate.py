@@ -1,7 +1,7 @@
 """Generates the Python package and the gateway's descriptor set from the .proto files.
 
-Used by the wheel's build (`hatch_build.py`) and by the contract checks (`check.py`). The .proto files of
-google.api and buf.validate come from the wheels that own them and are never copied into this tree.
+Used by the build of the wheel (`hatch_build.py`) and by the checks of the contract (`check.py`). The .proto files of
+google.api and buf.validate are read from the wheels that contain them.
 """
 
 import os
@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from grpc_tools import protoc
 
 _GOOGLE_APIS = ("google/api/annotations.proto", "google/api/http.proto", "google/api/httpbody.proto")
-# Of protobuf itself; what else of it our files import comes with buf.validate.
+# The other files of protobuf that the contract imports come with buf.validate.
 _STRUCT = "google/protobuf/struct.proto"
 _ERROR_DETAILS = "google/rpc/error_details.proto"
 _VALIDATE = "buf/validate/validate.proto"
@@ -29,7 +29,7 @@ def _protoc(*arguments: str) -> None:
 
 
 def _dependencies(work: Path) -> Path:
-    """Writes the descriptors of everything that our files import, and answers their path."""
+    """Writes the descriptors of all files that the contract imports, and returns the path."""
     google = work / "google.pb"
     _protoc(
         f"-I{files('google') / '..'}",
@@ -57,12 +57,12 @@ def _dependencies(work: Path) -> Path:
 
 
 def sources(root: Path) -> list[str]:
-    """The .proto files below `root`, as protoc and imports name them."""
+    """The .proto files below `root`, by the paths that protoc and imports use."""
     return sorted(str(path.relative_to(root)) for path in (root / "adplatform").rglob("*.proto"))
 
 
 def descriptor_set(root: Path, work: Path, target: Path, *, source_info: bool = False) -> None:
-    """Writes the descriptor set of the files below `root` with all that they import, and of google.rpc's details."""
+    """Writes the descriptor set of the files below `root`, of their imports and of google.rpc's error details."""
     work.mkdir(parents=True, exist_ok=True)
     _protoc(
         f"-I{root}",
@@ -86,7 +86,7 @@ def package(root: Path, work: Path, target: Path) -> None:
         f"--mypy_grpc_out={target}", *names,
     )  # fmt: skip
     _protoc(*shared, f"--python_out={target}", f"--mypy_out={target}", _VALIDATE)
-    # A file without services needs no stub module.
+    # protoc writes a stub module also for files without services.
     for stub in target.rglob("*_pb2_grpc.py"):
         if "Servicer" not in stub.read_text():
             stub.unlink()

@@ -9,10 +9,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class GenerateHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's generic takes a builder config that hooks never see
-    """Puts what `generate.package` writes at the wheel's root."""
+    """Adds the generated package to the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generates into a temporary folder that the wheel is filled from."""
+        """Generates the package into a temporary folder and adds it to the wheel."""
         root = Path(self.root)
         sys.path.insert(0, str(root))
         import generate
@@ -24,5 +24,5 @@ class GenerateHook(BuildHookInterface):  # type: ignore[type-arg]  # hatchling's
             build_data["force_include"][str(target / name)] = name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
-        """Removes that folder."""
+        """Removes the temporary folder."""
         self._work.cleanup()

@@ -1,4 +1,4 @@
-"""What check.py refuses, tried on a copy of the contract with a history of its own."""
+"""The errors that check.py finds, in a copy of the contract with its own git history."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ CAMPAIGN = Path("adplatform/campaign/v1/campaign.proto")
 
 
 class Copy:
-    """A repository that holds the contract, as the checked-out one does."""
+    """A git repository with a copy of the contract."""
 
     def __init__(self, root: Path) -> None:
         self.protos = root / "protos"
@@ -58,39 +58,39 @@ def copy(tmp_path: Path) -> Copy:
     return copy
 
 
-def test_the_first_commit_has_nothing_to_break(copy: Copy) -> None:
+def test_first_commit_has_no_previous_contract(copy: Copy) -> None:
     ran = copy.check()
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "no contract before this one" in ran.stdout
 
 
-def test_a_contract_without_history_passes(copy: Copy) -> None:
+def test_contract_without_history_passes(copy: Copy) -> None:
     shutil.rmtree(copy.protos.parent / ".git")
     ran = copy.check()
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "no contract before this one" in ran.stdout
 
 
-def test_an_added_field_breaks_nobody(copy: Copy) -> None:
+def test_added_field_is_not_breaking(copy: Copy) -> None:
     copy.replace("  int64 second = 2;\n", "  int64 second = 2;\n  int64 third = 3;\n")
     ran = copy.check()
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 
 
-def test_a_removed_field_fails_before_it_is_committed(copy: Copy) -> None:
+def test_removed_field_fails_before_it_is_committed(copy: Copy) -> None:
     copy.replace("  int64 second = 2;\n", "")
     ran = copy.check()
     assert ran.returncode == 1
     assert 'Previously present field "2" with name "second" on message "Tried" was deleted' in ran.stderr
 
 
-def test_a_removed_field_fails_in_the_commit_that_removes_it(copy: Copy) -> None:
+def test_removed_field_fails_in_the_commit_that_removes_it(copy: Copy) -> None:
     copy.replace("  int64 second = 2;\n", "")
     copy.commit()
     assert copy.check().returncode == 1
 
 
-def test_a_branch_is_compared_with_where_it_left_main(copy: Copy) -> None:
+def test_branch_is_compared_with_its_merge_base(copy: Copy) -> None:
     copy.git("checkout", "-b", "change")
     copy.replace("  int64 second = 2;\n", "")
     copy.commit()
@@ -99,7 +99,7 @@ def test_a_branch_is_compared_with_where_it_left_main(copy: Copy) -> None:
     assert '"second"' in copy.check().stderr
 
 
-def test_the_pipeline_names_the_commit_to_compare_with(copy: Copy) -> None:
+def test_pipeline_sets_the_commit_to_compare_with(copy: Copy) -> None:
     before = copy.git("rev-parse", "HEAD")
     copy.replace("  int64 second = 2;\n", "")
     copy.commit()
@@ -110,14 +110,14 @@ def test_the_pipeline_names_the_commit_to_compare_with(copy: Copy) -> None:
     assert "names no commit" in copy.check("f" * 40).stderr
 
 
-def test_an_unformatted_file_fails(copy: Copy) -> None:
+def test_unformatted_file_fails(copy: Copy) -> None:
     copy.replace("  int64 first = 1;\n", "    int64 first = 1;\n")
     ran = copy.check()
     assert ran.returncode == 1
     assert "+  int64 first = 1;" in ran.stderr
 
 
-def test_an_undocumented_rpc_and_a_badly_named_field_fail(copy: Copy) -> None:
+def test_undocumented_rpc_and_badly_named_field_fail(copy: Copy) -> None:
     copy.replace("  // NOT_FOUND CAMPAIGN_NOT_FOUND.\n  rpc GetCampaign(", "  rpc GetCampaign(")
     copy.replace("  int64 second = 2;\n", "  int64 second = 2;\n  int64 Third = 3;\n")
     found = copy.check().stderr

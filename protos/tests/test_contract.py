@@ -39,7 +39,7 @@ class Rpc:
 
     @property
     def routes(self) -> list[tuple[str, str]]:
-        """Verb and path of each HTTP binding."""
+        """The HTTP method and the path of each binding."""
         if not self.method.options.HasExtension(annotations_pb2.http):
             return []
         rule = self.method.options.Extensions[annotations_pb2.http]
@@ -57,7 +57,7 @@ RPCS = [
 every_rpc = pytest.mark.parametrize("rpc", RPCS, ids=[rpc.name for rpc in RPCS])
 
 
-def test_the_descriptor_set_has_the_six_services_packages() -> None:
+def test_descriptor_set_has_the_packages_of_the_six_services() -> None:
     packages = {file.package for file in DESCRIBED.file if file.service}
     names = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
     assert packages == {f"adplatform.{name}.v1" for name in names}
@@ -94,13 +94,13 @@ def test_path_variables_are_request_fields(rpc: Rpc) -> None:
 @every_rpc
 def test_get_rpcs_declare_no_side_effects(rpc: Rpc) -> None:
     read = [verb == "get" for verb, _ in rpc.routes]
-    # The gateway repeats a call only when the contract says that it may.
+    # The gateway retries only calls that the contract declares free of side effects.
     harmless = rpc.method.options.idempotency_level == rpc.method.options.NO_SIDE_EFFECTS
     assert not read or all(read) == harmless
 
 
 def schedules() -> dict[str, str]:
-    """The crontab expression of each method that has one."""
+    """The crontab expression of each scheduled method."""
     return {rpc.name: rpc.method.options.Extensions[options_pb2.job].schedule for rpc in RPCS}
 
 
@@ -111,7 +111,7 @@ def test_exactly_the_scheduler_rpcs_have_a_schedule(rpc: Rpc) -> None:
     assert not schedule or re.fullmatch(r"[\d*/,-]+( [\d*/,-]+){4}", schedule)
 
 
-def test_holds_are_swept_four_minutes_after_campaigns_were_synced() -> None:
+def test_holds_are_swept_four_minutes_after_campaigns_are_synced() -> None:
     names = ("CampaignJobsService.SyncStats", "CampaignJobsService.SweepHolds")
     sync_every, sweep_at = (int(schedules()[name].split()[0].removeprefix("*/")) for name in names)
     assert sweep_at % sync_every >= 4
@@ -138,7 +138,7 @@ def test_every_required_permission_exists() -> None:
 
 @every_rpc
 def test_only_reads_declare_no_side_effects(rpc: Rpc) -> None:
-    """An RPC without the declaration is recorded in the audit log."""
+    """RPCs without the declaration are recorded in the audit log."""
     verbs = {verb for verb, _ in rpc.routes}
     reads = rpc.name.split(".")[1].startswith(("Get", "List", "LookUp", "Find", "Resolve", "Verify", "Explain"))
     changes_nothing = rpc.method.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS

@@ -1,4 +1,4 @@
-"""What a name may be: one visible line, in any script; and what a URL may be: somewhere a browser can go."""
+"""The rules of names (one visible line, in any script) and of URLs (http or https with a host)."""
 
 import protovalidate
 import pytest
@@ -30,11 +30,11 @@ def test_names_of_any_script_are_allowed(name: str) -> None:
         "a\N{RIGHT-TO-LEFT OVERRIDE}b", " ab", "ab ", "  ", "\N{NO-BREAK SPACE}" * 2, "\N{ZERO WIDTH SPACE}" * 2,
     ],
 )  # fmt: skip
-def test_what_hides_or_breaks_a_line_is_not(name: str) -> None:
+def test_names_with_invisible_or_breaking_characters_are_refused(name: str) -> None:
     assert allowed(name) == {False}
 
 
-def said_of(url: str) -> list[str]:
+def violations_of(url: str) -> list[str]:
     request = CreateSiteRequest(publisher_id=CAMPAIGN, name="Gazette", url=url)
     return [violation.proto.message for violation in protovalidate.collect_violations(request)]
 
@@ -43,7 +43,7 @@ def said_of(url: str) -> list[str]:
     "url", ["https://example.com", "http://example.com:8080/a?b=c#d", "https://[::1]/", "https://x.example/?to=a@b"]
 )
 def test_web_addresses_are_allowed(url: str) -> None:
-    assert said_of(url) == []
+    assert violations_of(url) == []
 
 
 @pytest.mark.parametrize(
@@ -53,5 +53,5 @@ def test_web_addresses_are_allowed(url: str) -> None:
         "https://a b/",
     ],
 )  # fmt: skip
-def test_what_is_none_is_refused_in_plain_words(url: str) -> None:
-    assert said_of(url) == ["must be an http or https URL with a host, and without a user name"]
+def test_other_urls_are_refused_with_a_message(url: str) -> None:
+    assert violations_of(url) == ["must be an http or https URL with a host, and without a user name"]

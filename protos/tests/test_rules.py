@@ -1,4 +1,4 @@
-"""The rules that have words of our own: what they let through, and what they say."""
+"""The contract's own field rules: the values that they allow, and their messages."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -13,21 +13,21 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.protobuf.message import Message
 
 
-def said_of(*requests: Message) -> list[str]:
-    """What is wrong with the requests, which all have to be told the same."""
-    told = {tuple(one.proto.message for one in protovalidate.collect_violations(request)) for request in requests}
-    (said,) = told
-    return list(said)
+def violations_of(*requests: Message) -> list[str]:
+    """The messages of the violations, which must be the same for all requests."""
+    messages = {tuple(one.proto.message for one in protovalidate.collect_violations(request)) for request in requests}
+    (found,) = messages
+    return list(found)
 
 
 @pytest.mark.parametrize("language", ["", "en", "pt-BR", "zh-Hant-TW", "sr-Latn", "es-419"])
 def test_languages_are_allowed(language: str) -> None:
-    assert said_of(PutPreferencesRequest(language=language)) == []
+    assert violations_of(PutPreferencesRequest(language=language)) == []
 
 
 @pytest.mark.parametrize("language", ["e", "en_US", "en-", "English!", "en\n", "-en"])
-def test_what_is_no_language_is_refused_in_plain_words(language: str) -> None:
-    assert said_of(PutPreferencesRequest(language=language)) == ["must be a language tag such as en or pt-BR"]
+def test_invalid_language_tags_are_refused_with_a_message(language: str) -> None:
+    assert violations_of(PutPreferencesRequest(language=language)) == ["must be a language tag such as en or pt-BR"]
 
 
 def drafts(id: str) -> list[Message]:
@@ -36,23 +36,25 @@ def drafts(id: str) -> list[Message]:
     return [put, GetDraftRequest(draft_id=id), DeleteDraftRequest(draft_id=id)]
 
 
-def test_an_id_that_a_client_chooses_is_of_letters_digits_and_three_marks() -> None:
-    assert said_of(*drafts("new-campaign.2_B")) == []
+def test_client_chosen_id_has_letters_digits_and_three_marks() -> None:
+    assert violations_of(*drafts("new-campaign.2_B")) == []
     for id in ("a b", "a/b", "ä", "a\n"):
-        assert said_of(*drafts(id)) == ["may have letters, digits, dots, dashes and underscores"]
-    assert said_of(*drafts("")) == ["must be at least 1 characters"]
+        assert violations_of(*drafts(id)) == ["may have letters, digits, dots, dashes and underscores"]
+    assert violations_of(*drafts("")) == ["must be at least 1 characters"]
 
 
 @pytest.mark.parametrize(("after", "allowed"), [(-1, False), (1, True), (29, True), (31, False)])
-def test_a_draft_is_kept_for_days(after: int, allowed: bool) -> None:
+def test_draft_expires_within_30_days(after: int, allowed: bool) -> None:
     put = PutDraftRequest(draft_id="a")
     put.data.SetInParent()
     put.expire_time.FromDatetime(datetime.now(UTC) + timedelta(days=after))
-    assert said_of(put) == ([] if allowed else ["must be within the next 30 days"])
+    assert violations_of(put) == ([] if allowed else ["must be within the next 30 days"])
 
 
 def networks(network: str) -> list[str]:
-    return said_of(CreateApiKeyRequest(name="x", permissions=[Permission.CAMPAIGNS_READ], allowed_cidrs=[network]))
+    return violations_of(
+        CreateApiKeyRequest(name="x", permissions=[Permission.CAMPAIGNS_READ], allowed_cidrs=[network])
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,14 +73,14 @@ def test_networks_are_allowed(network: str) -> None:
         "0000:0000:0000:0000:0000:ffff:0000:0000/96", "0:0:0:0:0:ffff::/96", "0:0:0:0:0:ffff:0::/112",
     ],
 )  # fmt: skip
-def test_what_no_address_could_match_is_refused_in_plain_words(network: str) -> None:
+def test_invalid_networks_are_refused_with_a_message(network: str) -> None:
     assert networks(network) == ["must be a network such as 192.0.2.0/24 or, for one address, 192.0.2.7/32"]
 
 
 def named(name: str) -> list[str]:
-    """What is said of the name wherever mails carry it."""
+    """The messages about a name, in every request whose name appears in mails."""
     uuid = "00000000-0000-0000-0000-000000000001"
-    return said_of(
+    return violations_of(
         SignUpRequest(email="a@example.com", password="12345678", name=name, organization_name="Acme"),
         SignUpRequest(email="a@example.com", password="12345678", name="Ada", organization_name=name),
         UpdateProfileRequest(name=name),
@@ -110,30 +112,30 @@ def test_names_are_allowed(name: str) -> None:
         "mailto:eve@evil.example", "192.0.2.7/pay", "пример.рф/вход",
     ],
 )  # fmt: skip
-def test_a_name_that_mails_carry_is_no_web_address(name: str) -> None:
+def test_name_in_mails_cannot_contain_a_web_address(name: str) -> None:
     assert named(name) == ["must not contain a web address, since mails carry it"]
 
 
 @pytest.mark.parametrize(
     "name", ["Acme\nBcc: a", "Acme\r", "a\u2028b", "a\tb", "a\0", "a\u202eb", "a\u2066b", " a", "a "]
 )
-def test_a_name_that_mails_carry_is_one_line_that_turns_nothing(name: str) -> None:
+def test_name_in_mails_is_one_line_without_direction_marks(name: str) -> None:
     assert named(name) == ["must be one line of text, without spaces around it"]
 
 
 def described(text: str) -> list[str]:
-    return said_of(
+    return violations_of(
         CreateRoleRequest(name="x", description=text), UpdateRoleRequest(code="x", name="x", description=text)
     )
 
 
 @pytest.mark.parametrize("text", ["", " a\n\n- b\r\n\tc ", "Käufer: 日本 👨\N{ZERO WIDTH JOINER}👩"])
-def test_text_of_many_lines_is_allowed(text: str) -> None:
+def test_multiline_text_is_allowed(text: str) -> None:
     assert described(text) == []
 
 
 @pytest.mark.parametrize(
     "text", ["a\0", "a\x1b[2J", "a\x7f", "a\N{NEXT LINE}", "a\N{RIGHT-TO-LEFT OVERRIDE}b", "a\u2066b", "a\n\u202d"]
 )
-def test_what_hides_or_turns_text_is_not(text: str) -> None:
+def test_text_with_invisible_or_direction_characters_is_refused(text: str) -> None:
     assert described(text) == ["must be plain text"]

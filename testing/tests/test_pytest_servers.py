@@ -1,4 +1,4 @@
-"""The fixtures that the whole tree's tests stand on."""
+"""The fixtures for the tests of the whole tree."""
 
 from urllib.parse import urlsplit
 
@@ -21,7 +21,7 @@ def test_fresh_databases_are_separate(fresh_database: FreshDatabase) -> None:
         assert connection.execute("SELECT to_regclass('things')").fetchone() == (None,)
 
 
-def test_a_prepared_database_is_copied_and_prepared_only_once(fresh_database: FreshDatabase) -> None:
+def test_prepared_database_is_prepared_once_and_copied(fresh_database: FreshDatabase) -> None:
     calls: list[str] = []
 
     def prepare(url: str) -> None:
@@ -37,7 +37,7 @@ def test_a_prepared_database_is_copied_and_prepared_only_once(fresh_database: Fr
     assert len(set(urls)) == 3
 
 
-def test_valkey_takes_no_stranger(redis_url: str) -> None:
+def test_valkey_requires_a_password(redis_url: str) -> None:
     with redis.Redis(port=urlsplit(redis_url).port or 0) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 

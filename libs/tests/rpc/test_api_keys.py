@@ -1,4 +1,4 @@
-"""An API key opens what it was made for, from where it may be used, as long as its maker may the same."""
+"""API keys: limited by their permissions, their networks and the rights of their creator."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ KEY = api_key_format.generate()
 
 
 class Servicer:
-    """Answers every method with an empty message, and remembers who called."""
+    """Answers every method with an empty message, and records the calls."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -41,25 +41,25 @@ class Servicer:
 
 
 @dataclass
-class World:
-    """A running server, a person in an organization and a key of theirs."""
+class Platform:
+    """A running server, a person in an organization and an API key they created."""
 
     identities: Identities
     access: FakeAccess
     servicer: Servicer
-    maker: Person
+    creator: Person
     organization: UUID
     roles: roles_pb2_grpc.RoleServiceStub
     channel: grpc.Channel
 
     def key(self, **changes: object) -> ApiKey:
-        key = ApiKey(uuid4(), self.maker.user_id, self.organization, mask([Permission.ORGANIZATIONS_UPDATE]))
+        key = ApiKey(uuid4(), self.creator.user_id, self.organization, mask([Permission.ORGANIZATIONS_UPDATE]))
         key = replace(key, **changes)  # type: ignore[arg-type]  # the tests name the fields
         self.access.add_api_key(KEY, key)
         return key
 
     def create_role(self, *more: tuple[str, str], key: str = KEY) -> str:
-        """What making a role by the key is refused for; empty where it is not."""
+        """Creates a role with the key; returns the reason of a refusal, or an empty string."""
         request = roles_pb2.CreateRoleRequest(name="Buyer")
         try:
             self.roles.CreateRole(request, metadata=[("x-api-key", key), *more])
@@ -75,76 +75,82 @@ def reason(error: grpc.RpcError) -> str:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def platform() -> Iterator[Platform]:
     identities, access, servicer = Identities(), FakeAccess(), Servicer()
-    maker, organization = identities.person(), uuid4()
-    access.grant(Person(maker.user_id), organization, 1, Permission.ORGANIZATIONS_UPDATE, Permission.USERS_READ)
-    worker = ServiceProcess({ROLES: servicer, ACCESS: servicer}, identities.verifier(), access, FakeAuditTrail())
-    with running(worker) as server, stub_channel(server) as channel:
-        yield World(identities, access, servicer, maker, organization, roles_pb2_grpc.RoleServiceStub(channel), channel)
+    creator, organization = identities.person(), uuid4()
+    access.grant(Person(creator.user_id), organization, 1, Permission.ORGANIZATIONS_UPDATE, Permission.USERS_READ)
+    process = ServiceProcess({ROLES: servicer, ACCESS: servicer}, identities.verifier(), access, FakeAuditTrail())
+    with running(process) as server, stub_channel(server) as channel:
+        yield Platform(
+            identities, access, servicer, creator, organization, roles_pb2_grpc.RoleServiceStub(channel), channel
+        )
 
 
-def test_a_key_acts_for_its_maker_in_its_organization(world: World) -> None:
-    key = world.key()
-    assert world.create_role() == ""
-    assert world.create_role(("organization-id", str(world.organization))) == ""
-    caller = world.servicer.calls[-1].caller
-    assert (caller.user_id, caller.organization_id, caller.api_key) == (world.maker.user_id, world.organization, key)
+def test_api_key_acts_for_its_creator_in_its_organization(platform: Platform) -> None:
+    key = platform.key()
+    assert platform.create_role() == ""
+    assert platform.create_role(("organization-id", str(platform.organization))) == ""
+    caller = platform.servicer.calls[-1].caller
+    assert (caller.user_id, caller.organization_id, caller.api_key) == (
+        platform.creator.user_id,
+        platform.organization,
+        key,
+    )
 
 
-def test_a_key_needs_no_permission_where_nobody_does(world: World) -> None:
-    world.key(permissions=0)
-    world.roles.ListRoles(roles_pb2.ListRolesRequest(), metadata=[("x-api-key", KEY)])
-    assert world.servicer.calls[-1].caller.organization_id == world.organization
+def test_method_without_permissions_accepts_any_api_key(platform: Platform) -> None:
+    platform.key(permissions=0)
+    platform.roles.ListRoles(roles_pb2.ListRolesRequest(), metadata=[("x-api-key", KEY)])
+    assert platform.servicer.calls[-1].caller.organization_id == platform.organization
 
 
-def test_a_key_may_no_more_than_it_was_made_for(world: World) -> None:
-    world.key(permissions=mask([Permission.USERS_READ]))
-    assert world.create_role() == "PERMISSION_MISSING"
+def test_api_key_is_limited_to_its_own_permissions(platform: Platform) -> None:
+    platform.key(permissions=mask([Permission.USERS_READ]))
+    assert platform.create_role() == "PERMISSION_MISSING"
 
 
-def test_a_key_may_no_more_than_its_maker(world: World) -> None:
-    world.key()
-    world.access.grant(Person(world.maker.user_id), world.organization, 1, Permission.USERS_READ)
-    assert world.create_role() == "PERMISSION_MISSING"
+def test_api_key_is_limited_to_its_creators_permissions(platform: Platform) -> None:
+    platform.key()
+    platform.access.grant(Person(platform.creator.user_id), platform.organization, 1, Permission.USERS_READ)
+    assert platform.create_role() == "PERMISSION_MISSING"
 
 
-def test_whose_permission_is_missing_is_told(world: World) -> None:
-    def told(key: Permission.ValueType, maker: Permission.ValueType) -> str:
-        world.key(permissions=mask([key]))
-        world.access.grant(Person(world.maker.user_id), world.organization, 1, maker)
+def test_error_names_whether_key_or_creator_lacks_the_permission(platform: Platform) -> None:
+    def message_of(key: Permission.ValueType, creator: Permission.ValueType) -> str:
+        platform.key(permissions=mask([key]))
+        platform.access.grant(Person(platform.creator.user_id), platform.organization, 1, creator)
         with pytest.raises(grpc.RpcError) as refused:
-            world.roles.CreateRole(roles_pb2.CreateRoleRequest(name="Buyer"), metadata=[("x-api-key", KEY)])
+            platform.roles.CreateRole(roles_pb2.CreateRoleRequest(name="Buyer"), metadata=[("x-api-key", KEY)])
         return rpc_status.from_call(refused.value).message
 
-    of_maker = "the person who created this API key does not have ORGANIZATIONS_UPDATE here"
-    assert told(key=Permission.ORGANIZATIONS_UPDATE, maker=Permission.USERS_READ) == of_maker
+    of_creator = "the person who created this API key does not have ORGANIZATIONS_UPDATE here"
+    assert message_of(key=Permission.ORGANIZATIONS_UPDATE, creator=Permission.USERS_READ) == of_creator
     of_key = "this API key does not have ORGANIZATIONS_UPDATE"
-    assert told(key=Permission.USERS_READ, maker=Permission.ORGANIZATIONS_UPDATE) == of_key
-    assert told(key=Permission.USERS_READ, maker=Permission.USERS_READ) == of_key
+    assert message_of(key=Permission.USERS_READ, creator=Permission.ORGANIZATIONS_UPDATE) == of_key
+    assert message_of(key=Permission.USERS_READ, creator=Permission.USERS_READ) == of_key
 
 
-def test_a_key_of_an_administrator_may_what_it_was_made_for(world: World) -> None:
-    world.key()
-    world.access.grant(Person(world.maker.user_id), world.organization, 3, Permission.ADMIN_FULL)
-    assert world.create_role() == ""
-    assert not world.servicer.calls[-1].caller.has_permission(Permission.ADMIN_FULL)
+def test_administrators_api_key_is_limited_to_its_own_permissions(platform: Platform) -> None:
+    platform.key()
+    platform.access.grant(Person(platform.creator.user_id), platform.organization, 3, Permission.ADMIN_FULL)
+    assert platform.create_role() == ""
+    assert not platform.servicer.calls[-1].caller.has_permission(Permission.ADMIN_FULL)
 
 
-def test_a_key_dies_with_its_makers_membership(world: World) -> None:
-    world.key(user_id=uuid4())
-    assert world.create_role() == "API_KEY_INVALID"
+def test_api_key_ends_with_its_creators_membership(platform: Platform) -> None:
+    platform.key(user_id=uuid4())
+    assert platform.create_role() == "API_KEY_INVALID"
 
 
-def test_an_expired_or_unknown_key_is_refused(world: World) -> None:
-    world.key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
-    assert world.create_role() == "API_KEY_INVALID"
-    assert world.create_role(key=api_key_format.generate()) == "API_KEY_INVALID"
+def test_expired_or_unknown_api_key_is_refused(platform: Platform) -> None:
+    platform.key(expires_at=datetime.now(UTC) - timedelta(seconds=1))
+    assert platform.create_role() == "API_KEY_INVALID"
+    assert platform.create_role(key=api_key_format.generate()) == "API_KEY_INVALID"
 
 
-def test_a_key_is_of_one_organization(world: World) -> None:
-    world.key()
-    assert world.create_role(("organization-id", str(uuid4()))) == "NOT_A_MEMBER"
+def test_api_key_belongs_to_one_organization(platform: Platform) -> None:
+    platform.key()
+    assert platform.create_role(("organization-id", str(uuid4()))) == "NOT_A_MEMBER"
 
 
 @pytest.mark.parametrize(
@@ -156,27 +162,27 @@ def test_a_key_is_of_one_organization(world: World) -> None:
         ("", "ADDRESS_NOT_ALLOWED"),
     ],
 )
-def test_a_key_works_from_its_networks_only(world: World, address: str, expected: str) -> None:
-    world.key(networks=(ip_network("192.0.2.0/24"),))
-    assert world.create_role(("x-forwarded-for", address)) == expected
+def test_api_key_works_only_from_its_networks(platform: Platform, address: str, expected: str) -> None:
+    platform.key(networks=(ip_network("192.0.2.0/24"),))
+    assert platform.create_role(("x-forwarded-for", address)) == expected
 
 
-def test_a_key_beside_a_token_is_refused(world: World) -> None:
-    world.key()
-    token = world.identities.token(world.maker)
-    assert world.create_role(("authorization", f"Bearer {token}")) == "INVALID_FIELD"
+def test_api_key_together_with_a_token_is_refused(platform: Platform) -> None:
+    platform.key()
+    token = platform.identities.token(platform.creator)
+    assert platform.create_role(("authorization", f"Bearer {token}")) == "INVALID_FIELD"
 
 
-def test_internal_rpcs_take_no_key(world: World) -> None:
-    world.key()
+def test_internal_rpcs_refuse_api_keys(platform: Platform) -> None:
+    platform.key()
     with pytest.raises(grpc.RpcError) as refused:
-        auth_pb2_grpc.AccessServiceStub(world.channel).GetAccess(
+        auth_pb2_grpc.AccessServiceStub(platform.channel).GetAccess(
             auth_pb2.GetAccessRequest(user_id=str(uuid4())), metadata=[("x-api-key", KEY)]
         )
     assert reason(refused.value) == "SERVICE_NOT_ALLOWED"
 
 
-def test_a_mistyped_key_is_refused_without_asking_anybody(world: World) -> None:
-    world.key()
-    world.access.add_api_key("adk_test", ApiKey(uuid4(), world.maker.user_id, world.organization, 0))
-    assert world.create_role(key="adk_test") == "API_KEY_INVALID"
+def test_malformed_api_key_is_refused_without_a_lookup(platform: Platform) -> None:
+    platform.key()
+    platform.access.add_api_key("adk_test", ApiKey(uuid4(), platform.creator.user_id, platform.organization, 0))
+    assert platform.create_role(key="adk_test") == "API_KEY_INVALID"

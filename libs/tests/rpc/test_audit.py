@@ -1,4 +1,4 @@
-"""What is recorded of a call: who, for whom, what, what came of it, and nothing else of what was sent."""
+"""The audit record of a call: actor, organization, action, resource and outcome, and no other part of the request."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -39,7 +39,7 @@ class TooMany(AppError):
 
 
 class Pixels:
-    """Makes one pixel, and finds none."""
+    """Creates one pixel, and finds none."""
 
     def CreatePixel(self, request: pb.CreatePixelRequest, _call: Call) -> pb.Pixel:
         if request.name == "fault":
@@ -56,7 +56,7 @@ class Pixels:
 
 
 class Auth:
-    """Signs in whom it knows."""
+    """Signs in one known person."""
 
     def __getattr__(self, name: str) -> object:
         return self.LogIn
@@ -74,7 +74,7 @@ class Auth:
 
 
 class Ledger:
-    """Holds what it is asked to."""
+    """Accepts every hold."""
 
     def __getattr__(self, name: str) -> object:
         return self.HoldBudget
@@ -83,8 +83,8 @@ class Ledger:
         return payment_pb2.HoldBudgetResponse()
 
 
-class World:
-    """A running server, and people and services that call it."""
+class Platform:
+    """A running server, and its callers."""
 
     def __init__(self) -> None:
         self.identities = Identities()
@@ -94,7 +94,7 @@ class World:
         self.person, self.organization = self.identities.person(), uuid4()
         self.access.grant(self.person, self.organization, 1, Permission.CAMPAIGNS_UPDATE)
         self.trail = FakeAuditTrail()
-        self.worker = ServiceProcess(
+        self.process = ServiceProcess(
             {PIXELS: Pixels(), AUTH: Auth(), LEDGER: Ledger()},
             self.identities.verifier(),
             self.access,
@@ -110,13 +110,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def platform() -> Platform:
+    return Platform()
 
 
 @pytest.fixture
-def channel(world: World) -> Iterator[grpc.Channel]:
-    with running(world.worker) as server, stub_channel(server) as channel:
+def channel(platform: Platform) -> Iterator[grpc.Channel]:
+    with running(platform.process) as server, stub_channel(server) as channel:
         yield channel
 
 
@@ -134,14 +134,16 @@ CREATE = pb.CreatePixelRequest(campaign_id=str(uuid4()), name=SECRET)
 NO_ACCESS = UUID(int=0)
 
 
-def test_a_change_is_recorded_with_who_what_and_where(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    pixels.CreatePixel(CREATE, metadata=world.headers(x_request_id="r-1", x_forwarded_for="192.0.2.7"))
-    event = world.only()
-    assert (event.organization_id, event.request_id) == (str(world.organization), "r-1")
+def test_change_is_recorded_with_actor_action_resource_and_address(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
+    pixels.CreatePixel(CREATE, metadata=platform.headers(x_request_id="r-1", x_forwarded_for="192.0.2.7"))
+    event = platform.only()
+    assert (event.organization_id, event.request_id) == (str(platform.organization), "r-1")
     assert UUID(event.id).version == 7
     assert event.audit_recorded == AuditRecorded(
         actor=AuditRecorded.PERSON,
-        user_id=str(world.person.user_id),
+        user_id=str(platform.person.user_id),
         action="pixel.CreatePixel",
         resource=f"pixels/{MADE}",
         outcome="OK",
@@ -149,105 +151,115 @@ def test_a_change_is_recorded_with_who_what_and_where(world: World, pixels: pixe
     )
 
 
-def test_reads_are_not_recorded(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_reads_are_not_recorded(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     with pytest.raises(grpc.RpcError):
-        pixels.ListPixels(pb.ListPixelsRequest(), metadata=world.headers())
-    assert world.trail.events == []
+        pixels.ListPixels(pb.ListPixelsRequest(), metadata=platform.headers())
+    assert platform.trail.events == []
 
 
-def test_a_refusal_is_recorded_with_its_reason(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_refused_call_is_recorded_with_its_reason(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     wanted = str(uuid4())
     with pytest.raises(grpc.RpcError):
-        pixels.DeletePixel(pb.DeletePixelRequest(pixel_id=wanted), metadata=world.headers())
-    record = world.only().audit_recorded
+        pixels.DeletePixel(pb.DeletePixelRequest(pixel_id=wanted), metadata=platform.headers())
+    record = platform.only().audit_recorded
     assert (record.resource, record.outcome, record.reason) == (f"pixels/{wanted}", "NOT_FOUND", "PIXEL_NOT_FOUND")
 
 
-def test_who_was_not_allowed_is_recorded(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    reader, stranger = world.identities.person(), world.identities.person()
-    world.access.grant(reader, world.organization, 1, Permission.CAMPAIGNS_READ)
+def test_call_without_permission_is_recorded_with_its_actor(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
+    reader, stranger = platform.identities.person(), platform.identities.person()
+    platform.access.grant(reader, platform.organization, 1, Permission.CAMPAIGNS_READ)
     for person in (reader, stranger):
         with pytest.raises(grpc.RpcError):
-            pixels.CreatePixel(CREATE, metadata=world.identities.headers(person, world.organization))
+            pixels.CreatePixel(CREATE, metadata=platform.identities.headers(person, platform.organization))
     with pytest.raises(grpc.RpcError):
-        pixels.CreatePixel(CREATE, metadata=world.identities.service_headers("pixel-service"))
+        pixels.CreatePixel(CREATE, metadata=platform.identities.service_headers("pixel-service"))
     seen = [
         (event.organization_id, one.user_id, one.service, one.outcome, one.reason)
-        for event in world.trail.events
+        for event in platform.trail.events
         for one in [event.audit_recorded]
     ]
     denied = "PERMISSION_DENIED"
     assert seen == [
-        (str(world.organization), str(reader.user_id), "", denied, "PERMISSION_MISSING"),
-        # What a stranger tries is not for the organization's log.
+        (str(platform.organization), str(reader.user_id), "", denied, "PERMISSION_MISSING"),
+        # A call by a stranger does not belong in the organization's log.
         (str(NO_ACCESS), str(stranger.user_id), "", denied, "NOT_A_MEMBER"),
         (str(NO_ACCESS), "", "pixel-service", denied, "SERVICE_NOT_ALLOWED"),
     ]
 
 
-def test_calls_of_nobody_are_not_recorded(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    ended = world.identities.person()
-    world.access.end_session(ended)
-    cases = (None, [("authorization", "Bearer a.b.c")], world.identities.headers(ended, world.organization))
+def test_unauthenticated_calls_are_not_recorded(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    ended = platform.identities.person()
+    platform.access.end_session(ended)
+    cases = (None, [("authorization", "Bearer a.b.c")], platform.identities.headers(ended, platform.organization))
     for metadata in cases:
         with pytest.raises(grpc.RpcError):
             pixels.CreatePixel(CREATE, metadata=metadata)
-    assert world.trail.events == []
+    assert platform.trail.events == []
 
 
-def test_a_fault_of_ours_is_recorded(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_internal_error_is_recorded(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     with pytest.raises(grpc.RpcError):
-        pixels.CreatePixel(pb.CreatePixelRequest(campaign_id=str(uuid4()), name="fault"), metadata=world.headers())
-    record = world.only().audit_recorded
+        pixels.CreatePixel(pb.CreatePixelRequest(campaign_id=str(uuid4()), name="fault"), metadata=platform.headers())
+    record = platform.only().audit_recorded
     assert (record.resource, record.outcome, record.reason) == ("pixels", "INTERNAL", "INTERNAL")
 
 
-def test_an_invalid_request_leaves_nothing_of_itself(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_record_of_an_invalid_request_contains_none_of_its_text(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
     with pytest.raises(grpc.RpcError):
-        pixels.DeletePixel(pb.DeletePixelRequest(pixel_id=f"{SECRET}/x"), metadata=world.headers())
-    record = world.only().audit_recorded
+        pixels.DeletePixel(pb.DeletePixelRequest(pixel_id=f"{SECRET}/x"), metadata=platform.headers())
+    record = platform.only().audit_recorded
     assert (record.resource, record.outcome) == ("pixels/{pixel_id}", "INVALID_ARGUMENT")
 
 
-def test_a_sign_in_names_who_it_was_and_no_secret(world: World, auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_sign_in_is_recorded_with_the_person_and_without_secrets(
+    platform: Platform, auth: auth_pb2_grpc.AuthServiceStub
+) -> None:
     auth.LogIn(auth_pb2.LogInRequest(email="ada@example.com", password=SECRET))
     with pytest.raises(grpc.RpcError):
         auth.LogIn(auth_pb2.LogInRequest(email="nobody@example.com", password=SECRET))
-    known, unknown = (event.audit_recorded for event in world.trail.events)
+    known, unknown = (event.audit_recorded for event in platform.trail.events)
     assert (known.actor, known.user_id) == (AuditRecorded.PERSON, str(MADE))
     assert known.resource == f"auth/login/{MADE}"
     assert (unknown.actor, unknown.user_id, unknown.resource) == (AuditRecorded.ANYONE, "", "auth/login")
-    for event in world.trail.events:
+    for event in platform.trail.events:
         for text in (SECRET, "example.com"):
             assert text.encode() not in event.SerializeToString()
 
 
 @pytest.mark.parametrize("who", ["many", "stranger", "outage"])
-def test_a_flood_is_not_recorded(world: World, auth: auth_pb2_grpc.AuthServiceStub, who: str) -> None:
-    """Neither what a limit refuses, nor what strangers can fail at without one, nor what nothing was tried in."""
+def test_flood_of_refused_calls_is_not_recorded(
+    platform: Platform, auth: auth_pb2_grpc.AuthServiceStub, who: str
+) -> None:
+    """Rate-limited calls, failed calls of strangers without a rate limit, and calls refused before their execution."""
     with pytest.raises(grpc.RpcError):
         auth.LogIn(auth_pb2.LogInRequest(email=f"{who}@example.com", password=SECRET))
-    assert world.trail.events == []
+    assert platform.trail.events == []
 
 
-def test_a_service_acts_for_the_organization_it_names(world: World, channel: grpc.Channel) -> None:
+def test_services_call_is_recorded_for_the_organization_in_the_request(
+    platform: Platform, channel: grpc.Channel
+) -> None:
     campaign = str(uuid4())
     request = payment_pb2.HoldBudgetRequest(
-        organization_id=str(world.organization),
+        organization_id=str(platform.organization),
         campaign_id=campaign,
         amount_micros=1,
         currency_code="USD",
         idempotency_key="k",
     )
     ledger = payment_pb2_grpc.LedgerServiceStub(channel)
-    ledger.HoldBudget(request, metadata=world.identities.service_headers("campaign-service"))
-    event, record = world.only(), world.only().audit_recorded
-    assert event.organization_id == str(world.organization)
+    ledger.HoldBudget(request, metadata=platform.identities.service_headers("campaign-service"))
+    event, record = platform.only(), platform.only().audit_recorded
+    assert event.organization_id == str(platform.organization)
     assert (record.actor, record.service) == (AuditRecorded.SERVICE, "campaign-service")
     assert (record.action, record.resource) == ("payment.HoldBudget", f"campaigns/{campaign}")
 
 
-def test_what_came_to_be_is_named_once() -> None:
+def test_created_resource_is_named_once() -> None:
     organizations = organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]
     update = Resource.of(organizations.methods_by_name["UpdateOrganization"])
     signs_up = Resource.of(AUTH.methods_by_name["SignUp"])
@@ -258,25 +270,25 @@ def test_what_came_to_be_is_named_once() -> None:
     assert signs_up(auth_pb2.SignUpRequest(email="a@example.com"), two) == "auth/signup"
 
 
-def test_a_server_that_changes_things_needs_an_audit_trail(world: World) -> None:
-    worker = ServiceProcess({PIXELS: Pixels()}, world.worker.verifier, world.access)
+def test_server_with_mutating_methods_needs_an_audit_trail(platform: Platform) -> None:
+    process = ServiceProcess({PIXELS: Pixels()}, platform.process.verifier, platform.access)
     with pytest.raises(ContractError, match=r"CreatePixel changes state: the process needs an audit trail"):
-        Server(worker, Settings(service="test", ports=[0]), 0)
+        Server(process, Settings(service="test", ports=[0]), 0)
 
 
-def test_an_api_key_is_recorded_with_who_made_it(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_api_key_is_recorded_with_its_creator(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     scopes = mask([Permission.CAMPAIGNS_UPDATE])
-    key = ApiKey(uuid4(), world.person.user_id, world.organization, scopes)
+    key = ApiKey(uuid4(), platform.person.user_id, platform.organization, scopes)
     elsewhere = replace(key, id=uuid4(), networks=(ip_network("203.0.113.0/24"),))
     texts = [api_key_format.generate() for _ in range(3)]
-    world.access.add_api_key(texts[0], key)
-    world.access.add_api_key(texts[1], elsewhere)
+    platform.access.add_api_key(texts[0], key)
+    platform.access.add_api_key(texts[1], elsewhere)
     pixels.CreatePixel(CREATE, metadata=[("x-api-key", texts[0])])
     for text in texts[1:]:
         with pytest.raises(grpc.RpcError):
             pixels.CreatePixel(CREATE, metadata=[("x-api-key", text)])
-    seen = [(event.organization_id, event.audit_recorded) for event in world.trail.events]
+    seen = [(event.organization_id, event.audit_recorded) for event in platform.trail.events]
     assert [(organization, one.actor, one.api_key_id, one.user_id, one.outcome) for organization, one in seen] == [
-        (str(world.organization), AuditRecorded.API_KEY, str(each.id), str(world.person.user_id), outcome)
+        (str(platform.organization), AuditRecorded.API_KEY, str(each.id), str(platform.person.user_id), outcome)
         for each, outcome in ((key, "OK"), (elsewhere, "PERMISSION_DENIED"))
     ]

@@ -1,4 +1,4 @@
-"""Calls between services: identity, deadlines, and what is passed on of a refusal."""
+"""Calls between services: identity, deadlines, and the errors that are passed on."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ class CampaignNotFound(NotFound):
 
 
 class Directory:
-    """Knows no campaign."""
+    """Has no campaigns."""
 
     def LookUpCampaign(self, _request: pb.LookUpCampaignRequest, _call: Call) -> pb.LookUpCampaignResponse:
         raise CampaignNotFound("there is no such campaign", campaignId="1")
@@ -45,8 +45,8 @@ IDENTITIES.service("payment-service")
 
 @pytest.fixture
 def target() -> Iterator[str]:
-    worker = ServiceProcess({DIRECTORY: Directory()}, IDENTITIES.verifier(), FakeAccess())
-    with running(worker) as server:
+    process = ServiceProcess({DIRECTORY: Directory()}, IDENTITIES.verifier(), FakeAccess())
+    with running(process) as server:
         yield f"127.0.0.1:{server.port}"
 
 
@@ -55,24 +55,24 @@ def look_up(remote: Remote, within_s: float = 60) -> pb.LookUpCampaignResponse:
     return remote.call(stub.LookUpCampaign, REQUEST, within_s=within_s)
 
 
-def test_a_refusal_on_the_clients_account_is_passed_on(target: str, identity: ServiceIdentity) -> None:
+def test_error_caused_by_the_client_is_passed_on(target: str, identity: ServiceIdentity) -> None:
     with pytest.raises(RemoteError) as refused:
         look_up(Remote("campaign-service", target, identity))
     assert refused.value.reason == ErrorReason.CAMPAIGN_NOT_FOUND
     assert refused.value.metadata == {"campaignId": "1"}
 
 
-def test_a_fault_of_ours_is_internal(target: str) -> None:
+def test_platform_fault_is_internal(target: str) -> None:
     with pytest.raises(Internal):
         look_up(Remote("campaign-service", target, IDENTITIES.service("payment-service")))
 
 
-def test_a_service_that_is_down_is_unavailable_and_named(identity: ServiceIdentity) -> None:
+def test_unreachable_service_is_unavailable_and_named(identity: ServiceIdentity) -> None:
     with pytest.raises(Unavailable, match="campaign-service does not answer"):
         look_up(Remote("campaign-service", "127.0.0.1:1", identity))
 
 
-def test_no_call_is_made_when_the_callers_time_has_run_out(target: str, identity: ServiceIdentity) -> None:
+def test_no_call_is_made_after_the_callers_deadline(target: str, identity: ServiceIdentity) -> None:
     token = deadline.set(0.0)
     try:
         with pytest.raises(DeadlineExceeded):
@@ -82,7 +82,7 @@ def test_no_call_is_made_when_the_callers_time_has_run_out(target: str, identity
 
 
 class Slow(grpc.GenericRpcHandler):
-    """Answers nobody before it is told to."""
+    """Answers only after the test allows it."""
 
     def __init__(self) -> None:
         self.called = Event()
@@ -97,7 +97,7 @@ class Slow(grpc.GenericRpcHandler):
         return b""
 
 
-def test_a_service_with_too_many_calls_does_not_answer(identity: ServiceIdentity) -> None:
+def test_overloaded_service_is_unavailable(identity: ServiceIdentity) -> None:
     slow = Slow()
     with ThreadPoolExecutor(1) as threads:
         server = grpc.server(threads, [slow], maximum_concurrent_rpcs=1)
@@ -113,7 +113,7 @@ def test_a_service_with_too_many_calls_does_not_answer(identity: ServiceIdentity
         server.stop(0).wait()
 
 
-def test_a_call_can_be_given_less_time_than_others(identity: ServiceIdentity) -> None:
+def test_call_can_have_a_shorter_timeout(identity: ServiceIdentity) -> None:
     slow = Slow()
     with ThreadPoolExecutor(1) as threads:
         server = grpc.server(threads, [slow])

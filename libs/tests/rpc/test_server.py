@@ -1,4 +1,4 @@
-"""What wraps every call: who may, what is valid, how errors look."""
+"""The interceptors of every call: authorization, validation and errors."""
 
 import time
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class PixelNotFound(NotFound):
 
 
 class Pixels:
-    """Answers with what the call told it."""
+    """Answers with properties of the call."""
 
     def CreatePixel(self, request: pb.CreatePixelRequest, call: Call) -> pb.Pixel:
         return pb.Pixel(name=request.name, organization_id=str(call.caller.organization_id))
@@ -51,7 +51,7 @@ class Pixels:
 
 
 class Directory:
-    """Answers services."""
+    """Answers calls of services."""
 
     def LookUpCampaign(
         self, _request: campaign_pb2.LookUpCampaignRequest, call: Call
@@ -60,7 +60,7 @@ class Directory:
 
 
 class Echo:
-    """Answers with what our own calls would carry on."""
+    """Answers with the tracing headers that the service's own calls would have."""
 
     def LookUpCampaign(
         self, _request: campaign_pb2.LookUpCampaignRequest, call: Call
@@ -68,8 +68,8 @@ class Echo:
         return campaign_pb2.LookUpCampaignResponse(name=telemetry.traceparent.get(), target_url=call.request_id)
 
 
-class World:
-    """A running server, and people and services that call it."""
+class Platform:
+    """A running server, and its callers."""
 
     def __init__(self) -> None:
         self.identities = Identities()
@@ -79,7 +79,7 @@ class World:
         self.person = self.identities.person()
         self.organization = uuid4()
         self.access.grant(self.person, self.organization, 1, Permission.CAMPAIGNS_UPDATE, Permission.CAMPAIGNS_READ)
-        self.worker = ServiceProcess(
+        self.process = ServiceProcess(
             servicers={PIXELS: Pixels(), DIRECTORY: Directory()},
             verifier=self.identities.verifier(),
             access=self.access,
@@ -91,13 +91,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def platform() -> Platform:
+    return Platform()
 
 
 @pytest.fixture
-def channel(world: World) -> Iterator[grpc.Channel]:
-    with running(world.worker) as server, stub_channel(server) as channel:
+def channel(platform: Platform) -> Iterator[grpc.Channel]:
+    with running(platform.process) as server, stub_channel(server) as channel:
         yield channel
 
 
@@ -120,57 +120,59 @@ def refused(call: object, *arguments: object, **named: object) -> tuple[str, Err
 GOOD = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home")
 
 
-def test_a_member_with_the_permission_gets_through(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    answer = pixels.CreatePixel(GOOD, metadata=world.headers())
-    assert answer.organization_id == str(world.organization)
+def test_member_with_the_permission_is_admitted(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    answer = pixels.CreatePixel(GOOD, metadata=platform.headers())
+    assert answer.organization_id == str(platform.organization)
 
 
-def test_nobody_else_does(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    people = world.identities
+def test_other_callers_are_refused(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    people = platform.identities
     stranger, reader = people.person(), people.person()
-    world.access.grant(reader, world.organization, 1, Permission.CAMPAIGNS_READ)
+    platform.access.grant(reader, platform.organization, 1, Permission.CAMPAIGNS_READ)
     cases = {
         "TOKEN_MISSING": None,
         "TOKEN_INVALID": [("authorization", "Bearer a.b.c")],
-        "NOT_A_MEMBER": people.headers(stranger, world.organization),
-        "PERMISSION_MISSING": people.headers(reader, world.organization),
-        "ORGANIZATION_ID_REQUIRED": people.headers(world.person),
+        "NOT_A_MEMBER": people.headers(stranger, platform.organization),
+        "PERMISSION_MISSING": people.headers(reader, platform.organization),
+        "ORGANIZATION_ID_REQUIRED": people.headers(platform.person),
         "SERVICE_NOT_ALLOWED": people.service_headers("pixel-service"),
     }
     seen = {reason: refused(pixels.CreatePixel, GOOD, metadata=headers)[1].reason for reason, headers in cases.items()}
     assert seen == {reason: reason for reason in cases}
 
 
-def test_an_organization_id_has_one_spelling(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    wanted, token = str(world.organization), world.headers()[:1]
+def test_organization_id_must_be_in_canonical_form(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    wanted, token = str(platform.organization), platform.headers()[:1]
     assert token[0][0] == "authorization"
     for spelling in (wanted, wanted.upper()):
         assert pixels.CreatePixel(GOOD, metadata=[*token, ("organization-id", spelling)]).organization_id == wanted
-    bare = world.organization.hex
+    bare = platform.organization.hex
     for spelling in (bare, f"{{{wanted}}}", f"urn:uuid:{wanted}", f"{{{bare}}}--", f"{bare[:8]}----{bare[8:]}", ""):
         _, info, _, _ = refused(pixels.CreatePixel, GOOD, metadata=[*token, ("organization-id", spelling)])
         assert info.reason == "ORGANIZATION_ID_REQUIRED", spelling
 
 
-def test_permission_is_checked_before_the_request_is_looked_at(
-    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
+def test_permission_is_checked_before_the_request_is_validated(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub
 ) -> None:
     _, info, _, _ = refused(pixels.CreatePixel, pb.CreatePixelRequest(), metadata=None)
     assert info.reason == "TOKEN_MISSING"
 
 
-def test_an_internal_rpc_is_for_the_services_it_names(world: World, channel: grpc.Channel) -> None:
+def test_internal_rpc_admits_only_the_listed_services(platform: Platform, channel: grpc.Channel) -> None:
     directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel)
     request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(uuid4()))
-    answer = directory.LookUpCampaign(request, metadata=world.identities.service_headers("pixel-service"))
+    answer = directory.LookUpCampaign(request, metadata=platform.identities.service_headers("pixel-service"))
     assert answer.name == "pixel-service"
-    for headers in (world.identities.service_headers("payment-service"), world.headers()):
+    for headers in (platform.identities.service_headers("payment-service"), platform.headers()):
         assert refused(directory.LookUpCampaign, request, metadata=headers)[1].reason == "SERVICE_NOT_ALLOWED"
 
 
-def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_invalid_field_is_reported_by_its_json_name(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub
+) -> None:
     request = pb.CreatePixelRequest(campaign_id="7", name="home", goals=["ok", "Not OK"])
-    code, info, bad, message = refused(pixels.CreatePixel, request, metadata=world.headers())
+    code, info, bad, message = refused(pixels.CreatePixel, request, metadata=platform.headers())
     assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
     assert [violation.field for violation in bad.field_violations] == ["campaignId", "goals[1]"]
     assert message.startswith("campaignId")
@@ -195,7 +197,7 @@ def test_a_bad_field_is_named_as_in_json(world: World, pixels: pixel_pb2_grpc.Pi
         ),
     ],
 )
-def test_an_enum_is_told_by_the_names_of_its_values(request_: Message, said: list[tuple[str, str]]) -> None:
+def test_invalid_enum_lists_the_names_of_allowed_values(request_: Message, said: list[tuple[str, str]]) -> None:
     with pytest.raises(InvalidArgument) as refused:
         interceptors.validated(lambda request, _call: request)(request_, Call("", {}, ""))
     violations = [(one.field, one.description) for one in refused.value.violations]
@@ -203,7 +205,7 @@ def test_an_enum_is_told_by_the_names_of_its_values(request_: Message, said: lis
     assert not [one for one in violations if "list" in one[1] or "enum" in one[1]]
 
 
-def test_of_many_names_the_first_are_told() -> None:
+def test_long_list_of_enum_names_is_truncated() -> None:
     with pytest.raises(InvalidArgument, match="one of") as refused:
         interceptors.validated(lambda request, _call: request)(
             CreateApiKeyRequest(name="x", permissions=[0]), Call("", {}, "")
@@ -213,16 +215,16 @@ def test_of_many_names_the_first_are_told() -> None:
     assert violation.description == f"must be one of {', '.join(first)} or {others} more"
 
 
-def test_only_well_formed_headers_are_carried_on(world: World) -> None:
-    worker = ServiceProcess({DIRECTORY: Echo()}, world.worker.verifier, world.access)
+def test_only_well_formed_tracing_headers_are_passed_on(platform: Platform) -> None:
+    process = ServiceProcess({DIRECTORY: Echo()}, platform.process.verifier, platform.access)
     request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(uuid4()))
     trace = f"00-{'1' * 32}-{'2' * 16}-01"
-    with running(worker) as server, stub_channel(server) as channel:
+    with running(process) as server, stub_channel(server) as channel:
         directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel)
 
         def carried(trace: str, request_id: str) -> tuple[str, str]:
             more = [("traceparent", trace), ("x-request-id", request_id)]
-            metadata = world.identities.service_headers("pixel-service") + more
+            metadata = platform.identities.service_headers("pixel-service") + more
             answer = directory.LookUpCampaign(request, metadata=metadata)
             return answer.name, answer.target_url
 
@@ -232,16 +234,16 @@ def test_only_well_formed_headers_are_carried_on(world: World) -> None:
 
 
 @pytest.mark.parametrize("headers", [{"x-large": "x" * 32_768}, {f"x-{n}": "x" * 400 for n in range(100)}], ids=len)
-def test_headers_that_the_gateway_lets_through_are_taken(
-    world: World, pixels: pixel_pb2_grpc.PixelServiceStub, headers: dict[str, str]
+def test_headers_of_the_gateways_maximum_size_are_accepted(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub, headers: dict[str, str]
 ) -> None:
-    """Between a soft limit and a hard one gRPC refuses at random, so once would not do."""
+    """gRPC refuses at random between a soft limit and a hard one, so one call is not enough."""
     for _ in range(20):
-        assert pixels.CreatePixel(GOOD, metadata=[*world.headers(), *headers.items()]).name == GOOD.name
+        assert pixels.CreatePixel(GOOD, metadata=[*platform.headers(), *headers.items()]).name == GOOD.name
 
 
-class Told:
-    """Says what is to be known of an answer, and then may have none."""
+class AnswerHeaders:
+    """Sets answer headers, and then may raise."""
 
     def LookUpCampaign(
         self, request: campaign_pb2.LookUpCampaignRequest, call: Call
@@ -249,15 +251,15 @@ class Told:
         call.answer_headers["cache-control"] = "no-store"
         if UUID(request.campaign_id).int == 0:
             raise PixelNotFound("there is no such campaign")
-        return campaign_pb2.LookUpCampaignResponse(name="told")
+        return campaign_pb2.LookUpCampaignResponse(name="Found")
 
 
 @pytest.mark.parametrize("name", interceptors.SINGLE_HEADERS)
-def test_a_header_that_names_two_callers_organizations_or_attempts_is_refused(
-    world: World, pixels: pixel_pb2_grpc.PixelServiceStub, name: str
+def test_repeated_identity_header_is_refused(
+    platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub, name: str
 ) -> None:
-    """Also where both values are right, or a proxy joined them: which one counts must not depend on who reads it."""
-    headers = dict(world.headers())
+    """Also if both values are valid, or a proxy joined them: components could read different ones."""
+    headers = dict(platform.headers())
     value = headers.pop(name, "one")
     others = list(headers.items())
     for sent in ([(name, value), (name, value)], [(name, value), (name, "x")], [(name, f"{value}, {value}")]):
@@ -267,51 +269,47 @@ def test_a_header_that_names_two_callers_organizations_or_attempts_is_refused(
         assert "once" in message
 
 
-def test_a_repeated_header_of_another_kind_is_no_obstacle(
-    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
-) -> None:
+def test_other_repeated_headers_are_accepted(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     repeated = [("accept", "a"), ("accept", "b"), ("trace-bin", b"\xff"), ("trace-bin", b"\xfe")]
-    assert pixels.CreatePixel(GOOD, metadata=[*world.headers(), *repeated]).name == "home"
+    assert pixels.CreatePixel(GOOD, metadata=[*platform.headers(), *repeated]).name == "home"
 
 
-def test_no_value_of_a_repeated_header_is_lost() -> None:
+def test_all_values_of_a_repeated_header_are_kept() -> None:
     sent = [("a", "1"), ("b", "2"), ("a", "3"), ("c-bin", b"\xff"), ("c-bin", b"\xfe")]
     assert Call.headers_of(sent) == {"a": "1,3", "b": "2", "c-bin": "\xff,\xfe"}
 
 
-def test_a_repeated_forwarded_address_is_no_address(world: World) -> None:
-    """An API key for some addresses only must not be helped by a second header."""
+def test_repeated_forwarded_for_header_gives_no_address(platform: Platform) -> None:
+    """A second header must not bypass the networks of an API key."""
     headers = Call.headers_of([("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", "203.0.113.9")])
     assert Call("m", headers, "r").address == ""
 
 
-def test_headers_go_before_an_answer_and_not_before_an_error(world: World) -> None:
-    worker = ServiceProcess({DIRECTORY: Told()}, world.worker.verifier, world.access)
-    metadata = world.identities.service_headers("pixel-service")
-    with running(worker) as server, stub_channel(server) as channel:
+def test_answer_headers_are_sent_with_answers_but_not_with_errors(platform: Platform) -> None:
+    process = ServiceProcess({DIRECTORY: AnswerHeaders()}, platform.process.verifier, platform.access)
+    metadata = platform.identities.service_headers("pixel-service")
+    with running(process) as server, stub_channel(server) as channel:
         look_up = campaign_pb2_grpc.CampaignDirectoryServiceStub(channel).LookUpCampaign
 
-        def told(campaign_id: UUID) -> tuple[str, dict[str, str]]:
+        def headers_of(campaign_id: UUID) -> tuple[str, dict[str, str]]:
             request = campaign_pb2.LookUpCampaignRequest(organization_id=str(uuid4()), campaign_id=str(campaign_id))
             _, call = look_up.with_call(request, metadata=metadata)
             return call.code().name, dict(call.initial_metadata())
 
-        assert told(uuid4()) == ("OK", {"cache-control": "no-store"})
+        assert headers_of(uuid4()) == ("OK", {"cache-control": "no-store"})
         with pytest.raises(grpc.RpcError) as refused:
-            told(UUID(int=0))
+            headers_of(UUID(int=0))
         assert refused.value.code() is grpc.StatusCode.NOT_FOUND
         assert not refused.value.initial_metadata()
 
 
-def test_however_much_is_wrong_the_answer_says_that_it_is_the_request(
-    world: World, pixels: pixel_pb2_grpc.PixelServiceStub
-) -> None:
+def test_number_of_reported_violations_is_limited(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     request = pb.CreatePixelRequest(campaign_id=str(uuid4()), name="home", goals=["Not OK"] * 1_500)
-    code, info, bad, _ = refused(pixels.CreatePixel, request, metadata=world.headers())
+    code, info, bad, _ = refused(pixels.CreatePixel, request, metadata=platform.headers())
     assert (code, info.reason, len(bad.field_violations)) == ("INVALID_ARGUMENT", "INVALID_FIELD", 20)
 
 
-def test_a_large_request_with_much_wrong_takes_no_longer_than_a_small_one() -> None:
+def test_large_invalid_request_is_refused_as_fast_as_a_small_one() -> None:
     request = CreateApiKeyRequest(name="x", permissions=[1] * 500_000)
     refuse = interceptors.validated(lambda request, _call: request)
     started = time.process_time()
@@ -321,56 +319,56 @@ def test_a_large_request_with_much_wrong_takes_no_longer_than_a_small_one() -> N
     assert len(refused.value.violations) == 1
 
 
-def test_an_error_carries_its_reason_and_metadata(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+def test_error_has_its_reason_and_metadata(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
     wanted = str(uuid4())
-    code, info, _, _ = refused(pixels.GetPixel, pb.GetPixelRequest(pixel_id=wanted), metadata=world.headers())
+    code, info, _, _ = refused(pixels.GetPixel, pb.GetPixelRequest(pixel_id=wanted), metadata=platform.headers())
     assert (code, info.reason, info.domain) == ("NOT_FOUND", "PIXEL_NOT_FOUND", "adplatform")
     assert info.metadata == {"pixelId": wanted}
 
 
 def nested(levels: int) -> bytes:
-    """A request with a field that the contract does not have, of groups within groups."""
+    """A request with an unknown field of nested groups."""
     return GOOD.SerializeToString() + b"\x7b" * levels + b"\x7c" * levels
 
 
 @pytest.mark.parametrize(
     "body", [nested(120), b"\xff", GOOD.SerializeToString()[:-1]], ids=["too deep", "no message", "cut"]
 )
-def test_what_is_no_message_of_the_method_is_the_clients_fault(
-    world: World, channel: grpc.Channel, body: bytes
-) -> None:
+def test_unreadable_request_is_an_invalid_argument(platform: Platform, channel: grpc.Channel, body: bytes) -> None:
     call = channel.unary_unary("/adplatform.pixel.v1.PixelService/CreatePixel")
     labels = {"method": "adplatform.pixel.v1.PixelService.CreatePixel", "code": "INVALID_ARGUMENT"}
 
     def counted() -> float:
         return REGISTRY.get_sample_value("rpc_server_seconds_count", labels) or 0
 
-    assert call(nested(50), metadata=world.headers())
+    assert call(nested(50), metadata=platform.headers())
     before = counted()
-    for headers in (world.headers(), None):
+    for headers in (platform.headers(), None):
         code, info, _, message = refused(call, body, metadata=headers)
         assert (code, info.reason) == ("INVALID_ARGUMENT", "INVALID_FIELD")
         assert message == "the request is nested too deeply, or is not a message of this method"
     assert counted() == before + 2
 
 
-def test_the_unexpected_says_nothing(world: World, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
-    code, info, _, message = refused(pixels.ListPixels, pb.ListPixelsRequest(), metadata=world.headers())
+def test_unexpected_exception_reveals_no_details(platform: Platform, pixels: pixel_pb2_grpc.PixelServiceStub) -> None:
+    code, info, _, message = refused(pixels.ListPixels, pb.ListPixelsRequest(), metadata=platform.headers())
     assert (code, info.reason, message) == ("INTERNAL", "INTERNAL", "internal error")
 
 
-def test_a_contract_without_an_auth_option_does_not_start(world: World) -> None:
+def test_server_does_not_start_without_an_auth_option(platform: Platform) -> None:
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name="open.proto", package="open", syntax="proto3")
     file.message_type.add(name="M")
     file.service.add(name="Open").method.add(name="Do", input_type=".open.M", output_type=".open.M")
     pool.Add(file)
-    worker = ServiceProcess({pool.FindServiceByName("open.Open"): object()}, world.worker.verifier, world.access)
+    process = ServiceProcess(
+        {pool.FindServiceByName("open.Open"): object()}, platform.process.verifier, platform.access
+    )
     with pytest.raises(ContractError, match=r"open\.Open\.Do needs the option"):
-        Server(worker, Settings(service="test", ports=[0]), 0)
+        Server(process, Settings(service="test", ports=[0]), 0)
 
 
-def test_a_servicer_without_one_of_its_methods_does_not_start(world: World) -> None:
-    worker = ServiceProcess({PIXELS: Directory()}, world.worker.verifier, world.access)
+def test_server_does_not_start_with_an_incomplete_servicer(platform: Platform) -> None:
+    process = ServiceProcess({PIXELS: Directory()}, platform.process.verifier, platform.access)
     with pytest.raises(ContractError, match="Directory does not implement"):
-        Server(worker, Settings(service="test", ports=[0]), 0)
+        Server(process, Settings(service="test", ports=[0]), 0)

@@ -1,4 +1,4 @@
-"""What outlives a session takes a proven e-mail, where the contract says so."""
+"""The contract's option `verified_email`: methods whose effect outlives the session need a verified e-mail."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ RIGHTS = (Permission.ORGANIZATIONS_UPDATE,)
 
 
 class Keys:
-    """Answers with nothing in it."""
+    """Answers with empty messages."""
 
     def CreateApiKey(self, _request: pb.CreateApiKeyRequest, _call: Call) -> pb.CreateApiKeyResponse:
         return pb.CreateApiKeyResponse()
@@ -40,8 +40,8 @@ class Keys:
 
 
 @dataclass
-class World:
-    """A person with a key of theirs, and the service that they call."""
+class Platform:
+    """A person with an API key, and the service that they call."""
 
     identities: Identities
     access: FakeAccess
@@ -54,7 +54,7 @@ class World:
             self.access.grant(person, self.organization, 1, *rights, email_verified=email_verified)
 
     def create(self, *, by_key: bool = False) -> tuple[str, str]:
-        """The code and the reason of what making a key is refused for; empty where it is not."""
+        """Creates a key; returns the code and the reason of a refusal, or empty strings."""
         signed_in = self.identities.headers(self.person, self.organization)
         request = pb.CreateApiKeyRequest(name="program", permissions=[Permission.USERS_READ])
         try:
@@ -71,38 +71,38 @@ def reason(error: grpc.RpcError) -> str:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def platform() -> Iterator[Platform]:
     identities, access = Identities(), FakeAccess()
     person, organization = identities.person(), uuid4()
     access.add_api_key(KEY, ApiKey(uuid4(), person.user_id, organization, mask(RIGHTS)))
-    worker = ServiceProcess({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
-    with running(worker) as server, stub_channel(server) as channel:
-        yield World(identities, access, person, organization, api_keys_pb2_grpc.ApiKeyServiceStub(channel))
+    process = ServiceProcess({API_KEYS: Keys()}, identities.verifier(), access, FakeAuditTrail())
+    with running(process) as server, stub_channel(server) as channel:
+        yield Platform(identities, access, person, organization, api_keys_pb2_grpc.ApiKeyServiceStub(channel))
 
 
 @pytest.mark.parametrize("by_key", [False, True], ids=["session", "API key"])
-def test_an_unproven_email_makes_nothing_that_outlives_the_session(world: World, by_key: bool) -> None:
-    world.grant(*RIGHTS, email_verified=False)
-    assert world.create(by_key=by_key) == ("FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED")
-    world.grant(*RIGHTS, email_verified=True)
-    assert world.create(by_key=by_key) == ("", "")
+def test_unverified_email_cannot_create_what_outlives_the_session(platform: Platform, by_key: bool) -> None:
+    platform.grant(*RIGHTS, email_verified=False)
+    assert platform.create(by_key=by_key) == ("FAILED_PRECONDITION", "EMAIL_NOT_VERIFIED")
+    platform.grant(*RIGHTS, email_verified=True)
+    assert platform.create(by_key=by_key) == ("", "")
 
 
-def test_an_unproven_email_can_still_look_and_revoke(world: World) -> None:
-    world.grant(*RIGHTS, email_verified=False)
-    headers = world.identities.headers(world.person, world.organization)
-    assert world.keys.ListApiKeys(pb.ListApiKeysRequest(), metadata=headers) == pb.ListApiKeysResponse()
+def test_unverified_email_can_list_and_revoke(platform: Platform) -> None:
+    platform.grant(*RIGHTS, email_verified=False)
+    headers = platform.identities.headers(platform.person, platform.organization)
+    assert platform.keys.ListApiKeys(pb.ListApiKeysRequest(), metadata=headers) == pb.ListApiKeysResponse()
     request = pb.RevokeApiKeyRequest(api_key_id=str(uuid4()))
-    assert world.keys.RevokeApiKey(request, metadata=headers) == pb.RevokeApiKeyResponse()
+    assert platform.keys.RevokeApiKey(request, metadata=headers) == pb.RevokeApiKeyResponse()
 
 
-def test_a_missing_permission_is_named_first(world: World) -> None:
-    world.grant(Permission.USERS_READ, email_verified=False)
-    assert world.create() == ("PERMISSION_DENIED", "PERMISSION_MISSING")
+def test_missing_permission_is_reported_before_the_unverified_email(platform: Platform) -> None:
+    platform.grant(Permission.USERS_READ, email_verified=False)
+    assert platform.create() == ("PERMISSION_DENIED", "PERMISSION_MISSING")
 
 
 @pytest.mark.parametrize("who", ["public", "signed_in", "authenticated"])
-def test_a_contract_that_requires_an_email_of_whom_it_does_not_know_is_refused(who: str) -> None:
+def test_verified_email_needs_a_member(who: str) -> None:
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name=f"{who}.proto", package="open")
     file.message_type.add(name="M")

@@ -1,4 +1,4 @@
-"""Google's own Firestore emulator, where there is one."""
+"""The Firestore emulator of the Google Cloud SDK, if it is installed."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ def _jar() -> Path:
 
 @pytest.fixture(scope="session")
 def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its host and port; a project of any name is empty at first."""
+    """The emulator's host and port; a new project is empty."""
     if given := os.environ.get("FIRESTORE_EMULATOR_HOST"):
         yield given
         return

@@ -1,4 +1,4 @@
-"""Access is cached, changes are seen within a second, and nothing is ever open."""
+"""The caches of access: changes take effect within 1 s, and failures never grant access."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ MEMBER = (1, 110_100)
 
 @contextmanager
 def trusted(redis_url: str) -> Iterator[redis.Redis]:
-    """A Redis that auth-service has just told of everything."""
+    """A Redis that has every invalidation."""
     with connect_redis(redis_url) as shared:
         access.mark_cache_current(shared, access.redis_time_ms(shared) + 60_000)
         yield shared
 
 
 class CountedAccess(FakeAccess):
-    """Counts how often the source is asked."""
+    """Counts the calls of the source."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class CountedAccess(FakeAccess):
         return super().access(person, organization_id)
 
 
-def test_the_source_is_asked_once(redis_url: str) -> None:
+def test_access_is_loaded_once(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
     with trusted(redis_url) as shared:
@@ -55,7 +55,7 @@ def test_the_source_is_asked_once(redis_url: str) -> None:
     assert source.asked == 1
 
 
-def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: str) -> None:
+def test_change_and_session_end_take_effect_within_one_second(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
     with trusted(redis_url) as shared:
@@ -76,12 +76,12 @@ def test_a_change_and_the_end_of_a_session_are_seen_within_a_second(redis_url: s
         assert eventually(has_ended, within_s=1.0)
 
 
-def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) -> None:
+def test_access_read_before_a_change_is_not_cached_after_it(redis_url: str) -> None:
     person, organization = Identities().person(), uuid4()
     with trusted(redis_url) as shared:
 
         class Overtaken(CountedAccess):
-            """The standing changes after it was read and before it is kept."""
+            """The access changes after it was read and before it is cached."""
 
             def access(self, person: Person, organization_id: UUID | None) -> Access:
                 read = super().access(person, organization_id)
@@ -95,7 +95,7 @@ def test_a_standing_read_before_a_change_is_not_kept_after_it(redis_url: str) ->
         assert CachedAccess(source, shared).access(person, organization).permissions == 0
 
 
-def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: str) -> None:
+def test_redis_that_may_lack_invalidations_is_not_used(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
     with trusted(redis_url) as shared:
@@ -105,7 +105,7 @@ def test_a_redis_that_may_have_lost_what_it_was_told_is_not_believed(redis_url: 
     assert source.asked == 2
 
 
-def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path) -> None:
+def test_only_the_first_calls_wait_for_a_frozen_redis(tmp_path: Path) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
     breaker = CircuitBreaker("redis-test")
@@ -116,7 +116,7 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
     ):
 
         def ask() -> float:
-            """As a process does that remembers nothing; how long it took."""
+            """Loads access without a local cache; returns the time that it took."""
             began = time.monotonic()
             assert CachedAccess(source, shared).access(person, organization).is_member
             return time.monotonic() - began
@@ -127,7 +127,7 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
         with frozen(valkey):
             assert max(ask(), ask()) < 1.0
             assert breaker.is_open
-            # Every one of them is refused, and none waits to find that Redis does not answer.
+            # All are refused by the circuit breaker, and none waits for Redis.
             failed, refused = redis_failures(), refusals("redis-test")
             for _ in range(50):
                 ask()
@@ -140,7 +140,7 @@ def test_calls_do_not_wait_for_a_frozen_redis_one_after_the_other(tmp_path: Path
 
 @contextmanager
 def frozen(valkey: ValkeyServer) -> Iterator[None]:
-    """It accepts connections and answers none."""
+    """Valkey accepts connections and does not answer."""
     assert valkey.pid is not None
     os.kill(valkey.pid, signal.SIGSTOP)
     try:
@@ -157,25 +157,25 @@ def refusals(name: str) -> float:
     return REGISTRY.get_sample_value("circuit_refused_total", {"name": name}) or 0
 
 
-def test_without_redis_the_source_is_asked_and_a_stranger_stays_out() -> None:
+def test_without_redis_access_is_loaded_from_the_source() -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER)
-    with connect_redis("redis://127.0.0.1:1/0") as nobody:
-        cached = CachedAccess(source, nobody)
+    with connect_redis("redis://127.0.0.1:1/0") as unreachable:
+        cached = CachedAccess(source, unreachable)
         assert cached.access(person, organization).is_member
         assert not cached.access(Identities().person(), organization).is_member
 
 
-def test_without_redis_and_source_nobody_gets_in() -> None:
+def test_without_redis_and_source_access_is_denied() -> None:
     class Down(FakeAccess):
         def access(self, person: Person, organization_id: UUID | None) -> Access:
             raise Unavailable("auth-service does not answer")
 
-    with connect_redis("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unavailable):
-        CachedAccess(Down(), nobody).access(Identities().person(), uuid4())
+    with connect_redis("redis://127.0.0.1:1/0") as unreachable, pytest.raises(Unavailable):
+        CachedAccess(Down(), unreachable).access(Identities().person(), uuid4())
 
 
-def test_a_proven_email_is_seen_by_every_process_within_a_second(redis_url: str) -> None:
+def test_verified_email_takes_effect_in_every_process_within_one_second(redis_url: str) -> None:
     source, person, organization = CountedAccess(), Identities().person(), uuid4()
     source.grant(person, organization, *MEMBER, email_verified=False)
     with trusted(redis_url) as shared:
@@ -191,7 +191,7 @@ def test_a_proven_email_is_seen_by_every_process_within_a_second(redis_url: str)
             assert eventually(partial(is_verified, one), within_s=1.0)
 
 
-def test_what_redis_keeps_says_whether_the_email_is_proven(redis_url: str) -> None:
+def test_cached_access_includes_the_verified_email(redis_url: str) -> None:
     source, organization = CountedAccess(), uuid4()
     verified, unverified = Identities().person(), Identities().person()
     source.grant(verified, organization, *MEMBER)

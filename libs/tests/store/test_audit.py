@@ -1,4 +1,4 @@
-"""No change without its event, and one event a call, however the call or its process ends."""
+"""Every change has an event, and every call has one event, however the call or its process ends."""
 
 import threading
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ def trail(db: Database) -> PostgresAuditTrail:
 
 
 class Recorded:
-    """The event of a call, as the stage makes it."""
+    """Makes the event of a call, as the interceptor does."""
 
     def __init__(self) -> None:
         self.id = str(new_id())
@@ -64,7 +64,7 @@ def add(db: Database, n: int) -> None:
 
 
 def left(sql: psycopg.Connection) -> tuple[list[str], list[str]]:
-    """Outcomes in the outbox, and of events that wait for their call's end."""
+    """The outcomes of the events in the outbox, and of the pending ones."""
     queries = (
         "SELECT payload FROM outbox WHERE topic = 'audit' ORDER BY position",
         "SELECT payload FROM audit_pending",
@@ -75,7 +75,7 @@ def left(sql: psycopg.Connection) -> tuple[list[str], list[str]]:
     return out, pending
 
 
-def test_a_change_is_never_without_its_event(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
+def test_every_committed_change_has_an_event(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
     event = Recorded()
     with trail.entry(event) as entry:
         assert not entry.is_pending
@@ -86,7 +86,9 @@ def test_a_change_is_never_without_its_event(db: Database, trail: PostgresAuditT
     assert left(sql) == (["OK"], [])
 
 
-def test_many_transactions_are_one_call(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
+def test_several_transactions_of_a_call_have_one_event(
+    db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
+) -> None:
     event = Recorded()
     with trail.entry(event) as entry:
         for n in range(3):
@@ -96,7 +98,7 @@ def test_many_transactions_are_one_call(db: Database, trail: PostgresAuditTrail,
     assert left(sql) == (["OK"], [])
 
 
-def test_what_is_rolled_back_leaves_no_event_of_its_own(
+def test_rolled_back_transaction_leaves_no_pending_event(
     db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
 ) -> None:
     event = Recorded()
@@ -110,7 +112,7 @@ def test_what_is_rolled_back_leaves_no_event_of_its_own(
     assert left(sql) == (["INTERNAL"], [])
 
 
-def test_a_commit_that_fails_is_recorded_once(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
+def test_failed_commit_is_recorded_once(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
     sql.execute("ALTER TABLE numbers ADD CONSTRAINT one UNIQUE (n) DEFERRABLE INITIALLY DEFERRED")
     sql.execute("INSERT INTO numbers VALUES (1)")
     event = Recorded()
@@ -122,7 +124,7 @@ def test_a_commit_that_fails_is_recorded_once(db: Database, trail: PostgresAudit
     assert left(sql) == (["OK"], [])
 
 
-def test_a_change_that_cannot_keep_its_event_does_not_happen(
+def test_change_is_rolled_back_if_its_event_cannot_be_stored(
     db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
 ) -> None:
     sql.execute("ALTER TABLE audit_pending RENAME TO gone")
@@ -134,7 +136,7 @@ def test_a_change_that_cannot_keep_its_event_does_not_happen(
     assert sql.execute("SELECT count(*) FROM numbers").fetchone() == (0,)
 
 
-def test_the_answer_stands_when_the_record_cannot_be_moved(
+def test_call_succeeds_if_its_event_cannot_be_moved(
     db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
 ) -> None:
     event = Recorded()
@@ -146,7 +148,7 @@ def test_the_answer_stands_when_the_record_cannot_be_moved(
     assert left(sql) == ([], ["UNKNOWN"])
 
 
-def test_what_a_dead_process_left_is_passed_on_with_its_outcome_unknown(
+def test_sweep_moves_events_of_dead_processes_with_outcome_unknown(
     db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
 ) -> None:
     event = Recorded()
@@ -155,12 +157,14 @@ def test_what_a_dead_process_left_is_passed_on_with_its_outcome_unknown(
         assert trail.sweep() == 0
         sql.execute("UPDATE audit_pending SET created_at = created_at - interval '11 min'")
         assert trail.sweep() == 1
-        # Not dead after all, and late: its event has left.
+        # The call was only late; its event is in the outbox already.
         entry.record(event("OK"))
     assert left(sql) == (["UNKNOWN"], [])
 
 
-def test_calls_on_other_threads_do_not_mix(db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection) -> None:
+def test_concurrent_calls_have_separate_entries(
+    db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
+) -> None:
     barrier = threading.Barrier(4)
 
     def call(n: int) -> None:
@@ -181,15 +185,15 @@ def test_calls_on_other_threads_do_not_mix(db: Database, trail: PostgresAuditTra
     assert (sorted(out), pending) == (["0", "1", "2", "3"], [])
 
 
-def test_background_work_is_not_a_call(db: Database, sql: psycopg.Connection) -> None:
+def test_background_work_is_not_recorded(db: Database, sql: psycopg.Connection) -> None:
     add(db, 1)
     assert left(sql) == ([], [])
 
 
-def test_an_unknown_answer_to_a_commit_leaves_one_event(
+def test_commit_with_unknown_outcome_leaves_one_event(
     db: Database, trail: PostgresAuditTrail, sql: psycopg.Connection
 ) -> None:
-    """The commit took effect, but the connection broke before it was told."""
+    """The commit took effect, but the connection broke before the answer."""
     event = Recorded()
     with trail.entry(event) as entry:
         sql.execute("INSERT INTO audit_pending (id, payload) VALUES (%s, %s)", [event.id, event().SerializeToString()])

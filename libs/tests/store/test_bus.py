@@ -1,4 +1,4 @@
-"""The bus's contract: durable, at least once, one bad message never holds up the others."""
+"""The event bus: durable, at least once, and a failing message does not block the others."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -29,30 +29,30 @@ def topic() -> str:
     return f"test-{uuid4().hex}"
 
 
-def payloads(bus: Bus, topic: str, group: str, reader: str = "one") -> list[bytes]:
-    return [delivery.payload for delivery in bus.subscribe(topic, group, reader).receive(100, 10)]
+def payloads(bus: Bus, topic: str, group: str, consumer: str = "one") -> list[bytes]:
+    return [delivery.payload for delivery in bus.subscribe(topic, group, consumer).receive(100, 10)]
 
 
-def test_every_group_gets_every_message_even_those_from_before_it(bus: Bus, topic: str) -> None:
+def test_every_group_receives_every_message_also_earlier_ones(bus: Bus, topic: str) -> None:
     bus.publish(topic, [b"1", b"2"])
     assert payloads(bus, topic, "a") == [b"1", b"2"]
     assert payloads(bus, topic, "b") == [b"1", b"2"]
 
 
-def test_what_a_dead_reader_did_not_acknowledge_goes_to_another(bus: Bus, topic: str) -> None:
+def test_unacknowledged_message_of_a_dead_consumer_is_delivered_to_another(bus: Bus, topic: str) -> None:
     bus.publish(topic, [b"1"])
     assert payloads(bus, topic, "a", "dies") == [b"1"]
     assert payloads(bus, topic, "a", "lives") == [b"1"]
 
 
-def test_an_acknowledged_message_is_not_received_again(bus: Bus, topic: str) -> None:
+def test_acknowledged_message_is_not_delivered_again(bus: Bus, topic: str) -> None:
     bus.publish(topic, [b"1"])
     subscription = bus.subscribe(topic, "a", "one")
     subscription.acknowledge(subscription.receive(10, 10))
     assert payloads(bus, topic, "a") == []
 
 
-def test_a_bad_message_becomes_a_dead_letter_and_the_others_go_through(bus: Bus, client: Redis, topic: str) -> None:
+def test_failing_message_becomes_a_dead_letter_and_does_not_block_others(bus: Bus, client: Redis, topic: str) -> None:
     handled: list[bytes] = []
 
     def handle(batch: Sequence[bytes]) -> None:
@@ -70,7 +70,7 @@ def test_a_bad_message_becomes_a_dead_letter_and_the_others_go_through(bus: Bus,
 
 
 @pytest.mark.parametrize("outage", [Unavailable, DeadlineExceeded])
-def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(
+def test_outage_of_a_dependency_does_not_count_as_delivery_attempts(
     bus: Bus, client: Redis, topic: str, outage: type[AppError]
 ) -> None:
     down = [True]
@@ -92,7 +92,7 @@ def test_an_outage_of_what_the_handler_needs_uses_up_no_tries(
     assert client.xlen(dead_letters(topic)) == 0
 
 
-def test_a_message_is_let_go_once_all_groups_are_done_with_it(bus: Bus, client: Redis, topic: str) -> None:
+def test_message_is_deleted_after_all_groups_acknowledged_it(bus: Bus, client: Redis, topic: str) -> None:
     first, second = bus.subscribe(topic, "a", "one"), bus.subscribe(topic, "b", "one")
     first.receive(1, 10), second.receive(1, 10)
     bus.publish(topic, [b"x" * 100] * 500)
@@ -103,7 +103,7 @@ def test_a_message_is_let_go_once_all_groups_are_done_with_it(bus: Bus, client: 
 
 
 class Interleaved(Redis):
-    """Lets something happen right before the bus asks what a group has not acknowledged."""
+    """Calls a hook right before the bus reads the pending messages of a group."""
 
     before_pending: Callable[[], object] = staticmethod(lambda: None)
 
@@ -112,7 +112,7 @@ class Interleaved(Redis):
         return super().xpending(name, groupname)
 
 
-def test_groups_acknowledge_at_the_same_time(bus: Bus, redis_url: str, topic: str) -> None:
+def test_groups_can_acknowledge_concurrently(bus: Bus, redis_url: str, topic: str) -> None:
     bus.publish(topic, [b"1"])
     other = bus.subscribe(topic, "b", "one")
     received = other.receive(10, 10)
@@ -124,7 +124,7 @@ def test_groups_acknowledge_at_the_same_time(bus: Bus, redis_url: str, topic: st
         assert [client.xpending(stream(topic), group)["pending"] for group in ("a", "b")] == [0, 0]
 
 
-def test_a_group_that_comes_a_little_late_still_gets_everything(client: Redis, topic: str) -> None:
+def test_group_created_within_the_retention_receives_every_message(client: Redis, topic: str) -> None:
     bus = RedisBus(client)
     first = bus.subscribe(topic, "a", "one")
     bus.publish(topic, [b"x"] * 500)
@@ -132,9 +132,9 @@ def test_a_group_that_comes_a_little_late_still_gets_everything(client: Redis, t
     assert len(bus.subscribe(topic, "late", "one").receive(1000, 10)) == 500
 
 
-def test_a_reader_that_is_gone_is_forgotten_and_one_with_messages_is_not(client: Redis, topic: str) -> None:
-    def readers() -> set[str]:
-        return {reader["name"].decode() for reader in client.xinfo_consumers(stream(topic), "a")}
+def test_idle_consumer_is_removed_unless_it_has_pending_messages(client: Redis, topic: str) -> None:
+    def consumers() -> set[str]:
+        return {consumer["name"].decode() for consumer in client.xinfo_consumers(stream(topic), "a")}
 
     bus = RedisBus(client, remove_consumer_after_ms=0)
     bus.publish(topic, [b"1", b"2"])
@@ -142,20 +142,20 @@ def test_a_reader_that_is_gone_is_forgotten_and_one_with_messages_is_not(client:
     gone.acknowledge(gone.receive(1, 10))
     assert [one.payload for one in busy.receive(1, 10)] == [b"2"]
     RedisBus(client).subscribe(topic, "a", "lives").receive(1, 10)
-    assert readers() >= {"busy", "lives"}
+    assert consumers() >= {"busy", "lives"}
     bus.subscribe(topic, "a", "new").receive(1, 10)
-    assert readers() == {"busy", "new"}
+    assert consumers() == {"busy", "new"}
     assert client.xpending(stream(topic), "a")["pending"] == 1
 
 
-def test_a_reader_of_today_is_kept(bus: Bus, client: Redis, topic: str) -> None:
-    for reader in ("one", "two"):
-        payloads(bus, topic, "a", reader)
-        payloads(bus, topic, "a", reader)
+def test_recently_active_consumer_is_not_removed(bus: Bus, client: Redis, topic: str) -> None:
+    for consumer in ("one", "two"):
+        payloads(bus, topic, "a", consumer)
+        payloads(bus, topic, "a", consumer)
     assert {one["name"] for one in client.xinfo_consumers(stream(topic), "a")} == {b"one", b"two"}
 
 
-def test_dead_letters_are_kept_for_30_days_and_up_to_a_number(client: Redis, topic: str) -> None:
+def test_dead_letters_are_retained_for_30_days_and_limited_in_number(client: Redis, topic: str) -> None:
     month_ms = 30 * 24 * 3_600_000
     now_ms = int(client.time()[0]) * 1000
     pipeline = client.pipeline(transaction=False)
@@ -176,7 +176,7 @@ def test_dead_letters_are_kept_for_30_days_and_up_to_a_number(client: Redis, top
     assert month_ms - 60_000 < client.pttl(dead_letters(topic)) <= month_ms
 
 
-def test_dead_letters_of_more_than_30_days_are_let_go(client: Redis, topic: str) -> None:
+def test_dead_letters_older_than_30_days_are_deleted(client: Redis, topic: str) -> None:
     old_ms = int(client.time()[0]) * 1000 - 31 * 24 * 3_600_000
     pipeline = client.pipeline(transaction=False)
     for number in range(300):
@@ -190,7 +190,7 @@ def test_dead_letters_of_more_than_30_days_are_let_go(client: Redis, topic: str)
     assert 1 <= client.xlen(dead_letters(topic)) <= 100
 
 
-def test_a_topic_that_nobody_reads_keeps_a_week(client: Redis, topic: str) -> None:
+def test_topic_without_groups_retains_messages_for_a_week(client: Redis, topic: str) -> None:
     old_ms = int(client.time()[0]) * 1000 - 8 * 24 * 3_600_000
     pipeline = client.pipeline(transaction=False)
     for number in range(300):
@@ -202,6 +202,6 @@ def test_a_topic_that_nobody_reads_keeps_a_week(client: Redis, topic: str) -> No
     assert newest[0][1] == {b"m": b"new"}
 
 
-def test_a_bus_that_does_not_answer_is_unavailable() -> None:
-    with connect_redis("redis://127.0.0.1:1/0") as nobody, pytest.raises(Unavailable):
-        RedisBus(nobody).publish("topic", [b"1"])
+def test_unreachable_bus_is_unavailable() -> None:
+    with connect_redis("redis://127.0.0.1:1/0") as unreachable, pytest.raises(Unavailable):
+        RedisBus(unreachable).publish("topic", [b"1"])

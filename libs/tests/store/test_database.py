@@ -1,4 +1,4 @@
-"""Transactions, and a server that goes away under them."""
+"""Transactions, and a server that stops or freezes during them."""
 
 import time
 from collections.abc import Iterator
@@ -40,14 +40,14 @@ def db(fresh_database: FreshDatabase) -> Database:
     return Database(fresh_database("numbers", prepare), max_connections=3)
 
 
-def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+def test_failed_transaction_is_rolled_back(db: Database) -> None:
     with pytest.raises(UniqueViolated, match="numbers_pkey"), db.transaction() as tx:
         tx.execute(ADD, n=1)
         tx.execute(ADD, n=1)
     assert db.all(ALL) == []
 
 
-def test_a_savepoint_fails_alone(db: Database) -> None:
+def test_savepoint_rolls_back_only_its_own_block(db: Database) -> None:
     with db.transaction() as tx:
         tx.execute(ADD, n=1)
         with pytest.raises(UniqueViolated), tx.savepoint():
@@ -56,7 +56,7 @@ def test_a_savepoint_fails_alone(db: Database) -> None:
     assert [row.n for row in db.all(ALL)] == [1, 2]
 
 
-def test_a_failure_that_is_passed_over_is_no_success(db: Database) -> None:
+def test_ignored_error_in_a_transaction_is_reported_at_commit(db: Database) -> None:
     with pytest.raises(Internal), db.transaction() as tx:
         tx.execute(ADD, n=1)
         with suppress(psycopg.Error):
@@ -64,12 +64,12 @@ def test_a_failure_that_is_passed_over_is_no_success(db: Database) -> None:
     assert db.all(ALL) == []
 
 
-def test_a_text_that_cannot_be_kept_is_the_callers_fault(db: Database) -> None:
+def test_text_with_nul_is_an_invalid_argument(db: Database) -> None:
     with pytest.raises(InvalidArgument, match=r"U\+0000"):
         db.one(Query(text("SELECT CAST(:it AS text)")), it="a\0b")
 
 
-def test_what_waits_for_the_commit_is_not_called_without_one(db: Database) -> None:
+def test_after_commit_is_called_only_after_a_commit(db: Database) -> None:
     called: list[str] = []
     with pytest.raises(ZeroDivisionError), db.transaction() as tx:
         tx.after_commit.append(lambda: called.append("rolled back"))
@@ -79,7 +79,7 @@ def test_what_waits_for_the_commit_is_not_called_without_one(db: Database) -> No
     assert called == ["committed"]
 
 
-def test_connections_that_died_with_the_server_are_replaced_unseen(db: Database, postgres_server_url: str) -> None:
+def test_broken_connections_are_replaced_without_an_error(db: Database, postgres_server_url: str) -> None:
     assert db.all(ALL) == []
     (own,) = db.all(Query(text("SELECT current_database() AS name")))
     admin = Database(postgres_server_url)
@@ -94,30 +94,30 @@ def test_connections_that_died_with_the_server_are_replaced_unseen(db: Database,
     assert [row.n for row in db.all(ALL)] == [1]
 
 
-def test_sql_and_sqlstate_never_leave(db: Database) -> None:
+def test_sql_and_sqlstate_are_not_sent_to_clients(db: Database) -> None:
     with pytest.raises(Internal) as refused:
         db.one(Query(text("SELECT missing FROM numbers")))
     assert refused.value.message == "internal error"
 
 
-def test_a_statement_that_takes_too_long_is_ended(fresh_database: FreshDatabase) -> None:
+def test_statement_timeout_is_deadline_exceeded(fresh_database: FreshDatabase) -> None:
     db = Database(fresh_database("slow"), statement_timeout_ms=50)
     with pytest.raises(DeadlineExceeded):
         db.one(Query(text("SELECT pg_sleep(30)")))
 
 
-def test_one_holder_of_a_name_at_a_time(db: Database) -> None:
+def test_advisory_lock_has_one_holder_at_a_time(db: Database) -> None:
     with db.advisory_lock("work") as first, db.advisory_lock("work") as second, db.advisory_lock("other") as other:
         assert (first, second, other) == (True, False, True)
     for _ in range(50):
         with db.advisory_lock("work") as again:
             assert again
-        assert db.all(LOCKS) == [], "the name was still held after its block"
+        assert db.all(LOCKS) == [], "the lock was still held after its block"
 
 
 @contextmanager
 def frozen(server: PostgresServer) -> Iterator[None]:
-    """It keeps its connections, accepts new ones, and does not answer."""
+    """The server keeps its connections, accepts new ones, and does not answer."""
     postmaster = psutil.Process(server.pid)
     processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:
@@ -129,7 +129,7 @@ def frozen(server: PostgresServer) -> Iterator[None]:
             process.resume()
 
 
-def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_wait_for_a_frozen_server_is_limited(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", fsync=False) as server:
         db = Database(server.url(), max_connections=2, wait_s=0.5, statement_timeout_ms=200)
         one = Query(text("SELECT 1"))
@@ -151,7 +151,7 @@ def test_a_frozen_server_is_not_waited_for_for_ever(tmp_path: Path) -> None:
     server.cluster.delete()
 
 
-def test_the_time_of_a_call_is_longer_than_that_of_a_frozen_server(tmp_path: Path) -> None:
+def test_wait_for_a_frozen_server_is_limited_by_the_deadline(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", fsync=False) as server:
         db = Database(server.url(), statement_timeout_ms=600_000)
         db.check()

@@ -1,4 +1,4 @@
-"""The contract of documents, over every implementation."""
+"""The contract of the document store, tested with every implementation."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,7 +44,7 @@ def firestore(clock: FixedClock, firestore_emulator: str, monkeypatch: pytest.Mo
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_emulator)
     client = connect(f"test-{uuid4().hex[:20]}")
-    # The emulator is slow at first, and where the machine is busy.
+    # The emulator is slow after its start and on a busy machine.
     yield FirestoreDocuments(client, clock, timeout_s=30)
     client.close()
 
@@ -57,7 +57,7 @@ def documents(request: pytest.FixtureRequest, clock: FixedClock) -> Documents:
     return made
 
 
-def test_the_newest_version_wins_in_whatever_order(documents: Documents) -> None:
+def test_newest_version_wins_in_any_order(documents: Documents) -> None:
     assert documents.get("c", "1") is None
     assert documents.put("c", "1", {"n": 2, "old": True}, 2)
     assert not documents.put("c", "1", {"n": 1}, 1)
@@ -67,7 +67,7 @@ def test_the_newest_version_wins_in_whatever_order(documents: Documents) -> None
     assert documents.get("c", "1") == {"n": 3}
 
 
-def test_without_a_version_a_document_replaces_any(documents: Documents) -> None:
+def test_put_without_a_version_replaces_the_document(documents: Documents) -> None:
     later = int(SOON.timestamp() * 1e6)
     assert documents.put("c", "1", {"n": 1}, later)
     assert documents.put("c", "1", {"n": 2})
@@ -77,13 +77,13 @@ def test_without_a_version_a_document_replaces_any(documents: Documents) -> None
     assert documents.put("c", "1", {"n": 4}, later + 3)
 
 
-def test_what_json_can_say_comes_back_as_it_was(documents: Documents) -> None:
+def test_json_values_are_stored_unchanged(documents: Documents) -> None:
     data = {"i": 2**53, "f": 0.5, "t": "ä\U0001f600", "b": False, "n": None, "l": [1, {"a": [2]}], "m": {"x.y": {}}}
     documents.put("c", "1", data, 1)
     assert documents.get("c", "1") == data
 
 
-def test_collections_are_apart(documents: Documents) -> None:
+def test_collections_are_separate(documents: Documents) -> None:
     documents.put("users/1/notes", "1", {"n": 1}, 1)
     for other in ("notes", "users/2/notes"):
         assert documents.get(other, "1") is None
@@ -101,7 +101,7 @@ def test_an_id_is_any_text(documents: Documents, id: str) -> None:
     assert documents.list("c", 2) == [(id, {"n": 1})]
 
 
-def test_a_list_has_the_latest_first_and_an_end(documents: Documents) -> None:
+def test_list_is_ordered_by_version_and_limited(documents: Documents) -> None:
     for id, version in (("a", 2), ("b", 3), ("c", 1), ("d", 2)):
         documents.put("c", id, {"v": version}, version)
     assert documents.list("c", 3) == [("b", {"v": 3}), ("d", {"v": 2}), ("a", {"v": 2})]
@@ -109,7 +109,7 @@ def test_a_list_has_the_latest_first_and_an_end(documents: Documents) -> None:
     assert (documents.count("c", 3), documents.count("c", 9)) == (3, 4)
 
 
-def test_an_update_leaves_other_fields_and_the_version(documents: Documents) -> None:
+def test_update_keeps_other_fields_and_the_version(documents: Documents) -> None:
     documents.put("c", "1", {"read": False, "a.b": 1, "n": {"x": 1}}, 5, expires_at=SOON)
     after = {"read": True, "a.b": 2, "n": {"x": 1}}
     assert documents.update("c", "1", {"read": True, "a.b": 2}) == after
@@ -118,7 +118,7 @@ def test_an_update_leaves_other_fields_and_the_version(documents: Documents) -> 
 
 
 @pytest.mark.parametrize("kind", ["postgres", "firestore"])
-def test_writes_at_once_lose_nothing(kind: str, request: pytest.FixtureRequest) -> None:
+def test_concurrent_updates_are_not_lost(kind: str, request: pytest.FixtureRequest) -> None:
     documents: Documents = request.getfixturevalue(kind)
     documents.put("c", "1", {})
     fields = [f"f{number}" for number in range(12)]
@@ -129,7 +129,7 @@ def test_writes_at_once_lose_nothing(kind: str, request: pytest.FixtureRequest) 
     assert stored.count(True) == 1
 
 
-def test_a_deleted_document_is_gone_once(documents: Documents) -> None:
+def test_deleted_document_can_be_created_again(documents: Documents) -> None:
     documents.put("c", "1", {"n": 1}, 7)
     assert documents.delete("c", "1")
     assert not documents.delete("c", "1")
@@ -137,7 +137,7 @@ def test_a_deleted_document_is_gone_once(documents: Documents) -> None:
     assert documents.put("c", "1", {"n": 2}, 1)
 
 
-def test_an_expired_document_is_not_there(documents: Documents, clock: FixedClock) -> None:
+def test_expired_document_does_not_exist(documents: Documents, clock: FixedClock) -> None:
     documents.put("c", "old", {"n": 1}, 9, expires_at=SOON)
     documents.put("c", "kept", {"n": 2}, 1)
     documents.put("c", "later", {"n": 3}, 2, expires_at=SOON + timedelta(microseconds=1))
@@ -152,7 +152,7 @@ def test_an_expired_document_is_not_there(documents: Documents, clock: FixedCloc
     assert documents.get("c", "old") == {"n": 5}
 
 
-def test_a_firestore_that_does_not_answer_is_unavailable_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_firestore_is_unavailable_within_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     from adlib.documents.firestore import FirestoreDocuments, connect
 
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{ports.free_port()}")

@@ -1,4 +1,4 @@
-"""A disk without space: what needs it is UNAVAILABLE and says why, and works again once there is space."""
+"""A full disk: calls that need space are UNAVAILABLE with a reason, and succeed again when there is space."""
 
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +27,7 @@ def add(db: Database) -> bool:
 
 
 @on_small_disk(160)
-def test_postgres_without_space_is_unavailable_and_says_why(small_disk: Path) -> None:
+def test_postgres_on_a_full_disk_is_unavailable_with_a_reason(small_disk: Path) -> None:
     filler = Filler(small_disk)
     with PostgresServer(small_disk / "postgres", fsync=False) as server, closing(Database(server.url())) as db:
         with db.transaction() as tx:
@@ -49,7 +49,7 @@ def test_postgres_without_space_is_unavailable_and_says_why(small_disk: Path) ->
 
 
 @on_small_disk(24)
-def test_a_bus_without_space_is_unavailable_and_says_why(small_disk: Path) -> None:
+def test_bus_on_a_full_disk_is_unavailable_with_a_reason(small_disk: Path) -> None:
     filler, payloads = Filler(small_disk), [b"x" * 100_000] * 10
     with ValkeyServer(small_disk / "valkey") as valkey, connect_redis(valkey.url()) as client:
         bus = RedisBus(client)
@@ -65,7 +65,7 @@ def test_a_bus_without_space_is_unavailable_and_says_why(small_disk: Path) -> No
             return False
 
         assert eventually(is_refused, within_s=20)
-        # What is there can still be read.
+        # Stored messages can still be read.
         subscription = bus.subscribe("topic", "group", "reader")
         with pytest.raises(Unavailable, match="cannot store"):
             subscription.receive(10, 1)
@@ -75,7 +75,7 @@ def test_a_bus_without_space_is_unavailable_and_says_why(small_disk: Path) -> No
         assert eventually(lambda: subscription.receive(1, 1), within_s=20)
 
 
-def test_a_refusal_that_is_our_fault_stays_an_error(redis_url: str) -> None:
+def test_other_redis_errors_are_not_unavailable(redis_url: str) -> None:
     with connect_redis(redis_url) as client, pytest.raises(redis.ResponseError):
         client.set("bus:topic", b"no stream")
         RedisBus(client).publish("topic", [b"1"])

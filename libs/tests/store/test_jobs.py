@@ -1,4 +1,4 @@
-"""A job counts its items, and names those that failed and why."""
+"""Jobs count their items, and list those that failed with the reasons."""
 
 from collections.abc import Callable, Iterator
 
@@ -25,7 +25,7 @@ def fail(error: Exception) -> Callable[[object], None]:
     return work
 
 
-def test_a_job_names_what_failed_and_why(db: Database) -> None:
+def test_job_lists_failed_items_with_reasons(db: Database) -> None:
     def work(item: int) -> None:
         if item % 2:
             raise NotFound(f"there is no {item}")
@@ -38,14 +38,14 @@ def test_a_job_names_what_failed_and_why(db: Database) -> None:
     assert not jobs.run(db, "count", lambda: [0, 2], work).failures
 
 
-def test_at_most_20_failures_are_named_and_all_are_counted(db: Database) -> None:
+def test_at_most_20_failures_are_listed_and_all_are_counted(db: Database) -> None:
     result = jobs.run(db, "many", lambda: ["x" * 1_000] * 21, fail(ValueError("y" * 1_000)))
     assert (len(result.failures), result.stats.error_count) == (20, 21)
     assert {len(one.item) for one in result.failures} == {200}
     assert {len(one.reason) for one in result.failures} == {300}
 
 
-def test_a_second_runner_does_nothing(db: Database) -> None:
+def test_concurrent_run_of_a_job_does_nothing(db: Database) -> None:
     with db.advisory_lock("job:busy"):
         result = jobs.run(db, "busy", lambda: [1], fail(ValueError("never")))
     assert (result.success, result.message, result.stats.total) == (False, "busy is already running", 0)
@@ -70,5 +70,5 @@ def internal(cause: Exception) -> Internal:
     ],
     ids=["app error", "unexpected", "internal", "without cause", "node", "quoted", "database"],
 )  # fmt: skip
-def test_a_reason_is_for_operators_and_has_no_secret(error: Exception, reason: str) -> None:
+def test_failure_reason_contains_no_secret(error: Exception, reason: str) -> None:
     assert jobs.explain(error) == reason

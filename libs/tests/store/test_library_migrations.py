@@ -1,4 +1,4 @@
-"""The library's tables go down and up again with rows in them."""
+"""The library's migrations can be rolled back and applied again with rows in the tables."""
 
 from importlib.resources import files
 
@@ -20,7 +20,7 @@ ROWS = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_later_migrations_can_be_taken_back_and_keep_the_rows(name: str, fresh_database: FreshDatabase) -> None:
+def test_later_migrations_can_be_rolled_back_with_rows(name: str, fresh_database: FreshDatabase) -> None:
     url = fresh_database("migrations")
     applied = migrate(url, ("adlib", f"migrations/{name}"))
     with psycopg.connect(url, autocommit=True) as connection:

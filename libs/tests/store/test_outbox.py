@@ -1,4 +1,4 @@
-"""Outbox, inbox and idempotency: nothing is lost, nothing is done twice."""
+"""Outbox, inbox and idempotency: no event is lost, and nothing is executed twice."""
 
 import threading
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def db(fresh_database: FreshDatabase) -> Database:
     return Database(fresh_database("outbox", prepare))
 
 
-def test_an_event_is_published_once_its_change_is_committed(db: Database, redis_url: str) -> None:
+def test_event_is_published_after_its_transaction_commits(db: Database, redis_url: str) -> None:
     bus = RedisBus(connect_redis(redis_url))
     topic = f"publisher-{uuid4().hex}"
     outbox = Outbox(topic, FixedClock(datetime(2026, 1, 2, tzinfo=UTC)))
@@ -50,7 +50,7 @@ def test_an_event_is_published_once_its_change_is_committed(db: Database, redis_
 
 
 class Overtaken:
-    """A bus that lets another relay begin before it takes a message."""
+    """A bus that starts another relay before it stores a message."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -68,7 +68,7 @@ class Overtaken:
         raise AssertionError("a relay only publishes")
 
 
-def test_two_relays_never_publish_the_same(db: Database) -> None:
+def test_two_relays_do_not_publish_the_same_event(db: Database) -> None:
     outbox, bus = Outbox("publisher", SystemClock()), Overtaken()
     with db.transaction() as tx:
         outbox.append_message(tx, PublisherApproved(publisher_id="1"))
@@ -78,7 +78,7 @@ def test_two_relays_never_publish_the_same(db: Database) -> None:
     assert len(bus.taken) == 1
 
 
-def test_an_event_is_worked_on_once(db: Database) -> None:
+def test_event_is_claimed_once(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
         assert inbox.claim_event(tx, "projection", event_id, "5 USD")
@@ -87,7 +87,7 @@ def test_an_event_is_worked_on_once(db: Database) -> None:
         assert inbox.claim_event(tx, "another", event_id, "5 USD")
 
 
-def test_another_event_with_a_known_id_is_refused(db: Database) -> None:
+def test_event_with_a_reused_id_is_refused(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
         inbox.claim_event(tx, "projection", event_id, "5 USD")
@@ -95,7 +95,7 @@ def test_another_event_with_a_known_id_is_refused(db: Database) -> None:
         inbox.claim_event(tx, "projection", event_id, "6 USD")
 
 
-def test_an_event_that_an_earlier_release_worked_on_is_a_repeat(db: Database) -> None:
+def test_event_handled_by_an_earlier_release_is_a_repeat(db: Database) -> None:
     event_id = uuid4()
     with db.transaction() as tx:
         tx.execute(Query(text(f"INSERT INTO inbox (consumer, event_id) VALUES ('projection', '{event_id}')")))  # noqa: S608 - an id of ours
@@ -110,7 +110,7 @@ def idempotency(key: str, password: str = "a") -> Idempotency[str, User]:
 ORGANIZATION = uuid4()
 
 
-def test_a_repeat_gets_the_first_answer(db: Database) -> None:
+def test_repeated_request_gets_the_stored_answer(db: Database) -> None:
     with db.transaction() as tx:
         assert idempotency("k").replay(tx) is None
         idempotency("k").record(tx, "first")
@@ -118,7 +118,7 @@ def test_a_repeat_gets_the_first_answer(db: Database) -> None:
         assert idempotency("k").replay(tx) == User(name="first")
 
 
-def test_another_body_is_refused(db: Database) -> None:
+def test_idempotency_key_with_another_body_is_refused(db: Database) -> None:
     with db.transaction() as tx:
         idempotency("k").replay(tx)
         idempotency("k").record(tx, "first")
@@ -127,12 +127,12 @@ def test_another_body_is_refused(db: Database) -> None:
 
 
 @pytest.mark.parametrize("key", ["x" * 256, "tab\t", "é"])
-def test_a_bad_key_is_refused(key: str) -> None:
+def test_invalid_idempotency_key_is_refused(key: str) -> None:
     with pytest.raises(KeyInvalid):
         idempotency(key)
 
 
-def test_two_calls_at_once_do_it_once(db: Database) -> None:
+def test_concurrent_calls_with_one_key_execute_once(db: Database) -> None:
     done: list[str] = []
     barrier = threading.Barrier(2)
 

@@ -1,4 +1,4 @@
-"""Rows are deleted when their retention is over, and no others."""
+"""PurgeExpired deletes exactly the rows whose retention period has ended."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -51,7 +51,7 @@ def purged(table: str) -> float:
     return REGISTRY.get_sample_value("purged_rows_total", {"table": table}) or 0
 
 
-def test_old_events_are_forgotten_in_batches(db: Database, url: str) -> None:
+def test_old_inbox_rows_are_deleted_in_batches(db: Database, url: str) -> None:
     with psycopg.connect(url) as sql:
         sql.execute(
             "INSERT INTO inbox (consumer, event_id) SELECT number, uuidv7() FROM generate_series(1, 250) number"
@@ -64,7 +64,7 @@ def test_old_events_are_forgotten_in_batches(db: Database, url: str) -> None:
     assert purged("inbox") - before == 250
 
 
-def test_a_key_is_a_new_one_after_30_days(db: Database) -> None:
+def test_idempotency_key_is_new_after_30_days(db: Database) -> None:
     def answer() -> User | None:
         idempotency: Idempotency[str, User] = Idempotency(
             organization_id, "Make", "k", request, lambda name: User(name=name), User
@@ -83,7 +83,7 @@ def test_a_key_is_a_new_one_after_30_days(db: Database) -> None:
     assert answer() is None
 
 
-def test_documents_are_deleted_once_they_have_expired(db: Database, url: str) -> None:
+def test_expired_documents_are_deleted(db: Database, url: str) -> None:
     clock = in_days(0)
     stored = PostgresDocuments(db, clock)
     for name, expires_at in (("old", clock.at), ("later", clock.at + timedelta(seconds=1)), ("kept", None)):
@@ -93,7 +93,7 @@ def test_documents_are_deleted_once_they_have_expired(db: Database, url: str) ->
         assert {id for (id,) in sql.execute("SELECT id FROM documents")} == {"later", "kept"}
 
 
-def test_a_table_may_have_several_retentions_and_conditions(db: Database, url: str) -> None:
+def test_table_can_have_several_retention_rules(db: Database, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as sql:
         sql.execute("CREATE TABLE visits (name text, began date, ended timestamptz)")
         sql.execute(
@@ -106,7 +106,7 @@ def test_a_table_may_have_several_retentions_and_conditions(db: Database, url: s
         assert [name for (name,) in sql.execute("SELECT name FROM visits ORDER BY 1")] == ["kept", "new"]
 
 
-def test_a_table_that_fails_stops_no_other(db: Database, url: str) -> None:
+def test_failing_table_does_not_stop_others(db: Database, url: str) -> None:
     with psycopg.connect(url) as sql:
         sql.execute("INSERT INTO inbox (consumer, event_id) VALUES ('c', uuidv7())")
     result = PurgeExpired(db, in_days(31), [Retention("gone", "made_at", 1), inbox.RETENTION]).run()

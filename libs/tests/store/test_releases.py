@@ -1,4 +1,4 @@
-"""A database remembers which release its migrations need, and older code leaves it alone."""
+"""A database stores the releases that its migrations need, and older releases refuse to run on it."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ LATER = ("later_release", "migrations")
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The migrations of a package, LATER, that can be given any."""
+    """The folder of migrations of a package LATER, to which tests add files."""
     folder = tmp_path / LATER[0] / LATER[1]
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
@@ -41,13 +41,13 @@ def needed(url: str) -> dict[str, int]:
 
 
 def roll_back(url: str, package: Path) -> None:
-    """As an operator does, by yoyo itself."""
+    """Rolls back with yoyo itself, as an operator does."""
     backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
     backend.rollback_migrations(backend.to_rollback(read_migrations(str(package))))
     backend.connection.close()
 
 
-def test_code_that_is_too_old_refuses_and_names_the_migration(package: Path, fresh_database: FreshDatabase) -> None:
+def test_old_release_refuses_and_names_the_migration(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("too_old")
     add(package, "harmless", 1)
     add(package, "incompatible", RELEASE + 1)
@@ -58,7 +58,7 @@ def test_code_that_is_too_old_refuses_and_names_the_migration(package: Path, fre
         migrate(url, INBOX)
 
 
-def test_code_that_is_too_old_applies_nothing(package: Path, fresh_database: FreshDatabase) -> None:
+def test_old_release_applies_no_migration(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("applies_nothing")
     add(package, "incompatible", RELEASE + 1)
     migrate(url, LATER)
@@ -68,7 +68,7 @@ def test_code_that_is_too_old_applies_nothing(package: Path, fresh_database: Fre
         assert connection.execute("SELECT to_regclass('inbox')").fetchone() == (None,)
 
 
-def test_the_previous_release_goes_on_and_logs_what_it_does_not_know(
+def test_previous_release_runs_and_logs_unknown_migrations(
     package: Path, fresh_database: FreshDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = fresh_database("goes_on")
@@ -82,7 +82,7 @@ def test_the_previous_release_goes_on_and_logs_what_it_does_not_know(
     assert all("additive" in line and "adlib-inbox" not in line for line in logged)
 
 
-def test_a_migration_that_is_rolled_back_is_needed_no_longer(package: Path, fresh_database: FreshDatabase) -> None:
+def test_rolled_back_migration_no_longer_counts(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("rolled_back")
     add(package, "incompatible", RELEASE + 1)
     migrate(url, INBOX, LATER)
@@ -92,7 +92,7 @@ def test_a_migration_that_is_rolled_back_is_needed_no_longer(package: Path, fres
     assert "incompatible" not in needed(url)
 
 
-def test_migrations_that_were_applied_before_there_was_a_record_get_one(fresh_database: FreshDatabase) -> None:
+def test_earlier_migrations_are_recorded(fresh_database: FreshDatabase) -> None:
     url = fresh_database("no_record")
     applied = migrate(url, INBOX)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -102,11 +102,11 @@ def test_migrations_that_were_applied_before_there_was_a_record_get_one(fresh_da
     assert needed(url) == dict.fromkeys(applied, 1)
 
 
-def test_a_database_without_tables_allows_everything(fresh_database: FreshDatabase) -> None:
+def test_database_without_tables_is_compatible(fresh_database: FreshDatabase) -> None:
     require_compatible(fresh_database("empty"), INBOX)
 
 
-def test_older_code_does_not_lower_what_a_migration_needs(package: Path, fresh_database: FreshDatabase) -> None:
+def test_older_release_does_not_lower_a_needed_release(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("lowered")
     add(package, "corrected", RELEASE)
     migrate(url, LATER)
@@ -115,7 +115,7 @@ def test_older_code_does_not_lower_what_a_migration_needs(package: Path, fresh_d
     assert needed(url) == {"corrected": RELEASE}
 
 
-def test_a_failed_migration_leaves_older_code_running(package: Path, fresh_database: FreshDatabase) -> None:
+def test_failed_migration_stays_compatible_with_the_older_release(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("failed")
     (package / "broken.sql").write_text(f"-- runs-with: {RELEASE + 1}\nSELECT 1 / 0;\n")
     with pytest.raises(psycopg.errors.DivisionByZero):
@@ -123,7 +123,7 @@ def test_a_failed_migration_leaves_older_code_running(package: Path, fresh_datab
     require_compatible(url, INBOX)
 
 
-def test_a_migration_without_a_header_is_not_applied(package: Path, fresh_database: FreshDatabase) -> None:
+def test_migration_without_a_header_is_not_applied(package: Path, fresh_database: FreshDatabase) -> None:
     url = fresh_database("no_header")
     add(package, "silent", None)
     with pytest.raises(ValueError, match=r"silent.sql has no header like '-- runs-with: 1'"):
@@ -136,13 +136,13 @@ def test_a_migration_without_a_header_is_not_applied(package: Path, fresh_databa
     ("one.sql", "-- transactional: false\n-- runs-with: 7\nSELECT 1;\n"),
     ("one.py", '# runs-with: 7\n"""Steps."""\n'),
 ])  # fmt: skip
-def test_a_header_stands_among_the_first_comments(tmp_path: Path, name: str, text: str) -> None:
+def test_header_is_found_among_the_first_comments(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_text(text)
     assert needed_release(tmp_path / name) == 7
 
 
 @pytest.mark.parametrize("text", ["SELECT 1;\n-- runs-with: 1\n", "-- runs-with: 0\n", "-- runs-with: soon\n", ""])
-def test_anything_else_is_no_header(tmp_path: Path, text: str) -> None:
+def test_other_text_is_not_a_header(tmp_path: Path, text: str) -> None:
     (tmp_path / "one.sql").write_text(text)
     with pytest.raises(ValueError, match="has no header"):
         needed_release(tmp_path / "one.sql")

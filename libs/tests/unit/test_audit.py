@@ -1,4 +1,4 @@
-"""What the contract's own methods leave in the audit log, for each that can change something."""
+"""The audit records of all mutating methods of the contract."""
 
 from importlib import import_module
 from pkgutil import walk_packages
@@ -26,7 +26,7 @@ NAMES_THINGS = ("id", "code")
 
 
 class Filled:
-    """Messages with a text of its own in every field, each of which could stand where an id does."""
+    """Messages with a different text in every field, each of which could be taken for an id."""
 
     def __init__(self) -> None:
         self.field_of: dict[str, str] = {}
@@ -48,7 +48,7 @@ class Filled:
 
 
 @pytest.mark.parametrize("method", METHODS, ids=[method.full_name for method in METHODS])
-def test_a_call_is_one_event_with_ids_and_no_other_text_of_it(method: MethodDescriptor) -> None:
+def test_audit_event_contains_only_ids_of_the_call(method: MethodDescriptor) -> None:
     filled, trail = Filled(), FakeAuditTrail()
     request = filled.message(GetMessageClass(method.input_type))
     answer = filled.message(GetMessageClass(method.output_type))
@@ -65,6 +65,6 @@ def test_a_call_is_one_event_with_ids_and_no_other_text_of_it(method: MethodDesc
     assert text.count("secret") == sum(value in text for value in filled.field_of)
 
 
-def test_there_are_methods_to_look_at() -> None:
+def test_every_service_has_mutating_methods() -> None:
     packages = {method.full_name.split(".")[1] for method in METHODS}
     assert packages == {"auth", "campaign", "payment", "pixel", "publisher"}

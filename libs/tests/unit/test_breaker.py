@@ -1,4 +1,4 @@
-"""What does not answer is not waited for, and is used again once it does."""
+"""The circuit breaker: a failing dependency is not called, and is used again when it has recovered."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def fail(breaker: CircuitBreaker) -> None:
         call(breaker, TimeoutError())
 
 
-def test_it_opens_after_so_many_failures_in_a_row(breaker: CircuitBreaker) -> None:
+def test_circuit_opens_after_consecutive_failures(breaker: CircuitBreaker) -> None:
     fail(breaker)
     call(breaker)
     fail(breaker)
@@ -49,7 +49,7 @@ def test_it_opens_after_so_many_failures_in_a_row(breaker: CircuitBreaker) -> No
         call(breaker)
 
 
-def test_an_answer_that_is_an_error_is_no_failure(breaker: CircuitBreaker) -> None:
+def test_other_exceptions_are_not_failures(breaker: CircuitBreaker) -> None:
     fail(breaker)
     with pytest.raises(KeyError):
         call(breaker, KeyError())
@@ -57,7 +57,7 @@ def test_an_answer_that_is_an_error_is_no_failure(breaker: CircuitBreaker) -> No
     assert not breaker.is_open
 
 
-def test_after_a_while_one_caller_tries_and_a_success_closes_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_one_caller_probes_after_the_interval_and_a_success_closes(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     fail(breaker)
     clock.now = 1.0
@@ -70,7 +70,7 @@ def test_after_a_while_one_caller_tries_and_a_success_closes_it(breaker: Circuit
     call(breaker)
 
 
-def test_a_try_that_fails_keeps_it_open_for_another_while(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_failed_probe_keeps_the_circuit_open(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     fail(breaker)
     clock.now = 1.0
@@ -83,7 +83,7 @@ def test_a_try_that_fails_keeps_it_open_for_another_while(breaker: CircuitBreake
     assert not breaker.is_open
 
 
-def test_a_try_that_is_cancelled_leaves_the_turn_to_the_next(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_cancelled_probe_lets_the_next_caller_probe(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     fail(breaker)
     clock.now = 1.0
@@ -94,7 +94,7 @@ def test_a_try_that_is_cancelled_leaves_the_turn_to_the_next(breaker: CircuitBre
     assert not breaker.is_open
 
 
-def test_what_began_before_it_opened_neither_closes_nor_opens_it(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_calls_started_before_a_change_do_not_affect_the_circuit(breaker: CircuitBreaker, clock: Clock) -> None:
     with breaker.attempt(TimeoutError):
         fail(breaker)
         fail(breaker)
@@ -105,7 +105,7 @@ def test_what_began_before_it_opened_neither_closes_nor_opens_it(breaker: Circui
     assert not breaker.is_open
 
 
-def test_of_many_threads_one_tries(breaker: CircuitBreaker, clock: Clock) -> None:
+def test_only_one_of_many_threads_probes(breaker: CircuitBreaker, clock: Clock) -> None:
     fail(breaker)
     fail(breaker)
     clock.now = 1.0
@@ -145,7 +145,7 @@ def test_openings_and_closings_are_counted_and_logged(
     assert ["circuit_open" in logged[0], "circuit_closed" in logged[1], len(logged)] == [True, True, 2]
 
 
-def test_with_a_probe_no_caller_tries_and_its_success_closes_it(request: pytest.FixtureRequest) -> None:
+def test_background_probe_closes_the_circuit_without_callers(request: pytest.FixtureRequest) -> None:
     breaker, answers, probed = (
         CircuitBreaker(request.node.name, retry_s=0.01),
         threading.Event(),
@@ -170,7 +170,7 @@ def test_with_a_probe_no_caller_tries_and_its_success_closes_it(request: pytest.
     call(breaker)
 
 
-def test_a_probe_ends_with_its_breaker(request: pytest.FixtureRequest) -> None:
+def test_probe_thread_ends_with_its_breaker(request: pytest.FixtureRequest) -> None:
     breaker = CircuitBreaker(request.node.name, retry_s=60)
     breaker.probe = breaker.is_refusing
     fail(breaker)

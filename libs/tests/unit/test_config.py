@@ -1,4 +1,4 @@
-"""What is missing or wrong in the environment is named."""
+"""Errors of the configuration name the variable."""
 
 from pathlib import Path
 
@@ -7,17 +7,17 @@ import pytest
 from adlib.config import ConfigurationError, Environment
 
 
-def test_a_missing_variable_is_named() -> None:
+def test_missing_variable_is_named() -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL is not set"):
         Environment({}).text("DATABASE_URL")
 
 
-def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
+def test_secret_can_be_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("s" * 40 + "\n")
     assert Environment({"KEY_FILE": str(tmp_path / "key")}).secret("KEY", 32) == "s" * 40
 
 
-def test_a_short_secret_and_a_bad_number_are_refused() -> None:
+def test_short_secret_and_invalid_number_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="KEY is shorter than 32"):
         Environment({"KEY": "short"}).secret("KEY", 32)
     with pytest.raises(ConfigurationError, match="PORTS must be whole numbers separated by commas"):

@@ -1,4 +1,4 @@
-"""Tokens that Google signs tell our services, and nobody else."""
+"""ID tokens signed by Google identify services, and no other callers."""
 
 import json
 import time
@@ -20,7 +20,7 @@ KEY = rsa.generate_private_key(65537, 2048)
 
 @pytest.fixture(scope="module")
 def keys_url() -> Iterator[str]:
-    """Serves the public key as Google serves its own."""
+    """Serves the public key in Google's format."""
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(KEY.public_key())) | {"kid": "g1", "alg": "RS256"}
 
     class Keys(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ def token(**changes: object) -> str:
     return jwt.encode(claims | changes, KEY, algorithm="RS256", headers={"kid": "g1"})
 
 
-def test_a_service_account_names_its_service(keys_url: str) -> None:
+def test_service_account_is_mapped_to_its_service(keys_url: str) -> None:
     assert verifier(keys_url).verify(token()) == Service("campaign-service")
 
 
@@ -74,17 +74,17 @@ def test_a_service_account_names_its_service(keys_url: str) -> None:
         {"iss": "https://accounts.example.com"},
     ],
 )
-def test_anything_else_is_refused(keys_url: str, changes: dict[str, object]) -> None:
+def test_other_tokens_are_refused(keys_url: str, changes: dict[str, object]) -> None:
     with pytest.raises(TokenInvalid):
         verifier(keys_url).verify(token(**changes))
 
 
-def test_a_forged_token_is_refused(keys_url: str) -> None:
+def test_forged_token_is_refused(keys_url: str) -> None:
     with pytest.raises(TokenInvalid):
         verifier(keys_url).verify(token()[:-8] + "AAAAAAAA")
 
 
-def test_nobody_speaks_for_a_person_by_googles_key(keys_url: str) -> None:
+def test_googles_key_cannot_sign_a_persons_token(keys_url: str) -> None:
     forged = jwt.encode({"iss": "adplatform-auth", "sub": "x"}, KEY, algorithm="RS256", headers={"kid": "g1"})
     with pytest.raises(TokenInvalid):
         verifier(keys_url).verify(forged)

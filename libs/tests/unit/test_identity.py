@@ -12,20 +12,20 @@ from adlib.identity import CachedKeys, Person, Service, Verifier, parse_jwks
 from adtesting import Identities, eventually
 
 
-def test_a_persons_token_names_them() -> None:
+def test_persons_token_is_verified() -> None:
     identities = Identities()
     person = identities.person()
     assert identities.verifier().verify(identities.token(person)) == person
 
 
-def test_a_services_token_names_it() -> None:
+def test_services_token_is_verified() -> None:
     identities = Identities()
     token = identities.service("campaign-service").token("test-service")
     assert identities.verifier().verify(token) == Service("campaign-service")
 
 
 @pytest.mark.parametrize("fault", ["forged", "expired", "malformed"])
-def test_a_bad_token_is_refused(fault: str) -> None:
+def test_invalid_token_is_refused(fault: str) -> None:
     identities = Identities()
     token = {
         "forged": identities.token(identities.person(), key=Ed25519PrivateKey.generate()),
@@ -36,14 +36,14 @@ def test_a_bad_token_is_refused(fault: str) -> None:
         identities.verifier().verify(token)
 
 
-def test_a_service_cannot_speak_for_a_person_or_for_another_service() -> None:
+def test_services_key_cannot_sign_for_people_or_other_services() -> None:
     identities, others = Identities(), Identities()
     identities.service("campaign-service")
     with pytest.raises(TokenInvalid):
         identities.verifier().verify(others.service("campaign-service").token("test-service"))
 
 
-def test_a_remembered_token_still_expires() -> None:
+def test_cached_token_still_expires() -> None:
     identities = Identities()
     token = identities.token(identities.person(), expires_in_s=1)
     verifier = identities.verifier()
@@ -59,7 +59,7 @@ def test_a_remembered_token_still_expires() -> None:
     assert eventually(is_refused, within_s=3.0)
 
 
-def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
+def test_unknown_kid_fetches_the_keys() -> None:
     identities = Identities()
     served = ['{"keys": []}']
     keys = CachedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0)
@@ -71,7 +71,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
     assert verifier.verify(identities.token(person)) == person
 
 
-def test_a_key_that_is_served_no_more_ends_the_tokens_it_signed() -> None:
+def test_removed_key_ends_the_tokens_it_signed() -> None:
     identities = Identities()
     served = [identities.user_jwks()]
     keys = CachedKeys(lambda: parse_jwks(served[0]), min_interval_s=0.0, max_age_s=0.0)
@@ -83,7 +83,7 @@ def test_a_key_that_is_served_no_more_ends_the_tokens_it_signed() -> None:
         verifier.verify(token)
 
 
-def test_keys_that_cannot_be_fetched_again_stay_as_they_were() -> None:
+def test_failed_fetch_keeps_the_known_keys() -> None:
     identities = Identities()
     answers = [identities.user_jwks()]
 
@@ -99,14 +99,14 @@ def test_keys_that_cannot_be_fetched_again_stay_as_they_were() -> None:
         verifier.verify(Identities().token(identities.person()) + "x")
 
 
-def test_a_token_for_one_service_is_of_no_use_with_another() -> None:
+def test_service_token_is_refused_by_other_services() -> None:
     identities = Identities("payment-service")
     token = identities.service("campaign-service").token("pixel-service")
     with pytest.raises(TokenInvalid):
         identities.verifier().verify(token)
 
 
-def test_an_access_token_without_a_session_is_refused() -> None:
+def test_access_token_without_a_session_is_refused() -> None:
     identities = Identities()
     with pytest.raises(TokenInvalid):
         identities.verifier().verify(identities.token(Person(uuid4())))

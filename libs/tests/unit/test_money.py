@@ -1,4 +1,4 @@
-"""Money is whole micros, and conversions lose nothing unseen."""
+"""Amounts are integer micros, and conversions lose nothing without an error."""
 
 from decimal import Decimal
 
@@ -11,24 +11,24 @@ from adlib.errors import InvalidField
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["USD", "EUR", "JPY"]))
-def test_minor_units_survive_the_way_there_and_back(minor: int, currency: str) -> None:
+def test_minor_units_round_trip(minor: int, currency: str) -> None:
     assert money.to_minor(money.from_minor(minor, currency), currency) == minor
 
 
-def test_a_fraction_of_a_cent_is_refused_and_named() -> None:
+def test_fraction_of_a_cent_is_refused() -> None:
     with pytest.raises(InvalidField) as refused:
         money.to_minor(1_000_001, "USD")
     assert refused.value.violations[0].field == "amountMicros"
 
 
-def test_a_currency_without_wallets_is_refused() -> None:
+def test_unsupported_currency_is_refused() -> None:
     with pytest.raises(money.CurrencyUnsupported):
         money.currency("XTS")
     assert money.currency("") == "USD"
 
 
 @given(st.integers(0, 10**15), st.integers(0, 10_000))
-def test_a_share_is_rounded_down_and_never_more_than_the_amount(amount: int, basis_points: int) -> None:
+def test_share_is_rounded_down_and_at_most_the_amount(amount: int, basis_points: int) -> None:
     part = money.share(amount, basis_points)
     assert 0 <= part <= amount
     assert part * 10_000 <= amount * basis_points < (part + 1) * 10_000

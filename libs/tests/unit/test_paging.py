@@ -1,4 +1,4 @@
-"""Pages are cut by id, and a token is good only for what it was made for."""
+"""Pages are cut by id, and a page token is valid only for its own list."""
 
 import base64
 from collections.abc import Callable
@@ -28,7 +28,7 @@ def next_token(asked: paging.Page) -> str:
 
 
 @given(st.sets(st.uuids(), max_size=40), st.integers(1, 7))
-def test_pages_together_are_the_list(ids: set[UUID], size: int) -> None:
+def test_pages_add_up_to_the_list(ids: set[UUID], size: int) -> None:
     newest_first = sorted(ids, reverse=True)
     seen: list[UUID] = []
     token = ""
@@ -43,17 +43,17 @@ def test_pages_together_are_the_list(ids: set[UUID], size: int) -> None:
     assert seen == newest_first
 
 
-def test_a_page_has_50_rows_unless_asked_and_200_at_most() -> None:
+def test_page_size_is_50_by_default_and_at_most_200() -> None:
     assert [page(ListCampaignsRequest(page_size=size)).size for size in (0, 1, 200, 201)] == [50, 1, 200, 200]
 
 
-def test_the_size_may_change_between_pages() -> None:
+def test_page_size_can_change_between_pages() -> None:
     token = next_token(page(ListCampaignsRequest(query="shoes", page_size=2)))
     again = page(ListCampaignsRequest(query="shoes", page_size=3, page_token=token))
     assert (again.size, next_token(again)[:8]) == (3, token[:8])
 
 
-def test_asking_leaves_the_request_as_it_is() -> None:
+def test_paging_does_not_change_the_request() -> None:
     token = next_token(page(ListCampaignsRequest(page_size=2)))
     request = ListCampaignsRequest(page_size=2, page_token=token)
     page(request)
@@ -76,20 +76,20 @@ def test_asking_leaves_the_request_as_it_is() -> None:
         pytest.param(ListCampaignsRequest(query="shoes"), ADA, METHOD + "2", id="another method"),
     ],
 )  # fmt: skip
-def test_a_token_of_another_list_is_refused(request_: ListCampaignsRequest, caller: Caller, method: str) -> None:
+def test_page_token_of_another_list_is_refused(request_: ListCampaignsRequest, caller: Caller, method: str) -> None:
     request_.page_token = next_token(page(ListCampaignsRequest(query="shoes")))
     with pytest.raises(paging.PageTokenInvalid):
         page(request_, caller, method)
 
 
-def test_a_list_of_no_organization_is_its_persons() -> None:
+def test_list_without_an_organization_belongs_to_the_person() -> None:
     token = next_token(page(ListCampaignsRequest(), Caller(ADA.user_id)))
     assert page(ListCampaignsRequest(page_token=token), Caller(ADA.user_id)).before
     with pytest.raises(paging.PageTokenInvalid):
         page(ListCampaignsRequest(page_token=token), Caller(uuid4()))
 
 
-def test_a_colleague_goes_on_with_the_same_list() -> None:
+def test_page_token_works_for_other_members_of_the_organization() -> None:
     token = next_token(page(ListCampaignsRequest()))
     assert page(ListCampaignsRequest(page_token=token), Caller(uuid4(), organization_id=ADA.organization_id)).before
 
@@ -97,7 +97,7 @@ def test_a_colleague_goes_on_with_the_same_list() -> None:
 @pytest.mark.parametrize(
     "token", ["x", "not a token", "AAAA", "é", base64.urlsafe_b64encode(bytes(range(16))).rstrip(b"=").decode()]
 )
-def test_a_token_that_no_list_made_is_refused(token: str) -> None:
+def test_forged_page_token_is_refused(token: str) -> None:
     with pytest.raises(paging.PageTokenInvalid):
         page(ListCampaignsRequest(page_token=token))
 
@@ -105,7 +105,7 @@ def test_a_token_that_no_list_made_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     "change", [lambda t: t[:-1], lambda t: t[:-4], lambda t: t + "AAAA", lambda t: t[:12] + "!" + t[12:]]
 )
-def test_a_token_that_was_cut_or_added_to_is_refused(change: Callable[[str], str]) -> None:
+def test_changed_page_token_is_refused(change: Callable[[str], str]) -> None:
     token = next_token(page(ListCampaignsRequest()))
     with pytest.raises(paging.PageTokenInvalid):
         page(ListCampaignsRequest(page_token=change(token)))

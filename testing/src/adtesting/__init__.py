@@ -1,4 +1,4 @@
-"""What tests of every service need: identities, a server in the test's process, and waiting with a deadline."""
+"""Shared by all tests: identities, servers in the test's process, and waiting with a deadline."""
 
 from adtesting.audit import FakeAuditTrail
 from adtesting.identities import Identities

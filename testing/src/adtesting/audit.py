@@ -1,4 +1,4 @@
-"""An audit trail that a test can look at."""
+"""An audit trail in memory."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from adplatform.events.v1.events_pb2 import Event
 
 
 class FakeAuditTrail:
-    """Keeps what was recorded in a list."""
+    """Appends recorded events to `events`; the trail itself is the entry of every call."""
 
     is_pending = False
 
@@ -16,14 +16,14 @@ class FakeAuditTrail:
         self.events: list[Event] = []
 
     @contextmanager
-    def entry(self, _unanswered: Callable[[], Event]) -> Iterator["FakeAuditTrail"]:
-        """The record of the call that is worked on in this block: this itself."""
+    def entry(self, _pending_event: Callable[[], Event]) -> Iterator["FakeAuditTrail"]:
+        """Opens the entry of the call that this block runs."""
         yield self
 
     def record(self, event: Event) -> None:
-        """The call is over, and this is its event."""
+        """Records the event of a finished call."""
         self.events.append(event)
 
     def run(self, stop: threading.Event) -> None:
-        """Nothing is left behind here."""
+        """Waits for `stop`, because there are no abandoned events."""
         stop.wait()

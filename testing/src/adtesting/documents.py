@@ -1,27 +1,30 @@
-"""Documents in a dictionary, for tests of what keeps them."""
+"""A document store in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from typing_extensions import override
+
 from adlib.clock import Clock, SystemClock
-from adlib.documents.protocol import Document
+from adlib.documents.protocol import Document, Documents
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Stored:
     version: int
     data: Document
     expires_at: datetime | None
 
 
-class MemoryDocuments:
-    """Keeps them as long as the process lives; for one thread."""
+class MemoryDocuments(Documents):
+    """A document store in memory, for one thread."""
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._documents: dict[tuple[str, str], _Stored] = {}
 
+    @override
     def put(
         self,
         collection: str,
@@ -31,44 +34,43 @@ class MemoryDocuments:
         *,
         expires_at: datetime | None = None,
     ) -> bool:
-        """Stores the document unless one of this version or a later one is there; whether it did."""
-        kept = self._live(collection, id)
-        if kept and version is not None and kept.version >= version:
+        stored = self._live(collection, id)
+        if stored and version is not None and stored.version >= version:
             return False
         if version is None:
-            version = max(int(self._clock.now().timestamp() * 1e6), kept.version + 1 if kept else 0)
-        self._kept[collection, id] = _Kept(version, dict(data), expires_at)
+            version = max(int(self._clock.now().timestamp() * 1e6), stored.version + 1 if stored else 0)
+        self._documents[collection, id] = _Stored(version, dict(data), expires_at)
         return True
 
+    @override
     def update(self, collection: str, id: str, fields: Document) -> Document | None:
-        """Sets these fields and leaves the others, the version and the expiry; the whole after it, or None."""
-        if kept := self._live(collection, id):
-            kept = self._kept[collection, id] = replace(kept, data={**kept.data, **fields})
-        return kept.data if kept else None
+        if stored := self._live(collection, id):
+            stored = self._documents[collection, id] = replace(stored, data={**stored.data, **fields})
+        return stored.data if stored else None
 
+    @override
     def get(self, collection: str, id: str) -> Document | None:
-        """The document, or None."""
-        kept = self._live(collection, id)
-        return kept.data if kept else None
+        stored = self._live(collection, id)
+        return stored.data if stored else None
 
+    @override
     def list(self, collection: str, limit: int) -> Sequence[tuple[str, Document]]:
-        """Ids and documents, the latest version first."""
-        live = [(kept.version, id, kept.data) for (of, id), kept in self._kept.items() if of == collection]
+        live = [(stored.version, id, stored.data) for (of, id), stored in self._documents.items() if of == collection]
         live.sort(key=lambda one: one[:2], reverse=True)
         return [(id, data) for _, id, data in live if self._live(collection, id)][:limit]
 
+    @override
     def count(self, collection: str, limit: int) -> int:
-        """How many there are, counted up to the limit."""
         return len(self.list(collection, limit))
 
+    @override
     def delete(self, collection: str, id: str) -> bool:
-        """Deletes the document; whether there was one."""
-        there = self._live(collection, id) is not None
-        self._kept.pop((collection, id), None)
-        return there
+        existed = self._live(collection, id) is not None
+        self._documents.pop((collection, id), None)
+        return existed
 
-    def _live(self, collection: str, id: str) -> _Kept | None:
-        kept = self._kept.get((collection, id))
-        if kept and kept.expires_at and kept.expires_at <= self._clock.now():
+    def _live(self, collection: str, id: str) -> _Stored | None:
+        stored = self._documents.get((collection, id))
+        if stored and stored.expires_at and stored.expires_at <= self._clock.now():
             return None
-        return kept
+        return stored

@@ -1,4 +1,4 @@
-"""Keys and tokens as production has them, made for a test."""
+"""Keys and tokens in the formats of production, generated for a test."""
 
 import json
 import time
@@ -32,30 +32,30 @@ class Identities:
         self._service_keys: dict[str, Ed25519PrivateKey] = {}
 
     def service(self, name: str) -> SignedIdentity:
-        """The identity of a service; make it before the verifier that shall know it."""
+        """The identity of a service; call it before `verifier`, which accepts only the services known by then."""
         key = self._service_keys.setdefault(name, Ed25519PrivateKey.generate())
         return SignedIdentity(name, key)
 
     def user_jwks(self) -> str:
-        """What auth-service would serve."""
+        """The JWKS document that auth-service would serve."""
         return json.dumps({"keys": [public_jwk(self._user_key, _USER_KID)]})
 
     def service_jwks(self) -> str:
-        """What SERVICE_KEYS_FILE would hold."""
+        """The contents of SERVICE_KEYS_FILE."""
         return json.dumps({"keys": [public_jwk(key, name) for name, key in self._service_keys.items()]})
 
     def verifier(self) -> Verifier:
-        """Knows the person key and the services named so far."""
+        """A verifier of people's tokens and of those of the services known so far."""
         users = identity.parse_jwks(self.user_jwks())
         services = identity.parse_jwks(self.service_jwks())
         return Verifier(self._audience, user_keys=users.get, service_keys=services)
 
     def person(self) -> Person:
-        """Somebody new, signed in."""
+        """A new person with a session."""
         return Person(uuid4(), uuid4())
 
     def token(self, person: Person, *, expires_in_s: int = 900, key: Ed25519PrivateKey | None = None) -> str:
-        """An access token; with another `key` a forged one."""
+        """An access token; forged if `key` is given."""
         now = int(time.time())
         claims = {
             "iss": identity.USER_ISSUER,
@@ -68,12 +68,12 @@ class Identities:
         return identity.sign(key or self._user_key, _USER_KID, claims)
 
     def headers(self, person: Person, organization_id: UUID | None = None, **more: str) -> list[tuple[str, str]]:
-        """The metadata of a call by this person for this organization; `more` with _ for -."""
+        """The metadata of a call by this person for this organization; names in `more` have _ for -."""
         metadata = [("authorization", f"Bearer {self.token(person)}")]
         if organization_id:
             metadata.append(("organization-id", str(organization_id)))
         return metadata + [(name.replace("_", "-"), value) for name, value in more.items()]
 
     def service_headers(self, name: str) -> list[tuple[str, str]]:
-        """The metadata of a call by this service, to the service whose tests these are."""
+        """The metadata of a call by this service to the service `audience`."""
         return [("authorization", f"Bearer {self.service(name).token(self._audience)}")]

@@ -1,4 +1,4 @@
-"""Migrations taken back and applied again, with whatever is in the tables."""
+"""Rolls migrations back and applies them again, for tests with rows in the tables."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from adlib.db import migrate
 
 @contextmanager
 def rolled_back(url: str, package: str, first: str, folder: str = "migrations") -> Iterator[None]:
-    """The database without this migration and later ones while the block runs; they are applied again at its end.
+    """Rolls back this migration and later ones for the block, and applies them again at its end.
 
     `first` is the beginning of the migration's name, such as "payment-0022".
     """

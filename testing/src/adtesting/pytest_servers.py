@@ -1,6 +1,6 @@
-"""A pytest plugin: one PostgreSQL and one Valkey a test run, shared by all xdist workers.
+"""A pytest plugin: one PostgreSQL and one Valkey per test run, shared by all xdist workers.
 
-The controller starts them and tells the workers where they are, so nothing is left behind when a worker dies.
+The controller starts them and passes their addresses to the workers, so that they stop also when a worker dies.
 """
 
 import os
@@ -18,30 +18,30 @@ from adctl import ports
 from adctl.children import forget_grpc_at_fork
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
-from adtesting.small_disk import given
+from adtesting.small_disk import small_disk_folder
 
 Addresses = dict[str, str]
 _KEY = "adplatform_servers"
-# Each worker chooses ports from a part of its own.
-_PARTS = 8
+# Each worker uses ports from its own part of the range.
+_PORT_PARTS = 8
 
 
 class FreshDatabase(Protocol):
-    """Makes an empty database, or with `prepare` a copy of one that was prepared once, and returns its URL."""
+    """Creates an empty database, or a copy of one that `prepare` has prepared once."""
 
     def __call__(self, name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
-        """Make it; the hint becomes part of its name."""
+        """Creates the database and returns its URL; the hint becomes part of its name."""
 
 
 class RunServers:
-    """The two servers of this test run, started when they are first asked for."""
+    """The two servers of this test run, started on first use."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._addresses: Addresses | None = None
 
     def addresses(self) -> Addresses:
-        """Return where the servers are, starting them if need be; call it from the main thread."""
+        """Returns the servers' addresses, and starts them on the first call; only for the main thread."""
         if self._addresses is None:
             folder = Path(tempfile.mkdtemp(prefix="adplatform-tests-"))
             self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -51,7 +51,7 @@ class RunServers:
         return self._addresses
 
     def stop(self) -> None:
-        """Stop what was started."""
+        """Stops the servers."""
         self._stack.close()
 
 
@@ -59,42 +59,42 @@ _servers = pytest.StashKey[RunServers]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Prepare, but start nothing yet: a run of pure tests needs no server."""
+    """Prepares the servers without starting them, because runs of pure tests need none."""
     forget_grpc_at_fork()
-    told = getattr(config, "workerinput", {})
-    # The last part is the controller's own; workers are called gw0, gw1, …
-    number = int(told["workerid"].removeprefix("gw")) if told else _PARTS - 1
-    os.environ[ports.VARIABLE] = ports.part(number, of=_PARTS)
+    worker_input = getattr(config, "workerinput", {})
+    # The controller uses the last part; the workers are named gw0, gw1, …
+    number = int(worker_input["workerid"].removeprefix("gw")) if worker_input else _PORT_PARTS - 1
+    os.environ[ports.VARIABLE] = ports.part(number, of=_PORT_PARTS)
     config.stash[_servers] = RunServers()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker that is about to start where the servers are."""
+    """Passes the servers' addresses to an xdist worker before it starts."""
     node.workerinput[_KEY] = node.config.stash[_servers].addresses()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the servers at the end of the run."""
+    """Stops the servers at the end of the run."""
     config.stash[_servers].stop()
 
 
 @pytest.fixture(scope="session")
 def server_addresses(request: pytest.FixtureRequest) -> Addresses:
-    """Where this run's PostgreSQL and Valkey are."""
-    told = getattr(request.config, "workerinput", {})
-    addresses: Addresses = told[_KEY] if _KEY in told else request.config.stash[_servers].addresses()
+    """The addresses of this run's PostgreSQL and Valkey."""
+    worker_input = getattr(request.config, "workerinput", {})
+    addresses: Addresses = worker_input[_KEY] if _KEY in worker_input else request.config.stash[_servers].addresses()
     return addresses
 
 
 @pytest.fixture(scope="session")
 def postgres_server_url(server_addresses: Addresses) -> str:
-    """The superuser's URL of this run's PostgreSQL, database `postgres`."""
+    """The URL of the database `postgres` of this run's PostgreSQL, as superuser."""
     return server_addresses["postgres"]
 
 
 class Databases:
-    """Databases that are made fast and dropped at the end."""
+    """Creates databases, from templates that are prepared once."""
 
     def __init__(self, server_url: str, worker: str) -> None:
         self._server_url = server_url
@@ -103,7 +103,7 @@ class Databases:
         self._number = 0
 
     def make(self, name_hint: str, prepare: Callable[[str], None] | None) -> str:
-        """Make a database and return its URL."""
+        """Creates a database and returns its URL."""
         if prepare is None:
             return self._create(name_hint, "template0")
         if prepare not in self._templates:
@@ -113,13 +113,13 @@ class Databases:
         return self._create(name_hint, self._templates[prepare])
 
     def drop(self, url: str) -> None:
-        """Drop a database, whoever is still connected to it."""
+        """Drops a database, and closes its connections."""
         self._execute('DROP DATABASE IF EXISTS "{}" WITH (FORCE)', urlsplit(url).path[1:])
 
     def _create(self, name_hint: str, template: str) -> str:
         self._number += 1
         name = f"{name_hint[:40]}_{self._worker}_{self._number}"
-        # Copying the files is three times as fast as logging them, since nothing is forced to the disk here.
+        # With fsync off, copying files is three times as fast as writing them to the WAL.
         self._execute('CREATE DATABASE "{}" TEMPLATE "{}" STRATEGY file_copy', name, template)
         return urlunsplit(urlsplit(self._server_url)._replace(path="/" + name))
 
@@ -132,7 +132,7 @@ class Databases:
 
 @pytest.fixture(scope="session")
 def databases(postgres_server_url: str, worker_name: str) -> Databases:
-    """This worker's databases."""
+    """The databases of this worker."""
     return Databases(postgres_server_url, worker_name)
 
 
@@ -144,7 +144,7 @@ def worker_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def fresh_database(databases: Databases) -> Iterator[FreshDatabase]:
-    """Return a function that makes a database for this test; it is dropped after it."""
+    """A function that creates databases, which are dropped after the test."""
     made: list[str] = []
 
     def make(name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
@@ -158,7 +158,7 @@ def fresh_database(databases: Databases) -> Iterator[FreshDatabase]:
 
 @pytest.fixture(scope="session")
 def fresh_session_database(databases: Databases) -> Iterator[FreshDatabase]:
-    """Return a function that makes a database that stays for the whole run of this worker."""
+    """A function that creates databases, which are dropped at the end of this worker's run."""
     made: list[str] = []
 
     def make(name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
@@ -172,16 +172,16 @@ def fresh_session_database(databases: Databases) -> Iterator[FreshDatabase]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
-    """A folder that is a small filesystem, in tests that are decorated with `adtesting.small_disk.on_small_disk`."""
-    return given(tmp_path)
+    """The folder with the small filesystem, in tests with the decorator `adtesting.small_disk.on_small_disk`."""
+    return small_disk_folder(tmp_path)
 
 
 @pytest.fixture
 def redis_url(server_addresses: Addresses, worker_name: str) -> str:
-    """An empty logical database of this run's Valkey that is this worker's alone; emptied before every test."""
+    """The URL of this worker's own logical database in Valkey, emptied before every test."""
     import redis
 
-    # Number 0 is left to the process without workers.
+    # A run without workers uses number 0.
     number = 1 + int(worker_name[2:]) % (DATABASES - 1) if worker_name.startswith("gw") else 0
     url = server_addresses["redis"].rsplit("/", 1)[0] + f"/{number}"
     with redis.Redis.from_url(url) as client:

@@ -1,20 +1,21 @@
-"""A real gRPC server in the test's process, called through a real channel."""
+"""A gRPC server in the test's process, and channels to it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
 import grpc
+from typing_extensions import override
 
 from adlib import api_key_format
-from adlib.access import NO_ACCESS, Access, SessionEnded
+from adlib.access import NO_ACCESS, Access, AccessSource, SessionEnded
 from adlib.identity import ApiKey, Person
 from adlib.permissions import mask
 from adlib.rpc import Server, ServiceProcess, Settings
 
 
-class FakeAccess:
-    """An access source that knows what it was told."""
+class FakeAccess(AccessSource):
+    """An access source in memory, filled by the test."""
 
     def __init__(self) -> None:
         self._granted: dict[tuple[UUID, UUID], Access] = {}
@@ -26,28 +27,28 @@ class FakeAccess:
         self._granted[person.user_id, organization_id] = Access(True, kind, mask(codes), email_verified)
 
     def add_api_key(self, text: str, key: ApiKey) -> None:
-        """Makes this text an API key."""
+        """Registers an API key with this text."""
         self._keys[api_key_format.hash_of(text)] = key
 
     def end_session(self, person: Person) -> None:
         """Ends the person's session."""
         self._ended.add(person.session_id)
 
+    @override
     def access(self, person: Person, organization_id: UUID | None) -> Access:
-        """The person's standing; TOKEN_INVALID where the session has ended."""
         if person.session_id in self._ended:
             raise SessionEnded
         return self._granted.get((person.user_id, organization_id), NO_ACCESS) if organization_id else NO_ACCESS
 
+    @override
     def api_key(self, hash: bytes) -> ApiKey | None:
-        """The API key with this hash."""
         return self._keys.get(hash)
 
 
 @contextmanager
-def running(worker: ServiceProcess) -> Iterator[Server]:
-    """The worker, served on a free port while the block runs."""
-    server = Server(worker, Settings(service="test", ports=[0], drain_s=1.0), 0)
+def running(process: ServiceProcess) -> Iterator[Server]:
+    """Serves the process on a free port during the block."""
+    server = Server(process, Settings(service="test", ports=[0], drain_s=1.0), 0)
     server.start()
     try:
         yield server

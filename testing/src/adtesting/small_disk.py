@@ -1,7 +1,7 @@
 """A filesystem of a few megabytes, for tests of a full disk. Run as a file: `small_disk.py SIZE_MB FOLDER COMMAND…`.
 
-The command runs in a mount namespace of its own, where the folder is a tmpfs of that size; it ends with the command. In
-a user namespace too, so that it needs no root, and in which it is nobody, as PostgreSQL wants it.
+The command runs in its own mount namespace, where the folder is a tmpfs of this size that ends with the command. It
+also runs in a user namespace, which needs no root privileges, as an unprivileged user, because PostgreSQL requires one.
 """
 
 import ctypes
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
-_NOBODY = 65534
-_REFUSED = 77
+_UNPRIVILEGED_UID = 65534
+_NOT_PERMITTED = 77
 _VARIABLE = "ADPLATFORM_SMALL_DISK"
-_LONGEST_S = 300
+_TIMEOUT_S = 300
 
 
 def on_small_disk(size_mb: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """A test that runs in a process of its own, where the folder of its fixture `small_disk` has so many megabytes.
+    """Runs the test in its own process, where the folder of the fixture `small_disk` has a capacity of `size_mb`.
 
-    It is skipped where the kernel refuses namespaces.
+    Skips the test if the kernel does not permit namespaces.
     """
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:
@@ -53,10 +53,10 @@ def on_small_disk(size_mb: int) -> Callable[[Callable[..., None]], Callable[...,
                 env={**os.environ, _VARIABLE: str(folder)},
                 capture_output=True,
                 text=True,
-                timeout=_LONGEST_S,
+                timeout=_TIMEOUT_S,
                 check=False,
             )
-            if done.returncode == _REFUSED:
+            if done.returncode == _NOT_PERMITTED:
                 pytest.skip(done.stderr.strip())
             if done.returncode != 0:
                 pytest.fail(done.stdout + done.stderr, pytrace=False)
@@ -66,19 +66,19 @@ def on_small_disk(size_mb: int) -> Callable[[Callable[..., None]], Callable[...,
     return decorate
 
 
-def given(folder: Path) -> Path:
-    """What the fixture `small_disk` is: inside, the small filesystem; outside, where it will be."""
+def small_disk_folder(folder: Path) -> Path:
+    """The value of the fixture `small_disk`: the small filesystem in the test's own process, otherwise `folder`."""
     return Path(os.environ.get(_VARIABLE, folder))
 
 
 class Filler:
-    """Takes all the space that is left, and gives it back."""
+    """Fills the remaining space of a filesystem, and frees it."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / "filler"
 
     def fill(self) -> None:
-        """Leaves not a byte."""
+        """Writes until no byte is free."""
         with self._file.open("ab", buffering=0) as file:
             for size in (1 << 20, 4096, 1):
                 try:
@@ -89,26 +89,26 @@ class Filler:
                         raise
 
     def free(self) -> None:
-        """Gives it back."""
+        """Frees the space."""
         self._file.unlink(missing_ok=True)
 
 
 def main(size_mb: str, folder: str, command: list[str]) -> None:
-    """Becomes the command, with the folder a filesystem of its own."""
+    """Mounts the small filesystem and replaces this process by the command."""
     libc = ctypes.CDLL(None, use_errno=True)
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS) != 0:
-        print(f"namespaces are not allowed here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        sys.exit(_REFUSED)
+        print(f"namespaces are not permitted here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
+        sys.exit(_NOT_PERMITTED)
     for name, value in {
         "setgroups": "deny",
-        "uid_map": f"{_NOBODY} {user} 1",
-        "gid_map": f"{_NOBODY} {group} 1",
+        "uid_map": f"{_UNPRIVILEGED_UID} {user} 1",
+        "gid_map": f"{_UNPRIVILEGED_UID} {group} 1",
     }.items():
         Path(f"/proc/self/{name}").write_text(value)
     if libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"size={size_mb}m,mode=755".encode()) != 0:
-        print(f"mounting is not allowed here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        sys.exit(_REFUSED)
+        print(f"mounting is not permitted here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
+        sys.exit(_NOT_PERMITTED)
     os.execv(command[0], command)  # noqa: S606  # the interpreter that runs us, no shell
 
 

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does, with a deadline instead of a fixed time."""
+"""Waiting for other processes and threads, with a deadline instead of a fixed time."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def eventually(probe: Callable[[], T], *, within_s: float = 10.0, every_s: float = 0.02) -> T:
-    """The first true value of `probe`; AssertionError, with what it gave or raised last, where none comes in time."""
+    """Calls `probe` until it returns a true value, and returns it; AssertionError with the last result on timeout."""
     end = time.monotonic() + within_s
     while True:
         last: object
@@ -17,7 +17,7 @@ def eventually(probe: Callable[[], T], *, within_s: float = 10.0, every_s: float
             if value:
                 return value
             last = value
-        except Exception as error:  # noqa: BLE001 - not there yet; what it was is said when time runs out
+        except Exception as error:  # noqa: BLE001 - the condition is not met yet; the message has the last error
             last = error
         if time.monotonic() > end:
             raise AssertionError(f"nothing true within {within_s} s; last: {last!r}")
