@@ -14,7 +14,8 @@ from make.affected import affects, changed_since
 from adlib.db.releases import needed_release
 from adlib.release import RELEASE
 from adsandbox.networks import BILLING_CURRENCIES
-from campaign_service.delivery.traffic_engine import TrafficEngine
+from campaign_service.networks import KNOWN
+from campaign_service.networks.traffic_engine.client import TrafficEngine
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
@@ -188,4 +189,5 @@ def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
 def test_wallets_here_are_filled_in_what_the_networks_bill_in() -> None:
     """`make up` derives the wallets from the sandboxes of the networks, and their adapters say the same."""
     networks = [TrafficEngine]
+    assert {network.code for network in networks} == set(KNOWN)
     assert {network.code: network.currency_code for network in networks} == BILLING_CURRENCIES

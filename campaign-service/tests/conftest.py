@@ -1,4 +1,4 @@
-"""campaign-service as it runs, on a database of its own, with an outside in memory."""
+"""campaign-service with a real database and fakes of the systems that it calls."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,13 +21,11 @@ from adlib.db import Database, migrate
 from adlib.documents import PostgresDocuments
 from adlib.jobs import JobResult
 from adlib.rpc import ServiceProcess
-from adlib.service import connect_redis
+from adlib.service import Authorization, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.campaign import FakeNetwork, FakePayments, FakePublishers
 from adtesting.pytest_servers import FreshDatabase
-from campaign_service.__main__ import MIGRATIONS, World, assemble
-from campaign_service.clients.payment import FakePayments
-from campaign_service.clients.publisher import FakePublishers
-from campaign_service.delivery.network import FakeNetwork
+from campaign_service.__main__ import MIGRATIONS, build
 
 NOON = datetime(2030, 1, 15, 12, tzinfo=UTC)
 ALL = (
@@ -52,7 +50,7 @@ def database_url(fresh_database: FreshDatabase) -> str:
 
 @pytest.fixture(scope="session")
 def shared_database_url(fresh_session_database: FreshDatabase) -> str:
-    """For tests that look at nothing but their own organizations' campaigns."""
+    """One database for tests that read only their own organizations' campaigns."""
     return fresh_session_database("campaign", prepare)
 
 
@@ -65,7 +63,7 @@ def db(database_url: str) -> Iterator[Database]:
 
 @dataclass
 class Outside:
-    """The fakes that a test steers."""
+    """The fakes that a test controls."""
 
     network: FakeNetwork = field(default_factory=FakeNetwork)
     payments: FakePayments = field(default_factory=lambda: FakePayments(1_000_000_000))
@@ -77,7 +75,7 @@ class Outside:
 
 @dataclass
 class Client:
-    """An advertiser's organization, calling the service."""
+    """A client of an advertiser's organization."""
 
     channel: grpc.Channel
     outside: Outside
@@ -127,8 +125,8 @@ class Client:
         return jobs.SweepHolds(pb.SweepHoldsRequest(), metadata=headers)
 
     def external_id(self, campaign_id: str) -> str:
-        """The network's id of the campaign, which it knows exactly once."""
-        (found,) = [id for id, kept in self.outside.network.campaigns.items() if campaign_id in kept.name]
+        """The network's id for the campaign; fails unless the network has it exactly once."""
+        (found,) = [id for id, one in self.outside.network.campaigns.items() if campaign_id in one.name]
         return found
 
 
@@ -142,21 +140,16 @@ def outside() -> Outside:
 
 @pytest.fixture
 def worker(outside: Outside, database_url: str, redis_url: str) -> ServiceProcess:
-    """The whole service, relay and projection with it."""
+    """The whole service, with its relay and consumers."""
     database, shared = Database(database_url), connect_redis(redis_url)
-    world = World(
-        db=database,
+    own = Dependencies(
+        authorization=Authorization(outside.identities.verifier(), outside.access),
         bus=RedisBus(shared),
-        documents=PostgresDocuments(database),
-        payments=outside.payments,
-        publishers=outside.publishers,
-        networks=[outside.network],
+        database=database,
         clock=outside.clock,
-        verifier=outside.identities.verifier(),
-        access=outside.access,
-        closing=[shared.close],
+        closing=[shared.close, database.close],
     )
-    return assemble(world)
+    return build(own, outside.payments, outside.publishers, [outside.network], PostgresDocuments(database))
 
 
 @pytest.fixture
@@ -183,7 +176,7 @@ def client(new_client: Callable[..., Client]) -> Client:
 
 @dataclass
 class Refusal:
-    """What a call was refused with."""
+    """The status of a refused call."""
 
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str = ""
@@ -193,7 +186,7 @@ class Refusal:
 
 @contextmanager
 def refused() -> Iterator[Refusal]:
-    """The block's call is refused; how is known after it."""
+    """Expects the block's call to be refused; the refusal is filled in after the block."""
     refusal = Refusal()
     with pytest.raises(grpc.RpcError) as error:
         yield refusal

@@ -1,4 +1,4 @@
-"""publisher-service as it runs, on a database of its own, beside a ledger in memory."""
+"""publisher-service with a real database and a ledger in memory."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ from adlib.identity import Person
 from adlib.rpc import ServiceProcess
 from adlib.service import Authorization, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
+from adtesting.publisher import FakeLedger
 from adtesting.pytest_servers import FreshDatabase
 from publisher_service.__main__ import MIGRATIONS, build
-from publisher_service.clients.payment import FakeLedger
 
 PUBLISHING = (
     Permission.PUBLISHERS_READ,
@@ -31,7 +31,7 @@ PUBLISHING = (
     Permission.PUBLISHERS_UPDATE,
     Permission.PUBLISHERS_PAYOUT,
 )
-# Tables that point at others come first.
+# Tables with foreign keys come first.
 EMPTY = """
     DELETE FROM zones; DELETE FROM sites; DELETE FROM payout_requests; DELETE FROM publishers; DELETE FROM earnings;
     DELETE FROM outbox; DELETE FROM inbox; DELETE FROM idempotency_keys
@@ -43,7 +43,7 @@ Metadata = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Member:
-    """Somebody in an organization."""
+    """A member of an organization."""
 
     person: Person
     organization_id: UUID
@@ -55,16 +55,16 @@ def _prepare(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def kept_database_url(fresh_session_database: FreshDatabase) -> str:
+def session_database_url(fresh_session_database: FreshDatabase) -> str:
     return fresh_session_database("publisher", _prepare)
 
 
 @pytest.fixture
-def database_url(kept_database_url: str) -> str:
-    """One database for all tests, emptied before each: that takes a tenth of the time of a new one."""
-    with psycopg.connect(kept_database_url, autocommit=True) as connection:
+def database_url(session_database_url: str) -> str:
+    """One database for all tests, emptied before each, which takes a tenth of the time of a new one."""
+    with psycopg.connect(session_database_url, autocommit=True) as connection:
         connection.execute(EMPTY)
-    return kept_database_url
+    return session_database_url
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def worker(
         authorization=Authorization(identities.verifier(), access), bus=bus, database=db, clock=clock, bus_wait_ms=20
     )
     # Retries never run by themselves: tests call them.
-    return build(own, ledger, share_basis_points=7000, retry_every_s=3600, sync_patience_s=1.0)
+    return build(own, ledger, share_basis_points=7000, retry_every_s=3600, sync_max_wait_s=1.0)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def staff(member: Callable[..., Member]) -> Member:
 
 @pytest.fixture
 def refused() -> Callable[..., ErrorInfo]:
-    """Calls, and returns why that was refused."""
+    """Calls and returns the refusal."""
 
     def call(
         reason: "ErrorReason.ValueType", method: Callable[..., object], *args: object, **kwargs: object

@@ -1,46 +1,34 @@
-"""campaign-service: composes and serves."""
+"""campaign-service: what it is made of."""
 
-import os
-import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from adplatform.campaign.v1 import campaign_pb2 as pb
+from collections.abc import Sequence
 
 from adlib import service
-from adlib.access import AccessSource
-from adlib.audit import PostgresAuditTrail
-from adlib.bus import Bus, Consumer, RedisBus
-from adlib.clock import Clock, SystemClock
-from adlib.db import Database
 from adlib.documents import Documents, PostgresDocuments
-from adlib.identity import Verifier
-from adlib.ids import new_id
-from adlib.outbox import Outbox, Relay
+from adlib.outbox import Outbox
 from adlib.purge import PurgeExpired
-from adlib.rpc import Remote, ServiceProcess
+from adlib.rpc import ServiceProcess
+from adlib.service import Dependencies
 from campaign_service import config
-from campaign_service.campaigns.lifecycle import Lifecycle
-from campaign_service.campaigns.moves import Moves
-from campaign_service.campaigns.outside import Places
-from campaign_service.campaigns.service import Announcer, CampaignService
-from campaign_service.campaigns.servicer import CampaignDirectoryServicer, CampaignServicer
+from campaign_service.budgets.service import BudgetChanges, CampaignEditor
+from campaign_service.campaigns.service import CampaignService, CampaignWriter
+from campaign_service.campaigns.servicer import CampaignDirectoryServicer
 from campaign_service.clients.payment import Payments, RemotePayments
 from campaign_service.clients.publisher import Publishers, RemotePublishers
 from campaign_service.config import Config
-from campaign_service.debts.consumer import GROUP as DEBTS_GROUP
-from campaign_service.debts.consumer import TOPIC as DEBTS_TOPIC
 from campaign_service.debts.consumer import DebtHandler
 from campaign_service.debts.service import DebtService
-from campaign_service.delivery.network import Network
-from campaign_service.delivery.traffic_engine import TrafficEngine
-from campaign_service.holds.sweep import HoldsSweep
-from campaign_service.projection.projector import GROUP, TOPIC, CampaignProjector
+from campaign_service.holds.jobs import HoldRepair, SweepHolds
+from campaign_service.jobs import CampaignJobsServicer
+from campaign_service.lifecycle.service import CampaignLifecycle
+from campaign_service.lifecycle.servicer import CampaignServicer
+from campaign_service.networks.protocol import Network
+from campaign_service.placements.service import Placements
+from campaign_service.projection.consumer import CampaignProjector
 from campaign_service.retention import RULES
-from campaign_service.spend.service import SpendService
-from campaign_service.stats.service import StatsService
-from campaign_service.stats.servicer import CampaignJobsServicer
-from campaign_service.stats.sync import StatsSync
+from campaign_service.spend.service import SpendPoster, SpendRecorder
+from campaign_service.starts.service import CampaignStarter, StartFunding
+from campaign_service.stops.service import CampaignStopper, HoldReleases
+from campaign_service.sync.jobs import SpendSync, SyncStats
 
 MIGRATIONS = (
     ("adlib", "migrations/outbox"),
@@ -51,89 +39,50 @@ MIGRATIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class World:
-    """What is outside of the service."""
-
-    db: Database
-    bus: Bus
-    documents: Documents
-    payments: Payments
-    publishers: Publishers
-    networks: Sequence[Network]
-    clock: Clock
-    verifier: Verifier
-    access: AccessSource
-    closing: Sequence[Callable[[], None]] = ()
+def from_config(config: Config) -> ServiceProcess:
+    """The service on the servers and networks that the configuration names."""
+    own = Dependencies.from_config(config.common, database_url=config.database_url)
+    payments = RemotePayments(own.remote("payment-service", config.payment_targets))
+    publishers = RemotePublishers(own.remote("publisher-service", config.publisher_targets))
+    networks = [settings.open() for settings in config.networks.values()]
+    own.closing[:0] = [network.close for network in networks]
+    return build(own, payments, publishers, networks, PostgresDocuments(own.db))
 
 
-def compose(config: Config) -> ServiceProcess:
-    """Puts the service together with the outside that it is configured for."""
-    db = Database(config.database_url)
-    shared = service.connect_redis(config.common.redis_url)
-    auth = Remote("auth-service", config.common.auth_targets, config.common.identity)
-    verifier, access = service.remote_authorization(config.common, auth)
-    payment = Remote("payment-service", config.payment_targets, config.common.identity)
-    publisher = Remote("publisher-service", config.publisher_targets, config.common.identity)
-    networks = []
-    if config.traffic_engine_url:
-        networks.append(TrafficEngine(config.traffic_engine_url, config.traffic_engine_token))
-    world = World(
-        db=db,
-        bus=RedisBus(shared),
-        documents=PostgresDocuments(db),
-        payments=RemotePayments(payment),
-        publishers=RemotePublishers(publisher),
-        networks=networks,
-        clock=SystemClock(),
-        verifier=verifier,
-        access=access,
-        closing=[
-            *(network.close for network in networks),
-            publisher.close,
-            payment.close,
-            auth.close,
-            access.close,
-            shared.close,
-        ],
+def build(
+    own: Dependencies, payments: Payments, publishers: Publishers, networks: Sequence[Network], documents: Documents
+) -> ServiceProcess:
+    """The service on any dependencies."""
+    db, clock, new_id, outbox = own.db, own.clock, own.new_id, Outbox("campaign", own.clock)
+    by_code = {network.code: network for network in networks}
+    writer, placements = CampaignWriter(db, outbox, clock), Placements(db, by_code)
+    campaigns = CampaignService(db, writer, {one.code: one.currency_code for one in networks}, clock, new_id)
+    recorder = SpendRecorder(db, writer, placements, clock, new_id)
+    poster = SpendPoster(db, writer, outbox, payments, publishers, new_id)
+    budgets = BudgetChanges(db, writer, payments, placements, recorder, clock)
+    editor = CampaignEditor(db, writer, budgets, poster, clock)
+    stopper = CampaignStopper(db, writer, placements, budgets)
+    releases = HoldReleases(db, writer, placements, budgets, recorder, poster)
+    starter = CampaignStarter(
+        db, writer, StartFunding(db, writer, payments, budgets, releases), placements, stopper, clock
     )
-    return assemble(world)
-
-
-def assemble(world: World) -> ServiceProcess:
-    """Puts the service together with any outside."""
-    db, clock = world.db, world.clock
-    outbox = Outbox(TOPIC, clock)
-    networks = {network.code: network for network in world.networks}
-    announcer, places = Announcer(outbox, clock), Places(db, networks)
-    campaigns = CampaignService(db, announcer, networks, clock, new_id)
-    spend = SpendService(db, outbox, announcer, places, world.payments, world.publishers, clock, new_id)
-    moves = Moves(db, announcer, world.payments, places, spend, clock)
-    lifecycle = Lifecycle(db, announcer, world.payments, places, moves, spend, clock)
-    sweep = HoldsSweep(db, world.payments, lifecycle, moves, clock)
-    sync = StatsSync(db, lifecycle, networks, spend, clock)
-    debts = DebtHandler(DebtService(db, lifecycle, world.payments))
-    reader = f"{socket.gethostname()}-{os.getpid()}"
-    projector = CampaignProjector(world.documents)
-    services = pb.DESCRIPTOR.services_by_name
-    return ServiceProcess(
-        servicers={
-            services["CampaignService"]: CampaignServicer(campaigns, moves, lifecycle, StatsService(db), clock),
-            services["CampaignDirectoryService"]: CampaignDirectoryServicer(campaigns),
-            services["CampaignJobsService"]: CampaignJobsServicer(sync, sweep, PurgeExpired(db, clock, RULES)),
-        },
-        verifier=world.verifier,
-        access=world.access,
-        audit=PostgresAuditTrail(db),
-        background=[
-            Relay(db, world.bus, outbox),
-            Consumer(world.bus.subscribe(TOPIC, GROUP, reader), projector.handle, wait_ms=500),
-            Consumer(world.bus.subscribe(DEBTS_TOPIC, DEBTS_GROUP, reader), debts, wait_ms=500),
+    lifecycle = CampaignLifecycle(db, writer, starter, stopper, releases, clock)
+    sync = SyncStats(db, lifecycle, stopper, by_code, SpendSync(recorder, poster), clock)
+    sweep = SweepHolds(db, payments, HoldRepair(db, writer, budgets, stopper, releases), clock)
+    debts = DebtService(db, lifecycle, payments)
+    return own.process(
+        servicers=[
+            CampaignServicer(campaigns, editor, starter, stopper, lifecycle, clock),
+            CampaignDirectoryServicer(campaigns),
+            CampaignJobsServicer(sync, sweep, PurgeExpired(db, clock, RULES)),
         ],
-        checks=[db.check],
-        closing=[db.close, *world.closing],
+        background=[
+            own.relay(outbox),
+            own.consumer("campaign", "campaign-projection", CampaignProjector(documents)),
+            own.consumer("payment", "campaign-debts", DebtHandler(debts)),
+        ],
     )
 
 
 if __name__ == "__main__":
-    service.main(read=config.read, build=compose, migrations=MIGRATIONS)
+    service.main(read=config.read, build=from_config, migrations=MIGRATIONS)

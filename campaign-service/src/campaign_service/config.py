@@ -1,31 +1,31 @@
-"""Settings of campaign-service."""
+"""The configuration of campaign-service."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from adlib.config import Environment
 from adlib.service import CommonSettings, read_common
+from campaign_service import networks
+from campaign_service.networks.protocol import NetworkSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What campaign-service is told from outside; a network without a URL is not available."""
+    """The settings of campaign-service; `networks` has those that are available, by their names in the contract."""
 
     common: CommonSettings
     database_url: str
     payment_targets: str
     publisher_targets: str
-    traffic_engine_url: str
-    traffic_engine_token: str
+    networks: Mapping[str, NetworkSettings]
 
 
 def read(environment: Environment) -> Config:
-    """Reads the environment; ConfigurationError naming what is missing."""
-    traffic_engine_url = environment.text("TRAFFIC_ENGINE_URL", "")
+    """Reads the environment; ConfigurationError naming a missing key."""
     return Config(
         common=read_common(environment, "campaign-service"),
         database_url=environment.text("DATABASE_URL"),
         payment_targets=environment.text("PAYMENT_TARGETS"),
         publisher_targets=environment.text("PUBLISHER_TARGETS"),
-        traffic_engine_url=traffic_engine_url.rstrip("/"),
-        traffic_engine_token=environment.text("TRAFFIC_ENGINE_TOKEN") if traffic_engine_url else "",
+        networks=networks.read(environment),
     )

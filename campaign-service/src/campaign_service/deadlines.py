@@ -1,4 +1,4 @@
-"""How long the work at hand may take, for every call it makes to the outside."""
+"""Time limits for the current work, which apply to every call that it makes to other systems."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,19 @@ from adlib.deadline import deadline
 
 
 @contextmanager
-def within(seconds: float, *, own: bool = False) -> Iterator[None]:
-    """Gives the block so long, or less where the call has less left; `own`: whatever the call has left."""
+def time_limit(seconds: float, *, replaces: bool = False) -> Iterator[None]:
+    """Limits the block to this many seconds, or to the caller's deadline where that is earlier.
+
+    `replaces`: the limit applies even where the caller's deadline is earlier. Jobs may outlast their callers.
+    """
     end = monotonic() + seconds
-    token = deadline.set(end if own else min(end, deadline.get()))
+    token = deadline.set(end if replaces else min(end, deadline.get()))
     try:
         yield
     finally:
         deadline.reset(token)
 
 
-def remaining_s(most: float) -> float:
-    """What is left, at most `most`; not positive where time has run out."""
-    return min(most, deadline.get() - monotonic())
+def remaining_s(limit_s: float) -> float:
+    """The seconds until the deadline, `limit_s` at most; zero or less once it has passed."""
+    return min(limit_s, deadline.get() - monotonic())

@@ -1,4 +1,4 @@
-"""How long campaign-service keeps its rows."""
+"""The retention of campaign-service's tables."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ RULES: Sequence[Rule] = (
     documents.RETENTION,
     outbox.RETENTION,
     audit.RETENTION,
-    *not_purged("customers' campaigns, where and how they run", "campaigns", "campaign_networks"),
+    *not_purged("campaigns and their placements", "campaigns", "campaign_networks"),
     *not_purged(
-        "what was delivered and what the ledger took for it",
+        "delivered figures and the spend that the ledger posted",
         "network_stats",
         "spend_postings",
     ),

@@ -1,4 +1,4 @@
-"""campaign-service's tables, for the stores."""
+"""The tables of campaign-service."""
 
 from sqlalchemy import ARRAY, BigInteger, Boolean, Column, Date, DateTime, MetaData, Table, Text, Uuid
 

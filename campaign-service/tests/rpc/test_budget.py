@@ -1,4 +1,4 @@
-"""A budget that is raised or lowered after the start, and the hold that follows it."""
+"""Raising and lowering a budget after the start, with its hold."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +49,7 @@ def at_network(client: Client, campaign_id: str) -> Any:
 
 @pytest.mark.parametrize("make", [started, paused], ids=["active", "paused"])
 @pytest.mark.parametrize("budget_micros", [250_000_000, 40_000_000], ids=["raised", "lowered"])
-def test_the_hold_and_the_network_follow_the_budget(client: Client, make: Any, budget_micros: int) -> None:
+def test_budget_change_updates_hold_and_network(client: Client, make: Any, budget_micros: int) -> None:
     campaign_id = make(client)
     before = client.get(campaign_id)
     after = client.update(campaign_id, budget_micros=budget_micros, name="Summer", etag=before.etag)
@@ -63,7 +63,7 @@ def test_the_hold_and_the_network_follow_the_budget(client: Client, make: Any, b
     assert client.get(campaign_id) == after
 
 
-def test_a_raise_without_funds_changes_nothing(client: Client, refused: Refused) -> None:
+def test_raise_without_funds_changes_nothing(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     with refused() as refusal:
         client.update(campaign_id, budget_micros=WALLET + 1, name="Summer")
@@ -74,7 +74,7 @@ def test_a_raise_without_funds_changes_nothing(client: Client, refused: Refused)
     assert client.update(campaign_id, budget_micros=WALLET).budget_micros == WALLET
 
 
-def test_a_budget_covers_what_is_spent_and_what_is_about_to_be_posted(client: Client, refused: Refused) -> None:
+def test_budget_cannot_be_below_posted_and_unposted_spend(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     report(client, campaign_id, 30_000_000)
     assert client.sync().success
@@ -88,13 +88,13 @@ def test_a_budget_covers_what_is_spent_and_what_is_about_to_be_posted(client: Cl
     assert "budgetMicros must be at least 45000000: 45 USD has been spent" in refusal.message
     assert refusal.metadata == {"leastMicros": "45000000"}
     assert client.update(campaign_id, budget_micros=45_000_000).budget_micros == 45_000_000
-    assert held(client, campaign_id) == 0, "what was unposted is taken"
+    assert held(client, campaign_id) == 0, "the unposted spend is charged"
     assert client.sync().success
     assert client.stats(campaign_id).total.spent_micros == 45_000_000
     assert list(client.get(campaign_id).state_reasons) == [pb.Campaign.BUDGET_EXHAUSTED]
 
 
-def test_a_budget_covers_a_days_budget(client: Client, refused: Refused) -> None:
+def test_budget_cannot_be_below_the_daily_budget(client: Client, refused: Refused) -> None:
     campaign_id = started(client, daily_budget_micros=20_000_000)
     with refused() as refusal:
         client.update(campaign_id, budget_micros=19_999_999)
@@ -103,7 +103,7 @@ def test_a_budget_covers_a_days_budget(client: Client, refused: Refused) -> None
     assert held(client, campaign_id) == BUDGET
 
 
-def test_a_completed_campaigns_budget_is_locked(client: Client, refused: Refused) -> None:
+def test_completed_campaigns_budget_is_locked(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     report(client, campaign_id, BUDGET)
     assert client.sync().success
@@ -112,7 +112,7 @@ def test_a_completed_campaigns_budget_is_locked(client: Client, refused: Refused
     assert (refusal.reason, refusal.metadata["field"]) == ("CAMPAIGN_FIELD_LOCKED", "budgetMicros")
 
 
-def test_a_raise_of_a_spent_budget_keeps_the_campaign_playing(client: Client) -> None:
+def test_raise_during_sync_prevents_completion(client: Client) -> None:
     campaign_id = started(client)
     report(client, campaign_id, BUDGET)
     post = client.outside.payments.post
@@ -131,10 +131,10 @@ def test_a_raise_of_a_spent_budget_keeps_the_campaign_playing(client: Client) ->
 
 @pytest.mark.parametrize("spend_micros", [30_000_000, 50_000_000, 80_000_000, 120_000_000])
 @pytest.mark.parametrize("budget_micros", [50_000_000, 150_000_000], ids=["lowered", "raised"])
-def test_spend_that_is_read_in_the_midst_of_a_change_is_not_lost(
+def test_spend_recorded_during_a_budget_change_is_charged(
     client: Client, refused: Refused, budget_micros: int, spend_micros: int
 ) -> None:
-    """Whatever comes in between, what is held and what was taken are the budget together."""
+    """The hold and the posted spend add up to the budget in every case."""
     campaign_id = started(client)
     set_budget = client.outside.network.set_budget
 
@@ -161,7 +161,7 @@ def test_spend_that_is_read_in_the_midst_of_a_change_is_not_lost(
     assert client.get(campaign_id).state == (pb.Campaign.COMPLETED if is_spent else pb.Campaign.ACTIVE)
 
 
-def test_many_changes_and_spend_at_once_agree(client: Client) -> None:
+def test_concurrent_budget_changes_and_spend_are_consistent(client: Client) -> None:
     campaign_id = started(client)
 
     def act(number: int) -> str:
@@ -192,7 +192,7 @@ def test_many_changes_and_spend_at_once_agree(client: Client) -> None:
 @pytest.mark.parametrize("repeats", [True, False], ids=["repeated", "by the job"])
 @pytest.mark.parametrize("where", ["payments", "network"])
 @pytest.mark.parametrize("trouble", ["is_down", "loses_answers"])
-def test_a_change_that_was_cut_off_is_carried_on_with(
+def test_interrupted_budget_change_is_resumed(
     client: Client, refused: Refused, budget_micros: int, repeats: bool, where: str, trouble: str
 ) -> None:
     campaign_id = started(client)
@@ -201,7 +201,7 @@ def test_a_change_that_was_cut_off_is_carried_on_with(
         client.update(campaign_id, budget_micros=budget_micros)
     assert refusal.code is grpc.StatusCode.UNAVAILABLE
     assert client.get(campaign_id).budget_micros == BUDGET
-    # A name is nobody else's to know, so it changes meanwhile.
+    # The name is not known outside, so it can change in the meantime.
     assert client.update(campaign_id, name="Summer").name == "Summer"
     setattr(getattr(client.outside, where), trouble, False)
     if repeats:
@@ -218,7 +218,7 @@ def test_a_change_that_was_cut_off_is_carried_on_with(
     assert at_network(client, campaign_id).budget_micros == budget_micros
 
 
-def test_a_change_that_was_cut_off_can_be_taken_back(client: Client, refused: Refused) -> None:
+def test_interrupted_raise_can_be_undone(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     client.outside.payments.loses_answers = True
     with refused():
@@ -229,7 +229,9 @@ def test_a_change_that_was_cut_off_can_be_taken_back(client: Client, refused: Re
 
 
 @pytest.mark.parametrize("budget_micros", [250_000_000, 40_000_000], ids=["raised", "lowered"])
-def test_what_the_network_refuses_changes_nothing(client: Client, refused: Refused, budget_micros: int) -> None:
+def test_budget_change_that_a_network_rejects_changes_nothing(
+    client: Client, refused: Refused, budget_micros: int
+) -> None:
     campaign_id = started(client)
     client.outside.network.refuses = "the budget is odd"
     with refused() as refusal:
@@ -241,7 +243,7 @@ def test_what_the_network_refuses_changes_nothing(client: Client, refused: Refus
     assert (held(client, campaign_id), client.outside.payments.available_micros) == (BUDGET, WALLET - BUDGET)
 
 
-def test_a_stale_etag_moves_nothing(client: Client, refused: Refused) -> None:
+def test_stale_etag_leaves_the_hold_unchanged(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     etag = client.get(campaign_id).etag
     client.update(campaign_id, name="Summer")
@@ -251,7 +253,7 @@ def test_a_stale_etag_moves_nothing(client: Client, refused: Refused) -> None:
     assert held(client, campaign_id) == BUDGET
 
 
-def test_a_locked_field_beside_the_budget_moves_nothing(client: Client, refused: Refused) -> None:
+def test_locked_field_beside_the_budget_leaves_the_hold_unchanged(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     with refused() as refusal:
         client.update(campaign_id, budget_micros=2 * BUDGET, bid=pb.Bid(model=pb.Bid.CPC, price_micros=1))
@@ -259,7 +261,7 @@ def test_a_locked_field_beside_the_budget_moves_nothing(client: Client, refused:
     assert held(client, campaign_id) == BUDGET
 
 
-def test_a_draft_that_a_network_knows_tells_it_the_budget_and_holds_nothing(client: Client, refused: Refused) -> None:
+def test_budget_of_a_draft_at_a_network_changes_without_a_hold(client: Client, refused: Refused) -> None:
     campaign = client.create(budget_micros=BUDGET)
     client.outside.payments.available_micros = BUDGET
     network = client.outside.network
@@ -267,7 +269,7 @@ def test_a_draft_that_a_network_knows_tells_it_the_budget_and_holds_nothing(clie
     def refuse_from_now_on(name: str, made: Any) -> str:
         external_id = type(network).create(network, name, made)
         network.refuses = "not today"
-        # It stops what it does not play.
+        # A campaign that it has not played can be stopped.
         network.stop = lambda external_id: None
         return str(external_id)
 

@@ -1,4 +1,4 @@
-"""Making, reading and editing campaigns, through the stub."""
+"""Creating, reading and editing campaigns over gRPC."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,7 +23,7 @@ def database_url(shared_database_url: str) -> str:
     return shared_database_url
 
 
-def test_a_campaign_begins_as_a_draft_with_the_defaults(client: Client) -> None:
+def test_new_campaign_is_a_draft_with_defaults(client: Client) -> None:
     campaign = client.create()
     assert campaign.state == pb.Campaign.DRAFT
     assert campaign.organization_id == str(client.organization_id)
@@ -32,7 +32,7 @@ def test_a_campaign_begins_as_a_draft_with_the_defaults(client: Client) -> None:
     assert client.get(campaign.id) == campaign
 
 
-def test_everything_that_was_sent_comes_back(client: Client, outside: Any) -> None:
+def test_created_campaign_has_every_sent_field(client: Client, outside: Any) -> None:
     now = outside.clock.now()
     sent = {
         "daily_budget_micros": 7_000_000,
@@ -62,13 +62,13 @@ def test_everything_that_was_sent_comes_back(client: Client, outside: Any) -> No
         ({"start_time": Timestamp(seconds=9), "end_time": Timestamp(seconds=9)}, "INVALID_FIELD"),
     ],
 )
-def test_what_cannot_be_is_refused(client: Client, refused: Refused, changes: dict[str, Any], reason: str) -> None:
+def test_invalid_campaign_is_refused(client: Client, refused: Refused, changes: dict[str, Any], reason: str) -> None:
     with refused() as refusal:
         client.create(**changes)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, reason)
 
 
-def test_a_repeated_key_makes_one_campaign_and_another_body_is_refused(client: Client, refused: Refused) -> None:
+def test_repeated_idempotency_key_creates_one_campaign(client: Client, refused: Refused) -> None:
     first = client.create(key="one")
     assert client.create(key="one") == first
     with refused() as refusal:
@@ -78,7 +78,7 @@ def test_a_repeated_key_makes_one_campaign_and_another_body_is_refused(client: C
     assert [campaign.id for campaign in listed.campaigns] == [first.id]
 
 
-def test_pages_stay_whole_while_campaigns_are_added(client: Client) -> None:
+def test_pages_are_stable_while_campaigns_are_created(client: Client) -> None:
     made = [client.create(name=f"n{number}").id for number in range(5)]
     seen, token = [], ""
     while True:
@@ -91,7 +91,7 @@ def test_pages_stay_whole_while_campaigns_are_added(client: Client) -> None:
     assert seen == made[::-1]
 
 
-def test_the_list_can_be_of_one_state(client: Client) -> None:
+def test_list_filters_by_state(client: Client) -> None:
     client.create()
     started = client.start(client.create().id)
     request = pb.ListCampaignsRequest(state=pb.Campaign.ACTIVE)
@@ -100,7 +100,7 @@ def test_the_list_can_be_of_one_state(client: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["spring", "SALE", "sprnig sale", "Spring Sael", "%"])
-def test_names_are_found_in_spite_of_typing_errors(client: Client, query: str) -> None:
+def test_search_tolerates_typing_errors(client: Client, query: str) -> None:
     sale = client.create(name="Spring sale 100% off")
     client.create(name="Winter boots")
     for request in (
@@ -111,13 +111,13 @@ def test_names_are_found_in_spite_of_typing_errors(client: Client, query: str) -
         assert [campaign.id for campaign in listed.campaigns] == [sale.id]
 
 
-def test_a_forged_page_token_is_refused(client: Client, refused: Refused) -> None:
+def test_invalid_page_token_is_refused(client: Client, refused: Refused) -> None:
     with refused() as refusal:
         client.stub.ListCampaigns(pb.ListCampaignsRequest(page_token="nonsense"), metadata=client.headers)
     assert refusal.reason == "PAGE_TOKEN_INVALID"
 
 
-def test_only_sent_fields_change(client: Client) -> None:
+def test_update_changes_only_sent_fields(client: Client) -> None:
     before = client.create(daily_budget_micros=7, targeting=pb.Targeting(countries=["DE"]))
     after = client.update(before.id, name="Summer", targeting=pb.Targeting())
     assert (after.name, list(after.targeting.countries)) == ("Summer", [])
@@ -126,7 +126,7 @@ def test_only_sent_fields_change(client: Client) -> None:
     assert after.update_time.ToMicroseconds() > before.update_time.ToMicroseconds()
 
 
-def test_an_old_etag_is_refused_and_changes_nothing(client: Client, refused: Refused) -> None:
+def test_stale_etag_is_refused(client: Client, refused: Refused) -> None:
     before = client.create()
     now = client.update(before.id, name="Summer", etag=before.etag)
     with refused() as refusal:
@@ -135,7 +135,7 @@ def test_an_old_etag_is_refused_and_changes_nothing(client: Client, refused: Ref
     assert client.get(before.id) == now
 
 
-def test_rules_between_fields_hold_for_the_merged_campaign(client: Client, refused: Refused) -> None:
+def test_update_validates_the_merged_campaign(client: Client, refused: Refused) -> None:
     campaign = client.create(daily_budget_micros=50_000_000, start_time=Timestamp(seconds=4 * 10**9))
     with refused() as refusal:
         client.update(campaign.id, budget_micros=40_000_000)
@@ -145,7 +145,7 @@ def test_rules_between_fields_hold_for_the_merged_campaign(client: Client, refus
     assert "endTime" in refusal.message
 
 
-def test_a_started_campaign_keeps_what_a_network_knows(client: Client, refused: Refused) -> None:
+def test_started_campaign_has_locked_fields(client: Client, refused: Refused) -> None:
     campaign = client.start(client.create(end_time=Timestamp(seconds=4 * 10**9)).id)
     for field, changes in {
         "dailyBudgetMicros": {"daily_budget_micros": 1},
@@ -157,14 +157,14 @@ def test_a_started_campaign_keeps_what_a_network_knows(client: Client, refused: 
         with refused() as refusal:
             client.update(campaign.id, **changes)
         assert (refusal.reason, refusal.metadata["field"]) == ("CAMPAIGN_FIELD_LOCKED", field)
-    # Sending what is there already changes nothing, so a whole campaign can be put.
+    # A locked field with its current value is accepted, so clients can PUT a whole campaign.
     after = client.update(
         campaign.id, name="Summer", target_url="https://shop.example.com/summer", budget_micros=campaign.budget_micros
     )
     assert (after.name, after.target_url) == ("Summer", "https://shop.example.com/summer")
 
 
-def test_another_organizations_campaign_is_not_there(client: Client, new_client: Any, refused: Refused) -> None:
+def test_other_organizations_campaign_is_not_found(client: Client, new_client: Any, refused: Refused) -> None:
     campaign, stranger = client.create(), new_client()
     for call in (
         lambda: stranger.get(campaign.id),
@@ -181,14 +181,16 @@ def test_another_organizations_campaign_is_not_there(client: Client, new_client:
     assert client.outside.network.campaigns == {}
 
 
-def test_permission_is_asked_before_existence(client: Client, new_client: Any, refused: Refused) -> None:
+def test_permission_is_checked_before_existence(client: Client, new_client: Any, refused: Refused) -> None:
     reader = new_client(Permission.CAMPAIGNS_READ)
     with refused() as refusal:
         reader.start(client.create().id)
     assert (refusal.reason, refusal.metadata["required"]) == ("PERMISSION_MISSING", "CAMPAIGNS_START")
 
 
-def test_services_look_campaigns_up(client: Client, new_client: Any, outside: Any, refused: Refused) -> None:
+def test_only_listed_services_look_up_campaigns(
+    client: Client, new_client: Any, outside: Any, refused: Refused
+) -> None:
     campaign = client.create()
     directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(client.channel)
     request = pb.LookUpCampaignRequest(organization_id=str(client.organization_id), campaign_id=campaign.id)

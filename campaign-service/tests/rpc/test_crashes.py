@@ -1,4 +1,4 @@
-"""A crash at each step of each verb: after the job has carried on, the hold is what the campaign's state says."""
+"""A crash at each step of each operation: once the job has run, the hold matches the campaign's state."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +23,7 @@ Client = Any  # conftest's, which cannot be imported
 BUDGET = 100_000_000
 SPENT = 30_000_000
 WALLET = 1_000_000_000
-# What changes something outside; a crash before and after each is a crash between any two transactions of ours.
+# The calls that change other systems. A crash before and after each covers every pair of our transactions.
 STEPS = {
     "payments": ("hold", "release", "post"),
     "network": ("create", "play", "stop", "set_budget"),
@@ -31,11 +31,11 @@ STEPS = {
 
 
 class Crash(RuntimeError):
-    """The process is gone."""
+    """The process has ended."""
 
 
 class Steps:
-    """Counts the steps before and after each call to the outside, and crashes at one of them."""
+    """Counts the steps before and after each call to another system, and crashes at one of them."""
 
     def __init__(self, outside: Any) -> None:
         self.left: int | None = None
@@ -55,7 +55,7 @@ class Steps:
     def _step(self) -> None:
         if self.left is not None:
             if self.left <= 0:
-                # A process that is gone makes no further calls, whatever is still to be unwound.
+                # A process that has ended makes no further calls while the stack unwinds.
                 raise Crash
             self.left -= 1
 
@@ -77,7 +77,7 @@ def draft(client: Client) -> str:
 
 
 def active(client: Client) -> str:
-    """Started, and with some of its budget spent."""
+    """ACTIVE, with some of its budget spent."""
     campaign_id = client.start(draft(client)).id
     figures = Figures(impressions=1000, spend_micros=SPENT)
     client.outside.network.report(client.external_id(campaign_id), date(2030, 1, 15), "", figures)
@@ -90,11 +90,11 @@ def paused(client: Client) -> str:
 
 
 def idle(client: Client) -> str:
-    """PAUSED, without ever having delivered."""
+    """PAUSED, without delivery."""
     return str(client.pause(client.start(draft(client)).id).id)
 
 
-def half_started(client: Client) -> str:
+def pending_start(client: Client) -> str:
     campaign_id = draft(client)
     client.outside.network.loses_answers = True
     with suppress(grpc.RpcError):
@@ -110,8 +110,8 @@ def exhausted(client: Client) -> str:
     return campaign_id
 
 
-def robbed(client: Client) -> str:
-    """ACTIVE, with less held than it should be."""
+def underfunded(client: Client) -> str:
+    """ACTIVE, with a hold below the expected one."""
     campaign_id = active(client)
     lost = min(client.outside.payments.held_micros[UUID(campaign_id)], 10_000_000)
     client.outside.payments.held_micros[UUID(campaign_id)] -= lost
@@ -120,33 +120,33 @@ def robbed(client: Client) -> str:
     return campaign_id
 
 
-VERBS: dict[str, tuple[Callable[[Client], str], Callable[[Client, str], Any]]] = {
+OPERATIONS: dict[str, tuple[Callable[[Client], str], Callable[[Client, str], Any]]] = {
     "start": (draft, lambda client, id: client.start(id)),
     "resume": (paused, lambda client, id: client.start(id)),
     "pause": (active, lambda client, id: client.pause(id)),
     "raise while active": (active, lambda client, id: client.update(id, budget_micros=150_000_000)),
     "raise while paused": (paused, lambda client, id: client.update(id, budget_micros=150_000_000)),
     "lower while active": (active, lambda client, id: client.update(id, budget_micros=60_000_000)),
-    "lower to what is spent": (paused, lambda client, id: client.update(id, budget_micros=SPENT)),
-    "delete what is paused": (paused, lambda client, id: client.delete(id)),
-    "delete what never delivered": (idle, lambda client, id: client.delete(id)),
-    "delete a half-done start": (half_started, lambda client, id: client.delete(id)),
+    "lower to the spend": (paused, lambda client, id: client.update(id, budget_micros=SPENT)),
+    "delete a paused campaign": (paused, lambda client, id: client.delete(id)),
+    "delete a campaign without delivery": (idle, lambda client, id: client.delete(id)),
+    "delete a pending start": (pending_start, lambda client, id: client.delete(id)),
     "exhaust": (exhausted, lambda client, id: client.sync()),
-    "sweep": (robbed, lambda client, id: client.sweep()),
+    "sweep": (underfunded, lambda client, id: client.sweep()),
 }
 
 
 def check(client: Client, db: Database, campaign_id: str, *, over: bool = False) -> None:
-    """The hold, the network and the wallet are what the campaign's state says."""
+    """Checks that the hold, the network and the wallet match the campaign's state."""
     payments, network = client.outside.payments, client.outside.network
-    campaign = store.kept(db, client.organization_id, UUID(campaign_id))
+    campaign = store.get_with_deleted(db, client.organization_id, UUID(campaign_id))
     spent = sum(one.amount_micros for one in payments.spends if one.campaign_id == campaign.id)
     held = payments.held_micros.get(campaign.id, 0)
     is_read = campaign.state is State.COMPLETED and spent > 0 and not over
     holds = campaign.state in (State.ACTIVE, State.PAUSED) or is_read
     assert held == (campaign.budget_micros - spent if holds else 0), campaign
     assert payments.available_micros == WALLET - held - spent
-    assert campaign.move_key is None
+    assert campaign.budget_change is None
     assert not campaign.is_resuming
     for there in (one for one in network.campaigns.values() if campaign_id in one.name):
         assert there.plays == (campaign.state is State.ACTIVE)
@@ -154,9 +154,9 @@ def check(client: Client, db: Database, campaign_id: str, *, over: bool = False)
     assert sum(campaign_id in one.name for one in network.campaigns.values()) <= 1
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Client, db: Database, verb: str) -> None:
-    make, act = VERBS[verb]
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_job_repairs_hold_and_state_after_a_crash_at_any_step(client: Client, db: Database, operation: str) -> None:
+    make, act = OPERATIONS[operation]
     steps = Steps(client.outside)
     after = 0
     while True:
@@ -168,10 +168,10 @@ def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Cl
         client.outside.clock.at += timedelta(minutes=5)
         for _ in range(2):
             client.sync()
-        if verb == "sweep":
+        if operation == "sweep":
             client.sweep()
-        if verb == "pause":
-            # Nothing but a person pauses; until it is asked for again the campaign is ACTIVE, and stands still.
+        if operation == "pause":
+            # Only users pause. Until the user repeats the call, the campaign is ACTIVE and does not deliver.
             act(client, campaign_id)
         check(client, db, campaign_id)
         client.outside.clock.at += timedelta(days=3, minutes=1)
@@ -182,10 +182,10 @@ def test_after_a_crash_at_any_step_the_job_makes_hold_and_state_agree(client: Cl
             break
         leave(client, db, campaign_id)
         after += 1
-    assert after >= (0 if verb == "delete what is paused" else 2), "there was no step to crash at"
+    assert after >= (0 if operation == "delete a paused campaign" else 2), "there was no step to crash at"
 
 
-def test_after_a_crash_at_any_step_of_a_suspension_the_job_ends_it(client: Client, worker: ServiceProcess) -> None:
+def test_job_completes_a_suspension_after_a_crash_at_any_step(client: Client, worker: ServiceProcess) -> None:
     (debts,) = [one._handle for one in worker.background if isinstance(getattr(one, "_handle", None), DebtHandler)]
     owed = DebtChanged(currency_code="USD", debt_micros=WALLET)
     event = Event(organization_id=str(client.organization_id), debt_changed=owed).SerializeToString()
@@ -217,8 +217,8 @@ def test_after_a_crash_at_any_step_of_a_suspension_the_job_ends_it(client: Clien
 
 
 def leave(client: Client, db: Database, campaign_id: str) -> None:
-    """Takes the campaign out of what the next rounds look at."""
-    campaign = store.kept(db, client.organization_id, UUID(campaign_id))
+    """Removes the campaign from the next rounds."""
+    campaign = store.get_with_deleted(db, client.organization_id, UUID(campaign_id))
     client.outside.payments.held_micros.pop(campaign.id, None)
     if campaign.deleted_at is None:
         if campaign.state is State.ACTIVE:

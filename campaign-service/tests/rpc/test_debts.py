@@ -1,4 +1,4 @@
-"""An organization that owes money: what it has running is paused, and what is held for it pays the debt."""
+"""Suspending the campaigns of an organization in debt, whose holds pay the debt."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -39,7 +39,7 @@ def _quiet() -> Iterator[None]:
 
 @pytest.fixture
 def debts(worker: ServiceProcess) -> DebtHandler:
-    """What takes the events; the channel's service runs without its consumers."""
+    """The event handler; the channel's service runs without its consumers."""
     (found,) = [one._handle for one in worker.background if isinstance(getattr(one, "_handle", None), DebtHandler)]
     return found  # type: ignore[no-any-return]
 
@@ -99,9 +99,7 @@ def state(client: Client, campaign_id: str) -> tuple[int, list[int]]:
 DISPUTED = (pb.Campaign.PAUSED, [pb.Campaign.PAYMENT_DISPUTED])
 
 
-def test_a_debt_pauses_what_runs_charges_what_it_delivered_and_the_rest_pays_the_debt(
-    client: Client, owes: Any
-) -> None:
+def test_debt_pauses_active_campaign_charges_it_and_is_paid_from_its_hold(client: Client, owes: Any) -> None:
     campaign_id = active(client)
     delivers(client, campaign_id, 20 * UNIT)
     owes(40 * UNIT)
@@ -113,7 +111,7 @@ def test_a_debt_pauses_what_runs_charges_what_it_delivered_and_the_rest_pays_the
     assert spend.share.publisher_id == OWNER.publisher_id
 
 
-def test_what_a_person_has_paused_gives_its_hold_back_as_well(client: Client, owes: Any) -> None:
+def test_debt_releases_the_hold_of_a_paused_campaign(client: Client, owes: Any) -> None:
     campaign_id = paused(client)
     delivers(client, campaign_id, 20 * UNIT)
     owes(30 * UNIT)
@@ -122,9 +120,7 @@ def test_what_a_person_has_paused_gives_its_hold_back_as_well(client: Client, ow
     assert client.outside.payments.debt_micros == 0
 
 
-def test_while_there_is_a_debt_nothing_is_started_resumed_or_raised(
-    client: Client, owes: Any, refused: Refused
-) -> None:
+def test_debt_blocks_start_resume_and_raise(client: Client, owes: Any, refused: Refused) -> None:
     new, running_, waiting, late = draft(client), active(client), paused(client), paused(client)
     owes(10**12, announced=False)
     for call in (
@@ -151,9 +147,7 @@ def test_while_there_is_a_debt_nothing_is_started_resumed_or_raised(
     assert state(client, new) == (pb.Campaign.DRAFT, [])
 
 
-def test_once_the_debt_is_paid_a_start_holds_what_is_left_of_the_budget(
-    client: Client, owes: Any, refused: Refused
-) -> None:
+def test_start_after_a_debt_holds_the_unspent_budget(client: Client, owes: Any, refused: Refused) -> None:
     campaign_id, payments = active(client), client.outside.payments
     delivers(client, campaign_id, 20 * UNIT)
     owes(40 * UNIT)
@@ -176,7 +170,7 @@ def test_once_the_debt_is_paid_a_start_holds_what_is_left_of_the_budget(
     assert state(client, campaign_id) == (pb.Campaign.COMPLETED, [pb.Campaign.BUDGET_EXHAUSTED])
 
 
-def test_a_start_that_held_before_the_debt_came_gives_it_back(client: Client, owes: Any, refused: Refused) -> None:
+def test_start_interrupted_by_a_debt_releases_its_hold(client: Client, owes: Any, refused: Refused) -> None:
     campaign_id = draft(client)
     client.outside.payments.loses_answers = True
     with refused():
@@ -190,9 +184,7 @@ def test_a_start_that_held_before_the_debt_came_gives_it_back(client: Client, ow
     assert state(client, campaign_id) == (pb.Campaign.DRAFT, [])
 
 
-def test_a_start_that_is_half_done_when_the_debt_comes_is_taken_back(
-    client: Client, owes: Any, refused: Refused
-) -> None:
+def test_debt_cancels_a_pending_start(client: Client, owes: Any, refused: Refused) -> None:
     campaign_id = draft(client)
     client.outside.network.loses_answers = True
     with refused():
@@ -207,7 +199,7 @@ def test_a_start_that_is_half_done_when_the_debt_comes_is_taken_back(
 
 
 @pytest.mark.parametrize("where", ["network", "publishers"])
-def test_what_cannot_be_paused_or_charged_now_is_the_jobs_and_gives_nothing_back_before(
+def test_failed_suspension_keeps_the_hold_until_the_job_completes_it(
     client: Client, owes: Any, refused: Refused, where: str
 ) -> None:
     campaign_id = active(client)
@@ -229,7 +221,7 @@ def test_what_cannot_be_paused_or_charged_now_is_the_jobs_and_gives_nothing_back
     assert client.outside.payments.debt_micros == 10 * UNIT
 
 
-def test_a_campaign_that_is_busy_is_paused_a_moment_later(
+def test_locked_campaign_is_suspended_on_redelivery(
     client: Client, owes: Any, db: Database, debts: DebtHandler
 ) -> None:
     campaign_id = active(client)
@@ -241,9 +233,7 @@ def test_a_campaign_that_is_busy_is_paused_a_moment_later(
     assert state(client, campaign_id) == DISPUTED
 
 
-def test_an_event_that_comes_late_or_is_of_another_currency_pauses_nothing(
-    client: Client, debts: DebtHandler, owes: Any
-) -> None:
+def test_late_event_or_other_currency_suspends_nothing(client: Client, debts: DebtHandler, owes: Any) -> None:
     campaign_id = active(client)
     debts([event(client, 40 * UNIT), event(client, 0)])
     owes(40 * UNIT, announced=False)
@@ -252,7 +242,7 @@ def test_an_event_that_comes_late_or_is_of_another_currency_pauses_nothing(
     assert plays(client, campaign_id)
 
 
-def test_another_organizations_campaigns_go_on(client: Client, new_client: Any, owes: Any) -> None:
+def test_debt_leaves_other_organizations_campaigns_active(client: Client, new_client: Any, owes: Any) -> None:
     own, other = active(client), new_client()
     campaign_id = active(other)
     owes(40 * UNIT)
@@ -260,7 +250,7 @@ def test_another_organizations_campaigns_go_on(client: Client, new_client: Any, 
     assert (other.get(campaign_id).state, held(other, campaign_id)) == (pb.Campaign.ACTIVE, BUDGET)
 
 
-def test_what_is_paused_for_a_debt_is_deleted_at_once(client: Client, owes: Any) -> None:
+def test_campaign_paused_for_a_debt_can_be_deleted(client: Client, owes: Any) -> None:
     campaign_id = active(client)
     delivers(client, campaign_id, 20 * UNIT)
     owes(40 * UNIT)
@@ -270,7 +260,7 @@ def test_what_is_paused_for_a_debt_is_deleted_at_once(client: Client, owes: Any)
     assert client.sweep().message == "0 repaired; 0 compared"
 
 
-def test_a_hold_that_the_sweep_cannot_repair_for_a_debt_pauses_with_that_reason(client: Client, owes: Any) -> None:
+def test_sweep_pauses_with_payment_disputed_when_a_debt_blocks_the_repair(client: Client, owes: Any) -> None:
     campaign_id = active(client)
     client.outside.payments.held_micros[UUID(campaign_id)] -= 1
     owes(40 * UNIT, announced=False)
@@ -279,7 +269,9 @@ def test_a_hold_that_the_sweep_cannot_repair_for_a_debt_pauses_with_that_reason(
     assert state(client, campaign_id) == DISPUTED
 
 
-def test_the_event_of_the_bus_pauses(worker: ServiceProcess, outside: Any, client: Client, redis_url: str) -> None:
+def test_debt_event_from_the_bus_pauses_campaigns(
+    worker: ServiceProcess, outside: Any, client: Client, redis_url: str
+) -> None:
     campaign_id = active(client)
     outside.payments.debt_micros, outside.payments.available_micros = 40 * UNIT, 0
     shared = connect_redis(redis_url)

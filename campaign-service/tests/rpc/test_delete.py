@@ -1,4 +1,4 @@
-"""Deleting campaigns: what is gone for their organization, and what is still to be spent and given back."""
+"""Deleting campaigns, and charging and releasing their holds afterwards."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -37,9 +37,9 @@ def paused(client: Client) -> str:
     return str(client.pause(client.start(client.create().id).id).id)
 
 
-def test_a_deleted_campaign_is_not_there(client: Client, refused: Refused) -> None:
-    kept, gone = client.create(name="kept").id, paused(client)
-    client.delete(gone)
+def test_deleted_campaign_is_not_found(client: Client, refused: Refused) -> None:
+    remaining, deleted = client.create(name="remaining").id, paused(client)
+    client.delete(deleted)
     for call in (
         client.get,
         client.start,
@@ -50,18 +50,18 @@ def test_a_deleted_campaign_is_not_there(client: Client, refused: Refused) -> No
         lambda id: client.update(id, budget_micros=1),
     ):
         with refused() as refusal:
-            call(gone)
+            call(deleted)
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "CAMPAIGN_NOT_FOUND")
     listed = client.stub.ListCampaigns(pb.ListCampaignsRequest(), metadata=client.headers).campaigns
-    assert [one.id for one in listed] == [kept]
+    assert [one.id for one in listed] == [remaining]
     directory = campaign_pb2_grpc.CampaignDirectoryServiceStub(client.channel)
-    request = pb.LookUpCampaignRequest(organization_id=str(client.organization_id), campaign_id=gone)
+    request = pb.LookUpCampaignRequest(organization_id=str(client.organization_id), campaign_id=deleted)
     with refused() as refusal:
         directory.LookUpCampaign(request, metadata=client.outside.identities.service_headers("pixel-service"))
     assert refusal.reason == "CAMPAIGN_NOT_FOUND"
 
 
-def test_what_is_active_is_not_deleted(client: Client, refused: Refused) -> None:
+def test_active_campaign_cannot_be_deleted(client: Client, refused: Refused) -> None:
     campaign_id = client.start(client.create().id).id
     with refused() as refusal:
         client.delete(campaign_id)
@@ -69,7 +69,7 @@ def test_what_is_active_is_not_deleted(client: Client, refused: Refused) -> None
     assert client.get(campaign_id).state == pb.Campaign.ACTIVE
 
 
-def test_deleting_takes_its_permission_and_ones_own_campaign(new_client: Any, refused: Refused) -> None:
+def test_delete_requires_permission_and_own_campaign(new_client: Any, refused: Refused) -> None:
     reader, stranger = new_client(Permission.CAMPAIGNS_UPDATE, Permission.CAMPAIGNS_CREATE), new_client()
     campaign_id = reader.create().id
     with refused() as refusal:
@@ -80,13 +80,13 @@ def test_deleting_takes_its_permission_and_ones_own_campaign(new_client: Any, re
     assert refusal.reason == "CAMPAIGN_NOT_FOUND"
 
 
-def test_a_draft_is_deleted_at_once(client: Client) -> None:
+def test_draft_can_be_deleted(client: Client) -> None:
     client.delete(client.create().id)
     assert client.outside.network.campaigns == {}
 
 
 @pytest.mark.parametrize("where", ["payments", "network"])
-def test_a_start_that_was_cut_off_is_taken_back_with_its_hold(client: Client, refused: Refused, where: str) -> None:
+def test_deleting_a_pending_start_releases_its_hold(client: Client, refused: Refused, where: str) -> None:
     campaign_id, system = client.create().id, getattr(client.outside, where)
     system.loses_answers = True
     with refused():
@@ -97,18 +97,18 @@ def test_a_start_that_was_cut_off_is_taken_back_with_its_hold(client: Client, re
     system.loses_answers = False
     client.outside.clock.at += timedelta(minutes=2)
     client.sync()
-    assert client.get(campaign_id).state == pb.Campaign.DRAFT, "the job does not start what is to be deleted"
+    assert client.get(campaign_id).state == pb.Campaign.DRAFT, "the job does not start a campaign that is being deleted"
     assert client.outside.payments.available_micros == WALLET
     client.delete(campaign_id)
     assert not any(one.plays for one in client.outside.network.campaigns.values())
 
 
-def test_what_was_spent_before_it_stopped_is_taken_and_then_the_rest_is_given_back(client: Client) -> None:
+def test_spend_before_deletion_is_charged_before_the_release(client: Client) -> None:
     campaign_id = paused(client)
     spend(client, campaign_id, 20_000_000)
     client.delete(campaign_id)
     payments = client.outside.payments
-    assert payments.held_micros[UUID(campaign_id)] == BUDGET, "the network knows of spend that is not taken yet"
+    assert payments.held_micros[UUID(campaign_id)] == BUDGET, "the network has spend that is not charged yet"
     spend(client, campaign_id, 30_000_000)
     assert client.sync().success
     assert sum(one.amount_micros for one in payments.spends) == 30_000_000
@@ -136,7 +136,7 @@ def report(client: Client, campaign_id: str, figures: Figures, day: date = date(
 
 
 @pytest.mark.parametrize("make", [paused, ended])
-def test_what_never_delivered_gets_its_hold_back_at_once(client: Client, make: Callable[[Client], str]) -> None:
+def test_hold_is_released_at_once_without_delivery(client: Client, make: Callable[[Client], str]) -> None:
     campaign_id = make(client)
     report(client, campaign_id, Figures())
     client.delete(campaign_id)
@@ -157,7 +157,7 @@ FIGURES = {
 
 @pytest.mark.parametrize("delivered", FIGURES.values(), ids=FIGURES)
 @pytest.mark.parametrize("is_read", [False, True], ids=["at the network", "stored"])
-def test_what_delivered_anything_keeps_its_hold(client: Client, delivered: Figures, is_read: bool) -> None:
+def test_hold_is_kept_after_any_delivery(client: Client, delivered: Figures, is_read: bool) -> None:
     campaign_id = paused(client)
     report(client, campaign_id, delivered)
     if is_read:
@@ -171,7 +171,7 @@ def test_what_delivered_anything_keeps_its_hold(client: Client, delivered: Figur
     assert held(client, campaign_id) == 0
 
 
-def test_what_delivered_longer_ago_than_the_job_reads_keeps_its_hold(client: Client) -> None:
+def test_hold_is_kept_after_delivery_before_the_job_window(client: Client) -> None:
     campaign_id = client.start(client.create().id).id
     report(client, campaign_id, Figures(impressions=1))
     client.outside.clock.at += timedelta(days=10)
@@ -181,7 +181,7 @@ def test_what_delivered_longer_ago_than_the_job_reads_keeps_its_hold(client: Cli
 
 
 @pytest.mark.parametrize("state", ["is down", "refuses"])
-def test_where_the_network_cannot_be_asked_the_hold_is_kept(client: Client, state: str) -> None:
+def test_hold_is_kept_while_the_network_does_not_answer(client: Client, state: str) -> None:
     campaign_id, network = paused(client), client.outside.network
     network.is_down, network.refuses = state == "is down", "it is over" if state == "refuses" else ""
     client.delete(campaign_id)
@@ -194,16 +194,16 @@ def test_where_the_network_cannot_be_asked_the_hold_is_kept(client: Client, stat
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_it_is_stopped_at_the_network_before_the_network_is_asked(client: Client) -> None:
+def test_delete_stops_the_network_before_reading_it(client: Client) -> None:
     campaign_id = paused(client)
     there = client.outside.network.campaigns[client.external_id(campaign_id)]
-    there.plays = True  # by somebody else
+    there.plays = True  # another user of the network played it
     client.delete(campaign_id)
     assert (there.plays, held(client, campaign_id)) == (False, 0)
 
 
 @pytest.mark.parametrize("failure", ["is_down", "loses_answers"])
-def test_where_the_ledger_does_not_answer_the_job_gives_the_hold_back(client: Client, failure: str) -> None:
+def test_job_releases_the_hold_after_a_ledger_outage(client: Client, failure: str) -> None:
     campaign_id, payments = paused(client), client.outside.payments
     setattr(payments, failure, True)
     client.delete(campaign_id)
@@ -216,7 +216,7 @@ def test_where_the_ledger_does_not_answer_the_job_gives_the_hold_back(client: Cl
     assert client.sweep().message == "0 repaired; 0 compared"
 
 
-def test_what_is_read_before_the_hold_could_be_given_back_is_taken_first(client: Client) -> None:
+def test_spend_reported_before_the_release_is_charged(client: Client) -> None:
     campaign_id, payments = paused(client), client.outside.payments
     payments.is_down = True
     client.delete(campaign_id)
@@ -230,7 +230,7 @@ def test_what_is_read_before_the_hold_could_be_given_back_is_taken_first(client:
     assert (held(client, campaign_id), payments.available_micros) == (0, WALLET - 5_000_000)
 
 
-def test_spend_that_comes_after_the_hold_is_back_is_not_taken_and_said_once(client: Client, logs: Any) -> None:
+def test_spend_reported_after_the_release_is_logged_once_and_not_charged(client: Client, logs: Any) -> None:
     campaign_id = paused(client)
     client.delete(campaign_id)
     spend(client, campaign_id, 5_000_000)
@@ -243,7 +243,7 @@ def test_spend_that_comes_after_the_hold_is_back_is_not_taken_and_said_once(clie
     assert client.sweep().message == "0 repaired; 0 compared"
 
 
-def test_a_completed_campaign_is_deleted_and_its_rest_given_back_in_time(client: Client) -> None:
+def test_deleted_completed_campaign_releases_its_hold_when_figures_are_final(client: Client) -> None:
     campaign_id = ended(client)
     report(client, campaign_id, Figures(impressions=1))
     client.delete(campaign_id)
@@ -253,7 +253,7 @@ def test_a_completed_campaign_is_deleted_and_its_rest_given_back_in_time(client:
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_a_campaign_that_was_about_to_be_played_again_is_stopped_first(client: Client, refused: Refused) -> None:
+def test_deleting_a_resuming_campaign_stops_it_first(client: Client, refused: Refused) -> None:
     campaign_id = paused(client)
     client.outside.network.loses_answers = True
     with refused():
@@ -269,7 +269,7 @@ def test_a_campaign_that_was_about_to_be_played_again_is_stopped_first(client: C
 
 
 def refused_start(client: Client, refused: Refused) -> str:
-    """A start that the network refuses to play, and to stop."""
+    """A start that the network rejects to play and to stop."""
     campaign_id, network = client.create().id, client.outside.network
     create = network.create
 
@@ -286,7 +286,7 @@ def refused_start(client: Client, refused: Refused) -> str:
     return str(campaign_id)
 
 
-def test_a_start_that_the_network_neither_plays_nor_stops_ends_by_itself(client: Client, refused: Refused) -> None:
+def test_start_rejected_by_play_and_stop_completes_after_a_day(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.outside.clock.at += timedelta(hours=23)
     client.sync()
@@ -304,7 +304,7 @@ def test_a_start_that_the_network_neither_plays_nor_stops_ends_by_itself(client:
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_a_start_that_the_network_stops_after_all_is_a_draft_again(client: Client, refused: Refused) -> None:
+def test_start_that_the_network_stops_later_becomes_a_draft(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.outside.network.refuses = ""
     client.outside.clock.at += timedelta(minutes=2)
@@ -313,7 +313,7 @@ def test_a_start_that_the_network_stops_after_all_is_a_draft_again(client: Clien
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_a_start_that_the_network_neither_plays_nor_stops_can_be_deleted(client: Client, refused: Refused) -> None:
+def test_start_rejected_by_play_and_stop_can_be_deleted(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.delete(campaign_id)
     spend(client, campaign_id, 5_000_000)

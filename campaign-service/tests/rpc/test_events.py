@@ -1,4 +1,4 @@
-"""From a call to the live document, over the outbox and the bus."""
+"""From a call to the live document, through the outbox and the bus."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from campaign_service.stats.model import Figures
 Client = Any  # conftest's, which cannot be imported
 
 
-def test_the_live_document_follows_the_campaign(client: Client, worker: ServiceProcess, db: Any, outside: Any) -> None:
+def test_live_document_follows_the_campaign(client: Client, worker: ServiceProcess, db: Any, outside: Any) -> None:
     documents = PostgresDocuments(db)
     with running(worker):
         campaign = client.create()
@@ -25,8 +25,8 @@ def test_the_live_document_follows_the_campaign(client: Client, worker: ServiceP
         outside.network.report(client.external_id(campaign.id), outside.clock.now().date(), "", figures)
         client.sync()
         client.pause(campaign.id)
-        kept = eventually(lambda: document() if document()["state"] == "PAUSED" else None)
+        stored = eventually(lambda: document() if document()["state"] == "PAUSED" else None)
         client.delete(campaign.id)
         assert eventually(lambda: document() if "deletedAt" in document() else None)["state"] == "COMPLETED"
-    assert (kept["impressions"], kept["clicks"], kept["conversions"], kept["spentMicros"]) == (10, 2, 1, 500)
-    assert (kept["organizationId"], kept["stateReasons"]) == (str(client.organization_id), ["USER"])
+    assert (stored["impressions"], stored["clicks"], stored["conversions"], stored["spentMicros"]) == (10, 2, 1, 500)
+    assert (stored["organizationId"], stored["stateReasons"]) == (str(client.organization_id), ["USER"])

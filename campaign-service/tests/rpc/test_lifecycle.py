@@ -1,4 +1,4 @@
-"""Starting and pausing, through the stub, with whatever may go wrong outside."""
+"""Starting and pausing over gRPC, with failures of the ledger and the network."""
 
 import threading
 from collections.abc import Callable
@@ -24,12 +24,12 @@ def database_url(shared_database_url: str) -> str:
 
 
 def wallet(client: Client) -> tuple[int, int]:
-    """Available and held micros; the wallet begins with 1000.00."""
+    """The available and the held micros; the wallet has 1000.00 at first."""
     payments = client.outside.payments
     return payments.available_micros, sum(payments.held_micros.values())
 
 
-def test_starting_holds_the_budget_and_plays(client: Client) -> None:
+def test_start_holds_the_budget_and_plays(client: Client) -> None:
     campaign = client.create()
     started = client.start(campaign.id)
     assert (started.state, list(started.state_reasons)) == (pb.Campaign.ACTIVE, [])
@@ -41,7 +41,7 @@ def test_starting_holds_the_budget_and_plays(client: Client) -> None:
     assert wallet(client) == (900_000_000, BUDGET)
 
 
-def test_without_funds_nothing_happens_anywhere(client: Client, refused: Refused) -> None:
+def test_start_without_funds_changes_nothing(client: Client, refused: Refused) -> None:
     client.outside.payments.available_micros = BUDGET - 1
     campaign = client.create()
     with refused() as refusal:
@@ -50,14 +50,14 @@ def test_without_funds_nothing_happens_anywhere(client: Client, refused: Refused
     assert refusal.metadata["requiredMicros"] == str(BUDGET)
     assert client.outside.network.campaigns == {}
     assert client.get(campaign.id).state == pb.Campaign.DRAFT
-    # It is a draft like any other again, and can be made to fit.
+    # It is an ordinary draft again, so its budget can be lowered.
     client.update(campaign.id, budget_micros=BUDGET - 1)
     assert client.start(campaign.id).state == pb.Campaign.ACTIVE
     assert wallet(client) == (0, BUDGET - 1)
 
 
 @pytest.mark.parametrize("where", ["hold lost", "payment down", "network down", "network loses answers"])
-def test_a_start_that_was_cut_off_is_carried_on_with(client: Client, refused: Refused, where: str) -> None:
+def test_interrupted_start_is_resumed(client: Client, refused: Refused, where: str) -> None:
     campaign, outside = client.create(), client.outside
     system = outside.payments if where in ("hold lost", "payment down") else outside.network
     trouble = "is_down" if where.endswith("down") else "loses_answers"
@@ -78,7 +78,7 @@ def test_a_start_that_was_cut_off_is_carried_on_with(client: Client, refused: Re
     assert outside.network.campaigns[client.external_id(campaign.id)].plays
 
 
-def test_what_the_network_refuses_is_a_draft_with_nothing_held(client: Client, refused: Refused) -> None:
+def test_start_that_a_network_rejects_releases_the_hold(client: Client, refused: Refused) -> None:
     campaign = client.create()
     client.outside.network.refuses = "the url is forbidden"
     with refused() as refusal:
@@ -93,7 +93,7 @@ def test_what_the_network_refuses_is_a_draft_with_nothing_held(client: Client, r
     assert wallet(client) == (800_000_000, 2 * BUDGET)
 
 
-def test_a_hold_that_could_not_be_given_back_is_not_started_on(client: Client, refused: Refused) -> None:
+def test_hold_being_released_is_not_used_to_start(client: Client, refused: Refused) -> None:
     campaign, outside = client.create(), client.outside
 
     def refuse_and_break() -> None:
@@ -110,7 +110,7 @@ def test_a_hold_that_could_not_be_given_back_is_not_started_on(client: Client, r
     assert wallet(client) == (900_000_000, BUDGET), "held anew, by another key"
 
 
-def test_concurrent_starts_make_one_hold_and_one_campaign(client: Client, refused: Refused) -> None:
+def test_concurrent_starts_create_one_hold_and_one_campaign(client: Client, refused: Refused) -> None:
     campaign, outside = client.create(), client.outside
     entered, leave = threading.Event(), threading.Event()
     find = outside.network.find
@@ -136,7 +136,7 @@ def test_concurrent_starts_make_one_hold_and_one_campaign(client: Client, refuse
     assert len(outside.network.campaigns) == 1
 
 
-def test_many_starts_at_once_agree(client: Client) -> None:
+def test_many_concurrent_starts_are_consistent(client: Client) -> None:
     campaign = client.create()
 
     def start(_: int) -> str:
@@ -153,7 +153,7 @@ def test_many_starts_at_once_agree(client: Client) -> None:
     assert len(client.outside.network.campaigns) == 1
 
 
-def test_pausing_stops_the_network_and_keeps_the_hold(client: Client) -> None:
+def test_pause_stops_the_network_and_keeps_the_hold(client: Client) -> None:
     campaign = client.start(client.create().id)
     paused = client.pause(campaign.id)
     assert (paused.state, list(paused.state_reasons)) == (pb.Campaign.PAUSED, [pb.Campaign.USER])
@@ -165,7 +165,7 @@ def test_pausing_stops_the_network_and_keeps_the_hold(client: Client) -> None:
     assert wallet(client) == (900_000_000, BUDGET)
 
 
-def test_a_network_that_is_down_cannot_be_said_to_be_paused(client: Client, refused: Refused) -> None:
+def test_pause_fails_while_the_network_is_down(client: Client, refused: Refused) -> None:
     campaign = client.start(client.create().id)
     client.outside.network.is_down = True
     with refused() as refusal:
@@ -174,13 +174,13 @@ def test_a_network_that_is_down_cannot_be_said_to_be_paused(client: Client, refu
     assert client.get(campaign.id).state == pb.Campaign.ACTIVE
 
 
-def test_a_draft_cannot_be_paused(client: Client, refused: Refused) -> None:
+def test_draft_cannot_be_paused(client: Client, refused: Refused) -> None:
     with refused() as refusal:
         client.pause(client.create().id)
     assert (refusal.reason, refusal.metadata["state"]) == ("CAMPAIGN_STATE_INVALID", "DRAFT")
 
 
-def test_an_ended_campaign_cannot_be_started_and_holds_nothing(client: Client, refused: Refused) -> None:
+def test_ended_campaign_cannot_be_started_and_has_no_hold(client: Client, refused: Refused) -> None:
     end = client.outside.clock.now() + timedelta(hours=1)
     campaign = client.create(end_time=timestamp(end))
     client.outside.network.loses_answers = True
@@ -195,7 +195,7 @@ def test_an_ended_campaign_cannot_be_started_and_holds_nothing(client: Client, r
     assert wallet(client) == (1_000_000_000, 0)
 
 
-def test_a_campaign_for_later_is_active_and_says_that_it_has_not_started(client: Client) -> None:
+def test_campaign_before_its_start_time_is_active_and_not_started_yet(client: Client) -> None:
     start = client.outside.clock.now() + timedelta(days=1)
     campaign = client.start(client.create(start_time=timestamp(start)).id)
     assert (campaign.state, list(campaign.state_reasons)) == (pb.Campaign.ACTIVE, [pb.Campaign.NOT_STARTED_YET])

@@ -1,4 +1,4 @@
-"""A limit before a release: nothing is given back on figures that are older than the networks' limit."""
+"""Releases only on figures that were read after the networks were limited."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from adlib.clock import timestamp
 from campaign_service.clients.publisher import Owner
-from campaign_service.delivery.network import NetworkUnavailable
+from campaign_service.networks.protocol import NetworkUnavailable
 from campaign_service.stats.model import Figures
 
 Client = Any  # conftest's, which cannot be imported
@@ -45,7 +45,7 @@ def paused(client: Client) -> str:
 
 
 def delivers(client: Client, campaign_id: str, spend_micros: int, day: date = date(2030, 1, 15)) -> None:
-    """At CPM 5, in a publisher's zone; the job does not know it yet."""
+    """Reports delivery at a CPM of 5 in a publisher's zone; the job has not read it yet."""
     figures = Figures(impressions=spend_micros // 5000, spend_micros=spend_micros)
     client.outside.network.report(client.external_id(campaign_id), day, str(ZONE), figures)
 
@@ -55,7 +55,7 @@ def held(client: Client, campaign_id: str) -> int:
 
 
 def taken(client: Client, campaign_id: str) -> int:
-    """What the ledger has taken for the publisher's zone."""
+    """The amount that the ledger has posted for the publisher's zone."""
     spends = [one for one in client.outside.payments.spends if one.campaign_id == UUID(campaign_id)]
     assert all(one.share is not None and one.share.publisher_id == OWNER.publisher_id for one in spends)
     return WALLET - client.outside.payments.available_micros - sum(client.outside.payments.held_micros.values())
@@ -66,9 +66,7 @@ def reason(client: Client, campaign_id: str) -> list[int]:
 
 
 @pytest.mark.parametrize("make", [active, paused])
-def test_a_budget_below_what_was_delivered_is_refused_and_what_was_delivered_is_charged(
-    client: Client, refused: Refused, make: Any
-) -> None:
+def test_budget_below_delivery_is_refused_and_delivery_is_charged(client: Client, refused: Refused, make: Any) -> None:
     campaign_id = make(client)
     delivers(client, campaign_id, 50 * UNIT)
     with refused() as refusal:
@@ -77,7 +75,7 @@ def test_a_budget_below_what_was_delivered_is_refused_and_what_was_delivered_is_
     assert refusal.metadata == {"leastMicros": str(50 * UNIT)}
     assert "50 USD has been spent" in refusal.message
     assert (client.get(campaign_id).budget_micros, held(client, campaign_id)) == (BUDGET, 30 * UNIT)
-    assert client.outside.payments.available_micros == WALLET - BUDGET, "nothing is free"
+    assert client.outside.payments.available_micros == WALLET - BUDGET, "nothing is released"
     assert taken(client, campaign_id) == client.stats(campaign_id).total.spent_micros == 50 * UNIT
     there = client.outside.network.campaigns[client.external_id(campaign_id)]
     assert there.budget_micros == BUDGET
@@ -87,9 +85,7 @@ def test_a_budget_below_what_was_delivered_is_refused_and_what_was_delivered_is_
 
 @pytest.mark.parametrize("make", [active, paused])
 @pytest.mark.parametrize("budget", [50 * UNIT, 60 * UNIT])
-def test_a_lower_budget_gives_back_what_is_above_it_and_charges_what_was_delivered(
-    client: Client, make: Any, budget: int
-) -> None:
+def test_lower_budget_releases_the_difference_and_charges_delivery(client: Client, make: Any, budget: int) -> None:
     campaign_id = make(client)
     delivers(client, campaign_id, 50 * UNIT)
     answer = client.update(campaign_id, budget_micros=budget)
@@ -99,7 +95,7 @@ def test_a_lower_budget_gives_back_what_is_above_it_and_charges_what_was_deliver
     assert client.get(campaign_id) == answer
 
 
-def test_what_is_delivered_until_the_network_accepts_the_limit_is_read(client: Client, refused: Refused) -> None:
+def test_delivery_until_the_network_accepts_the_limit_is_charged(client: Client, refused: Refused) -> None:
     campaign_id, network = active(client), client.outside.network
     set_budget = network.set_budget
 
@@ -115,7 +111,7 @@ def test_what_is_delivered_until_the_network_accepts_the_limit_is_read(client: C
 
 
 @pytest.mark.parametrize("call", ["set_budget", "statistics"])
-def test_while_a_network_does_not_answer_nothing_is_given_back(client: Client, refused: Refused, call: str) -> None:
+def test_nothing_is_released_while_a_network_does_not_answer(client: Client, refused: Refused, call: str) -> None:
     campaign_id, network = active(client), client.outside.network
     delivers(client, campaign_id, 50 * UNIT)
     works = getattr(network, call)
@@ -140,9 +136,7 @@ def test_while_a_network_does_not_answer_nothing_is_given_back(client: Client, r
     assert (held(client, campaign_id), taken(client, campaign_id)) == (10 * UNIT, 50 * UNIT)
 
 
-def test_a_release_that_was_decided_is_not_undone_by_what_networks_report_beyond_the_limit(
-    client: Client, refused: Refused
-) -> None:
+def test_decided_release_is_unaffected_by_delivery_above_the_limit(client: Client, refused: Refused) -> None:
     campaign_id, payments = active(client), client.outside.payments
     payments.loses_answers = True
     with refused():
@@ -157,9 +151,7 @@ def test_a_release_that_was_decided_is_not_undone_by_what_networks_report_beyond
     assert reason(client, campaign_id) == [pb.Campaign.BUDGET_EXHAUSTED]
 
 
-def test_of_a_raise_that_a_network_refuses_what_it_delivered_meanwhile_stays_held(
-    client: Client, refused: Refused
-) -> None:
+def test_delivery_during_a_rejected_raise_stays_held(client: Client, refused: Refused) -> None:
     campaign_id, network = active(client), client.outside.network
     set_budget = network.set_budget
 
@@ -175,14 +167,14 @@ def test_of_a_raise_that_a_network_refuses_what_it_delivered_meanwhile_stays_hel
     with refused() as refusal:
         client.update(campaign_id, budget_micros=150 * UNIT)
     assert refusal.reason == "NETWORK_REJECTED"
-    assert client.get(campaign_id).budget_micros == 100 * UNIT, "as much as was delivered of the raise"
+    assert client.get(campaign_id).budget_micros == 100 * UNIT, "the delivered part of the raise"
     assert client.outside.payments.available_micros == WALLET - 100 * UNIT
     for _ in range(2):
         assert client.sync().success
     assert (held(client, campaign_id), taken(client, campaign_id)) == (0, 100 * UNIT)
 
 
-def test_a_network_that_keeps_a_raised_budget_keeps_its_hold(client: Client, refused: Refused) -> None:
+def test_raise_that_a_network_keeps_stays_held(client: Client, refused: Refused) -> None:
     campaign_id, network = active(client), client.outside.network
     set_budget = network.set_budget
 
@@ -222,8 +214,8 @@ def deleted(client: Client) -> str:
 
 
 @pytest.mark.parametrize("make", [ended, deleted])
-def test_the_rest_of_what_is_over_goes_back_only_once_the_networks_were_read(client: Client, make: Any) -> None:
-    """The network is down from the end on, and reports what it had delivered when it is back."""
+def test_completed_campaigns_hold_is_released_only_after_networks_are_read(client: Client, make: Any) -> None:
+    """The network is down after the end, and then reports what it delivered before."""
     campaign_id, network = make(client), client.outside.network
     network.is_down = True
     delivers(client, campaign_id, 50 * UNIT)
@@ -237,7 +229,7 @@ def test_the_rest_of_what_is_over_goes_back_only_once_the_networks_were_read(cli
     assert (held(client, campaign_id), taken(client, campaign_id)) == (0, 50 * UNIT)
 
 
-def test_what_an_exhausted_campaign_has_delivered_is_charged_before_its_rest_goes_back(client: Client) -> None:
+def test_exhausted_campaigns_delivery_is_charged_before_the_release(client: Client) -> None:
     campaign_id = active(client)
     delivers(client, campaign_id, BUDGET)
     assert client.sync().success
@@ -249,7 +241,7 @@ def test_what_an_exhausted_campaign_has_delivered_is_charged_before_its_rest_goe
     assert (held(client, campaign_id), taken(client, campaign_id)) == (0, BUDGET)
 
 
-def test_days_on_which_the_network_could_not_be_read_are_read_later(client: Client) -> None:
+def test_days_of_a_network_outage_are_read_later(client: Client) -> None:
     campaign_id, network = active(client), client.outside.network
     assert client.sync().success
     delivers(client, campaign_id, 20 * UNIT)
@@ -269,8 +261,8 @@ def too_much(client: Client, campaign_id: str, amount_micros: int) -> None:
 
 
 @pytest.mark.parametrize("make", [active, paused, ended])
-def test_the_sweep_reads_the_networks_before_it_releases(client: Client, make: Any) -> None:
-    """More than the budget was delivered, and as it happens held."""
+def test_sweep_reads_networks_before_it_releases(client: Client, make: Any) -> None:
+    """More than the budget was delivered, and the hold covers it."""
     campaign_id = make(client)
     too_much(client, campaign_id, 10 * UNIT)
     delivers(client, campaign_id, 85 * UNIT)
@@ -280,7 +272,7 @@ def test_the_sweep_reads_the_networks_before_it_releases(client: Client, make: A
     assert taken(client, campaign_id) == 85 * UNIT
 
 
-def test_the_sweep_releases_nothing_while_the_network_does_not_answer(client: Client) -> None:
+def test_sweep_releases_nothing_while_the_network_does_not_answer(client: Client) -> None:
     campaign_id = active(client)
     too_much(client, campaign_id, 10 * UNIT)
     client.outside.network.is_down = True
@@ -292,7 +284,7 @@ def test_the_sweep_releases_nothing_while_the_network_does_not_answer(client: Cl
     assert held(client, campaign_id) == BUDGET
 
 
-def test_a_start_that_a_network_refuses_after_it_has_delivered_keeps_its_hold(client: Client, refused: Refused) -> None:
+def test_rejected_start_with_delivery_keeps_its_hold(client: Client, refused: Refused) -> None:
     network, campaign = client.outside.network, client.create(budget_micros=BUDGET)
     play = network.play
 
@@ -318,7 +310,7 @@ def test_a_start_that_a_network_refuses_after_it_has_delivered_keeps_its_hold(cl
     assert client.start(campaign.id).state == pb.Campaign.ACTIVE
 
 
-def test_a_start_that_ended_meanwhile_is_read_before_its_hold_goes_back(client: Client, refused: Refused) -> None:
+def test_start_after_the_end_time_is_read_before_the_release(client: Client, refused: Refused) -> None:
     end = client.outside.clock.now() + timedelta(hours=1)
     campaign = client.create(budget_micros=BUDGET, end_time=timestamp(end))
     network = client.outside.network

@@ -1,4 +1,4 @@
-"""PurgeExpired deletes what is older than its retention, and nothing else."""
+"""PurgeExpired deletes only rows that are older than their retention."""
 
 from datetime import timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from adplatform.campaign.v1 import campaign_pb2_grpc
 Client = Any  # conftest's, which cannot be imported
 
 
-def test_keys_are_purged_after_30_days_and_campaigns_stay(client: Client, database_url: str) -> None:
+def test_purge_deletes_keys_after_30_days_and_keeps_campaigns(client: Client, database_url: str) -> None:
     campaign = client.create("new")
     now = client.outside.clock.now()
     with psycopg.connect(database_url, autocommit=True) as sql:

@@ -1,4 +1,4 @@
-"""The sweep of holds, as the scheduler calls it: what it finds, repairs, leaves and reports."""
+"""SweepHolds over gRPC: the discrepancies that it finds, repairs, skips and reports."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ def held(client: Client, campaign_id: str) -> int:
 
 
 def off_by(client: Client, campaign_id: str, amount_micros: int) -> None:
-    """Makes the ledger hold so much more for the campaign, or less, than it should."""
+    """Changes the ledger's hold by this amount."""
     payments, id = client.outside.payments, UUID(campaign_id)
     payments.held_micros[id] = payments.held_micros.get(id, 0) + amount_micros
     payments.holders.setdefault(id, (client.organization_id, "USD"))
@@ -63,7 +63,7 @@ def spent(client: Client, campaign_id: str, spend_micros: int) -> None:
     client.sync()
 
 
-def test_where_hold_and_state_agree_nothing_is_done(client: Client) -> None:
+def test_matching_holds_are_not_changed(client: Client) -> None:
     for make in (draft, started, paused):
         make(client)
     spent(client, started(client), 30_000_000)
@@ -76,9 +76,7 @@ def test_where_hold_and_state_agree_nothing_is_done(client: Client) -> None:
 
 @pytest.mark.parametrize("make", [started, paused], ids=["active", "paused"])
 @pytest.mark.parametrize("amount_micros", [-BUDGET, -1, 1, BUDGET])
-def test_what_is_missing_is_held_again_and_what_is_too_much_is_released(
-    client: Client, make: Any, amount_micros: int
-) -> None:
+def test_missing_hold_is_restored_and_excess_is_released(client: Client, make: Any, amount_micros: int) -> None:
     campaign_id = make(client)
     state = client.get(campaign_id).state
     off_by(client, campaign_id, amount_micros)
@@ -92,7 +90,7 @@ def test_what_is_missing_is_held_again_and_what_is_too_much_is_released(
     assert client.sweep().message == "0 repaired; 1 compared"
 
 
-def test_what_should_be_held_is_what_is_not_spent(client: Client) -> None:
+def test_expected_hold_is_the_unspent_budget(client: Client) -> None:
     campaign_id = started(client)
     spent(client, campaign_id, 30_000_000)
     off_by(client, campaign_id, -10_000_000)
@@ -101,9 +99,7 @@ def test_what_should_be_held_is_what_is_not_spent(client: Client) -> None:
     assert held(client, campaign_id) == 70_000_000
 
 
-def test_a_campaign_that_cannot_be_held_for_again_is_paused_until_there_is_money(
-    client: Client, refused: Refused
-) -> None:
+def test_campaign_without_funds_for_its_hold_is_paused(client: Client, refused: Refused) -> None:
     campaign_id = started(client)
     off_by(client, campaign_id, -40_000_000)
     client.outside.payments.available_micros = 39_999_999
@@ -124,7 +120,7 @@ def test_a_campaign_that_cannot_be_held_for_again_is_paused_until_there_is_money
     assert (held(client, campaign_id), client.outside.payments.available_micros) == (BUDGET, 0)
 
 
-def test_a_campaign_that_cannot_be_held_for_again_nor_stopped_is_paused_later(client: Client) -> None:
+def test_campaign_without_funds_that_cannot_be_stopped_is_paused_later(client: Client) -> None:
     campaign_id = started(client)
     off_by(client, campaign_id, -40_000_000)
     client.outside.payments.available_micros = 0
@@ -139,7 +135,7 @@ def test_a_campaign_that_cannot_be_held_for_again_nor_stopped_is_paused_later(cl
     assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
 
 
-def test_a_paused_campaign_that_cannot_be_held_for_again_is_counted_as_failed(client: Client) -> None:
+def test_paused_campaign_without_funds_for_its_hold_is_a_failure(client: Client) -> None:
     campaign_id = paused(client)
     off_by(client, campaign_id, -40_000_000)
     client.outside.payments.available_micros = 0
@@ -149,7 +145,7 @@ def test_a_paused_campaign_that_cannot_be_held_for_again_is_counted_as_failed(cl
     assert result.message == "0 repaired; 1 failed; 1 compared"
     client.outside.payments.available_micros = 40_000_000
     later(client)
-    assert client.sync().success, "the job asks again"
+    assert client.sync().success, "the job retries"
     assert held(client, campaign_id) == BUDGET
 
 
@@ -170,7 +166,7 @@ def deleted(client: Client) -> str:
 
 
 @pytest.mark.parametrize("make", [completed, deleted])
-def test_what_is_over_is_given_back_when_no_more_spend_can_come(client: Client, make: Any) -> None:
+def test_completed_campaigns_hold_is_released_when_figures_are_final(client: Client, make: Any) -> None:
     campaign_id = make(client)
     later(client)
     assert client.sweep().message == "0 repaired; 1 compared"
@@ -181,7 +177,7 @@ def test_what_is_over_is_given_back_when_no_more_spend_can_come(client: Client, 
 
 
 @pytest.mark.parametrize("make", [draft, completed, deleted])
-def test_a_hold_that_nobody_is_about_to_use_is_released(client: Client, make: Any) -> None:
+def test_hold_of_a_campaign_that_is_not_starting_is_released(client: Client, make: Any) -> None:
     campaign_id = make(client)
     later(client, days=3, minutes=5)
     client.sync()
@@ -199,7 +195,7 @@ def deleted_draft(client: Client) -> str:
 
 
 @pytest.mark.parametrize("make", [draft, deleted_draft, completed, deleted])
-def test_a_release_that_was_cut_off_is_carried_on_with(client: Client, make: Any) -> None:
+def test_interrupted_release_is_resumed(client: Client, make: Any) -> None:
     campaign_id = make(client)
     later(client, days=3, minutes=5)
     client.sync()
@@ -224,7 +220,7 @@ def test_a_release_that_was_cut_off_is_carried_on_with(client: Client, make: Any
     assert (client.sync().stats.total, client.sweep().message) == (0, "0 repaired; 0 compared")
 
 
-def test_a_hold_for_a_campaign_that_nobody_knows_is_reported_and_left(client: Client, logs: Any) -> None:
+def test_hold_of_an_unknown_campaign_is_reported_and_unchanged(client: Client, logs: Any) -> None:
     campaign_id, stranger, off = started(client), uuid4(), started(client)
     for holder in (stranger, UUID(campaign_id)):
         client.outside.payments.holders[holder] = (uuid4(), "USD")
@@ -239,14 +235,14 @@ def test_a_hold_for_a_campaign_that_nobody_knows_is_reported_and_left(client: Cl
     assert sorted(loud) == sorted([str(stranger), campaign_id])
 
 
-def test_what_changed_lately_is_left_for_the_next_run(client: Client) -> None:
+def test_recently_changed_campaign_is_left_for_the_next_run(client: Client) -> None:
     campaign_id = started(client)
     off_by(client, campaign_id, -1)
     assert client.sweep().message == "0 repaired; 1 being changed, left for the next run; 1 compared"
     assert held(client, campaign_id) == BUDGET - 1
 
 
-def test_what_is_being_changed_is_left_for_the_next_run(client: Client, db: Database) -> None:
+def test_locked_campaign_is_left_for_the_next_run(client: Client, db: Database) -> None:
     campaign_id = started(client)
     off_by(client, campaign_id, -1)
     later(client)
@@ -258,7 +254,7 @@ def test_what_is_being_changed_is_left_for_the_next_run(client: Client, db: Data
     )
 
 
-def test_what_is_changed_while_the_sweep_reads_is_left_for_the_next_run(client: Client) -> None:
+def test_campaign_changed_during_the_read_is_left_for_the_next_run(client: Client) -> None:
     campaign_id = started(client)
     later(client)
     holds = client.outside.payments.holds
@@ -273,7 +269,7 @@ def test_what_is_changed_while_the_sweep_reads_is_left_for_the_next_run(client: 
     assert held(client, campaign_id) == BUDGET - 30_000_000
 
 
-def test_what_is_changed_between_comparing_and_repairing_is_left_for_the_next_run(client: Client) -> None:
+def test_campaign_changed_before_the_repair_is_left_for_the_next_run(client: Client) -> None:
     first, second = started(client), started(client)
     for campaign_id in (first, second):
         off_by(client, campaign_id, -1)
@@ -293,7 +289,7 @@ def test_what_is_changed_between_comparing_and_repairing_is_left_for_the_next_ru
     assert held(client, second) == 2 * BUDGET
 
 
-def test_what_is_still_to_be_taken_is_not_given_away(client: Client) -> None:
+def test_unposted_spend_is_not_released(client: Client) -> None:
     campaign_id = started(client)
     client.outside.payments.is_down = True
     spent(client, campaign_id, 30_000_000)
@@ -307,7 +303,7 @@ def test_what_is_still_to_be_taken_is_not_given_away(client: Client) -> None:
     assert held(client, campaign_id) == BUDGET - 30_000_000
 
 
-def test_one_failure_does_not_stop_the_others(client: Client) -> None:
+def test_one_failure_does_not_stop_other_repairs(client: Client) -> None:
     first, second, third = (started(client) for _ in range(3))
     for campaign_id in (first, second, third):
         off_by(client, campaign_id, -1)
@@ -327,12 +323,12 @@ def test_one_failure_does_not_stop_the_others(client: Client) -> None:
     client.outside.payments.hold = hold
     later(client)
     client.sync()
-    assert held(client, second) == BUDGET, "carried on with by the other job"
+    assert held(client, second) == BUDGET, "resumed by the other job"
 
 
-def test_campaigns_without_any_hold_are_found_in_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A constant of the code, made small.
-    monkeypatch.setattr("campaign_service.holds.sweep._MOST_CAMPAIGNS", 2)
+def test_campaigns_without_holds_are_found_in_pages(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lowers a constant, so that five campaigns take several pages.
+    monkeypatch.setattr("campaign_service.holds.jobs._PAGE_SIZE", 2)
     campaigns = [started(client) for _ in range(5)]
     for campaign_id in campaigns:
         off_by(client, campaign_id, -BUDGET)
@@ -341,9 +337,7 @@ def test_campaigns_without_any_hold_are_found_in_pages(client: Client, monkeypat
     assert [held(client, one) for one in campaigns] == [BUDGET] * 5
 
 
-def test_the_sweep_is_for_the_scheduler_and_one_runner_at_a_time(
-    client: Client, db: Database, refused: Refused
-) -> None:
+def test_sweep_requires_the_scheduler_and_runs_once_at_a_time(client: Client, db: Database, refused: Refused) -> None:
     with refused() as refusal:
         campaign_pb2_grpc.CampaignJobsServiceStub(client.channel).SweepHolds(
             pb.SweepHoldsRequest(), metadata=client.headers

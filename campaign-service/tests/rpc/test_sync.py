@@ -1,4 +1,4 @@
-"""The sync of figures, as the scheduler calls it, with whatever may go wrong outside."""
+"""SyncStats over gRPC, with failures of the systems that it calls."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -32,7 +32,7 @@ _OUTBOX = Query(text("SELECT payload FROM outbox ORDER BY position"))
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Failures are expected here by the dozen, and drawing a traceback takes a quarter of a second."""
+    """Hides expected failures: rendering a traceback takes a quarter of a second."""
     with capture_logs():
         yield
 
@@ -47,7 +47,7 @@ def report(client: Client, campaign_id: str, spend_micros: int, zone_id: str = "
 
 
 def spent_micros(client: Client, campaign_id: str) -> int:
-    """What the ledger took."""
+    """The amount that the ledger has posted."""
     payments = client.outside.payments
     return sum(one.amount_micros for one in payments.spends if one.campaign_id == UUID(campaign_id))
 
@@ -57,7 +57,7 @@ def events(db: Database, kind: str) -> list[Any]:
     return [getattr(event, kind) for event in payloads if event.WhichOneof("payload") == kind]
 
 
-def test_spend_is_posted_once_however_often_it_is_read(client: Client, db: Database) -> None:
+def test_spend_is_posted_once_over_repeated_syncs(client: Client, db: Database) -> None:
     campaign_id = started(client)
     report(client, campaign_id, 2_500_000)
     for _ in range(3):
@@ -90,7 +90,7 @@ def test_statistics_are_total_and_by_network(client: Client) -> None:
     assert network.sync_time == timestamp(client.outside.clock.now())
 
 
-def test_a_publisher_earns_its_share_of_what_its_zone_took(client: Client, db: Database) -> None:
+def test_publisher_earns_its_share_of_the_spend_in_its_zone(client: Client, db: Database) -> None:
     zone, owner = uuid4(), Owner(uuid4(), uuid4(), 7000)
     client.outside.publishers.known[zone] = owner
     campaign_id = started(client)
@@ -106,7 +106,7 @@ def test_a_publisher_earns_its_share_of_what_its_zone_took(client: Client, db: D
     assert len(events(db, "spend_posted")) == 4
 
 
-def test_without_the_zones_owners_nothing_is_posted_until_they_are_known(client: Client) -> None:
+def test_spend_waits_for_the_zone_directory(client: Client) -> None:
     zone = uuid4()
     client.outside.publishers.known[zone] = Owner(uuid4(), uuid4(), 7000)
     client.outside.publishers.is_down = True
@@ -121,13 +121,13 @@ def test_without_the_zones_owners_nothing_is_posted_until_they_are_known(client:
     assert sent.share.basis_points == 7000
 
 
-def test_what_was_asked_of_the_ledger_is_asked_again_as_it_was(client: Client, db: Database) -> None:
+def test_repeated_posting_has_the_same_content(client: Client, db: Database) -> None:
     zone = uuid4()
     campaign_id = started(client)
     report(client, campaign_id, 1_000_000, zone_id=str(zone))
     client.outside.payments.loses_answers = True
     assert not client.sync().success
-    # The zone's publisher is approved in between, too late for this amount.
+    # The zone's publisher is approved after the first attempt, too late for this amount.
     client.outside.publishers.known[zone] = Owner(uuid4(), uuid4(), 7000)
     client.outside.payments.loses_answers = False
     assert client.sync().success
@@ -136,7 +136,7 @@ def test_what_was_asked_of_the_ledger_is_asked_again_as_it_was(client: Client, d
     assert (posted.HasField("publisher"), posted.publisher_micros) == (False, 0)
 
 
-def test_old_postings_do_not_wait_for_a_network_that_is_down(client: Client) -> None:
+def test_stored_postings_do_not_wait_for_a_network_outage(client: Client) -> None:
     campaign_id = started(client)
     report(client, campaign_id, 1_000_000)
     client.outside.payments.is_down = True
@@ -146,7 +146,7 @@ def test_old_postings_do_not_wait_for_a_network_that_is_down(client: Client) -> 
     assert client.stats(campaign_id).total.spent_micros == 1_000_000
 
 
-def test_one_campaigns_failure_does_not_stop_the_others(client: Client) -> None:
+def test_one_campaigns_failure_does_not_stop_other_campaigns(client: Client) -> None:
     first, second, third = (started(client) for _ in range(3))
     for campaign_id in (first, second, third):
         report(client, campaign_id, 1_000_000)
@@ -163,7 +163,7 @@ def test_one_campaigns_failure_does_not_stop_the_others(client: Client) -> None:
     assert [spent_micros(client, one) for one in (first, second, third)] == [1_000_000, 0, 1_000_000]
 
 
-def test_an_exhausted_budget_ends_the_campaign(client: Client) -> None:
+def test_exhausted_budget_completes_the_campaign(client: Client) -> None:
     campaign_id = started(client, budget_micros=1_000_000)
     report(client, campaign_id, 1_500_000)
     assert client.sync().success
@@ -174,13 +174,13 @@ def test_an_exhausted_budget_ends_the_campaign(client: Client) -> None:
     )
     assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
     assert client.stats(campaign_id).total.spent_micros == 1_000_000
-    # What still trickles in is read, and the ledger takes nothing more.
+    # Later figures are read, and the ledger posts nothing more.
     report(client, campaign_id, 1_600_000)
     assert client.sync().success
     assert client.stats(campaign_id).total.spent_micros == 1_000_000
 
 
-def test_an_exhausted_campaign_that_could_not_be_stopped_is_stopped_later(client: Client) -> None:
+def test_exhausted_campaign_is_stopped_after_a_network_rejection(client: Client) -> None:
     campaign_id = started(client, budget_micros=1_000_000)
     report(client, campaign_id, 1_000_000)
     client.outside.network.refuses = "not now"
@@ -192,7 +192,7 @@ def test_an_exhausted_campaign_that_could_not_be_stopped_is_stopped_later(client
     assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
 
 
-def test_a_campaign_ends_with_its_end_time_and_its_rest_is_given_back_when_no_more_can_come(client: Client) -> None:
+def test_ended_campaign_is_completed_and_released_when_figures_are_final(client: Client) -> None:
     end = client.outside.clock.now() + timedelta(hours=1)
     campaign_id = started(client, end_time=timestamp(end))
     report(client, campaign_id, 40_000_000)
@@ -207,7 +207,7 @@ def test_a_campaign_ends_with_its_end_time_and_its_rest_is_given_back_when_no_mo
         assert client.outside.payments.available_micros == 960_000_000
 
 
-def test_the_rest_is_not_given_back_before_what_was_spent_is_taken(client: Client) -> None:
+def test_hold_is_not_released_before_spend_is_charged(client: Client) -> None:
     zone_id, publisher = uuid4(), Owner(uuid4(), uuid4(), 7000)
     client.outside.publishers.known[zone_id] = publisher
     end = client.outside.clock.now() + timedelta(hours=1)
@@ -227,7 +227,7 @@ def test_the_rest_is_not_given_back_before_what_was_spent_is_taken(client: Clien
     assert client.outside.payments.available_micros == 930_000_000
 
 
-def test_a_paused_campaign_ends_too_and_its_rest_is_given_back(client: Client) -> None:
+def test_paused_campaign_is_completed_at_its_end_time(client: Client) -> None:
     end = client.outside.clock.now() + timedelta(days=10)
     campaign_id = started(client, end_time=timestamp(end))
     client.pause(campaign_id)
@@ -239,7 +239,7 @@ def test_a_paused_campaign_ends_too_and_its_rest_is_given_back(client: Client) -
     assert client.outside.payments.available_micros == 1_000_000_000
 
 
-def test_a_paused_campaign_is_read_for_three_days_more(client: Client) -> None:
+def test_paused_campaign_is_read_for_three_days(client: Client) -> None:
     campaign_id = started(client)
     client.pause(campaign_id)
     report(client, campaign_id, 1_000_000)
@@ -250,11 +250,9 @@ def test_a_paused_campaign_is_read_for_three_days_more(client: Client) -> None:
     assert client.sync().stats.total == 0
 
 
-def test_more_campaigns_than_one_question_takes_are_read_in_several(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A constant of the code, made small: 101 campaigns would take long to start.
-    monkeypatch.setattr("campaign_service.stats.sync._MOST_CAMPAIGNS", 4)
+def test_campaigns_are_read_in_batches(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lowers a constant: starting 101 campaigns would take long.
+    monkeypatch.setattr("campaign_service.sync.jobs._MAX_BATCH", 4)
     campaigns = [started(client, budget_micros=1000) for _ in range(5)]
     asked = []
     statistics = client.outside.network.statistics
@@ -266,21 +264,21 @@ def test_more_campaigns_than_one_question_takes_are_read_in_several(
 
 
 @pytest.mark.parametrize("where", ["payments", "network"])
-def test_the_job_carries_on_with_a_start_that_nobody_repeats(client: Client, refused: Refused, where: str) -> None:
+def test_job_resumes_an_interrupted_start(client: Client, refused: Refused, where: str) -> None:
     campaign, system = client.create(), getattr(client.outside, where)
     system.loses_answers = True
     with refused():
         client.start(campaign.id)
     system.loses_answers = False
-    assert client.sync().stats.total == 0, "a start that may still be under way is left alone"
+    assert client.sync().stats.total == 0, "a start may still be in progress for a minute"
     client.outside.clock.at += timedelta(minutes=2)
-    assert client.sync().stats.success_count == 2, "carried on with, and then read"
+    assert client.sync().stats.success_count == 2, "resumed, and then read"
     assert client.get(campaign.id).state == pb.Campaign.ACTIVE
     assert client.outside.payments.available_micros == 900_000_000
     assert len(client.outside.network.campaigns) == 1
 
 
-def test_the_job_is_for_the_scheduler_and_one_runner_at_a_time(client: Client, db: Database, refused: Refused) -> None:
+def test_sync_requires_the_scheduler_and_runs_once_at_a_time(client: Client, db: Database, refused: Refused) -> None:
     with refused() as refusal:
         campaign_pb2_grpc.CampaignJobsServiceStub(client.channel).SyncStats(
             pb.SyncStatsRequest(), metadata=client.headers
@@ -300,7 +298,7 @@ steps = st.tuples(
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, min_size=1, max_size=6))
-def test_whatever_fails_between_the_ledger_takes_exactly_the_high_water_mark(client: Client, sequence: Any) -> None:
+def test_ledger_posts_exactly_the_highest_figures_despite_failures(client: Client, sequence: Any) -> None:
     outside = client.outside
     outside.publishers.known[UUID(ZONES[1])] = Owner(UUID(int=8), UUID(int=9), 7000)
     outside.payments.available_micros = 10**12
@@ -316,8 +314,8 @@ def test_whatever_fails_between_the_ledger_takes_exactly_the_high_water_mark(cli
         if trouble:
             setattr(getattr(outside, trouble[0]), trouble[1], False)
         if trouble != ("network", "is_down"):
-            kept = outside.network.campaigns[client.external_id(campaign_id)].figures
-            highest = {slot: max(highest.get(slot, 0), one.spend_micros) for slot, one in kept.items()}
+            reported_figures = outside.network.campaigns[client.external_id(campaign_id)].figures
+            highest = {slot: max(highest.get(slot, 0), one.spend_micros) for slot, one in reported_figures.items()}
     assert spent_micros(client, campaign_id) == sum(highest.values())
     assert client.stats(campaign_id).total.spent_micros == sum(highest.values())
     client.pause(campaign_id)
@@ -326,7 +324,7 @@ def test_whatever_fails_between_the_ledger_takes_exactly_the_high_water_mark(cli
     )
 
 
-def test_a_share_is_never_more_than_what_was_taken(client: Client, db: Database) -> None:
+def test_publisher_share_is_of_the_posted_amount(client: Client, db: Database) -> None:
     zone = uuid4()
     client.outside.publishers.known[zone] = Owner(uuid4(), uuid4(), 7000)
     campaign_id = started(client, budget_micros=1_000)
@@ -337,7 +335,7 @@ def test_a_share_is_never_more_than_what_was_taken(client: Client, db: Database)
 
 
 @pytest.mark.parametrize("spend_micros", [0, 1])
-def test_a_figure_of_nothing_is_no_spend(client: Client, db: Database, spend_micros: int) -> None:
+def test_zero_spend_is_not_posted(client: Client, db: Database, spend_micros: int) -> None:
     campaign_id = started(client)
     report(client, campaign_id, spend_micros)
     assert client.sync().success
@@ -350,7 +348,7 @@ def test_a_figure_of_nothing_is_no_spend(client: Client, db: Database, spend_mic
     [(1_000_000, 100_000_000, 1_000_000), (3_000_000, 100_000_000, 3_000_000), (1_000_000, 0, 0)],
     ids=["less", "more", "nothing"],
 )
-def test_a_posting_that_the_ledger_knows_with_another_amount_is_posted_once_and_lost_never(
+def test_posting_with_another_amount_in_the_ledger_is_split_and_charged_once(
     client: Client, db: Database, asked_before: int, held_before: int, taken_before: int
 ) -> None:
     campaign_id, payments = started(client), client.outside.payments

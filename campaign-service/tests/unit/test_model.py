@@ -1,4 +1,4 @@
-"""The rules of a campaign's life."""
+"""The campaign's state machine."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ DRAFT = Campaign(
 )
 
 
-def test_every_change_gives_a_new_etag_and_a_later_update_time() -> None:
+def test_every_change_has_a_new_etag_and_a_later_update_time() -> None:
     steps = [DRAFT]
     for change in (
         lambda one: one.starting(NOW),
@@ -52,28 +52,28 @@ def test_every_change_gives_a_new_etag_and_a_later_update_time() -> None:
     assert times == sorted(set(times))
 
 
-def test_figures_alone_leave_the_etag() -> None:
+def test_new_figures_keep_the_etag() -> None:
     touched = DRAFT.touched(NOW)
     assert (touched.etag, touched.updated_at > DRAFT.updated_at) == (DRAFT.etag, True)
 
 
-def test_no_two_attempts_at_starting_hold_by_the_same_key() -> None:
+def test_every_start_has_its_own_hold_key() -> None:
     first = DRAFT.starting(NOW)
     second = first.without_hold(NOW).starting(NOW)
-    third = second.returning_hold(NOW).without_hold(NOW).starting(NOW)
+    third = second.releasing_hold(NOW).without_hold(NOW).starting(NOW)
     assert len({one.hold_key for one in (first, second, third)}) == 3
-    assert not third.hold_returning
+    assert not third.is_releasing_hold
 
 
 @pytest.mark.parametrize("state", [State.DRAFT, State.PAUSED])
-def test_what_has_ended_cannot_be_started(state: State) -> None:
+def test_ended_campaign_cannot_be_started(state: State) -> None:
     campaign = replace(DRAFT, state=state, end_time=NOW)
     campaign.check_startable(NOW - timedelta(microseconds=1))
     with pytest.raises(CampaignEnded):
         campaign.check_startable(NOW)
 
 
-def test_what_is_completed_cannot_be_started_or_paused() -> None:
+def test_completed_campaign_cannot_be_started_or_paused() -> None:
     completed = DRAFT.active(NOW).completed(Reason.BUDGET_EXHAUSTED, NOW)
     with pytest.raises(CampaignStateInvalid):
         completed.check_startable(NOW)
@@ -81,7 +81,7 @@ def test_what_is_completed_cannot_be_started_or_paused() -> None:
         completed.check_pausable()
 
 
-def test_a_campaign_stopped_when_it_first_ceased_to_be_active() -> None:
+def test_stop_time_is_when_the_campaign_last_was_active() -> None:
     paused = DRAFT.active(NOW).paused(Reason.USER, NOW)
     assert paused.completed(Reason.ENDED, NOW + timedelta(days=1)).stopped_at == NOW
     assert paused.active(NOW).stopped_at is None
@@ -101,7 +101,7 @@ ACTIVE = DRAFT.starting(NOW).active(NOW)
     ],
     ids=["starting", "published", "active", "paused", "completed"],
 )
-def test_what_a_network_knows_is_locked_from_the_first_attempt_at_starting(campaign: Campaign, published: bool) -> None:
+def test_fields_are_locked_from_the_first_start_attempt(campaign: Campaign, published: bool) -> None:
     with pytest.raises(FieldLocked):
         campaign.edited({"price_micros": 200}, "", at=NOW, published=published)
     assert campaign.edited({"price_micros": 1, "name": "b"}, "", at=NOW, published=published).name == "b"
@@ -118,9 +118,9 @@ def test_what_a_network_knows_is_locked_from_the_first_attempt_at_starting(campa
     ],
     ids=["starting", "published", "active", "paused", "completed"],
 )
-def test_the_budget_may_change_unless_a_start_is_half_done_or_all_is_over(campaign: Campaign, is_free: bool) -> None:
+def test_budget_is_locked_during_a_first_start_and_once_completed(campaign: Campaign, is_free: bool) -> None:
     changes = {"budget_micros": 200}
-    assert campaign.moves_money(changes, published=True)
+    assert campaign.needs_budget_change(changes, published=True)
     if is_free:
         assert campaign.edited(changes, "", at=NOW, published=True).budget_micros == 200
     else:
@@ -128,18 +128,18 @@ def test_the_budget_may_change_unless_a_start_is_half_done_or_all_is_over(campai
             campaign.edited(changes, "", at=NOW, published=True)
 
 
-def test_a_budget_that_is_sent_as_it_is_moves_no_money_unless_it_is_on_its_way() -> None:
-    assert not ACTIVE.moves_money({"budget_micros": 100, "name": "b"}, published=True)
-    assert not DRAFT.moves_money({"budget_micros": 200}, published=False)
-    raising = ACTIVE.moving(50, NOW, wanted_budget_micros=150)
-    assert raising.moves_money({"budget_micros": 100}, published=True)
-    assert not raising.moves_money({"name": "b"}, published=True)
+def test_unchanged_budget_needs_no_change_unless_one_is_pending() -> None:
+    assert not ACTIVE.needs_budget_change({"budget_micros": 100, "name": "b"}, published=True)
+    assert not DRAFT.needs_budget_change({"budget_micros": 200}, published=False)
+    raising = ACTIVE.with_budget_change(50, NOW, new_budget_micros=150)
+    assert raising.needs_budget_change({"budget_micros": 100}, published=True)
+    assert not raising.needs_budget_change({"name": "b"}, published=True)
 
 
 @pytest.mark.parametrize(
     ("daily", "asked", "least"), [(None, 60, 60), (70, 60, 70), (70, 70, 70), (None, 0, 0)], ids=str
 )
-def test_a_budget_covers_what_was_spent_and_a_days(daily: int | None, asked: int, least: int) -> None:
+def test_budget_covers_spend_and_daily_budget(daily: int | None, asked: int, least: int) -> None:
     campaign = replace(DRAFT, daily_budget_micros=daily)
     replace(campaign, budget_micros=least).check_budget_covers(asked)
     if least:
@@ -147,47 +147,51 @@ def test_a_budget_covers_what_was_spent_and_a_days(daily: int | None, asked: int
             replace(campaign, budget_micros=least - 1).check_budget_covers(asked)
 
 
-def test_no_two_moves_have_the_same_key_and_a_move_ends_with_its_budget_or_without() -> None:
-    raising = ACTIVE.moving(50, NOW, wanted_budget_micros=150)
-    again = raising.unmoved(NOW).moving(50, NOW, wanted_budget_micros=150)
-    assert raising.move_key != again.move_key
-    assert (raising.moved(NOW).budget_micros, raising.unmoved(NOW).budget_micros) == (150, 100)
-    repaired = ACTIVE.moving(7, NOW).moved(NOW)
-    assert (repaired.budget_micros, repaired.move_key, repaired.moving_micros) == (100, None, 0)
-    assert raising.moving_back(NOW).unmoved(NOW).moves_back is False
-    assert raising.without_hold(NOW).move_key is None
+def test_every_budget_change_has_its_own_key_and_completes_or_is_dropped() -> None:
+    raising = ACTIVE.with_budget_change(50, NOW, new_budget_micros=150)
+    again = raising.without_budget_change(NOW).with_budget_change(50, NOW, new_budget_micros=150)
+    assert raising.budget_change.key != again.budget_change.key
+    assert (raising.with_budget_changed(NOW).budget_micros, raising.without_budget_change(NOW).budget_micros) == (
+        150,
+        100,
+    )
+    repaired = ACTIVE.with_budget_change(7, NOW).with_budget_changed(NOW)
+    assert (repaired.budget_micros, repaired.budget_change) == (100, None)
+    assert raising.reverting(NOW).without_budget_change(NOW).budget_change is None
+    assert raising.without_hold(NOW).budget_change is None
 
 
-def test_a_budget_that_networks_accepted_leaves_room_for_no_more_than_the_lower() -> None:
-    lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
-    assert lowering.most_asked_micros is None, "the networks may not know of it yet"
-    assert lowering.limited(10, 60, NOW).most_asked_micros == 60
-    assert ACTIVE.most_asked_micros is None
-    assert ACTIVE.moving(-5, NOW).limited(0, 0, NOW).most_asked_micros is None
-    assert ACTIVE.moving(50, NOW, wanted_budget_micros=150).most_asked_micros is None
+def test_decided_lower_budget_caps_requested_spend() -> None:
+    lowering = ACTIVE.with_budget_change(-40, NOW, new_budget_micros=60)
+    assert lowering.max_requested_micros is None, "the networks may not have accepted it yet"
+    assert lowering.with_release_decided(10, 60, NOW).max_requested_micros == 60
+    assert ACTIVE.max_requested_micros is None
+    assert ACTIVE.with_budget_change(-5, NOW).with_release_decided(0, 0, NOW).max_requested_micros is None
+    assert ACTIVE.with_budget_change(50, NOW, new_budget_micros=150).max_requested_micros is None
 
 
-def test_what_was_delivered_until_the_limit_is_not_given_back() -> None:
-    lowering = ACTIVE.moving(-40, NOW, wanted_budget_micros=60)
+def test_delivery_before_the_limit_is_not_released() -> None:
+    lowering = ACTIVE.with_budget_change(-40, NOW, new_budget_micros=60)
     with pytest.raises(BudgetTooSmall) as refused:
-        lowering.limited(0, 61, NOW)
+        lowering.with_release_decided(0, 61, NOW)
     assert refused.value.metadata == {"leastMicros": "61"}
     held = replace(ACTIVE, hold_key="hold")
-    assert held.moving(-5, NOW).limited(0, 100, NOW).is_limited
+    assert held.with_budget_change(-5, NOW).with_release_decided(0, 100, NOW).budget_change.is_release_decided
     for campaign, posted, asked in ((held, 0, 101), (replace(held, hold_key=None), 3, 4)):
         with pytest.raises(SpendChanged):
-            campaign.moving(-5, NOW).limited(posted, asked, NOW)
+            campaign.with_budget_change(-5, NOW).with_release_decided(posted, asked, NOW)
 
 
 @pytest.mark.parametrize(
     ("asked", "budget", "goes_back"), [(0, 100, 50), (100, 100, 50), (120, 120, 30), (150, 150, 0), (999, 150, 0)]
 )
-def test_of_a_raise_that_was_refused_what_was_delivered_stays_held(asked: int, budget: int, goes_back: int) -> None:
-    back = ACTIVE.moving(50, NOW, wanted_budget_micros=150).moving_back(NOW).limited_back(asked, NOW)
-    assert (back.budget_micros, back.moving_micros, back.is_limited) == (budget, goes_back, True)
+def test_delivery_during_a_rejected_raise_stays_held(asked: int, budget: int, goes_back: int) -> None:
+    back = ACTIVE.with_budget_change(50, NOW, new_budget_micros=150).reverting(NOW).with_revert_decided(asked, NOW)
+    assert (back.budget_micros, back.budget_change.hold_micros) == (budget, goes_back)
+    assert back.budget_change.is_release_decided
 
 
-def test_what_is_active_cannot_be_deleted_and_what_was_is_over() -> None:
+def test_active_campaign_cannot_be_deleted_and_paused_one_completes() -> None:
     with pytest.raises(CampaignStateInvalid, match="a campaign that is ACTIVE cannot be deleted"):
         ACTIVE.check_deletable()
     paused = ACTIVE.paused(Reason.USER, NOW)
@@ -198,7 +202,7 @@ def test_what_is_active_cannot_be_deleted_and_what_was_is_over() -> None:
         deleted.edited({"name": "b"}, "", at=NOW, published=True)
 
 
-def test_what_is_about_to_be_played_again_can_be_paused() -> None:
+def test_resuming_campaign_can_be_paused() -> None:
     paused = ACTIVE.paused(Reason.USER, NOW)
     with pytest.raises(CampaignStateInvalid):
         paused.check_pausable()
@@ -206,7 +210,7 @@ def test_what_is_about_to_be_played_again_can_be_paused() -> None:
     assert not paused.resuming(NOW).paused(Reason.USER, NOW).is_resuming
 
 
-def test_a_draft_is_edited_whole_and_held_to_the_rules_between_fields() -> None:
+def test_draft_can_be_edited_and_is_validated() -> None:
     assert DRAFT.edited({"budget_micros": 200}, DRAFT.etag, at=NOW, published=False).budget_micros == 200
     with pytest.raises(EtagMismatch):
         DRAFT.edited({"budget_micros": 200}, "other", at=NOW, published=False)
@@ -214,7 +218,7 @@ def test_a_draft_is_edited_whole_and_held_to_the_rules_between_fields() -> None:
         DRAFT.edited({"daily_budget_micros": 101}, "", at=NOW, published=False)
 
 
-def test_not_started_yet_is_seen_from_the_time() -> None:
+def test_not_started_yet_depends_on_the_time() -> None:
     campaign = replace(DRAFT, start_time=NOW).active(NOW)
     assert campaign.reasons(NOW - timedelta(seconds=1)) == (Reason.NOT_STARTED_YET,)
     assert campaign.reasons(NOW) == ()

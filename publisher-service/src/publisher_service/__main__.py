@@ -6,16 +6,16 @@ from adlib.purge import PurgeExpired
 from adlib.rpc import ServiceProcess
 from adlib.service import Dependencies
 from publisher_service import config
-from publisher_service.clients.payment import Ledger, RemoteLedger
+from publisher_service.balances.jobs import SyncBalances
 from publisher_service.config import Config
 from publisher_service.earnings.consumer import SpendHandler
 from publisher_service.earnings.service import EarningService
-from publisher_service.jobs.service import BalanceSync
-from publisher_service.jobs.servicer import PublisherJobsServicer
+from publisher_service.jobs import PublisherJobsServicer
+from publisher_service.payouts.clients.payment import Ledger, RemoteLedger
 from publisher_service.payouts.consumer import SettlementHandler
-from publisher_service.payouts.retries import PayoutRetries
 from publisher_service.payouts.service import PayoutService
 from publisher_service.payouts.servicer import PayoutServicer
+from publisher_service.payouts.tasks import PayoutRetries
 from publisher_service.publishers.service import PublisherService
 from publisher_service.publishers.servicer import PublisherServicer, ZoneDirectoryServicer
 from publisher_service.retention import RULES
@@ -43,14 +43,14 @@ def build(
     *,
     share_basis_points: int,
     retry_every_s: float = 5.0,
-    sync_patience_s: float = 5.0,
+    sync_max_wait_s: float = 5.0,
 ) -> ServiceProcess:
     """The service on any dependencies."""
     db, clock, new_id = own.db, own.clock, own.new_id
     outbox = Outbox("publisher", clock)
     publishers = PublisherService(db, outbox, ledger, clock, new_id, share_basis_points)
     payouts = PayoutService(db, ledger, clock, new_id)
-    sync = BalanceSync(db, ledger, payouts, patience_s=sync_patience_s)
+    sync = SyncBalances(db, ledger, payouts, max_wait_s=sync_max_wait_s)
     return own.process(
         servicers=[
             PublisherServicer(publishers),

@@ -1,4 +1,4 @@
-"""Settings of publisher-service."""
+"""The configuration of publisher-service."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from adlib.service import CommonSettings, read_common
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What publisher-service is told from outside; the share is what a new publisher earns of the spend."""
+    """The settings of publisher-service; the default share is a new publisher's part of the spend, 7000 for 70 %."""
 
     common: CommonSettings
     database_url: str
@@ -17,7 +17,7 @@ class Config:
 
 
 def read(environment: Environment) -> Config:
-    """Reads the environment; ConfigurationError naming what is missing."""
+    """Reads the environment; ConfigurationError naming a missing key."""
     share = environment.integer("DEFAULT_SHARE_BASIS_POINTS", 7000)
     if not 0 <= share <= 10_000:
         raise ConfigurationError(f"DEFAULT_SHARE_BASIS_POINTS is {share}; give 0 to 10000, 7000 for 70 %")

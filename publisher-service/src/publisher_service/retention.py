@@ -1,4 +1,4 @@
-"""How long publisher-service keeps its rows."""
+"""The retention of publisher-service's tables."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ RULES: Sequence[Rule] = (
     inbox.RETENTION,
     outbox.RETENTION,
     audit.RETENTION,
-    *not_purged("publishers and their places", "publishers", "sites", "zones"),
+    *not_purged("publishers, their sites and zones", "publishers", "sites", "zones"),
     *not_purged(
-        "what publishers earned and asked for, as the ledger has it",
+        "earnings and payouts, which the ledger also stores",
         "earnings",
         "payout_requests",
     ),

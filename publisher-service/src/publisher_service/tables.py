@@ -1,4 +1,4 @@
-"""publisher-service's tables, for the stores."""
+"""The tables of publisher-service."""
 
 from sqlalchemy import BigInteger, Column, Date, DateTime, MetaData, Table, Text, Uuid
 

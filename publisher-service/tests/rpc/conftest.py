@@ -1,4 +1,4 @@
-"""A publisher as its organization and staff make it, through the stubs."""
+"""Publishers and payouts, created over gRPC."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def jobs(channel: grpc.Channel) -> publisher_pb2_grpc.PublisherJobsServiceStub:
 
 @pytest.fixture
 def register(publishers: publisher_pb2_grpc.PublisherServiceStub) -> Callable[..., pb.Publisher]:
-    """Registers a member's organization; approved where staff are given."""
+    """Registers a member's organization; approved if `staff` is given."""
 
     def call(member, staff=None, **headers: str) -> pb.Publisher:
         request = pb.CreatePublisherRequest(name="News", email="ads@example.com")
@@ -43,7 +43,7 @@ def register(publishers: publisher_pb2_grpc.PublisherServiceStub) -> Callable[..
 
 @pytest.fixture
 def asking() -> Callable[..., pb.RequestPayoutRequest]:
-    """A request for 40.00 USD unless told otherwise."""
+    """Requests a payout, of 40.00 USD by default."""
 
     def make(publisher: pb.Publisher, **changes: object) -> pb.RequestPayoutRequest:
         fields: dict[str, object] = {"amount_micros": 40_000_000, "currency_code": "USD", "destination": IBAN}

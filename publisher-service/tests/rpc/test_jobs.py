@@ -1,4 +1,4 @@
-"""Earnings from the bus, and the job that holds them against the ledger."""
+"""Earnings from the bus, and the job that compares them with the ledger."""
 
 import threading
 from datetime import timedelta
@@ -15,10 +15,10 @@ from adlib.clock import FixedClock
 from adlib.db import Database, Query
 from adlib.ids import new_id
 from adtesting import eventually
-from publisher_service.clients.payment import FakeLedger
+from adtesting.publisher import FakeLedger
 from publisher_service.earnings import store
-from publisher_service.payouts.retries import PayoutRetries
 from publisher_service.payouts.service import PayoutService
+from publisher_service.payouts.tasks import PayoutRetries
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def spent(publisher: pb.Publisher, publisher_micros: int, **changes: object) -> 
 @pytest.fixture
 def earned(db):
     def totals(publisher: pb.Publisher) -> dict[str, int]:
-        return dict(store.staff_totals(db, [UUID(publisher.id)]).get(UUID(publisher.id), {}))
+        return dict(store.totals_any_tenant(db, [UUID(publisher.id)]).get(UUID(publisher.id), {}))
 
     return totals
 
@@ -63,19 +63,19 @@ def publish(bus, *events: Event) -> None:
     bus.publish("campaign", [event.SerializeToString() for event in events])
 
 
-def test_every_event_is_earned_once(publisher, bus, earned) -> None:
+def test_each_spend_event_is_recorded_once(publisher, bus, earned) -> None:
     first, second = spent(publisher, 700), spent(publisher, 70, day="2025-03-02")
-    nobody = spent(publisher, 7)
-    nobody.spend_posted.ClearField("publisher")
-    nobody.spend_posted.publisher_micros = 0
+    without_publisher = spent(publisher, 7)
+    without_publisher.spend_posted.ClearField("publisher")
+    without_publisher.spend_posted.publisher_micros = 0
     campaign = Event(id=str(new_id()))
     campaign.campaign_changed.SetInParent()
-    publish(bus, first, first, nobody, campaign, second)
+    publish(bus, first, first, without_publisher, campaign, second)
     publish(bus, second, first, spent(publisher, 3, currency_code="EUR"))
     eventually(lambda: earned(publisher) == {"USD": 770, "EUR": 3})
 
 
-def test_equal_books_are_no_error(publisher, bus, sync, ledger, earned) -> None:
+def test_equal_balances_are_a_success(publisher, bus, sync, ledger, earned) -> None:
     publish(bus, spent(publisher, 700))
     ledger.credit(UUID(publisher.id), 700)
     eventually(lambda: earned(publisher) == {"USD": 700})
@@ -84,13 +84,13 @@ def test_equal_books_are_no_error(publisher, bus, sync, ledger, earned) -> None:
     assert (result.stats.total, result.stats.success_count) == (1, 1)
 
 
-def test_spend_that_is_still_on_the_bus_is_no_error(publisher, bus, sync, ledger) -> None:
+def test_spend_still_on_the_bus_is_not_a_difference(publisher, bus, sync, ledger) -> None:
     ledger.credit(UUID(publisher.id), 700)
     publish(bus, spent(publisher, 700))
     assert sync().success
 
 
-def test_a_publisher_that_differs_uses_up_nobody_elses_patience(
+def test_one_publishers_difference_does_not_use_up_the_wait_of_others(
     publisher, bus, sync, ledger, register, member, staff
 ) -> None:
     other = register(member(), staff)
@@ -102,7 +102,7 @@ def test_a_publisher_that_differs_uses_up_nobody_elses_patience(
 
 
 @pytest.mark.parametrize("credited", [600, 800])
-def test_a_difference_is_counted_and_stops_nobody_else(
+def test_difference_is_counted_and_does_not_stop_other_publishers(
     credited, publisher, bus, sync, ledger, earned, register, member, staff
 ) -> None:
     register(member(), staff)
@@ -119,25 +119,25 @@ def test_pending_publishers_are_not_compared(register, member, sync, ledger) -> 
     assert sync().stats.total == 0
 
 
-def test_a_ledger_that_is_down_is_an_error_a_publisher(publisher, sync, ledger) -> None:
+def test_ledger_outage_is_one_error_per_publisher(publisher, sync, ledger) -> None:
     ledger.is_down = True
     assert sync().stats.error_count == 1
 
 
-def test_the_job_is_for_the_scheduler(jobs, staff, refused) -> None:
+def test_job_requires_the_scheduler(jobs, staff, refused) -> None:
     request = pb.SyncPublisherBalancesRequest()
     refused(ErrorReason.SERVICE_NOT_ALLOWED, jobs.SyncPublisherBalances, request, metadata=staff.headers())
 
 
-def test_one_runner_at_a_time(publisher, db, sync) -> None:
-    with db.advisory_lock("job:sync-publisher-balances") as alone:
-        assert alone
+def test_job_runs_once_at_a_time(publisher, db, sync) -> None:
+    with db.advisory_lock("job:sync-publisher-balances") as is_locked:
+        assert is_locked
         result = sync()
     assert not result.success
     assert result.stats.total == 0
 
 
-def test_retries_send_what_was_approved_while_payment_service_was_down(
+def test_retries_send_payouts_approved_during_an_outage(
     register, member, staff, ledger, payouts, asking, db, clock
 ) -> None:
     owner = member()
@@ -148,21 +148,21 @@ def test_retries_send_what_was_approved_while_payment_service_was_down(
     payouts.ApprovePayout(pb.ApprovePayoutRequest(payout_id=asked.id), metadata=staff.headers())
     retries = PayoutRetries(db, PayoutService(db, ledger, clock, new_id))
     id = UUID(asked.id)
-    retries.work_once()
+    retries.run_once()
     assert ledger.payouts[id] == "reserved"
     clock.at = clock.at.replace(second=10)
-    retries.work_once()
+    retries.run_once()
     ledger.is_down = False
-    retries.work_once()
-    assert ledger.payouts[id] == "reserved", "a failed try waits before the next"
+    retries.run_once()
+    assert ledger.payouts[id] == "reserved", "a failed call waits before it is retried"
     clock.at = clock.at.replace(second=20)
-    retries.work_once()
+    retries.run_once()
     assert ledger.payouts[id] == "sent"
     get = pb.GetPayoutRequest(payout_id=asked.id)
     assert payouts.GetPayout(get, metadata=owner.headers()).state == pb.Payout.PROCESSING
 
 
-def test_a_request_that_is_refused_later_is_gone_and_no_error(
+def test_payout_refused_on_retry_is_deleted_without_an_error(
     publisher, register, member, staff, ledger, payouts, asking, clock, sync, refused
 ) -> None:
     owner = member()
@@ -177,12 +177,12 @@ def test_a_request_that_is_refused_later_is_gone_and_no_error(
     assert sync().stats.total == 2
 
 
-def test_retries_look_again_whatever_goes_wrong(db, clock) -> None:
+def test_retries_continue_after_an_error(db, clock) -> None:
     looks: list[int] = []
     stop = threading.Event()
 
     class Broken(PayoutService):
-        def left_over(self, limit: int) -> list[UUID]:
+        def pending(self, limit: int) -> list[UUID]:
             looks.append(limit)
             if len(looks) == 3:
                 stop.set()
@@ -192,7 +192,7 @@ def test_retries_look_again_whatever_goes_wrong(db, clock) -> None:
     assert len(looks) == 3
 
 
-def test_a_difference_names_the_publisher_and_the_amounts(publisher, bus, sync, ledger, earned) -> None:
+def test_difference_names_publisher_and_amounts(publisher, bus, sync, ledger, earned) -> None:
     publish(bus, spent(publisher, 700))
     ledger.credit(UUID(publisher.id), 800)
     eventually(lambda: earned(publisher) == {"USD": 700})
@@ -201,7 +201,7 @@ def test_a_difference_names_the_publisher_and_the_amounts(publisher, bus, sync, 
     assert "earnings add up to 700 micros USD, the ledger has credited 800" in failure.reason
 
 
-def test_keys_and_events_are_purged_after_30_days(
+def test_purge_deletes_keys_and_events_after_30_days(
     jobs, identities, db: Database, clock: FixedClock, staff, refused
 ) -> None:
     def left(table: str) -> int:

@@ -1,4 +1,4 @@
-"""Every form of the ledger keeps the same rules; the remote one speaks to a real server that holds a fake."""
+"""The contract of the ledger, for the fake and for the client, which calls a gRPC server on a fake."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +12,9 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from adlib.errors import RemoteError, Unavailable
 from adlib.rpc import Call, Remote, ServiceProcess
 from adtesting import FakeAccess, FakeAuditTrail, Identities, running
-from publisher_service.clients.payment import Balance, FakeLedger, Ledger, RemoteLedger
+from adtesting.publisher import FakeLedger
+from publisher_service.clients.payment import Balance
+from publisher_service.payouts.clients.payment import Ledger, RemoteLedger
 from publisher_service.payouts.model import BankAccount, NewPayout, Payout
 
 AT = datetime(2025, 3, 1, tzinfo=UTC)
@@ -20,7 +22,7 @@ OWNER = uuid4()
 
 
 class LedgerServicer:
-    """payment-service's part, on a fake; it checks that a payout is sent where it shall go."""
+    """A server of payment-service on a fake; checks the destination of payouts."""
 
     def __init__(self, ledger: FakeLedger, payout: Payout) -> None:
         self._ledger = ledger
@@ -98,9 +100,7 @@ def ledger(request: pytest.FixtureRequest, fake: FakeLedger, payout: Payout) -> 
         remote.close()
 
 
-def test_a_reserved_amount_is_pending_and_can_be_sent_each_once(
-    ledger: Ledger, payout: Payout, fake: FakeLedger
-) -> None:
+def test_reserve_and_send_are_idempotent(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
     for _ in range(2):
         ledger.reserve(payout)
         balance = Balance(OWNER, "USD", pending_micros=40_000_000, available_micros=60_000_000)
@@ -110,31 +110,31 @@ def test_a_reserved_amount_is_pending_and_can_be_sent_each_once(
     assert fake.payouts == {payout.id: "sent"}
 
 
-def test_a_cancelled_amount_is_available_again_once(ledger: Ledger, payout: Payout) -> None:
+def test_cancel_returns_the_amount_once(ledger: Ledger, payout: Payout) -> None:
     ledger.reserve(payout)
     for _ in range(2):
         ledger.cancel(payout)
         assert ledger.balances([OWNER]) == {OWNER: [Balance(OWNER, "USD", available_micros=100_000_000)]}
 
 
-def test_what_is_on_hold_is_earned_and_cannot_be_reserved(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
+def test_earnings_on_hold_cannot_be_reserved(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
     fake.hold_earnings(OWNER, 70_000_000)
     (balance,) = ledger.balances([OWNER])[OWNER]
     assert balance == Balance(OWNER, "USD", available_micros=30_000_000, on_hold_micros=70_000_000)
-    assert balance.earned_micros == 100_000_000, "what the job compares earnings with"
+    assert balance.earned_micros == 100_000_000, "the figure that the job compares earnings with"
     with pytest.raises(RemoteError) as refused:
         ledger.reserve(payout)
     assert refused.value.reason == ErrorReason.INSUFFICIENT_FUNDS
 
 
-def test_more_than_is_available_is_refused_with_both_figures(ledger: Ledger, payout: Payout) -> None:
+def test_reserve_above_the_available_balance_is_refused_with_both_amounts(ledger: Ledger, payout: Payout) -> None:
     with pytest.raises(RemoteError) as refused:
         ledger.reserve(replace(payout, amount_micros=100_000_001))
     assert refused.value.reason == ErrorReason.INSUFFICIENT_FUNDS
     assert refused.value.metadata == {"availableMicros": "100000000", "requiredMicros": "100000001"}
 
 
-def test_a_ledger_that_is_down_says_so(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
+def test_ledger_outage_is_unavailable(ledger: Ledger, payout: Payout, fake: FakeLedger) -> None:
     fake.is_down = True
     for call in (ledger.reserve, ledger.send, ledger.cancel):
         with pytest.raises(Unavailable):

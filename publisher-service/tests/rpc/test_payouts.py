@@ -1,4 +1,4 @@
-"""The whole life of a payout, through the stub and the bus."""
+"""Payouts over gRPC and the bus, from request to settlement."""
 
 import threading
 from uuid import UUID, uuid4
@@ -17,7 +17,7 @@ from adlib.db import Query
 from adlib.ids import new_id
 from adlib.rpc import Caller
 from adtesting import eventually
-from publisher_service.clients.payment import FakeLedger
+from adtesting.publisher import FakeLedger
 from publisher_service.payouts import store
 from publisher_service.payouts.model import Outcome, Payout
 from publisher_service.payouts.model import State as PayoutState
@@ -77,7 +77,7 @@ def settle(bus):
     def publish(payout: pb.Payout, outcome: int, reason: str = "") -> None:
         event = Event(id=str(new_id()))
         event.payout_settled.CopyFrom(PayoutSettled(payout_id=payout.id, outcome=outcome, reason=reason))
-        # Each twice, as a bus may deliver it.
+        # Each event twice, as the bus may deliver it.
         bus.publish("payment", [event.SerializeToString()] * 2)
 
     return publish
@@ -92,9 +92,7 @@ def available(publishers, owner):
     return read
 
 
-def test_money_that_is_asked_for_is_set_aside_sent_and_paid(
-    ask, approve, get, settle, staff, ledger, available
-) -> None:
+def test_payout_is_reserved_sent_and_paid(ask, approve, get, settle, staff, ledger, available) -> None:
     asked = ask()
     assert asked.state == State.PENDING_APPROVAL
     assert available() == 60_000_000
@@ -107,13 +105,13 @@ def test_money_that_is_asked_for_is_set_aside_sent_and_paid(
     assert get(asked, staff) == get(asked)
 
 
-def test_an_account_in_the_united_states_is_kept_as_it_was_given(ask, get) -> None:
+def test_united_states_account_is_stored_unchanged(ask, get) -> None:
     account = BankAccount.UnitedStates(routing_number="021000021", account_number="12345678")
     asked = ask(destination=BankAccount(account_holder_name="Ada", united_states=account))
     assert get(asked).destination.united_states == account
 
 
-def test_rejected_money_is_available_again_with_the_reason_told(ask, reject, approve, get, available, refused) -> None:
+def test_rejected_payout_returns_the_amount_and_has_a_reason(ask, reject, approve, get, available, refused) -> None:
     asked = ask()
     rejected = reject(asked)
     assert (rejected.state, rejected.reason) == (State.REJECTED, "wrong name")
@@ -124,14 +122,14 @@ def test_rejected_money_is_available_again_with_the_reason_told(ask, reject, app
     assert why.metadata == {"state": "REJECTED"}
 
 
-def test_nobody_approves_the_payout_they_asked_for(ask, approve, owner, member, get, refused) -> None:
+def test_requester_cannot_approve_own_payout(ask, approve, owner, member, get, refused) -> None:
     asked = ask()
     also_staff = member(Organization.PLATFORM, Permission.ADMIN_FULL, person=owner.person)
     refused(ErrorReason.PAYOUT_SELF_APPROVAL, approve, asked, also_staff)
     assert get(asked).state == State.PENDING_APPROVAL
 
 
-def test_an_exact_repeat_of_an_approval_answers_the_same(ask, approve, reject, member, refused) -> None:
+def test_repeated_approval_returns_the_same_payout(ask, approve, reject, member, refused) -> None:
     asked = ask()
     sent = approve(asked)
     assert approve(asked) == sent
@@ -140,7 +138,7 @@ def test_an_exact_repeat_of_an_approval_answers_the_same(ask, approve, reject, m
     refused(ErrorReason.PAYOUT_STATE_INVALID, reject, asked)
 
 
-def test_payouts_are_unknown_to_other_organizations_and_decided_by_staff_alone(
+def test_payouts_require_own_organization_and_decisions_require_staff(
     ask, approve, reject, get, member, owner, refused
 ) -> None:
     asked = ask()
@@ -154,9 +152,7 @@ def test_payouts_are_unknown_to_other_organizations_and_decided_by_staff_alone(
     refused(ErrorReason.PAYOUT_NOT_FOUND, get, pb.Payout(id=str(uuid4())))
 
 
-def test_a_payout_is_asked_for_by_the_own_approved_publisher(
-    asking, payouts, publisher, register, member, staff, refused
-) -> None:
+def test_payout_requires_own_approved_publisher(asking, payouts, publisher, register, member, staff, refused) -> None:
     for who in (staff, member()):
         request = asking(publisher)
         refused(ErrorReason.PUBLISHER_NOT_FOUND, payouts.RequestPayout, request, metadata=who.headers())
@@ -165,7 +161,7 @@ def test_a_payout_is_asked_for_by_the_own_approved_publisher(
     refused(ErrorReason.PUBLISHER_NOT_APPROVED, payouts.RequestPayout, asking(pending), metadata=new.headers())
 
 
-def test_what_cannot_be_paid_is_refused_before_anything_is_stored(ask, ledger, refused) -> None:
+def test_invalid_payout_is_refused_before_it_is_stored(ask, ledger, refused) -> None:
     typo = BankAccount(account_holder_name="Ada", iban="DE88370400440532013000")
     refused(ErrorReason.INVALID_FIELD, ask, destination=typo)
     refused(ErrorReason.INVALID_FIELD, ask, amount_micros=1_000_001)
@@ -173,7 +169,7 @@ def test_what_cannot_be_paid_is_refused_before_anything_is_stored(ask, ledger, r
     assert not ledger.payouts
 
 
-def test_more_than_is_available_is_refused_and_leaves_nothing_behind(ask, ledger, publisher, refused) -> None:
+def test_payout_above_the_available_balance_is_refused(ask, ledger, publisher, refused) -> None:
     why = refused(ErrorReason.INSUFFICIENT_FUNDS, ask, "key", amount_micros=101_000_000)
     assert why.metadata == {"availableMicros": "100000000", "requiredMicros": "101000000"}
     ledger.credit(UUID(publisher.id), 1_000_000)
@@ -181,7 +177,7 @@ def test_more_than_is_available_is_refused_and_leaves_nothing_behind(ask, ledger
     assert len(ledger.payouts) == 1
 
 
-def test_a_repeated_request_asks_once(ask, approve, ledger, refused) -> None:
+def test_repeated_request_creates_one_payout(ask, approve, ledger, refused) -> None:
     asked = ask("key")
     approve(asked)
     assert ask("key") == asked
@@ -190,7 +186,7 @@ def test_a_repeated_request_asks_once(ask, approve, ledger, refused) -> None:
     assert ask("another").id != asked.id
 
 
-def test_a_repeat_carries_on_after_payment_service_was_down(ask, ledger, refused) -> None:
+def test_repeated_request_resumes_after_an_outage(ask, ledger, refused) -> None:
     ledger.is_down = True
     refused(ErrorReason.UNAVAILABLE, ask, "key")
     ledger.is_down = False
@@ -199,9 +195,7 @@ def test_a_repeat_carries_on_after_payment_service_was_down(ask, ledger, refused
     assert list(ledger.payouts) == [UUID(asked.id)]
 
 
-def test_a_crash_between_reserving_and_recording_reserves_once(
-    ask, jobs, get, identities, clock, ledger, refused, available
-) -> None:
+def test_crash_after_reserving_reserves_once(ask, jobs, get, identities, clock, ledger, refused, available) -> None:
     ledger.loses_answers = True
     refused(ErrorReason.UNAVAILABLE, ask, "key")
     ((payout_id, done),) = ledger.payouts.items()
@@ -216,7 +210,7 @@ def test_a_crash_between_reserving_and_recording_reserves_once(
     assert available() == 60_000_000
 
 
-def test_an_approval_stands_while_payment_service_is_down_and_a_repeat_sends(ask, approve, get, ledger) -> None:
+def test_approval_during_an_outage_is_stored_and_a_repeat_sends(ask, approve, get, ledger) -> None:
     asked = ask()
     ledger.is_down = True
     assert approve(asked).state == State.APPROVED
@@ -225,7 +219,9 @@ def test_an_approval_stands_while_payment_service_is_down_and_a_repeat_sends(ask
     assert approve(asked).state == State.PROCESSING
 
 
-def test_a_rejection_stands_while_payment_service_is_down(ask, reject, get, ledger, jobs, identities, clock) -> None:
+def test_rejection_during_an_outage_is_stored_and_completed_by_the_job(
+    ask, reject, get, ledger, jobs, identities, clock
+) -> None:
     asked = ask()
     ledger.is_down = True
     assert reject(asked).state == State.REJECTED
@@ -237,7 +233,7 @@ def test_a_rejection_stands_while_payment_service_is_down(ask, reject, get, ledg
     assert ledger.payouts[UUID(asked.id)] == "cancelled"
 
 
-def test_news_overtake_an_answer_that_was_lost(ask, approve, get, ledger, settle) -> None:
+def test_outcome_applies_after_a_lost_response(ask, approve, get, ledger, settle) -> None:
     asked = ask()
     ledger.loses_answers = True
     assert approve(asked).state == State.APPROVED
@@ -247,7 +243,7 @@ def test_news_overtake_an_answer_that_was_lost(ask, approve, get, ledger, settle
     assert approve(asked).state == State.PAID
 
 
-def test_news_that_come_while_money_is_being_sent_are_not_undone(ask, get, staff, db, clock) -> None:
+def test_outcome_during_sending_is_not_overwritten(ask, get, staff, db, clock) -> None:
     class Fast(FakeLedger):
         def send(self, payout: Payout) -> None:
             service.settle(payout.id, Outcome.PAID, "")
@@ -259,23 +255,23 @@ def test_news_that_come_while_money_is_being_sent_are_not_undone(ask, get, staff
     assert get(asked).state == State.PAID
 
 
-def test_a_payout_is_worked_on_by_one_at_a_time(ask, approve, get, ledger, owner, db, refused) -> None:
+def test_one_call_at_a_time_changes_a_payout(ask, approve, get, ledger, owner, db, refused) -> None:
     ledger.is_down = True
     refused(ErrorReason.UNAVAILABLE, ask, "key")
     ledger.is_down = False
-    begun = store.by_key(db, owner.organization_id, "key")
-    assert begun
-    with db.advisory_lock(f"payout:{begun.id}") as alone:
-        assert alone
+    started = store.by_key(db, owner.organization_id, "key")
+    assert started
+    with db.advisory_lock(f"payout:{started.id}") as is_locked:
+        assert is_locked
         refused(ErrorReason.CONFLICT, ask, "key")
     asked = ask("key")
-    assert asked.id == str(begun.id)
-    with db.advisory_lock(f"payout:{begun.id}"):
+    assert asked.id == str(started.id)
+    with db.advisory_lock(f"payout:{started.id}"):
         assert approve(asked).state == State.APPROVED
     assert approve(asked).state == State.PROCESSING
 
 
-def test_news_come_out_of_order_and_more_than_once(ask, approve, get, settle) -> None:
+def test_outcomes_out_of_order_and_repeated_are_applied_once(ask, approve, get, settle) -> None:
     asked = ask()
     approve(asked)
     settle(asked, PayoutSettled.PAID)
@@ -284,7 +280,7 @@ def test_news_come_out_of_order_and_more_than_once(ask, approve, get, settle) ->
     settle(asked, PayoutSettled.FAILED, "the account is closed")
     settle(asked, PayoutSettled.PAID)
     eventually(lambda: get(asked).state == State.FAILED)
-    # A payout after them in the topic shows that all of them have been read.
+    # A later payout in the topic shows that the earlier events have been consumed.
     last = ask()
     approve(last)
     settle(last, PayoutSettled.PAID)
@@ -293,9 +289,7 @@ def test_news_come_out_of_order_and_more_than_once(ask, approve, get, settle) ->
 
 
 @pytest.mark.parametrize("round_number", range(3))
-def test_of_two_who_decide_at_the_same_time_exactly_one_wins(
-    round_number, ask, approve, reject, member, ledger, get
-) -> None:
+def test_concurrent_decisions_have_one_winner(round_number, ask, approve, reject, member, ledger, get) -> None:
     asked = ask()
     others = [member(Organization.PLATFORM, Permission.ADMIN_FULL) for _ in range(4)]
     start = threading.Barrier(len(others))
@@ -321,7 +315,7 @@ def test_of_two_who_decide_at_the_same_time_exactly_one_wins(
     assert ledger.payouts[UUID(asked.id)] == expected
 
 
-def test_a_key_that_was_purged_still_stands_for_its_payout(ask, db, refused, available) -> None:
+def test_purged_idempotency_key_still_identifies_its_payout(ask, db, refused, available) -> None:
     first, left = ask("key"), available()
     with db.transaction() as tx:
         tx.execute(Query(text("DELETE FROM idempotency_keys")))
@@ -330,7 +324,7 @@ def test_a_key_that_was_purged_still_stands_for_its_payout(ask, db, refused, ava
     assert available() == left
 
 
-def test_requests_at_the_same_time_with_one_key_reserve_once(ask, ledger, available) -> None:
+def test_concurrent_requests_with_one_key_reserve_once(ask, ledger, available) -> None:
     start = threading.Barrier(4)
     answers, codes = [], []
 

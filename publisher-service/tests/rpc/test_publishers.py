@@ -1,4 +1,4 @@
-"""Publishers, sites, zones and balances, through the stub."""
+"""Publishers, sites, zones and balances over gRPC."""
 
 from uuid import UUID, uuid4
 
@@ -27,7 +27,7 @@ def zone_of(site, **changes: object) -> pb.CreateZoneRequest:
     return pb.CreateZoneRequest(**{**fields, **changes})
 
 
-def test_a_publisher_begins_pending_and_earns_seventy_percent(register, member, publishers) -> None:
+def test_new_publisher_is_pending_with_a_70_percent_share(register, member, publishers) -> None:
     owner = member()
     made = register(owner)
     assert (made.state, made.share_basis_points) == (PENDING, 7000)
@@ -36,12 +36,12 @@ def test_a_publisher_begins_pending_and_earns_seventy_percent(register, member, 
 
 
 @pytest.mark.parametrize("kind", [Organization.ADVERTISER, Organization.PLATFORM])
-def test_only_publisher_organizations_have_a_publisher(kind, member, register, refused) -> None:
+def test_only_publisher_organizations_can_register(kind, member, register, refused) -> None:
     somebody = member(kind, Permission.ADMIN_FULL)
     refused(ErrorReason.NOT_A_PUBLISHER_ORGANIZATION, register, somebody)
 
 
-def test_an_organization_has_one_publisher(register, member, refused) -> None:
+def test_organization_has_at_most_one_publisher(register, member, refused) -> None:
     owner = member()
     first = register(owner, idempotency_key="one")
     assert register(owner, idempotency_key="one") == first
@@ -49,7 +49,7 @@ def test_an_organization_has_one_publisher(register, member, refused) -> None:
     refused(ErrorReason.PUBLISHER_EXISTS, register, owner, idempotency_key="two")
 
 
-def test_other_organizations_do_not_learn_of_a_publisher(register, member, publishers, refused) -> None:
+def test_other_organizations_publisher_is_not_found(register, member, publishers, refused) -> None:
     theirs = register(member())
     other = member(Organization.PUBLISHER, Permission.ADMIN_FULL)
     calls = {
@@ -66,7 +66,7 @@ def test_other_organizations_do_not_learn_of_a_publisher(register, member, publi
     assert not publishers.ListBalances(pb.ListBalancesRequest(), metadata=other.headers()).balances
 
 
-def test_staff_see_all_publishers_page_by_page_newest_first(register, member, staff, publishers) -> None:
+def test_staff_list_all_publishers_newest_first(register, member, staff, publishers) -> None:
     made = [register(member(), staff if number == 1 else None) for number in range(3)]
     request = pb.ListPublishersRequest(page_size=2)
     first = publishers.ListPublishers(request, metadata=staff.headers())
@@ -78,9 +78,7 @@ def test_staff_see_all_publishers_page_by_page_newest_first(register, member, st
     assert [one.id for one in only.publishers] == [made[1].id]
 
 
-def test_approving_is_for_staff_tells_everyone_once_and_a_repeat_changes_nothing(
-    register, member, staff, publishers, refused, bus
-) -> None:
+def test_approval_requires_staff_and_is_published_once(register, member, staff, publishers, refused, bus) -> None:
     owner = member(Organization.PUBLISHER, Permission.ADMIN_FULL)
     made = register(owner)
     request = pb.ApprovePublisherRequest(publisher_id=made.id)
@@ -97,11 +95,11 @@ def test_approving_is_for_staff_tells_everyone_once_and_a_repeat_changes_nothing
         return len(events) >= 2
 
     eventually(both)
-    told = [(event.publisher_approved.publisher_id, event.organization_id) for event in events]
-    assert told == [(made.id, str(owner.organization_id)), (other.id, other.organization_id)]
+    published = [(event.publisher_approved.publisher_id, event.organization_id) for event in events]
+    assert published == [(made.id, str(owner.organization_id)), (other.id, other.organization_id)]
 
 
-def test_sites_and_zones_are_made_while_pending_and_listed_newest_first(register, member, staff, publishers) -> None:
+def test_pending_publisher_can_create_sites_and_zones(register, member, staff, publishers) -> None:
     owner = member()
     made = register(owner)
     sites = [publishers.CreateSite(site_of(made, name=name), metadata=owner.headers()) for name in "abc"]
@@ -116,7 +114,7 @@ def test_sites_and_zones_are_made_while_pending_and_listed_newest_first(register
         assert [*page.zones, *rest.zones] == zones[::-1]
 
 
-def test_a_repeated_site_or_zone_is_made_once(register, member, publishers, refused) -> None:
+def test_repeated_idempotency_key_creates_one_site_or_zone(register, member, publishers, refused) -> None:
     owner = member()
     made = register(owner)
     once = owner.headers(idempotency_key="k")
@@ -129,7 +127,7 @@ def test_a_repeated_site_or_zone_is_made_once(register, member, publishers, refu
     assert len(publishers.ListZones(pb.ListZonesRequest(publisher_id=made.id), metadata=owner.headers()).zones) == 1
 
 
-def test_a_zone_is_on_a_site_of_its_own_publisher(register, member, publishers, refused) -> None:
+def test_zone_requires_a_site_of_its_publisher(register, member, publishers, refused) -> None:
     owner, other = member(), member()
     ours, theirs = register(owner), register(other)
     site = publishers.CreateSite(site_of(theirs), metadata=other.headers())
@@ -138,12 +136,12 @@ def test_a_zone_is_on_a_site_of_its_own_publisher(register, member, publishers, 
         refused(ErrorReason.SITE_NOT_FOUND, publishers.CreateZone, request, metadata=owner.headers())
 
 
-def test_staff_do_not_make_sites_for_others(register, member, staff, publishers, refused) -> None:
+def test_staff_cannot_create_sites_for_publishers(register, member, staff, publishers, refused) -> None:
     made = register(member())
     refused(ErrorReason.PUBLISHER_NOT_FOUND, publishers.CreateSite, site_of(made), metadata=staff.headers())
 
 
-def test_zones_of_approved_publishers_are_resolved_for_campaign_service_alone(
+def test_only_campaign_service_resolves_zones_of_approved_publishers(
     register, member, staff, publishers, identities, channel, refused
 ) -> None:
     directory = publisher_pb2_grpc.ZoneDirectoryServiceStub(channel)
@@ -168,7 +166,7 @@ def test_zones_of_approved_publishers_are_resolved_for_campaign_service_alone(
     refused(ErrorReason.SERVICE_NOT_ALLOWED, directory.ResolveZones, request, **who)
 
 
-def test_balances_have_a_row_for_every_publisher_and_currency(register, member, staff, publishers, ledger) -> None:
+def test_balances_list_every_publisher_and_currency(register, member, staff, publishers, ledger) -> None:
     owner = member()
     ours, theirs = register(owner), register(member())
     ledger.credit(UUID(ours.id), 70, "USD")
@@ -186,7 +184,7 @@ def test_balances_have_a_row_for_every_publisher_and_currency(register, member, 
     assert (held.available_micros, held.on_hold_micros) == (40, 30)
 
 
-def test_balances_say_when_payment_service_is_down(register, member, publishers, ledger, refused) -> None:
+def test_balances_are_unavailable_while_payment_service_is_down(register, member, publishers, ledger, refused) -> None:
     owner = member()
     register(owner)
     ledger.is_down = True
@@ -196,7 +194,7 @@ def test_balances_say_when_payment_service_is_down(register, member, publishers,
 @pytest.mark.parametrize(
     "codes", [[Permission.PUBLISHERS_READ], [Permission.PUBLISHERS_CREATE], [Permission.PUBLISHERS_UPDATE]]
 )
-def test_every_method_needs_its_permission(codes, member, publishers) -> None:
+def test_every_method_requires_its_permission(codes, member, publishers) -> None:
     somebody = member(Organization.PUBLISHER, *codes)
     request = pb.CreatePublisherRequest(name="News", email="ads@example.com")
     if codes == [Permission.PUBLISHERS_CREATE]:

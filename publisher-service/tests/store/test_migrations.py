@@ -1,4 +1,4 @@
-"""Migrations go back and forth with rows in the tables."""
+"""Migrations are rolled back and applied again with rows in the tables."""
 
 from importlib.resources import files
 
@@ -9,7 +9,7 @@ from adtesting.pytest_servers import FreshDatabase
 from publisher_service.__main__ import MIGRATIONS
 
 
-def test_every_migration_can_be_taken_back_with_rows_and_applied_again(fresh_database: FreshDatabase) -> None:
+def test_migrations_can_be_rolled_back_with_rows_and_applied_again(fresh_database: FreshDatabase) -> None:
     url = fresh_database("publisher")
     applied = migrate(url, *MIGRATIONS)
     own = sorted(id for id in applied if id.startswith("publisher-"))

@@ -1,4 +1,4 @@
-"""No statement for a tenant touches another tenant's rows, and the tables themselves refuse to mix them."""
+"""Statements of one tenant do not reach another tenant's rows, and foreign keys keep tenants apart."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ def tenant(db: Database) -> Tenant:
     return Tenant(owner, site, zone, payout)
 
 
-def test_what_is_stored_is_read_back_by_its_organization_alone(db: Database) -> None:
+def test_rows_are_read_only_by_their_organization(db: Database) -> None:
     ours, theirs = tenant(db), tenant(db)
     own, other = ours.publisher.organization_id, theirs.publisher.organization_id
     id = ours.publisher.id
@@ -68,33 +68,33 @@ def test_what_is_stored_is_read_back_by_its_organization_alone(db: Database) -> 
     assert payouts.by_key(db, own, "key") == ours.payout
 
 
-def test_staff_statements_see_everyone_newest_first(db: Database) -> None:
+def test_any_tenant_statements_read_every_organization_newest_first(db: Database) -> None:
     first, second = tenant(db), tenant(db)
-    assert store.staff_list_page(db, Page(50)) == [second.publisher, first.publisher]
-    assert store.staff_list_page(db, Page(50), State.APPROVED) == []
-    assert store.staff_find(db, first.publisher.id) == first.publisher
-    assert store.staff_list_sites(db, first.publisher.id, Page(50)) == [first.site]
-    assert store.staff_list_zones(db, first.publisher.id, Page(50)) == [first.zone]
-    assert payouts.staff_find(db, first.payout.id) == first.payout
+    assert store.list_page_any_tenant(db, Page(50)) == [second.publisher, first.publisher]
+    assert store.list_page_any_tenant(db, Page(50), State.APPROVED) == []
+    assert store.find_any_tenant(db, first.publisher.id) == first.publisher
+    assert store.list_sites_any_tenant(db, first.publisher.id, Page(50)) == [first.site]
+    assert store.list_zones_any_tenant(db, first.publisher.id, Page(50)) == [first.zone]
+    assert payouts.find_any_tenant(db, first.payout.id) == first.payout
 
 
-def test_changes_need_the_right_organization(db: Database) -> None:
+def test_updates_require_the_right_organization(db: Database) -> None:
     ours, other = tenant(db), uuid4()
     with db.transaction() as tx:
-        store.set_state(tx, replace(ours.publisher.approve(AT), organization_id=other))
-        payouts.update_state(tx, replace(ours.payout.carried_on(AT), organization_id=other))
+        store.set_state(tx, replace(ours.publisher.approved(AT), organization_id=other))
+        payouts.update_state(tx, replace(ours.payout.advanced(AT), organization_id=other))
         payouts.remove(tx, replace(ours.payout, organization_id=other))
-    assert store.staff_find(db, ours.publisher.id) == ours.publisher
-    assert payouts.staff_find(db, ours.payout.id) == ours.payout
+    assert store.find_any_tenant(db, ours.publisher.id) == ours.publisher
+    assert payouts.find_any_tenant(db, ours.payout.id) == ours.payout
 
 
-def test_an_organization_has_one_publisher(db: Database) -> None:
+def test_organization_has_at_most_one_publisher(db: Database) -> None:
     ours = tenant(db)
     with pytest.raises(PublisherExists), db.transaction() as tx:
         store.add(tx, publisher(ours.publisher.organization_id))
 
 
-def test_a_row_cannot_name_another_tenants_publisher_or_site(db: Database) -> None:
+def test_row_cannot_reference_another_tenants_publisher_or_site(db: Database) -> None:
     ours, theirs = tenant(db), tenant(db)
     mixed = replace(ours.site, id=new_id(), publisher_id=theirs.publisher.id)
     with pytest.raises(AppError) as refused, db.transaction() as tx:
@@ -109,42 +109,42 @@ def test_a_row_cannot_name_another_tenants_publisher_or_site(db: Database) -> No
 def test_only_zones_of_approved_publishers_have_an_owner(db: Database) -> None:
     ours, pending = tenant(db), tenant(db)
     with db.transaction() as tx:
-        store.set_state(tx, ours.publisher.approve(AT))
-    (owner,) = store.staff_zone_owners(db, [ours.zone.id, pending.zone.id, uuid4()])
+        store.set_state(tx, ours.publisher.approved(AT))
+    (owner,) = store.zone_owners_any_tenant(db, [ours.zone.id, pending.zone.id, uuid4()])
     assert (owner.zone_id, owner.organization_id) == (ours.zone.id, ours.publisher.organization_id)
 
 
-def test_left_over_are_payouts_that_payment_service_has_yet_to_be_told_of(db: Database) -> None:
+def test_pending_payouts_have_a_due_call_to_payment_service(db: Database) -> None:
     ours = tenant(db)
     due = ours.payout.retry_at
-    assert payouts.staff_left_over(db, AT, 10) == []
-    assert payouts.staff_left_over(db, due, 10) == [ours.payout.id]
-    told = ours.payout.carried_on(AT)
+    assert payouts.pending_any_tenant(db, AT, 10) == []
+    assert payouts.pending_any_tenant(db, due, 10) == [ours.payout.id]
+    decided = ours.payout.advanced(AT)
     for payout, expected in (
-        (told, []),
-        (told.reject(uuid4(), "no", AT), [told.id]),
-        (told.approve(uuid4(), AT), [told.id]),
+        (decided, []),
+        (decided.rejected(uuid4(), "no", AT), [decided.id]),
+        (decided.approved(uuid4(), AT), [decided.id]),
     ):
         with db.transaction() as tx:
             payouts.update_state(tx, payout)
-        assert payouts.staff_left_over(db, due, 10) == expected
+        assert payouts.pending_any_tenant(db, due, 10) == expected
 
 
-def test_only_a_payout_whose_money_was_never_set_aside_is_removed(db: Database) -> None:
+def test_only_unreserved_payout_can_be_removed(db: Database) -> None:
     ours = tenant(db)
     with db.transaction() as tx:
-        payouts.update_state(tx, ours.payout.carried_on(AT))
+        payouts.update_state(tx, ours.payout.advanced(AT))
         payouts.remove(tx, ours.payout)
-    kept = payouts.staff_find(db, ours.payout.id)
-    assert kept is not None
-    assert kept.state is PayoutState.PENDING_APPROVAL
+    stored = payouts.find_any_tenant(db, ours.payout.id)
+    assert stored is not None
+    assert stored.state is PayoutState.PENDING_APPROVAL
     with db.transaction() as tx:
         payouts.update_state(tx, ours.payout)
         payouts.remove(tx, ours.payout)
-    assert payouts.staff_find(db, ours.payout.id) is None
+    assert payouts.find_any_tenant(db, ours.payout.id) is None
 
 
-def test_earnings_add_up_by_currency_and_stay_with_their_organization(db: Database) -> None:
+def test_earnings_add_up_by_currency_within_the_organization(db: Database) -> None:
     organization, publisher_id = uuid4(), uuid4()
     one = Earning(new_id(), organization, publisher_id, uuid4(), AT.date(), "USD", 700)
     with db.transaction() as tx:
@@ -153,4 +153,4 @@ def test_earnings_add_up_by_currency_and_stay_with_their_organization(db: Databa
         assert earnings.credit(tx, replace(one, zone_id=uuid4(), amount_micros=5), AT)
         assert earnings.credit(tx, replace(one, currency_code="EUR", amount_micros=9), AT)
         assert not earnings.credit(tx, replace(one, organization_id=uuid4()), AT)
-    assert earnings.staff_totals(db, [publisher_id, uuid4()]) == {publisher_id: {"USD": 745, "EUR": 9}}
+    assert earnings.totals_any_tenant(db, [publisher_id, uuid4()]) == {publisher_id: {"USD": 745, "EUR": 9}}

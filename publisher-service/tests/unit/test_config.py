@@ -1,4 +1,4 @@
-"""What the environment must say."""
+"""Settings from the environment."""
 
 from pathlib import Path
 
@@ -26,12 +26,12 @@ def variables(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_a_publisher_earns_seventy_percent_unless_told_otherwise(variables: dict[str, str]) -> None:
+def test_default_share_is_70_percent(variables: dict[str, str]) -> None:
     assert read(Environment(variables)).default_share_basis_points == 7000
     assert read(Environment(variables | {"DEFAULT_SHARE_BASIS_POINTS": "6500"})).default_share_basis_points == 6500
 
 
 @pytest.mark.parametrize(("name", "value"), [("DEFAULT_SHARE_BASIS_POINTS", "10001"), ("PAYMENT_TARGETS", "")])
-def test_what_is_missing_or_wrong_is_named(variables: dict[str, str], name: str, value: str) -> None:
+def test_missing_or_invalid_setting_is_named(variables: dict[str, str], name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         read(Environment(variables | {name: value}))

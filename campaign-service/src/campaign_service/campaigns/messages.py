@@ -1,4 +1,4 @@
-"""Campaigns as the contract's messages."""
+"""Converts campaigns to the contract's messages."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,7 +12,7 @@ from campaign_service.stats.model import Delivery
 
 
 def to_pb(campaign: Campaign, at: datetime) -> pb.Campaign:
-    """The campaign as it is at this time."""
+    """The campaign's message; its state reasons depend on the time."""
     message = pb.Campaign(
         id=str(campaign.id),
         organization_id=str(campaign.organization_id),
@@ -43,7 +43,7 @@ def to_pb(campaign: Campaign, at: datetime) -> pb.Campaign:
 
 
 def figures_pb(deliveries: Iterable[Delivery]) -> pb.DeliveryFigures:
-    """The sum of these figures."""
+    """The sum of the figures of these networks."""
     total = pb.DeliveryFigures()
     for one in deliveries:
         total.impressions += one.impressions
@@ -53,6 +53,6 @@ def figures_pb(deliveries: Iterable[Delivery]) -> pb.DeliveryFigures:
     return total
 
 
-def changed(campaign: Campaign, deliveries: Iterable[Delivery], at: datetime) -> CampaignChanged:
-    """The event that tells of a change, with the figures as of it."""
+def changed_event(campaign: Campaign, deliveries: Iterable[Delivery], at: datetime) -> CampaignChanged:
+    """The event for a changed campaign, with its figures."""
     return CampaignChanged(campaign=to_pb(campaign, at), figures=figures_pb(deliveries))

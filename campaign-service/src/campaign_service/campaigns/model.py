@@ -1,4 +1,4 @@
-"""A campaign and the rules of its life. Times are UTC; money is micros of the campaign's currency."""
+"""A campaign and its state machine. Times are UTC; amounts are micros of the campaign's currency."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import Aborted, FailedPrecondition, InvalidArgument, InvalidField, NotFound
 from adlib.money import to_decimal
 
-# The field as it is spelled in JSON; name and target_url are left out because they may change at any time.
+# Fields that cannot change once a network may know them, as JSON spells them. `name` and `target_url` always can.
 _LOCKED = {
     "budget_micros": "budgetMicros",
     "daily_budget_micros": "dailyBudgetMicros",
@@ -24,12 +24,12 @@ _LOCKED = {
     "price_micros": "bid",
 }
 _TICK = timedelta(microseconds=1)
-# Networks correct a day's figures for two days more, so three days after a campaign stopped no more spend can come.
-STILL_READ = timedelta(days=3)
+# Networks correct a day's figures for two more days, so figures are final three days after a campaign has stopped.
+FIGURES_FINAL_AFTER = timedelta(days=3)
 
 
 class State(StrEnum):
-    """Where a campaign is in its life."""
+    """A campaign's state."""
 
     DRAFT = "DRAFT"
     ACTIVE = "ACTIVE"
@@ -38,7 +38,7 @@ class State(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it is there."""
+    """Why a campaign is in its state."""
 
     USER = "USER"
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
@@ -50,7 +50,7 @@ class Reason(StrEnum):
 
 
 class CampaignNotFound(NotFound):
-    """No such campaign in the organization."""
+    """The organization has no such campaign."""
 
     reason = ErrorReason.CAMPAIGN_NOT_FOUND
 
@@ -59,7 +59,7 @@ class CampaignNotFound(NotFound):
 
 
 class CampaignStateInvalid(FailedPrecondition):
-    """The verb does not apply in the campaign's state."""
+    """The operation is not allowed in the campaign's state."""
 
     reason = ErrorReason.CAMPAIGN_STATE_INVALID
 
@@ -68,7 +68,7 @@ class CampaignStateInvalid(FailedPrecondition):
 
 
 class CampaignEnded(FailedPrecondition):
-    """Its end time has passed."""
+    """The campaign's end time has passed."""
 
     reason = ErrorReason.CAMPAIGN_ENDED
 
@@ -77,7 +77,7 @@ class CampaignEnded(FailedPrecondition):
 
 
 class FieldLocked(FailedPrecondition):
-    """It holds money or is known to a network."""
+    """The campaign has a hold, or a network knows it."""
 
     reason = ErrorReason.CAMPAIGN_FIELD_LOCKED
 
@@ -86,7 +86,7 @@ class FieldLocked(FailedPrecondition):
 
 
 class BudgetTooSmall(InvalidField):
-    """Less than a day's budget, or than what was delivered, which must be paid for."""
+    """The budget is below the daily budget, or below what was delivered and has to be paid for."""
 
     def __init__(self, least_micros: int, currency_code: str, why: str) -> None:
         least = f"{to_decimal(least_micros):f} {currency_code}"
@@ -95,14 +95,14 @@ class BudgetTooSmall(InvalidField):
 
 
 class SpendChanged(Aborted):
-    """The networks report more than was known when it was decided to give something back."""
+    """Networks report more spend than was known when the release was requested."""
 
     def __init__(self, campaign_id: UUID) -> None:
-        super().__init__("the campaign has spent more meanwhile; nothing was given back", campaignId=campaign_id)
+        super().__init__("the campaign has spent more in the meantime; nothing was released", campaignId=campaign_id)
 
 
 class EtagMismatch(Aborted):
-    """The campaign was written since it was read."""
+    """The campaign was changed after it was read."""
 
     reason = ErrorReason.ETAG_MISMATCH
 
@@ -111,7 +111,7 @@ class EtagMismatch(Aborted):
 
 
 class NetworkNotAvailable(InvalidArgument):
-    """None of the platform's networks."""
+    """The platform is not configured for the network."""
 
     reason = ErrorReason.NETWORK_NOT_AVAILABLE
 
@@ -120,8 +120,23 @@ class NetworkNotAvailable(InvalidArgument):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetChange:
+    """A change of a campaign's hold that is in progress, and of its budget where `new_budget_micros` is set."""
+
+    # The idempotency key of the ledger call.
+    key: str
+    # The increase of the hold; negative for a release.
+    hold_micros: int
+    new_budget_micros: int | None = None
+    # A network refused the new budget, so the change is undone.
+    is_reverting: bool = False
+    # The networks were limited and then read, so the amount to release no longer changes.
+    is_release_decided: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Campaign:
-    """An advertiser's order to show ads; networks, devices and the bid's model by their names in the contract."""
+    """An advertiser's campaign; networks, devices and the bid model by their names in the contract."""
 
     id: UUID
     organization_id: UUID
@@ -138,18 +153,19 @@ class Campaign:
     price_micros: int
     networks: tuple[str, ...]
     created_at: datetime
+    # Increases strictly with every event about the campaign, also with events that carry only new figures.
     updated_at: datetime
     state: State = State.DRAFT
     state_reasons: tuple[Reason, ...] = ()
     version: int = 1
+    # The idempotency key of the budget's hold: stored before the ledger is called, None once there is no hold.
     hold_key: str | None = None
-    hold_returning: bool = False
+    # The hold is being released; its key is not used to start again.
+    is_releasing_hold: bool = False
+    # When the campaign last stopped being ACTIVE; None while it may deliver, and in DRAFT.
     stopped_at: datetime | None = None
-    move_key: str | None = None
-    moving_micros: int = 0
-    wanted_budget_micros: int | None = None
-    moves_back: bool = False
-    is_limited: bool = False
+    budget_change: BudgetChange | None = None
+    # The organization is in debt: the campaign is to be stopped and its hold released.
     is_suspending: bool = False
     deleted_at: datetime | None = None
 
@@ -159,7 +175,7 @@ class Campaign:
         return str(self.version)
 
     def reasons(self, at: datetime) -> tuple[Reason, ...]:
-        """Why it is in its state; that it has not started yet is seen from the time and never stored."""
+        """The reasons of its state; NOT_STARTED_YET is derived from the time and never stored."""
         if self.state is State.ACTIVE and self.start_time is not None and self.start_time > at:
             return (Reason.NOT_STARTED_YET,)
         return self.state_reasons
@@ -168,8 +184,18 @@ class Campaign:
         """Whether its end time has passed."""
         return self.end_time is not None and self.end_time <= at
 
-    def checked(self) -> Self:
-        """Itself; INVALID_FIELD where its fields do not go together."""
+    @property
+    def is_starting(self) -> bool:
+        """Whether a first start is in progress: the budget is held, or about to be."""
+        return self.state is State.DRAFT and self.hold_key is not None
+
+    @property
+    def is_resuming(self) -> bool:
+        """Whether a start after a pause is in progress, so that its networks may or may not deliver."""
+        return self.state is State.PAUSED and self.stopped_at is None
+
+    def validated(self) -> Self:
+        """The same campaign; INVALID_FIELD where its fields contradict each other."""
         if self.start_time and self.end_time and self.end_time <= self.start_time:
             raise InvalidField("endTime", "must be after startTime")
         if self.daily_budget_micros is not None and self.daily_budget_micros > self.budget_micros:
@@ -179,7 +205,7 @@ class Campaign:
     def edited(self, changes: Mapping[str, Any], etag: str, *, at: datetime, published: bool) -> Self:
         """With these fields changed; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED.
 
-        `published`: a network knows it, so that what it was told can no longer change, but for the budget.
+        `published`: a network knows the campaign, so only the budget and unlocked fields may change.
         """
         if self.deleted_at:
             raise CampaignNotFound(self.id)
@@ -187,32 +213,32 @@ class Campaign:
             raise EtagMismatch
         if self.state is not State.DRAFT or self.hold_key or published:
             for name, value in changes.items():
-                free = name == "budget_micros" and self._budget_may_change
-                if name in _LOCKED and value != getattr(self, name) and not free:
+                is_allowed = name == "budget_micros" and self._budget_may_change
+                if name in _LOCKED and value != getattr(self, name) and not is_allowed:
                     raise FieldLocked(_LOCKED[name])
         changed = self._changed(at, **changes)
         if "daily_budget_micros" not in changes:
             changed.check_budget_covers(0)
-        return changed.checked()
+        return changed.validated()
 
     @property
     def _budget_may_change(self) -> bool:
-        """Not while a start is half done, nor when it is over."""
+        """Not during a first start, and not once COMPLETED."""
         return self.state in (State.ACTIVE, State.PAUSED) or (self.state is State.DRAFT and not self.hold_key)
 
-    def moves_money(self, changes: Mapping[str, Any], *, published: bool) -> bool:
-        """Whether the ledger or a network must be asked before these fields can change."""
-        wanted_micros = changes.get("budget_micros", self.budget_micros)
-        is_known = self.state is not State.DRAFT or bool(self.hold_key) or published
-        return is_known and (
-            wanted_micros != self.budget_micros or ("budget_micros" in changes and bool(self.move_key))
+    def needs_budget_change(self, changes: Mapping[str, Any], *, published: bool) -> bool:
+        """Whether the ledger or a network has to be called before these fields can change."""
+        new_budget_micros = changes.get("budget_micros", self.budget_micros)
+        is_known_outside = self.state is not State.DRAFT or bool(self.hold_key) or published
+        return is_known_outside and (
+            new_budget_micros != self.budget_micros or ("budget_micros" in changes and self.budget_change is not None)
         )
 
-    def check_budget_covers(self, asked_micros: int) -> None:
-        """INVALID_FIELD where this budget is less than a day's, or than what was spent and will be taken."""
+    def check_budget_covers(self, requested_micros: int) -> None:
+        """INVALID_FIELD where the budget is below the daily budget, or below what the ledger was asked to post."""
         daily_micros = self.daily_budget_micros or 0
-        why = "has been spent" if asked_micros >= daily_micros else "is the daily budget"
-        if self.budget_micros < (least_micros := max(asked_micros, daily_micros)):
+        why = "has been spent" if requested_micros >= daily_micros else "is the daily budget"
+        if self.budget_micros < (least_micros := max(requested_micros, daily_micros)):
             raise BudgetTooSmall(least_micros, self.currency_code, why)
 
     def check_startable(self, at: datetime) -> None:
@@ -223,87 +249,88 @@ class Campaign:
             raise CampaignEnded(self.end_time)
 
     def starting(self, at: datetime) -> Self:
-        """About to hold its budget, by a key that no other attempt has."""
+        """With the idempotency key of a new hold, different at every attempt."""
         return self._changed(at, hold_key=f"hold:{self.id}:{self.version}")
 
-    def returning_hold(self, at: datetime) -> Self:
-        """About to give its hold back."""
-        return self._changed(at, hold_returning=True)
+    def releasing_hold(self, at: datetime) -> Self:
+        """Marked so that its hold is released, even after a crash."""
+        return self._changed(at, is_releasing_hold=True)
 
     def without_hold(self, at: datetime) -> Self:
-        """Nothing is held for it."""
-        return self.unmoved(at)._changed(at, hold_key=None, hold_returning=False)
+        """With no hold and no budget change in progress."""
+        return self._changed(at, hold_key=None, is_releasing_hold=False, budget_change=None)
 
-    def moving(self, amount_micros: int, at: datetime, *, wanted_budget_micros: int | None = None) -> Self:
-        """About to hold so much more, or to give so much back, by a key of its own; and then to have this budget."""
-        return self._changed(
-            at,
-            move_key=f"move:{self.id}:{self.version}",
-            moving_micros=amount_micros,
-            wanted_budget_micros=wanted_budget_micros,
-            moves_back=False,
-            is_limited=False,
+    def with_budget_change(self, hold_micros: int, at: datetime, *, new_budget_micros: int | None = None) -> Self:
+        """With a new change in progress: the hold grows by `hold_micros`, then the budget becomes the new one."""
+        change = BudgetChange(
+            key=f"move:{self.id}:{self.version}", hold_micros=hold_micros, new_budget_micros=new_budget_micros
         )
+        return self._changed(at, budget_change=change)
 
     @property
-    def gives_back(self) -> bool:
-        """Whether what is on its way leaves less to spend, so that the networks are to be limited first."""
-        return self.moving_micros < 0 or (self.wanted_budget_micros or self.budget_micros) < self.budget_micros
+    def is_lowering(self) -> bool:
+        """Whether the change in progress lowers the hold or the budget, so that networks are limited first."""
+        change = self.budget_change
+        return change is not None and (
+            change.hold_micros < 0 or (change.new_budget_micros or self.budget_micros) < self.budget_micros
+        )
 
-    def limited(self, posted_micros: int, asked_micros: int, at: datetime) -> Self:
-        """With what it gives back decided, by figures that were read after the networks were limited.
+    def with_release_decided(self, posted_micros: int, requested_micros: int, at: datetime) -> Self:
+        """With the release decided by figures that were read after the networks were limited.
 
-        INVALID_FIELD where more was delivered than the wanted budget; CONFLICT where more than the hold would cover.
+        INVALID_FIELD where more was delivered than the new budget; CONFLICT where more than the hold covers.
         """
-        if self.wanted_budget_micros is not None:
-            replace(self, budget_micros=self.wanted_budget_micros).check_budget_covers(asked_micros)
-        elif asked_micros > (self.budget_micros if self.hold_key else posted_micros):
+        change = self._budget_change
+        if change.new_budget_micros is not None:
+            replace(self, budget_micros=change.new_budget_micros).check_budget_covers(requested_micros)
+        elif requested_micros > (self.budget_micros if self.hold_key else posted_micros):
             raise SpendChanged(self.id)
-        return self._changed(at, is_limited=True)
+        return self._changed(at, budget_change=replace(change, is_release_decided=True))
 
-    def moving_back(self, at: datetime) -> Self:
-        """About to undo what it moved."""
-        return self._changed(at, moves_back=True, is_limited=False)
+    def reverting(self, at: datetime) -> Self:
+        """With the change in progress to be undone."""
+        change = replace(self._budget_change, is_reverting=True, is_release_decided=False)
+        return self._changed(at, budget_change=change)
 
-    def limited_back(self, asked_micros: int, at: datetime) -> Self:
-        """With what of a raise goes back decided; what networks delivered beyond the old budget stays held for it."""
-        kept_micros = min(max(asked_micros - self.budget_micros, 0), self.moving_micros)
+    def with_revert_decided(self, requested_micros: int, at: datetime) -> Self:
+        """With the part of a raise to release decided; spend above the old budget raises the budget and stays held."""
+        change = self._budget_change
+        kept_micros = min(max(requested_micros - self.budget_micros, 0), change.hold_micros)
         return self._changed(
             at,
             budget_micros=self.budget_micros + kept_micros,
-            moving_micros=self.moving_micros - kept_micros,
-            is_limited=True,
+            budget_change=replace(change, hold_micros=change.hold_micros - kept_micros, is_release_decided=True),
         )
 
-    def moved(self, at: datetime) -> Self:
-        """With the budget that it was to have."""
-        hold_key = self.hold_key or (self.move_key if self.moving_micros > 0 else None)
-        budget_micros = self.wanted_budget_micros or self.budget_micros
-        return self.unmoved(at)._changed(at, budget_micros=budget_micros, hold_key=hold_key)
-
-    def unmoved(self, at: datetime) -> Self:
-        """With nothing on its way."""
+    def with_budget_changed(self, at: datetime) -> Self:
+        """With the change in progress completed."""
+        change = self._budget_change
         return self._changed(
-            at, move_key=None, moving_micros=0, wanted_budget_micros=None, moves_back=False, is_limited=False
+            at,
+            budget_micros=change.new_budget_micros or self.budget_micros,
+            hold_key=self.hold_key or (change.key if change.hold_micros > 0 else None),
+            budget_change=None,
         )
+
+    def without_budget_change(self, at: datetime) -> Self:
+        """With the change in progress dropped."""
+        return self._changed(at, budget_change=None)
 
     @property
-    def most_asked_micros(self) -> int | None:
-        """What the ledger may be asked for in all once it is decided what is given back; None: any amount."""
-        return self.wanted_budget_micros if self.is_limited and not self.moves_back else None
+    def max_requested_micros(self) -> int | None:
+        """The most that the ledger may be asked to post once a lower budget is decided; None: no limit."""
+        change = self.budget_change
+        if change is None or change.is_reverting or not change.is_release_decided:
+            return None
+        return change.new_budget_micros
 
     def active(self, at: datetime) -> Self:
-        """Its networks play it."""
+        """ACTIVE: its networks deliver."""
         return self._changed(at, state=State.ACTIVE, state_reasons=(), stopped_at=None)
 
     def resuming(self, at: datetime) -> Self:
-        """About to be played again: from now on it may deliver."""
+        """PAUSED, but possibly delivering from now on."""
         return self._changed(at, stopped_at=None)
-
-    @property
-    def is_resuming(self) -> bool:
-        """Whether it was about to be played again, and its networks may or may not play it."""
-        return self.state is State.PAUSED and self.stopped_at is None
 
     def check_pausable(self) -> None:
         """CAMPAIGN_STATE_INVALID."""
@@ -311,18 +338,18 @@ class Campaign:
             raise CampaignStateInvalid("paused", self.state)
 
     def paused(self, reason: Reason, at: datetime) -> Self:
-        """Its networks have stopped, and it can be started again."""
-        return self._changed(at, state=State.PAUSED, state_reasons=(reason,), stopped_at=at, hold_returning=False)
+        """PAUSED: its networks have stopped, and it can be started again."""
+        return self._changed(at, state=State.PAUSED, state_reasons=(reason,), stopped_at=at, is_releasing_hold=False)
 
     def suspended(self, at: datetime) -> Self:
-        """Stopped and without a hold, since its organization owes money; to be started again by its people."""
+        """With the suspension for a debt completed; users can start it again."""
         return self._changed(at, is_suspending=False)
 
     def completed(self, reason: Reason, at: datetime) -> Self:
-        """Its networks have stopped for good."""
+        """COMPLETED: its networks have stopped, and it cannot be started again."""
         stopped_at = self.stopped_at or at
         return self._changed(
-            at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=stopped_at, hold_returning=False
+            at, state=State.COMPLETED, state_reasons=(reason,), stopped_at=stopped_at, is_releasing_hold=False
         )
 
     def check_deletable(self) -> None:
@@ -331,13 +358,19 @@ class Campaign:
             raise CampaignStateInvalid("deleted; pause it first", self.state)
 
     def deleted(self, at: datetime) -> Self:
-        """Gone for its organization; what was started is over."""
-        over = self.completed(Reason.USER, at) if self.state is State.PAUSED else self
-        return over._changed(at, deleted_at=at)
+        """Deleted, and COMPLETED where it was PAUSED."""
+        stopped = self.completed(Reason.USER, at) if self.state is State.PAUSED else self
+        return stopped._changed(at, deleted_at=at)
 
     def touched(self, at: datetime) -> Self:
-        """With new figures, and so with a later update time."""
+        """With a later update time and the same etag: only its figures have changed."""
         return replace(self, updated_at=max(at, self.updated_at + _TICK))
+
+    @property
+    def _budget_change(self) -> BudgetChange:
+        if self.budget_change is None:
+            raise ValueError(f"campaign {self.id} has no budget change in progress")
+        return self.budget_change
 
     def _changed(self, at: datetime, **changes: Any) -> Self:
         return replace(self.touched(at), version=self.version + 1, **changes)

@@ -1,45 +1,53 @@
-"""Making and reading campaigns. Editing them is in `moves`, starting, pausing and deleting in `lifecycle`."""
+"""Creates and reads campaigns, and stores their changes for the other features."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
+from adplatform.campaign.v1 import campaign_pb2 as pb
 from google.protobuf.message import Message
 
 from adlib import money
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
-from adlib.errors import InvalidArgument
+from adlib.errors import Aborted, InvalidArgument
 from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from campaign_service.campaigns import messages, store
 from campaign_service.campaigns.model import Campaign, NetworkNotAvailable, State
-from campaign_service.delivery.network import Network
+from campaign_service.deadlines import time_limit
 from campaign_service.stats import store as figures
+from campaign_service.stats.model import Delivery
 
 M = TypeVar("M", bound=Message)
+# Returns the changed campaign; the time is that of the change.
+Change = Callable[[Campaign, datetime], Campaign]
 
-DEFAULT_NETWORK = "TRAFFIC_ENGINE"
+# The contract's default for a campaign without networks: the first network of its enum.
+DEFAULT_NETWORK = pb.Network.keys()[1]
+# For all calls of one operation to other systems; a client behind the gateway waits 10 s at most.
+_OPERATION_TIMEOUT_S = 8.0
 
 
 class NetworkCurrency(money.CurrencyUnsupported):
     """The network bills in another currency."""
 
-    def __init__(self, network: Network, currency_code: str) -> None:
+    def __init__(self, network: str, network_currency: str, currency_code: str) -> None:
         InvalidArgument.__init__(
             self,
-            f"currencyCode {currency_code} is not supported: {network.code} bills in {network.currency_code}",
+            f"currencyCode {currency_code} is not supported: {network} bills in {network_currency}",
             currencyCode=currency_code,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCampaign:
-    """What making a campaign takes; without networks it is TRAFFIC_ENGINE, without a currency USD."""
+    """The fields of a new campaign. Without networks it gets the default one; without a currency, USD."""
 
     name: str
     budget_micros: int
@@ -55,40 +63,75 @@ class NewCampaign:
     networks: tuple[str, ...]
 
 
-class Announcer:
-    """Stores a campaign's change together with the event that tells of it."""
+class CampaignWriter:
+    """Stores changes of campaigns, one operation a campaign at a time."""
 
-    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, db: Database, outbox: Outbox, clock: Clock) -> None:
+        self._db = db
         self._outbox = outbox
         self._clock = clock
 
-    def put(self, tx: Transaction, campaign: Campaign) -> Campaign:
-        """Stores the changed campaign, and tells of it with its figures."""
-        store.put(tx, campaign)
-        self.tell(tx, campaign)
+    @contextmanager
+    def campaign_lock(
+        self, organization_id: UUID, campaign_id: UUID, *, include_deleted: bool = False
+    ) -> Iterator[Campaign]:
+        """Runs the block as the only operation on the campaign, for 8 s at most; CAMPAIGN_NOT_FOUND, CONFLICT."""
+        read = store.get_with_deleted if include_deleted else store.get
+        read(self._db, organization_id, campaign_id)
+        with time_limit(_OPERATION_TIMEOUT_S), self._db.advisory_lock(f"campaign:{campaign_id}") as is_locked:
+            if not is_locked:
+                raise Aborted("another call is changing this campaign; try again", campaignId=campaign_id)
+            yield read(self._db, organization_id, campaign_id)
+
+    def save(self, campaign: Campaign, change: Change) -> Campaign:
+        """Applies the change to the stored campaign in a transaction of its own, without an event."""
+        with self._db.transaction() as tx:
+            return self.change(tx, campaign, change)
+
+    def change(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
+        """Applies the change to the stored campaign and stores the result, without an event."""
+        changed = change(store.lock(tx, campaign.organization_id, campaign.id), self._clock.now())
+        store.save(tx, changed)
+        return changed
+
+    def change_and_publish(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
+        """Applies the change to the stored campaign; stores the result and its event."""
+        changed = self.change(tx, campaign, change)
+        self.publish(tx, changed)
+        return changed
+
+    def save_and_publish(self, tx: Transaction, campaign: Campaign) -> Campaign:
+        """Stores the changed campaign and its event."""
+        store.save(tx, campaign)
+        self.publish(tx, campaign)
         return campaign
 
-    def tell(self, tx: Transaction, campaign: Campaign) -> None:
-        """Tells of the campaign as it is stored, with its figures."""
+    def publish_figures(self, tx: Transaction, campaign: Campaign) -> None:
+        """Stores a later update time and the event, for a campaign with new figures only."""
+        self.save_and_publish(tx, campaign.touched(self._clock.now()))
+
+    def publish(self, tx: Transaction, campaign: Campaign) -> None:
+        """Stores the event for the campaign's current state and figures."""
         deliveries = figures.deliveries(tx, campaign.organization_id, campaign.id)
-        event = messages.changed(campaign, deliveries, self._clock.now())
+        event = messages.changed_event(campaign, deliveries, self._clock.now())
         self._outbox.append(tx, campaign.organization_id, event)
 
 
 class CampaignService:
-    """The use cases of a campaign before and beside its delivery."""
+    """The use cases that need neither the ledger nor a network."""
 
     def __init__(
-        self, db: Database, announcer: Announcer, networks: Mapping[str, Network], clock: Clock, ids: NewId
+        self, db: Database, writer: CampaignWriter, network_currencies: Mapping[str, str], clock: Clock, ids: NewId
     ) -> None:
         self._db = db
-        self._announcer = announcer
-        self._networks = networks
+        self._writer = writer
+        # The currency that each available network bills in.
+        self._network_currencies = network_currencies
         self._clock = clock
         self._ids = ids
 
     def create(self, organization_id: UUID, new: NewCampaign, idempotency: Idempotency[Campaign, M]) -> M:
-        """Makes a campaign in DRAFT; NETWORK_NOT_AVAILABLE, CURRENCY_UNSUPPORTED."""
+        """Creates a campaign in DRAFT; NETWORK_NOT_AVAILABLE, CURRENCY_UNSUPPORTED."""
         now = self._clock.now()
         campaign = Campaign(
             id=self._ids(),
@@ -107,23 +150,33 @@ class CampaignService:
             networks=new.networks or (DEFAULT_NETWORK,),
             created_at=now,
             updated_at=now,
-        ).checked()
-        for name in campaign.networks:
-            if (network := self._networks.get(name)) is None:
-                raise NetworkNotAvailable(name)
-            if network.currency_code != campaign.currency_code:
-                raise NetworkCurrency(network, campaign.currency_code)
+        ).validated()
+        self._check_networks(campaign)
         with self._db.transaction() as tx:
             if (seen := idempotency.replay(tx)) is not None:
                 return seen
             store.add(tx, campaign)
-            self._announcer.tell(tx, campaign)
+            self._writer.publish(tx, campaign)
             return idempotency.record(tx, campaign)
 
     def get(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
         """The campaign; CAMPAIGN_NOT_FOUND."""
         return store.get(self._db, organization_id, campaign_id)
 
-    def newest(self, organization_id: UUID, page: Page, state: State | None, words: str) -> Slice[Campaign]:
-        """The organization's campaigns, newest first: all, or those in this state, or with a name like these words."""
-        return cut(store.newest(self._db, organization_id, page, state, words), page, lambda campaign: campaign.id)
+    def list_page(self, organization_id: UUID, page: Page, state: State | None, words: str) -> Slice[Campaign]:
+        """The organization's campaigns, newest first, optionally only in this state or with a name like the words."""
+        return cut(store.list_page(self._db, organization_id, page, state, words), page, lambda campaign: campaign.id)
+
+    def get_with_stats(self, organization_id: UUID, campaign_id: UUID) -> tuple[Campaign, Sequence[Delivery]]:
+        """The campaign and its figures at each of its networks; CAMPAIGN_NOT_FOUND."""
+        campaign = store.get(self._db, organization_id, campaign_id)
+        found = {one.network: one for one in figures.deliveries(self._db, organization_id, campaign_id)}
+        return campaign, [found.get(network, Delivery(network)) for network in campaign.networks]
+
+    def _check_networks(self, campaign: Campaign) -> None:
+        for network in campaign.networks:
+            currency_code = self._network_currencies.get(network)
+            if currency_code is None:
+                raise NetworkNotAvailable(network)
+            if currency_code != campaign.currency_code:
+                raise NetworkCurrency(network, currency_code, campaign.currency_code)

@@ -1,4 +1,4 @@
-"""publisher-service, as the sync of figures uses it."""
+"""The client of publisher-service's zone directory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from uuid import UUID
 
 from adplatform.publisher.v1 import publisher_pb2 as pb
 from adplatform.publisher.v1 import publisher_pb2_grpc
+from typing_extensions import override
 
-from adlib.errors import Unavailable
 from adlib.rpc import Remote
 
-_MOST_ZONES = 500
+_MAX_ZONES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who earns from a zone; 7000 basis points are 70 %."""
+    """The publisher that owns a zone; 7000 basis points are 70 %."""
 
     organization_id: UUID
     publisher_id: UUID
@@ -24,41 +24,27 @@ class Owner:
 
 
 class Publishers(Protocol):
-    """Knows whose zones earn."""
+    """The zone directory."""
 
     def owners(self, zone_ids: Sequence[UUID]) -> Mapping[UUID, Owner]:
-        """The owner of each zone that earns; the others are left out. UNAVAILABLE."""
+        """The owners of these zones; zones without an approved publisher are left out. UNAVAILABLE."""
         ...
 
 
-class RemotePublishers:
-    """The zone directory in publisher-service."""
+class RemotePublishers(Publishers):
+    """The zone directory, over gRPC, asked for up to 500 zones a call."""
 
     def __init__(self, remote: Remote) -> None:
         self._remote = remote
         self._stub = publisher_pb2_grpc.ZoneDirectoryServiceStub(remote.channel)
 
+    @override
     def owners(self, zone_ids: Sequence[UUID]) -> Mapping[UUID, Owner]:
-        """The owner of each zone that earns; the others are left out. UNAVAILABLE."""
         found: dict[UUID, Owner] = {}
-        for start in range(0, len(zone_ids), _MOST_ZONES):
-            request = pb.ResolveZonesRequest(zone_ids=[str(id) for id in zone_ids[start : start + _MOST_ZONES]])
+        for start in range(0, len(zone_ids), _MAX_ZONES):
+            request = pb.ResolveZonesRequest(zone_ids=[str(id) for id in zone_ids[start : start + _MAX_ZONES]])
             for zone in self._remote.call(self._stub.ResolveZones, request).zones:
                 found[UUID(zone.zone_id)] = Owner(
                     UUID(zone.organization_id), UUID(zone.publisher_id), zone.share_basis_points
                 )
         return found
-
-
-class FakePublishers:
-    """A zone directory in memory, for tests."""
-
-    def __init__(self) -> None:
-        self.known: dict[UUID, Owner] = {}
-        self.is_down = False
-
-    def owners(self, zone_ids: Sequence[UUID]) -> Mapping[UUID, Owner]:
-        """The owner of each zone that earns."""
-        if self.is_down:
-            raise Unavailable("publisher-service does not answer; try again")
-        return {id: self.known[id] for id in zone_ids if id in self.known}

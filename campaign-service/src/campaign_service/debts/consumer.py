@@ -1,4 +1,4 @@
-"""Debt events of payment-service (topic "payment")."""
+"""Consumes DebtChanged events of payment-service (topic "payment")."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -7,18 +7,15 @@ from adplatform.events.v1.events_pb2 import Event
 
 from campaign_service.debts.service import DebtService
 
-TOPIC = "payment"
-GROUP = "campaign-debts"
-
 
 class DebtHandler:
-    """Hands on which organizations owe money; other events of the topic are not for us."""
+    """Suspends the campaigns of organizations in debt; ignores the topic's other events."""
 
     def __init__(self, debts: DebtService) -> None:
         self._debts = debts
 
     def __call__(self, payloads: Sequence[bytes]) -> None:
-        """Takes a batch of messages."""
+        """Handles a batch of messages."""
         for event in map(Event.FromString, payloads):
             if event.HasField("debt_changed") and event.debt_changed.debt_micros > 0:
                 self._debts.suspend(UUID(event.organization_id), event.debt_changed.currency_code)

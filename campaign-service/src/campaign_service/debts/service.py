@@ -1,54 +1,55 @@
-"""What an organization that owes money has running is paused, and what is held for it pays the debt."""
+"""Suspends the campaigns of organizations in debt, so that their holds pay the debt."""
 
 from uuid import UUID
 
 from adlib.db import Database
 from adlib.errors import Aborted, AppError, Unavailable
 from adlib.telemetry import logger
-from campaign_service.campaigns import store
-from campaign_service.campaigns.lifecycle import Lifecycle
 from campaign_service.clients.payment import OrganizationInDebt, Payments
-from campaign_service.deadlines import within
+from campaign_service.deadlines import time_limit
+from campaign_service.debts import store
+from campaign_service.lifecycle.service import CampaignLifecycle
 
-_CAMPAIGN_S = 10.0
+_CAMPAIGN_TIMEOUT_S = 10.0
 
 _log = logger(__name__)
 
 
 class DebtService:
-    """The use case of debts."""
+    """Suspends campaigns."""
 
-    def __init__(self, db: Database, lifecycle: Lifecycle, payments: Payments) -> None:
+    def __init__(self, db: Database, lifecycle: CampaignLifecycle, payments: Payments) -> None:
         self._db = db
         self._lifecycle = lifecycle
         self._payments = payments
 
     def suspend(self, organization_id: UUID, currency_code: str) -> None:
-        """Pauses its campaigns in the currency, if it still owes any; what fails is marked, and the job's to end.
+        """Suspends the organization's campaigns in the currency if it is still in debt.
 
-        UNAVAILABLE where payment-service does not answer, or where a campaign is busy, which is over in a moment.
+        A campaign that cannot be suspended now stays marked, and the job suspends it. UNAVAILABLE where
+        payment-service does not answer, or where another call is changing a campaign, so that the event is redelivered.
         """
-        if not self._owes(organization_id, currency_code):
+        if not self._is_in_debt(organization_id, currency_code):
             return
         with self._db.transaction() as tx:
-            marked = store.begin_suspending(tx, organization_id, currency_code)
-        busy = False
+            marked = store.mark_for_suspension(tx, organization_id, currency_code)
+        is_any_locked = False
         for campaign_id in marked:
             try:
-                with within(_CAMPAIGN_S, own=True):
+                with time_limit(_CAMPAIGN_TIMEOUT_S, replaces=True):
                     self._lifecycle.suspend(organization_id, campaign_id)
             except Aborted:
-                busy = True
+                is_any_locked = True
             except AppError as error:
-                _log.warning("campaign_suspended_later", campaign=str(campaign_id), why=error.message)
-        if busy:
-            raise Unavailable("a campaign that is to be paused is busy")
+                _log.warning("campaign_suspension_deferred", campaign=str(campaign_id), why=error.message)
+        if is_any_locked:
+            raise Unavailable("another call is changing a campaign that has to be suspended")
 
-    def _owes(self, organization_id: UUID, currency_code: str) -> bool:
-        """Whether it does now: an event comes late, and again."""
-        with within(_CAMPAIGN_S, own=True):
+    def _is_in_debt(self, organization_id: UUID, currency_code: str) -> bool:
+        """Asks the ledger, since events may be late or repeated."""
+        with time_limit(_CAMPAIGN_TIMEOUT_S, replaces=True):
             try:
-                # Of no campaign: the answer is about the organization.
+                # No campaign has this id; the ledger refuses by the organization alone.
                 self._payments.held(organization_id, organization_id, currency_code)
             except OrganizationInDebt:
                 return True

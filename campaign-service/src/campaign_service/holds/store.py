@@ -1,4 +1,4 @@
-"""How campaigns stand, as far as their holds are concerned, in PostgreSQL."""
+"""The campaigns that SweepHolds compares, in PostgreSQL."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,27 +8,29 @@ from sqlalchemy import ARRAY, BigInteger, Uuid, any_, bindparam, cast, exists, f
 
 from adlib.db import Query, Session
 from campaign_service.campaigns.model import State
-from campaign_service.holds.model import Standing
-from campaign_service.tables import campaigns
-from campaign_service.tables import spend_postings as postings
+from campaign_service.holds.model import HoldState
+from campaign_service.tables import campaigns, spend_postings
 
 _posted = (
-    select(cast(func.coalesce(func.sum(postings.c.posted_micros), 0), BigInteger))
-    .where(postings.c.campaign_id == campaigns.c.id)
+    select(cast(func.coalesce(func.sum(spend_postings.c.posted_micros), 0), BigInteger))
+    .where(spend_postings.c.campaign_id == campaigns.c.id)
     .scalar_subquery()
 )
-_is_posting = exists(
-    select(postings.c.id).where(postings.c.campaign_id == campaigns.c.id, postings.c.posted_micros.is_(None))
+_has_unposted_spend = exists(
+    select(spend_postings.c.id).where(
+        spend_postings.c.campaign_id == campaigns.c.id, spend_postings.c.posted_micros.is_(None)
+    )
 )
-_STANDING = select(
+_HOLD_STATES = select(
     campaigns.c.id, campaigns.c.organization_id, campaigns.c.currency_code, campaigns.c.state,
-    campaigns.c.budget_micros, _posted.label("posted_micros"), _is_posting.label("is_posting"), campaigns.c.hold_key,
-    campaigns.c.hold_returning, campaigns.c.move_key, campaigns.c.is_suspending, campaigns.c.stopped_at,
+    campaigns.c.budget_micros, campaigns.c.hold_key, campaigns.c.is_suspending, campaigns.c.stopped_at,
     campaigns.c.updated_at, campaigns.c.version,
+    campaigns.c.hold_returning.label("is_releasing_hold"), campaigns.c.move_key.label("budget_change_key"),
+    _posted.label("posted_micros"), _has_unposted_spend.label("has_unposted_spend"),
 )  # fmt: skip
-_OF_ANYONE = Query(_STANDING.where(campaigns.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
-_SPENDING_OF_ALL = Query(
-    _STANDING.where(
+_BY_ID_ANY_TENANT = Query(_HOLD_STATES.where(campaigns.c.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
+_RUNNING_ANY_TENANT = Query(
+    _HOLD_STATES.where(
         or_(campaigns.c.state == State.ACTIVE, campaigns.c.state == State.PAUSED), campaigns.c.id > bindparam("after")
     )
     .order_by(campaigns.c.id)
@@ -36,15 +38,15 @@ _SPENDING_OF_ALL = Query(
 )
 
 
-def of_anyone(db: Session, ids: Sequence[UUID]) -> dict[UUID, Standing]:
-    """These campaigns, whosever they are, also deleted ones; unknown ones are left out. For jobs alone."""
-    return {row.id: _standing(row) for row in db.all(_OF_ANYONE, ids=list(ids))}
+def by_id_any_tenant(db: Session, ids: Sequence[UUID]) -> dict[UUID, HoldState]:
+    """These campaigns of every tenant, including deleted ones; unknown ids are left out."""
+    return {row.id: _hold_state(row) for row in db.all(_BY_ID_ANY_TENANT, ids=list(ids))}
 
 
-def spending_of_all(db: Session, after: UUID, most: int) -> Sequence[Standing]:
-    """Every tenant's ACTIVE and PAUSED campaigns, by id. For jobs alone."""
-    return [_standing(row) for row in db.all(_SPENDING_OF_ALL, after=after, most=most)]
+def running_any_tenant(db: Session, after: UUID, limit: int) -> Sequence[HoldState]:
+    """Every tenant's ACTIVE and PAUSED campaigns in the order of their ids, after this id."""
+    return [_hold_state(row) for row in db.all(_RUNNING_ANY_TENANT, after=after, most=limit)]
 
 
-def _standing(row: Any) -> Standing:
-    return Standing(**{**row._asdict(), "state": State(row.state)})
+def _hold_state(row: Any) -> HoldState:
+    return HoldState(**{**row._asdict(), "state": State(row.state)})

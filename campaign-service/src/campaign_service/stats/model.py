@@ -1,10 +1,10 @@
-"""What networks report, and what the ledger must be asked for because of it."""
+"""Delivery figures that ad networks report."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 
-# A day (UTC) and a zone id, '' where the network names no zone.
+# A day (UTC) and a zone id; '' where the network names no zone.
 Slot = tuple[date, str]
 
 
@@ -18,7 +18,7 @@ class Figures:
     spend_micros: int = 0
 
     def at_least(self, other: "Figures") -> "Figures":
-        """The greater of each: what a network has reported once it cannot take back."""
+        """The greater of each figure; a network may lower a figure that it has reported, and we keep the highest."""
         return Figures(
             max(self.impressions, other.impressions),
             max(self.clicks, other.clicks),
@@ -28,39 +28,8 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
-    """What a reading adds: slots whose figures grew, and the amounts to ask the ledger for."""
-
-    figures: dict[Slot, Figures] = field(default_factory=dict)
-    owed_micros: dict[Slot, int] = field(default_factory=dict)
-
-
-def growth(known: Mapping[Slot, Figures], asked_micros: Mapping[Slot, int], read: Mapping[Slot, Figures]) -> Growth:
-    """What a reading adds to the figures known and the amounts already asked for, whether or not they are posted."""
-    grown = Growth()
-    for slot, figures in read.items():
-        before = known.get(slot, Figures())
-        now = figures.at_least(before)
-        if now != before:
-            grown.figures[slot] = now
-        if (owed := now.spend_micros - asked_micros.get(slot, 0)) > 0:
-            grown.owed_micros[slot] = owed
-    return grown
-
-
-def within_room(owed_micros: Mapping[Slot, int], room_micros: int) -> Mapping[Slot, int]:
-    """As much of these amounts as there is room for."""
-    kept: dict[Slot, int] = {}
-    for slot, owed in owed_micros.items():
-        if (taken := min(owed, room_micros)) > 0:
-            kept[slot] = taken
-            room_micros -= taken
-    return kept
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
-    """A campaign's figures at one network; `spent_micros` is what the ledger took."""
+    """A campaign's figures at one network; `spent_micros` is the amount that the ledger has posted."""
 
     network: str
     impressions: int = 0
@@ -70,9 +39,11 @@ class Delivery:
     synced_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """What the ledger took; `asked_micros`: with what it was asked for or will be, and has not answered."""
-
-    posted_micros: int
-    asked_micros: int
+def increases(stored: Mapping[Slot, Figures], reported: Mapping[Slot, Figures]) -> dict[Slot, Figures]:
+    """The slots where a reported figure exceeds the stored one, with their new figures."""
+    changed: dict[Slot, Figures] = {}
+    for slot, figures in reported.items():
+        before = stored.get(slot, Figures())
+        if (now := figures.at_least(before)) != before:
+            changed[slot] = now
+    return changed

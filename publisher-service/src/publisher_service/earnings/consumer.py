@@ -1,4 +1,4 @@
-"""What campaign-service tells of spend (topic "campaign")."""
+"""Consumes SpendPosted events of campaign-service (topic "campaign")."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -11,19 +11,19 @@ from publisher_service.earnings.service import EarningService
 
 
 class SpendHandler:
-    """Hands on what publishers earn; spend that nobody earns from and other events of the topic are not for us."""
+    """Records earnings; ignores spend without a publisher and the topic's other events."""
 
     def __init__(self, earnings: EarningService) -> None:
         self._earnings = earnings
 
     def __call__(self, payloads: Sequence[bytes]) -> None:
-        """Takes a batch of messages."""
+        """Handles a batch of messages."""
         events = [Event.FromString(payload) for payload in payloads]
-        if found := [_earning(event) for event in events if _earns(event)]:
+        if found := [_earning(event) for event in events if _has_earnings(event)]:
             self._earnings.credit(found)
 
 
-def _earns(event: Event) -> bool:
+def _has_earnings(event: Event) -> bool:
     return event.HasField("spend_posted") and event.spend_posted.publisher_micros > 0
 
 

@@ -1,4 +1,4 @@
-"""What publishers earn."""
+"""Publishers' earnings."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Earning:
-    """A publisher's part of spend in one of its zones, on the day that the network counts it to (UTC)."""
+    """A publisher's share of the spend in one of its zones, on the network's day (UTC)."""
 
     event_id: UUID
     organization_id: UUID
@@ -19,5 +19,5 @@ class Earning:
 
     @property
     def content(self) -> str:
-        """What the event says, for telling a repeat from another event with its id."""
+        """The content of the event, to distinguish a repeat from another event with the same id."""
         return f"{self.publisher_id} {self.zone_id} {self.day} {self.amount_micros} {self.currency_code}"

@@ -1,4 +1,4 @@
-"""Takes what publishers earn."""
+"""Records publishers' earnings."""
 
 from collections.abc import Iterable
 
@@ -15,15 +15,15 @@ _log = logger(__name__)
 
 
 class EarningService:
-    """Counts every event once."""
+    """Records each event once."""
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
 
     def credit(self, earnings: Iterable[Earning]) -> None:
-        """Adds what has not been added before."""
-        # In one order, so that two workers with the same zones wait for each other instead of locking up.
+        """Adds the earnings whose events are new."""
+        # A fixed order, so that two workers with the same zones cannot deadlock.
         ordered = sorted(earnings, key=lambda one: (one.publisher_id, one.currency_code, one.day, one.zone_id))
         now = self._clock.now()
         with self._db.transaction() as tx:

@@ -1,4 +1,4 @@
-"""Earnings by publisher, zone, day and currency. What is named `staff_…` sees every organization's."""
+"""Earnings by publisher, zone, day and currency, in PostgreSQL."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ _CREDIT = Query(
         where=earnings.c.organization_id == _new.excluded.organization_id,
     )
 )
-_STAFF_TOTALS = Query(
+_TOTALS_ANY_TENANT = Query(
     select(
         earnings.c.publisher_id,
         earnings.c.currency_code,
@@ -34,7 +34,7 @@ _STAFF_TOTALS = Query(
 
 
 def credit(tx: Transaction, earning: Earning, at: datetime) -> bool:
-    """Adds to what was earned there on that day; False where the publisher's row is another organization's."""
+    """Adds to the zone's earnings of the day; False where the row belongs to another organization."""
     touched = tx.execute(
         _CREDIT,
         organization_id=earning.organization_id,
@@ -48,9 +48,9 @@ def credit(tx: Transaction, earning: Earning, at: datetime) -> bool:
     return touched == 1
 
 
-def staff_totals(db: Session, publisher_ids: Sequence[UUID]) -> Mapping[UUID, Mapping[str, int]]:
-    """What these publishers have earned altogether, in micros by currency."""
+def totals_any_tenant(db: Session, publisher_ids: Sequence[UUID]) -> Mapping[UUID, Mapping[str, int]]:
+    """The total earnings of these publishers, in micros by currency."""
     totals: dict[UUID, dict[str, int]] = {}
-    for row in db.all(_STAFF_TOTALS, ids=list(publisher_ids)):
+    for row in db.all(_TOTALS_ANY_TENANT, ids=list(publisher_ids)):
         totals.setdefault(row.publisher_id, {})[row.currency_code] = row.amount_micros
     return totals

@@ -1,4 +1,4 @@
-"""What payment-service tells of payouts (topic "payment")."""
+"""Consumes PayoutSettled events of payment-service (topic "payment")."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,15 +10,15 @@ from publisher_service.payouts.service import PayoutService
 
 
 class SettlementHandler:
-    """Hands PayoutSettled on; other events of the topic are not for us."""
+    """Applies outcomes to payouts; ignores the topic's other events."""
 
     def __init__(self, payouts: PayoutService) -> None:
         self._payouts = payouts
 
     def __call__(self, payloads: Sequence[bytes]) -> None:
-        """Takes a batch of messages."""
+        """Handles a batch of messages."""
         for event in map(Event.FromString, payloads):
             if event.HasField("payout_settled"):
-                news = event.payout_settled
-                outcome = Outcome(PayoutSettled.Outcome.Name(news.outcome))
-                self._payouts.settle(UUID(news.payout_id), outcome, news.reason)
+                settled = event.payout_settled
+                outcome = Outcome(PayoutSettled.Outcome.Name(settled.outcome))
+                self._payouts.settle(UUID(settled.payout_id), outcome, settled.reason)

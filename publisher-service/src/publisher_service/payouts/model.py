@@ -1,4 +1,4 @@
-"""Requests for money, and the rules of what may become of them."""
+"""Payouts and their state machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,13 +11,13 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib import money
 from adlib.errors import FailedPrecondition, InvalidField, NotFound, PermissionDenied
 
-# Time for the call that began something to end it; after that somebody else carries on.
-_FIRST_RETRY = timedelta(seconds=10)
-_LAST_RETRY = timedelta(minutes=15)
+# Retries start once the call that stored a step has had time to complete it; then each waits twice as long.
+_FIRST_RETRY_AFTER = timedelta(seconds=10)
+_MAX_RETRY_AFTER = timedelta(minutes=15)
 
 
 class PayoutNotFound(NotFound):
-    """No such payout, or another organization's."""
+    """The organization has no such payout."""
 
     reason = ErrorReason.PAYOUT_NOT_FOUND
 
@@ -26,28 +26,30 @@ class PayoutNotFound(NotFound):
 
 
 class PayoutStateInvalid(FailedPrecondition):
-    """The verb does not apply in the payout's state."""
+    """The operation is not allowed in the payout's state."""
 
     reason = ErrorReason.PAYOUT_STATE_INVALID
 
     def __init__(self, state: "State") -> None:
         super().__init__(
-            f"the payout is {shown(state)}; only one that is PENDING_APPROVAL can be decided", state=shown(state)
+            f"the payout is {public_state(state)}; only one that is PENDING_APPROVAL can be decided",
+            state=public_state(state),
         )
 
 
 class PayoutSelfApproval(PermissionDenied):
-    """Nobody approves the payout they asked for."""
+    """A user cannot approve their own payout request."""
 
     reason = ErrorReason.PAYOUT_SELF_APPROVAL
 
     def __init__(self) -> None:
-        super().__init__("you asked for this payout; somebody else has to approve it")
+        super().__init__("you requested this payout; another member of staff has to approve it")
 
 
 class State(StrEnum):
-    """Where a payout is in its life. In RESERVING and REJECTING, which nobody is shown, and in APPROVED
-    payment-service has yet to do its part.
+    """A payout's state. In RESERVING, APPROVED and REJECTING the call to payment-service is pending.
+
+    Clients see neither RESERVING nor REJECTING.
     """
 
     RESERVING = "RESERVING"
@@ -61,36 +63,37 @@ class State(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a payout's bank transfer stands."""
+    """The state of a payout's bank transfer."""
 
     PROCESSING = "PROCESSING"
     PAID = "PAID"
     FAILED = "FAILED"
 
 
-# What a payout becomes once payment-service has done its part.
-AFTERWARDS: Mapping[State, State] = {
+# The state after the pending call to payment-service.
+NEXT_STATE: Mapping[State, State] = {
     State.RESERVING: State.PENDING_APPROVAL,
     State.APPROVED: State.PROCESSING,
     State.REJECTING: State.REJECTED,
 }
 _SENT = frozenset({State.APPROVED, State.PROCESSING, State.PAID})
-# News of a transfer come in any order: PAID is not undone by a late PROCESSING, but a bank can return what it paid.
-_NEWS_TO: Mapping[Outcome, frozenset[State]] = {
+# The states in which an outcome applies. Outcomes arrive in any order: a late PROCESSING does not undo PAID, but a bank
+# can return a transfer that it has paid.
+_APPLIES_IN: Mapping[Outcome, frozenset[State]] = {
     Outcome.PROCESSING: frozenset({State.APPROVED}),
     Outcome.PAID: frozenset({State.APPROVED, State.PROCESSING}),
     Outcome.FAILED: _SENT,
 }
 
 
-def shown(state: State) -> State:
-    """The state as people see it."""
+def public_state(state: State) -> State:
+    """The state that clients see."""
     return State.REJECTED if state is State.REJECTING else state
 
 
 @dataclass(frozen=True, slots=True)
 class BankAccount:
-    """Where a payout goes: an IBAN, or a routing and an account number in the United States."""
+    """A payout's destination: an IBAN, or a routing and an account number in the United States."""
 
     account_holder_name: str
     iban: str | None = None
@@ -100,7 +103,7 @@ class BankAccount:
 
 @dataclass(frozen=True, slots=True)
 class NewPayout:
-    """What is asked for."""
+    """The fields of a payout request."""
 
     publisher_id: UUID
     amount_micros: int
@@ -108,13 +111,13 @@ class NewPayout:
     destination: BankAccount
 
     def check(self) -> None:
-        """CURRENCY_UNSUPPORTED, or INVALID_FIELD where the amount or the account cannot be right."""
+        """CURRENCY_UNSUPPORTED, INVALID_FIELD."""
         money.to_minor(self.amount_micros, self.currency_code)
         if self.destination.iban is not None and not is_iban(self.destination.iban):
-            raise InvalidField("destination.iban", "is not a valid IBAN; its check digits do not fit, look for a typo")
+            raise InvalidField("destination.iban", "is not a valid IBAN: its check digits are wrong; check for a typo")
         if self.destination.routing_number and not is_routing_number(self.destination.routing_number):
             field = "destination.unitedStates.routingNumber"
-            raise InvalidField(field, "is no ABA routing number; its check digit does not fit, look for a typo")
+            raise InvalidField(field, "is not a valid ABA routing number: its check digit is wrong; check for a typo")
 
 
 def is_iban(text: str) -> bool:
@@ -123,13 +126,13 @@ def is_iban(text: str) -> bool:
 
 
 def is_routing_number(text: str) -> bool:
-    """Whether the check digit is right (ABA: the digits weighed 3, 7, 1 in turn sum up to a multiple of 10)."""
+    """Whether the check digit is right (ABA: the digits weighted 3, 7, 1 in turn add up to a multiple of 10)."""
     return sum(int(digit) * weight for digit, weight in zip(text, (3, 7, 1) * 3, strict=True)) % 10 == 0
 
 
 @dataclass(frozen=True, slots=True)
 class Payout:
-    """A request for money and what became of it; `retry_at` and `failed_tries` are of telling payment-service."""
+    """A payout; `retry_at` and `failed_tries` are about the pending call to payment-service."""
 
     id: UUID
     organization_id: UUID
@@ -148,7 +151,7 @@ class Payout:
 
     @classmethod
     def requested(cls, id: UUID, organization_id: UUID, by: UUID, new: NewPayout, at: datetime) -> "Payout":
-        """A payout whose money is not set aside yet."""
+        """A new payout, whose amount is not reserved yet."""
         return cls(
             id=id,
             organization_id=organization_id,
@@ -160,16 +163,16 @@ class Payout:
             requested_by=by,
             created_at=at,
             updated_at=at,
-            retry_at=at + _FIRST_RETRY,
+            retry_at=at + _FIRST_RETRY_AFTER,
         )
 
-    def asks_the_same(self, new: NewPayout) -> bool:
-        """Whether it was requested with the same body."""
-        mine = (self.publisher_id, self.amount_micros, self.currency_code, self.destination)
-        return mine == (new.publisher_id, new.amount_micros, new.currency_code, new.destination)
+    def has_same_request(self, new: NewPayout) -> bool:
+        """Whether it was requested with the same fields."""
+        own = (self.publisher_id, self.amount_micros, self.currency_code, self.destination)
+        return own == (new.publisher_id, new.amount_micros, new.currency_code, new.destination)
 
-    def approve(self, by: UUID, at: datetime) -> "Payout":
-        """The payout, approved; itself where the same person did that before.
+    def approved(self, by: UUID, at: datetime) -> "Payout":
+        """The payout as APPROVED; the same object where this user has approved it already.
 
         PAYOUT_SELF_APPROVAL, PAYOUT_STATE_INVALID.
         """
@@ -179,27 +182,27 @@ class Payout:
             return self
         return self._decided(State.APPROVED, by, "", at)
 
-    def reject(self, by: UUID, reason: str, at: datetime) -> "Payout":
-        """The payout, rejected; itself where the same person did that before for the same reason.
+    def rejected(self, by: UUID, reason: str, at: datetime) -> "Payout":
+        """The payout as REJECTING; the same object where this user has rejected it for this reason already.
 
         PAYOUT_STATE_INVALID.
         """
-        if shown(self.state) is State.REJECTED and (self.decided_by, self.reason) == (by, reason):
+        if public_state(self.state) is State.REJECTED and (self.decided_by, self.reason) == (by, reason):
             return self
         return self._decided(State.REJECTING, by, reason, at)
 
-    def carried_on(self, at: datetime) -> "Payout":
-        """The payout after payment-service has done its part."""
-        return replace(self, state=AFTERWARDS[self.state], updated_at=at, failed_tries=0)
+    def advanced(self, at: datetime) -> "Payout":
+        """The payout after the pending call to payment-service succeeded."""
+        return replace(self, state=NEXT_STATE[self.state], updated_at=at, failed_tries=0)
 
     def delayed(self, at: datetime) -> "Payout":
-        """The payout after payment-service could not be told once more; each time it waits longer."""
-        wait = min(_FIRST_RETRY * 2 ** min(self.failed_tries, 10), _LAST_RETRY)
+        """The payout after the pending call failed; the next retry waits twice as long, 15 minutes at most."""
+        wait = min(_FIRST_RETRY_AFTER * 2 ** min(self.failed_tries, 10), _MAX_RETRY_AFTER)
         return replace(self, retry_at=at + wait, failed_tries=self.failed_tries + 1)
 
     def settled(self, outcome: Outcome, reason: str, at: datetime) -> "Payout":
-        """The payout after news of its transfer; itself where they are old or do not fit."""
-        if self.state not in _NEWS_TO[outcome]:
+        """The payout after an outcome of its transfer; the same object where the outcome does not apply."""
+        if self.state not in _APPLIES_IN[outcome]:
             return self
         return replace(self, state=State(outcome), reason=reason, updated_at=at)
 
@@ -207,5 +210,11 @@ class Payout:
         if self.state is not State.PENDING_APPROVAL:
             raise PayoutStateInvalid(self.state)
         return replace(
-            self, state=state, decided_by=by, reason=reason, updated_at=at, retry_at=at + _FIRST_RETRY, failed_tries=0
+            self,
+            state=state,
+            decided_by=by,
+            reason=reason,
+            updated_at=at,
+            retry_at=at + _FIRST_RETRY_AFTER,
+            failed_tries=0,
         )

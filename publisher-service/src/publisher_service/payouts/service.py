@@ -1,7 +1,7 @@
-"""The use cases of a payout's life.
+"""Requests, approves, rejects and settles payouts.
 
-What has been decided is stored first; then payment-service is told, by a call that can be repeated; then that it has
-been told is stored. Whatever ends in between is carried on by a repeat of the request, the retries or the job.
+Each step is stored before payment-service is called, and again after the call, which can be repeated. A step that was
+interrupted is resumed by a repeated request, by the retries or by the job.
 """
 
 from typing import TypeVar
@@ -17,8 +17,8 @@ from adlib.idempotency import Idempotency, KeyReused
 from adlib.ids import NewId
 from adlib.rpc import Caller
 from adlib.telemetry import logger
-from publisher_service.clients.payment import Ledger
 from publisher_service.payouts import store
+from publisher_service.payouts.clients.payment import Ledger
 from publisher_service.payouts.model import NewPayout, Outcome, Payout, PayoutNotFound, State
 from publisher_service.publishers import store as publishers
 from publisher_service.publishers.model import PublisherNotFound
@@ -29,7 +29,7 @@ _log = logger(__name__)
 
 
 class PayoutService:
-    """A publisher's organization asks; staff decide; payment-service moves the money."""
+    """A publisher requests, staff decide, payment-service moves the money."""
 
     def __init__(self, db: Database, ledger: Ledger, clock: Clock, ids: NewId) -> None:
         self._db = db
@@ -38,7 +38,7 @@ class PayoutService:
         self._calls = {State.RESERVING: ledger.reserve, State.APPROVED: ledger.send, State.REJECTING: ledger.cancel}
 
     def request(self, caller: Caller, new: NewPayout, idempotency: Idempotency[Payout, M]) -> M:
-        """Asks for money and has it set aside.
+        """Creates a payout and reserves its amount.
 
         INVALID_FIELD, PUBLISHER_NOT_FOUND, PUBLISHER_NOT_APPROVED, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
@@ -48,69 +48,69 @@ class PayoutService:
                 return seen
             payout = store.by_key(tx, caller.organization_id, idempotency.key) if idempotency.key else None
             if payout is None:
-                payout = self._begin(tx, caller, new, idempotency.key)
-            elif not payout.asks_the_same(new):
-                # The key is kept with the payout for longer than with its answer.
+                payout = self._create(tx, caller, new, idempotency.key)
+            elif not payout.has_same_request(new):
+                # The payout keeps the key for longer than the stored response does.
                 raise KeyReused
-        payout = self._carry_on(payout.id)
+        payout = self._call_ledger(payout.id)
         with self._db.transaction() as tx:
             return idempotency.record(tx, payout)
 
     def get(self, caller: Caller, payout_id: UUID) -> Payout:
         """The payout; PAYOUT_NOT_FOUND where the caller may not see it."""
         if caller.is_staff:
-            found = store.staff_find(self._db, payout_id)
+            found = store.find_any_tenant(self._db, payout_id)
         else:
             found = store.find(self._db, caller.organization_id, payout_id)
         return _existing(found, payout_id)
 
     def approve(self, caller: Caller, payout_id: UUID) -> Payout:
-        """Has the money sent, by staff; while payment-service does not answer the payout stays APPROVED.
+        """Sends the amount, for staff; while payment-service does not answer, the payout stays APPROVED.
 
         PAYOUT_NOT_FOUND, PAYOUT_SELF_APPROVAL, PAYOUT_STATE_INVALID.
         """
         with self._db.transaction() as tx:
             payout = self._lock_for_staff(tx, caller, payout_id)
-            approved = payout.approve(caller.user_id, self._clock.now())
+            approved = payout.approved(caller.user_id, self._clock.now())
             if approved is not payout:
                 store.update_state(tx, approved)
-        return self._try_to_carry_on(approved)
+        return self._try_to_call_ledger(approved)
 
     def reject(self, caller: Caller, payout_id: UUID, reason: str) -> Payout:
-        """Has the money given back to the publisher, by staff; PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
+        """Returns the amount to the publisher's balance, for staff; PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
         with self._db.transaction() as tx:
             payout = self._lock_for_staff(tx, caller, payout_id)
-            rejected = payout.reject(caller.user_id, reason, self._clock.now())
+            rejected = payout.rejected(caller.user_id, reason, self._clock.now())
             if rejected is not payout:
                 store.update_state(tx, rejected)
-        return self._try_to_carry_on(rejected)
+        return self._try_to_call_ledger(rejected)
 
     def settle(self, payout_id: UUID, outcome: Outcome, reason: str) -> None:
-        """Takes news of a payout's transfer. They come in any order and more than once: a state never goes back."""
+        """Applies an outcome of the payout's transfer. Outcomes arrive in any order and more than once."""
         with self._db.transaction() as tx:
-            payout = store.staff_lock(tx, payout_id)
+            payout = store.lock_any_tenant(tx, payout_id)
             if payout is None:
                 _log.error("settled_payout_unknown", payout=str(payout_id), outcome=outcome.value)
                 return
             settled = payout.settled(outcome, reason, self._clock.now())
             if settled is payout:
-                _log.info("settlement_changes_nothing", payout=str(payout_id), outcome=outcome, state=payout.state)
+                _log.info("settlement_not_applied", payout=str(payout_id), outcome=outcome, state=payout.state)
             else:
                 store.update_state(tx, settled)
 
-    def left_over(self, limit: int) -> list[UUID]:
-        """Payouts that a crash or an outage left half done, longest first."""
-        return list(store.staff_left_over(self._db, self._clock.now(), limit))
+    def pending(self, limit: int) -> list[UUID]:
+        """Payouts with a call to payment-service that is due, longest due first."""
+        return list(store.pending_any_tenant(self._db, self._clock.now(), limit))
 
-    def finish(self, payout_id: UUID) -> None:
-        """Carries on with a payout that was left half done; what payment-service refused to set aside is gone."""
+    def resume(self, payout_id: UUID) -> None:
+        """Repeats the pending call to payment-service; deletes the payout where it refuses to reserve the amount."""
         try:
-            self._carry_on(payout_id)
+            self._call_ledger(payout_id)
         except AppError:
             if self._delay(payout_id):
                 raise
 
-    def _begin(self, tx: Transaction, caller: Caller, new: NewPayout, key: str) -> Payout:
+    def _create(self, tx: Transaction, caller: Caller, new: NewPayout, key: str) -> Payout:
         publisher = publishers.find(tx, caller.organization_id, new.publisher_id)
         if publisher is None:
             raise PublisherNotFound(new.publisher_id)
@@ -121,22 +121,22 @@ class PayoutService:
 
     @staticmethod
     def _lock_for_staff(tx: Transaction, caller: Caller, payout_id: UUID) -> Payout:
-        return _existing(store.staff_lock(tx, payout_id) if caller.is_staff else None, payout_id)
+        return _existing(store.lock_any_tenant(tx, payout_id) if caller.is_staff else None, payout_id)
 
-    def _try_to_carry_on(self, payout: Payout) -> Payout:
-        """The decision stands whether or not payment-service can be told of it now."""
+    def _try_to_call_ledger(self, payout: Payout) -> Payout:
+        """Calls payment-service; a failure is logged, and the retries call it again, since the decision is stored."""
         try:
-            return self._carry_on(payout.id)
+            return self._call_ledger(payout.id)
         except AppError as error:
-            _log.warning("payout_waits", payout=str(payout.id), state=payout.state, error=error.message)
+            _log.warning("payout_call_deferred", payout=str(payout.id), state=payout.state, error=error.message)
             return payout
 
-    def _carry_on(self, payout_id: UUID) -> Payout:
-        """Tells payment-service what it has yet to be told; one at a time, so that no late refusal meets a success."""
-        with self._db.advisory_lock(f"payout:{payout_id}") as alone:
-            payout = store.staff_find(self._db, payout_id)
-            if payout is None or not alone:
-                raise Aborted("another call is working on this payout right now; try again")
+    def _call_ledger(self, payout_id: UUID) -> Payout:
+        """Makes the pending call, one at a time so that a late refusal cannot delete a payout that has succeeded."""
+        with self._db.advisory_lock(f"payout:{payout_id}") as is_locked:
+            payout = store.find_any_tenant(self._db, payout_id)
+            if payout is None or not is_locked:
+                raise Aborted("another call is changing this payout; try again")
             call = self._calls.get(payout.state)
             if call is None:
                 return payout
@@ -144,34 +144,34 @@ class PayoutService:
                 call(payout)
             except RemoteError as refusal:
                 if payout.state is State.RESERVING and refusal.code is not grpc.StatusCode.ABORTED:
-                    self._take_back(payout, refusal)
+                    self._delete_refused(payout, refusal)
                 raise
             with self._db.transaction() as tx:
-                current = store.staff_lock(tx, payout_id)
+                current = store.lock_any_tenant(tx, payout_id)
                 if current is None:
                     raise PayoutNotFound(payout_id)
-                # News of the transfer may have been faster than the answer.
+                # An event about the transfer may have arrived before the response.
                 if current.state is payout.state:
-                    current = current.carried_on(self._clock.now())
+                    current = current.advanced(self._clock.now())
                     store.update_state(tx, current)
             return current
 
-    def _take_back(self, payout: Payout, refusal: RemoteError) -> None:
+    def _delete_refused(self, payout: Payout, refusal: RemoteError) -> None:
         _log.info("payout_refused", payout=str(payout.id), error=refusal.message)
         with self._db.transaction() as tx:
             store.remove(tx, payout)
 
     def _delay(self, payout_id: UUID) -> bool:
-        """Has the payout tried again later; whether it is still there."""
+        """Schedules the next retry; False where the payout was deleted."""
         with self._db.transaction() as tx:
-            payout = store.staff_lock(tx, payout_id)
+            payout = store.lock_any_tenant(tx, payout_id)
             if payout:
                 store.update_state(tx, payout.delayed(self._clock.now()))
         return payout is not None
 
 
 def _existing(payout: Payout | None, payout_id: UUID) -> Payout:
-    """The payout; PAYOUT_NOT_FOUND while its money is not set aside."""
+    """The payout; PAYOUT_NOT_FOUND while its amount is not reserved."""
     if payout is None or payout.state is State.RESERVING:
         raise PayoutNotFound(payout_id)
     return payout

@@ -1,4 +1,4 @@
-"""Payouts in the database. What is named `staff_…` sees every organization's."""
+"""Payouts in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,40 +8,47 @@ from uuid import UUID
 from sqlalchemy import bindparam, delete, insert, literal_column, select, update
 
 from adlib.db import Query, Session, Transaction
-from publisher_service.payouts.model import AFTERWARDS, BankAccount, Payout, State
-from publisher_service.tables import payout_requests as payouts
+from publisher_service.payouts.model import NEXT_STATE, BankAccount, Payout, State
+from publisher_service.tables import payout_requests
 
 _DESTINATION = ("account_holder_name", "iban", "routing_number", "account_number")
-_IS_IT = (payouts.c.id == bindparam("of_id")) & (payouts.c.organization_id == bindparam("of_organization"))
+_THIS_PAYOUT = (payout_requests.c.id == bindparam("of_id")) & (
+    payout_requests.c.organization_id == bindparam("of_organization")
+)
 
-_ADD = Query(insert(payouts).values({column.name: bindparam(column.name) for column in payouts.columns}))
-_BY_ID = select(payouts).where(payouts.c.id == bindparam("id"))
-_FIND = Query(_BY_ID.where(payouts.c.organization_id == bindparam("organization_id")))
-_STAFF_FIND = Query(_BY_ID)
-_STAFF_LOCK = Query(_BY_ID.with_for_update())
+_ADD = Query(
+    insert(payout_requests).values({column.name: bindparam(column.name) for column in payout_requests.columns})
+)
+_BY_ID = select(payout_requests).where(payout_requests.c.id == bindparam("id"))
+_FIND = Query(_BY_ID.where(payout_requests.c.organization_id == bindparam("organization_id")))
+_FIND_ANY_TENANT = Query(_BY_ID)
+_LOCK_ANY_TENANT = Query(_BY_ID.with_for_update())
 _BY_KEY = Query(
-    select(payouts).where(
-        payouts.c.organization_id == bindparam("organization_id"), payouts.c.idempotency_key == bindparam("key")
+    select(payout_requests).where(
+        payout_requests.c.organization_id == bindparam("organization_id"),
+        payout_requests.c.idempotency_key == bindparam("key"),
     )
 )
-_STAFF_LEFT_OVER = Query(
-    select(payouts.c.id)
-    # Literal, so that the planner sees that the partial index fits.
-    .where(payouts.c.state.in_([literal_column(f"'{state}'") for state in AFTERWARDS]))
-    .where(payouts.c.retry_at <= bindparam("due"))
-    .order_by(payouts.c.retry_at)
+_PENDING_ANY_TENANT = Query(
+    select(payout_requests.c.id)
+    # Literals, so that the planner can use the partial index.
+    .where(payout_requests.c.state.in_([literal_column(f"'{state}'") for state in NEXT_STATE]))
+    .where(payout_requests.c.retry_at <= bindparam("due"))
+    .order_by(payout_requests.c.retry_at)
     .limit(bindparam("rows"))
 )
 _CHANGES = ("state", "decided_by", "reason", "updated_at", "retry_at", "failed_tries")
-_UPDATE = Query(update(payouts).where(_IS_IT).values({name: bindparam(f"new_{name}") for name in _CHANGES}))
-_REMOVE = Query(delete(payouts).where(_IS_IT, payouts.c.state == State.RESERVING.value))
+_UPDATE = Query(
+    update(payout_requests).where(_THIS_PAYOUT).values({name: bindparam(f"new_{name}") for name in _CHANGES})
+)
+_REMOVE = Query(delete(payout_requests).where(_THIS_PAYOUT, payout_requests.c.state == State.RESERVING.value))
 
 
 def add(tx: Transaction, payout: Payout, idempotency_key: str) -> None:
-    """Stores a new payout; an empty key stands for none."""
+    """Stores a new payout; an empty key means none."""
     tx.execute(
         _ADD,
-        **{column.name: getattr(payout, column.name, None) for column in payouts.columns}
+        **{column.name: getattr(payout, column.name, None) for column in payout_requests.columns}
         | {name: getattr(payout.destination, name) for name in _DESTINATION}
         | {"idempotency_key": idempotency_key or None},
     )
@@ -53,33 +60,33 @@ def find(db: Session, organization_id: UUID, payout_id: UUID) -> Payout | None:
 
 
 def by_key(db: Session, organization_id: UUID, idempotency_key: str) -> Payout | None:
-    """The payout that the organization asked for with this key, which is not empty."""
+    """The payout that the organization requested with this key, which must not be empty."""
     return _payout(db.one(_BY_KEY, organization_id=organization_id, key=idempotency_key))
 
 
-def staff_find(db: Session, payout_id: UUID) -> Payout | None:
-    """Anyone's payout with this id."""
-    return _payout(db.one(_STAFF_FIND, id=payout_id))
+def find_any_tenant(db: Session, payout_id: UUID) -> Payout | None:
+    """The payout with this id, of any organization."""
+    return _payout(db.one(_FIND_ANY_TENANT, id=payout_id))
 
 
-def staff_lock(tx: Transaction, payout_id: UUID) -> Payout | None:
-    """Anyone's payout with this id, kept from changing until the transaction ends."""
-    return _payout(tx.one(_STAFF_LOCK, id=payout_id))
+def lock_any_tenant(tx: Transaction, payout_id: UUID) -> Payout | None:
+    """The payout with this id, of any organization, with its row locked until the transaction ends."""
+    return _payout(tx.one(_LOCK_ANY_TENANT, id=payout_id))
 
 
-def staff_left_over(db: Session, due: datetime, limit: int) -> Sequence[UUID]:
-    """Everyone's payouts that payment-service has yet to be told of and whose time has come, longest due first."""
-    return [row.id for row in db.all(_STAFF_LEFT_OVER, due=due, rows=limit)]
+def pending_any_tenant(db: Session, due: datetime, limit: int) -> Sequence[UUID]:
+    """Payouts of every organization with a call to payment-service that is due, longest due first."""
+    return [row.id for row in db.all(_PENDING_ANY_TENANT, due=due, rows=limit)]
 
 
 def update_state(tx: Transaction, payout: Payout) -> None:
-    """Stores what has changed in a payout."""
+    """Stores a payout's changed state."""
     changes = {f"new_{name}": getattr(payout, name) for name in _CHANGES}
     tx.execute(_UPDATE, of_id=payout.id, of_organization=payout.organization_id, **changes)
 
 
 def remove(tx: Transaction, payout: Payout) -> None:
-    """Takes back a payout whose money was never set aside."""
+    """Deletes a payout whose amount was not reserved."""
     tx.execute(_REMOVE, of_id=payout.id, of_organization=payout.organization_id)
 
 

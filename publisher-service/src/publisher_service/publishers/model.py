@@ -11,7 +11,7 @@ from adlib.errors import AlreadyExists, FailedPrecondition, NotFound
 
 
 class PublisherNotFound(NotFound):
-    """No such publisher, or another organization's."""
+    """The organization has no such publisher."""
 
     reason = ErrorReason.PUBLISHER_NOT_FOUND
 
@@ -20,7 +20,7 @@ class PublisherNotFound(NotFound):
 
 
 class SiteNotFound(NotFound):
-    """No such site under the publisher."""
+    """The publisher has no such site."""
 
     reason = ErrorReason.SITE_NOT_FOUND
 
@@ -38,7 +38,7 @@ class PublisherExists(AlreadyExists):
 
 
 class NotAPublisherOrganization(FailedPrecondition):
-    """The organization is none of kind PUBLISHER."""
+    """The organization is not of the kind PUBLISHER."""
 
     reason = ErrorReason.NOT_A_PUBLISHER_ORGANIZATION
 
@@ -47,18 +47,16 @@ class NotAPublisherOrganization(FailedPrecondition):
 
 
 class PublisherNotApproved(FailedPrecondition):
-    """The publisher still waits for staff."""
+    """Staff have not approved the publisher."""
 
     reason = ErrorReason.PUBLISHER_NOT_APPROVED
 
     def __init__(self, publisher_id: UUID) -> None:
-        super().__init__(
-            "the publisher is not approved yet; wait until staff have approved it", publisherId=publisher_id
-        )
+        super().__init__("the publisher is not approved yet; staff have to approve it first", publisherId=publisher_id)
 
 
 class State(StrEnum):
-    """Where a publisher is in its life."""
+    """A publisher's state."""
 
     PENDING = "PENDING"
     APPROVED = "APPROVED"
@@ -66,7 +64,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Publisher:
-    """Who sells traffic, and the part of the spend in its zones that it earns."""
+    """A seller of traffic; `share_basis_points` is its share of the spend in its zones, 7000 for 70 %."""
 
     id: UUID
     organization_id: UUID
@@ -77,8 +75,8 @@ class Publisher:
     created_at: datetime
     updated_at: datetime
 
-    def approve(self, at: datetime) -> "Publisher":
-        """The publisher, approved; itself where it was before."""
+    def approved(self, at: datetime) -> "Publisher":
+        """The publisher as APPROVED; the same object where it is APPROVED already."""
         return self if self.state is State.APPROVED else replace(self, state=State.APPROVED, updated_at=at)
 
     def require_approved(self) -> None:
@@ -89,7 +87,7 @@ class Publisher:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A web site."""
+    """A publisher's web site."""
 
     id: UUID
     organization_id: UUID
@@ -101,7 +99,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A place for ads on a site; width and height in CSS pixels."""
+    """An ad slot on a site; width and height in CSS pixels."""
 
     id: UUID
     organization_id: UUID
@@ -115,7 +113,7 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class ZoneOwner:
-    """Who earns from a zone."""
+    """The publisher that earns from a zone."""
 
     zone_id: UUID
     publisher_id: UUID

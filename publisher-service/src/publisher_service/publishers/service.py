@@ -16,7 +16,7 @@ from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
-from publisher_service.clients.payment import Balance, Ledger
+from publisher_service.clients.payment import Balance, Balances
 from publisher_service.publishers import store
 from publisher_service.publishers.model import (
     NotAPublisherOrganization,
@@ -33,10 +33,10 @@ M = TypeVar("M", bound=Message)
 
 
 class PublisherService:
-    """A publisher's organization acts on its own publisher; staff see all and approve."""
+    """An organization manages its own publisher; staff read and approve every publisher."""
 
     def __init__(
-        self, db: Database, outbox: Outbox, ledger: Ledger, clock: Clock, ids: NewId, share_basis_points: int
+        self, db: Database, outbox: Outbox, ledger: Balances, clock: Clock, ids: NewId, share_basis_points: int
     ) -> None:
         self._db = db
         self._outbox = outbox
@@ -46,7 +46,7 @@ class PublisherService:
         self._share_basis_points = share_basis_points
 
     def create(self, caller: Caller, name: str, email: str, idempotency: Idempotency[Publisher, M]) -> M:
-        """Registers the caller's organization; NOT_A_PUBLISHER_ORGANIZATION, PUBLISHER_EXISTS."""
+        """Registers the caller's organization as a publisher; NOT_A_PUBLISHER_ORGANIZATION, PUBLISHER_EXISTS."""
         if caller.organization_kind != Organization.PUBLISHER:
             raise NotAPublisherOrganization
         now = self._clock.now()
@@ -69,7 +69,7 @@ class PublisherService:
     def list_page(self, caller: Caller, page: Page, state: State | None = None) -> Slice[Publisher]:
         """The publishers that the caller may see, newest first."""
         if caller.is_staff:
-            rows = store.staff_list_page(self._db, page, state)
+            rows = store.list_page_any_tenant(self._db, page, state)
         else:
             rows = store.list_page(self._db, caller.organization_id, page, state)
         return cut(rows, page, lambda publisher: publisher.id)
@@ -77,7 +77,7 @@ class PublisherService:
     def get(self, caller: Caller, publisher_id: UUID) -> Publisher:
         """The publisher; PUBLISHER_NOT_FOUND where the caller may not see it."""
         if caller.is_staff:
-            found = store.staff_find(self._db, publisher_id)
+            found = store.find_any_tenant(self._db, publisher_id)
         else:
             found = store.find(self._db, caller.organization_id, publisher_id)
         if found is None:
@@ -85,12 +85,12 @@ class PublisherService:
         return found
 
     def approve(self, caller: Caller, publisher_id: UUID) -> Publisher:
-        """Lets the publisher earn, by staff; once approved it stays as it is."""
+        """Approves the publisher, so that it earns; for staff. A repeat changes nothing. PUBLISHER_NOT_FOUND."""
         with self._db.transaction() as tx:
-            publisher = store.staff_lock(tx, publisher_id) if caller.is_staff else None
+            publisher = store.lock_any_tenant(tx, publisher_id) if caller.is_staff else None
             if publisher is None:
                 raise PublisherNotFound(publisher_id)
-            approved = publisher.approve(self._clock.now())
+            approved = publisher.approved(self._clock.now())
             if approved is not publisher:
                 store.set_state(tx, approved)
                 self._outbox.append(tx, approved.organization_id, PublisherApproved(publisher_id=str(approved.id)))
@@ -112,7 +112,7 @@ class PublisherService:
         """A publisher's sites, newest first; PUBLISHER_NOT_FOUND."""
         publisher = self.get(caller, publisher_id)
         if caller.is_staff:
-            rows = store.staff_list_sites(self._db, publisher.id, page)
+            rows = store.list_sites_any_tenant(self._db, publisher.id, page)
         else:
             rows = store.list_sites(self._db, caller.organization_id, publisher.id, page)
         return cut(rows, page, lambda site: site.id)
@@ -141,27 +141,27 @@ class PublisherService:
         """A publisher's zones, newest first; PUBLISHER_NOT_FOUND."""
         publisher = self.get(caller, publisher_id)
         if caller.is_staff:
-            rows = store.staff_list_zones(self._db, publisher.id, page)
+            rows = store.list_zones_any_tenant(self._db, publisher.id, page)
         else:
             rows = store.list_zones(self._db, caller.organization_id, publisher.id, page)
         return cut(rows, page, lambda zone: zone.id)
 
     def balances(self, caller: Caller, page: Page) -> tuple[Sequence[Balance], str]:
-        """What the page's publishers have, and the next page's token; nothing in USD where the ledger has no rows."""
+        """The balances of a page of publishers and the next page's token; zero USD where the ledger has no balance."""
         publishers = self.list_page(caller, page)
         if not publishers.rows:
             return [], ""
-        kept = self._ledger.balances([publisher.id for publisher in publishers.rows])
+        found = self._ledger.balances([publisher.id for publisher in publishers.rows])
         rows = [
             balance
             for publisher in publishers.rows
-            for balance in kept.get(publisher.id) or [Balance(publisher.id, money.DEFAULT_CURRENCY)]
+            for balance in found.get(publisher.id) or [Balance(publisher.id, money.DEFAULT_CURRENCY)]
         ]
         return rows, publishers.next_page_token
 
     def zone_owners(self, zone_ids: Sequence[UUID]) -> Sequence[ZoneOwner]:
-        """Who earns from these zones; those that nobody earns from are left out."""
-        return store.staff_zone_owners(self._db, zone_ids)
+        """The owners of these zones; zones of publishers that are not approved are left out."""
+        return store.zone_owners_any_tenant(self._db, zone_ids)
 
     @staticmethod
     def _own(db: Session, caller: Caller, publisher_id: UUID) -> Publisher:

@@ -1,4 +1,4 @@
-"""Publishers, sites and zones in the database. What is named `staff_…` sees every organization's."""
+"""Publishers, sites and zones in PostgreSQL."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,13 +13,13 @@ from publisher_service.publishers.model import Publisher, PublisherExists, Site,
 from publisher_service.tables import publishers, sites, zones
 
 
-def _added(table: Table) -> Query:
+def _insert(table: Table) -> Query:
     return Query(insert(table).values({column.name: bindparam(column.name) for column in table.columns}))
 
 
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 _wanted = bindparam("state", type_=Text)
-_its_tenant = publishers.c.organization_id == bindparam("organization_id")
+_own = publishers.c.organization_id == bindparam("organization_id")
 
 _BY_ID = select(publishers).where(publishers.c.id == bindparam("id"))
 _PAGE = (
@@ -28,12 +28,12 @@ _PAGE = (
     .order_by(publishers.c.id.desc())
     .limit(bindparam("rows"))
 )
-_ADD = _added(publishers)
-_FIND = Query(_BY_ID.where(_its_tenant))
-_STAFF_FIND = Query(_BY_ID)
-_STAFF_LOCK = Query(_BY_ID.with_for_update())
-_LIST = Query(_PAGE.where(_its_tenant))
-_STAFF_LIST = Query(_PAGE)
+_ADD = _insert(publishers)
+_FIND = Query(_BY_ID.where(_own))
+_FIND_ANY_TENANT = Query(_BY_ID)
+_LOCK_ANY_TENANT = Query(_BY_ID.with_for_update())
+_LIST = Query(_PAGE.where(_own))
+_LIST_ANY_TENANT = Query(_PAGE)
 _SET_STATE = Query(
     update(publishers)
     .where(publishers.c.id == bindparam("of_id"), publishers.c.organization_id == bindparam("of_organization"))
@@ -46,9 +46,9 @@ _SITE_PAGE = (
     .order_by(sites.c.id.desc())
     .limit(bindparam("rows"))
 )
-_ADD_SITE = _added(sites)
+_ADD_SITE = _insert(sites)
 _SITES = Query(_SITE_PAGE.where(sites.c.organization_id == bindparam("organization_id")))
-_STAFF_SITES = Query(_SITE_PAGE)
+_SITES_ANY_TENANT = Query(_SITE_PAGE)
 _FIND_SITE = Query(
     select(sites.c.id).where(
         sites.c.organization_id == bindparam("organization_id"),
@@ -63,10 +63,10 @@ _ZONE_PAGE = (
     .order_by(zones.c.id.desc())
     .limit(bindparam("rows"))
 )
-_ADD_ZONE = _added(zones)
+_ADD_ZONE = _insert(zones)
 _ZONES = Query(_ZONE_PAGE.where(zones.c.organization_id == bindparam("organization_id")))
-_STAFF_ZONES = Query(_ZONE_PAGE)
-_STAFF_OWNERS = Query(
+_ZONES_ANY_TENANT = Query(_ZONE_PAGE)
+_ZONE_OWNERS_ANY_TENANT = Query(
     select(
         zones.c.id.label("zone_id"),
         zones.c.publisher_id,
@@ -92,25 +92,27 @@ def find(db: Session, organization_id: UUID, publisher_id: UUID) -> Publisher | 
     return _publisher(db.one(_FIND, organization_id=organization_id, id=publisher_id))
 
 
-def staff_find(db: Session, publisher_id: UUID) -> Publisher | None:
-    """Anyone's publisher with this id."""
-    return _publisher(db.one(_STAFF_FIND, id=publisher_id))
+def find_any_tenant(db: Session, publisher_id: UUID) -> Publisher | None:
+    """The publisher with this id, of any organization."""
+    return _publisher(db.one(_FIND_ANY_TENANT, id=publisher_id))
 
 
-def staff_lock(tx: Transaction, publisher_id: UUID) -> Publisher | None:
-    """Anyone's publisher with this id, kept from changing until the transaction ends."""
-    return _publisher(tx.one(_STAFF_LOCK, id=publisher_id))
+def lock_any_tenant(tx: Transaction, publisher_id: UUID) -> Publisher | None:
+    """The publisher with this id, of any organization, with its row locked until the transaction ends."""
+    return _publisher(tx.one(_LOCK_ANY_TENANT, id=publisher_id))
 
 
 def list_page(db: Session, organization_id: UUID, page: Page, state: State | None = None) -> Sequence[Publisher]:
     """The organization's publishers, newest first."""
     found = db.all(_LIST, organization_id=organization_id, before=page.before, rows=page.limit, state=state or "")
-    return [_made(row) for row in found]
+    return [_to_publisher(row) for row in found]
 
 
-def staff_list_page(db: Session, page: Page, state: State | None = None) -> Sequence[Publisher]:
-    """Everyone's publishers, newest first."""
-    return [_made(row) for row in db.all(_STAFF_LIST, before=page.before, rows=page.limit, state=state or "")]
+def list_page_any_tenant(db: Session, page: Page, state: State | None = None) -> Sequence[Publisher]:
+    """The publishers of every organization, newest first."""
+    return [
+        _to_publisher(row) for row in db.all(_LIST_ANY_TENANT, before=page.before, rows=page.limit, state=state or "")
+    ]
 
 
 def set_state(tx: Transaction, publisher: Publisher) -> None:
@@ -142,11 +144,11 @@ def list_sites(db: Session, organization_id: UUID, publisher_id: UUID, page: Pag
     return [Site(**row._asdict()) for row in found]
 
 
-def staff_list_sites(db: Session, publisher_id: UUID, page: Page) -> Sequence[Site]:
-    """Anyone's publisher's sites, newest first."""
+def list_sites_any_tenant(db: Session, publisher_id: UUID, page: Page) -> Sequence[Site]:
+    """The sites of a publisher of any organization, newest first."""
     return [
         Site(**row._asdict())
-        for row in db.all(_STAFF_SITES, publisher_id=publisher_id, before=page.before, rows=page.limit)
+        for row in db.all(_SITES_ANY_TENANT, publisher_id=publisher_id, before=page.before, rows=page.limit)
     ]
 
 
@@ -163,22 +165,22 @@ def list_zones(db: Session, organization_id: UUID, publisher_id: UUID, page: Pag
     return [Zone(**row._asdict()) for row in found]
 
 
-def staff_list_zones(db: Session, publisher_id: UUID, page: Page) -> Sequence[Zone]:
-    """Anyone's publisher's zones, newest first."""
+def list_zones_any_tenant(db: Session, publisher_id: UUID, page: Page) -> Sequence[Zone]:
+    """The zones of a publisher of any organization, newest first."""
     return [
         Zone(**row._asdict())
-        for row in db.all(_STAFF_ZONES, publisher_id=publisher_id, before=page.before, rows=page.limit)
+        for row in db.all(_ZONES_ANY_TENANT, publisher_id=publisher_id, before=page.before, rows=page.limit)
     ]
 
 
-def staff_zone_owners(db: Session, zone_ids: Sequence[UUID]) -> Sequence[ZoneOwner]:
-    """Who earns from these zones; those that nobody earns from are left out."""
-    return [ZoneOwner(**row._asdict()) for row in db.all(_STAFF_OWNERS, ids=list(zone_ids))]
+def zone_owners_any_tenant(db: Session, zone_ids: Sequence[UUID]) -> Sequence[ZoneOwner]:
+    """The owners of these zones; zones of publishers that are not approved are left out."""
+    return [ZoneOwner(**row._asdict()) for row in db.all(_ZONE_OWNERS_ANY_TENANT, ids=list(zone_ids))]
 
 
-def _made(row: Any) -> Publisher:
+def _to_publisher(row: Any) -> Publisher:
     return Publisher(**{**row._asdict(), "state": State(row.state)})
 
 
 def _publisher(row: Any | None) -> Publisher | None:
-    return None if row is None else _made(row)
+    return None if row is None else _to_publisher(row)
