@@ -63,13 +63,11 @@ def build(
     editor = CampaignEditor(db, writer, budgets, poster, clock)
     stopper = CampaignStopper(db, writer, placements, budgets)
     releases = HoldReleases(db, writer, placements, budgets, recorder, poster)
-    starter = CampaignStarter(
-        db, writer, StartFunding(db, writer, payments, budgets, releases), placements, stopper, clock
-    )
+    funding = StartFunding(db, writer, payments, budgets, releases)
+    starter = CampaignStarter(db, writer, funding, placements, stopper, clock)
     lifecycle = CampaignLifecycle(db, writer, starter, stopper, releases, clock)
     sync = SyncStats(db, lifecycle, stopper, by_code, SpendSync(recorder, poster), clock)
     sweep = SweepHolds(db, payments, HoldRepair(db, writer, budgets, stopper, releases), clock)
-    debts = DebtService(db, lifecycle, payments)
     return own.process(
         servicers=[
             CampaignServicer(campaigns, editor, starter, stopper, lifecycle, clock),
@@ -79,7 +77,7 @@ def build(
         background=[
             own.relay(outbox),
             own.consumer("campaign", "campaign-projection", CampaignProjector(documents)),
-            own.consumer("payment", "campaign-debts", DebtHandler(debts)),
+            own.consumer("payment", "campaign-debts", DebtHandler(DebtService(db, lifecycle, payments))),
         ],
     )
 

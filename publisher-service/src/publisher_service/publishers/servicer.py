@@ -43,8 +43,8 @@ class PublisherServicer:
         )
 
     def ListSites(self, request: pb.ListSitesRequest, call: Call) -> pb.ListSitesResponse:
-        asked = call.page(request)
-        found = self._publishers.list_sites(call.caller, UUID(request.publisher_id), asked)
+        page = call.page(request)
+        found = self._publishers.list_sites(call.caller, UUID(request.publisher_id), page)
         return pb.ListSitesResponse(sites=[_site(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def CreateZone(self, request: pb.CreateZoneRequest, call: Call) -> pb.Zone:
@@ -59,8 +59,8 @@ class PublisherServicer:
         )
 
     def ListZones(self, request: pb.ListZonesRequest, call: Call) -> pb.ListZonesResponse:
-        asked = call.page(request)
-        found = self._publishers.list_zones(call.caller, UUID(request.publisher_id), asked)
+        page = call.page(request)
+        found = self._publishers.list_zones(call.caller, UUID(request.publisher_id), page)
         return pb.ListZonesResponse(zones=[_zone(one) for one in found.rows], next_page_token=found.next_page_token)
 
     def ListBalances(self, request: pb.ListBalancesRequest, call: Call) -> pb.ListBalancesResponse:
