@@ -31,7 +31,7 @@ class Network(Protocol):
     """An ad network's API.
 
     Every method raises UNAVAILABLE within a few seconds where the network does not answer. Methods that change
-    something may be repeated and raise NETWORK_REJECTED where the network refuses.
+    something raise NETWORK_REJECTED where the network refuses; all of them but `create` may be repeated.
     """
 
     @property
