@@ -70,6 +70,7 @@ def test_the_job_finds_rows_by_an_index(url: str, rules: Sequence[Rule]) -> None
         sql.execute("SET enable_seqscan = off")
         for rule in rules:
             if isinstance(rule, Retention):
-                found = f"SELECT ctid FROM {rule.table} WHERE {rule.time} <= now() AND {rule.only} ORDER BY {rule.time}"  # noqa: S608 - the rules' own
+                is_expired = f"{rule.time} <= now() AND {rule.condition}"
+                found = f"SELECT ctid FROM {rule.table} WHERE {is_expired} ORDER BY {rule.time}"  # noqa: S608 - the rules' own
                 plan = "\n".join(line for (line,) in sql.execute(f"EXPLAIN {found} LIMIT 1".encode()))
                 assert "Index" in plan, (rule, plan)
