@@ -107,7 +107,7 @@ def test_pipeline_sets_the_commit_to_compare_with(copy: Copy) -> None:
     copy.commit()
     assert copy.check("0" * 40).returncode == 0
     assert copy.check(before).returncode == 1
-    assert "names no commit" in copy.check("f" * 40).stderr
+    assert "is not a commit of this repository" in copy.check("f" * 40).stderr
 
 
 def test_unformatted_file_fails(copy: Copy) -> None:
@@ -118,7 +118,9 @@ def test_unformatted_file_fails(copy: Copy) -> None:
 
 
 def test_undocumented_rpc_and_badly_named_field_fail(copy: Copy) -> None:
-    copy.replace("  // NOT_FOUND CAMPAIGN_NOT_FOUND.\n  rpc GetCampaign(", "  rpc GetCampaign(")
+    copy.replace(
+        "  // Returns a campaign.\n  // NOT_FOUND CAMPAIGN_NOT_FOUND.\n  rpc GetCampaign(", "  rpc GetCampaign("
+    )
     copy.replace("  int64 second = 2;\n", "  int64 second = 2;\n  int64 Third = 3;\n")
     found = copy.check().stderr
     assert 'Field name "Third" should be lower_snake_case' in found
