@@ -1,4 +1,4 @@
-"""Everybody who might call an RPC, and what the contract's option for it says will come of that."""
+"""Every kind of caller of an RPC, and the outcome that the contract's option prescribes for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from adgateway.contract import Method
 from adlib import api_key_format
 from auth_service.roles.model import ROLES, held
 
-LET_THROUGH = "let through"
-# Who is not known is UNAUTHENTICATED; who is, but may not, is PERMISSION_DENIED.
+ADMITTED = "admitted"
+# An unknown caller is UNAUTHENTICATED; a known one without the right is PERMISSION_DENIED.
 UNKNOWN = frozenset({"TOKEN_MISSING", "TOKEN_INVALID", "API_KEY_INVALID"})
 FORBIDDEN = frozenset(
     {"PERMISSION_MISSING", "NOT_A_MEMBER", "SERVICE_NOT_ALLOWED", "API_KEY_NOT_ALLOWED", "ADDRESS_NOT_ALLOWED"}
@@ -26,8 +26,8 @@ ALL = frozenset(Permission.values()) - {Permission.PERMISSION_UNSPECIFIED, Permi
 Headers = dict[str, str]
 
 
-class Sends(Enum):
-    """What a caller proves itself with, as far as the gateway can tell."""
+class CredentialKind(Enum):
+    """The kind of credential, as the gateway distinguishes them."""
 
     NOTHING = "nothing"
     BAD_TOKEN = "bad token"
@@ -36,21 +36,21 @@ class Sends(Enum):
     API_KEY = "API key"
 
 
-class World(Protocol):
-    """What callers prove themselves with on a running platform."""
+class Credentials(Protocol):
+    """The credentials of a running platform's callers."""
 
     @property
     def customer_id(self) -> str:
-        """An advertiser."""
+        """An advertiser's organization."""
         ...
 
     @property
     def staff_id(self) -> str:
-        """The platform's own organization, whose API keys these are."""
+        """The PLATFORM organization, which owns the API keys."""
         ...
 
     def session(self, role: str, kind: str, *, ended: bool = False, exp: int = 600) -> str:
-        """An access token of a session of its own, that expires in so many seconds."""
+        """An access token of a new session; it expires in `exp` seconds."""
         ...
 
     def unverified(self) -> tuple[str, str]:
@@ -62,7 +62,7 @@ class World(Protocol):
         ...
 
     def forged(self) -> str:
-        """A token as the platform's, signed with another key."""
+        """A token with valid claims, signed with another key."""
         ...
 
     def service_token(self, name: str, audience: str) -> str:
@@ -70,7 +70,7 @@ class World(Protocol):
         ...
 
     def api_key(self, permissions: frozenset[int], *, revoked: bool = False, networks: tuple[str, ...] = ()) -> str:
-        """The secret of the platform's organization's key with these permissions."""
+        """The secret of an API key of the PLATFORM organization with these permissions."""
         ...
 
 
@@ -81,39 +81,39 @@ def bearer(token: str, organization_id: str = "") -> Headers:
 
 
 class Caller(Protocol):
-    """Somebody who calls."""
+    """One kind of caller."""
 
     @property
     def name(self) -> str:
-        """Who that is, for people."""
+        """The caller's name in a failure message."""
         ...
 
     @property
-    def sends(self) -> Sends:
-        """What the gateway sees."""
+    def credential(self) -> CredentialKind:
+        """The kind of credential in the request."""
         ...
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        """What is sent, with credentials of this call's own where it could destroy them."""
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        """The headers of a call; with credentials of its own if the call could revoke them."""
         ...
 
     def outcome(self, auth: Auth) -> str:
-        """The reason of the refusal by a service that is not public, or LET_THROUGH."""
+        """The reason of a refusal by a method that is not public, or ADMITTED."""
         ...
 
 
 @dataclass(frozen=True)
 class Stranger:
-    """One who is never let in."""
+    """A caller who is always refused."""
 
     name: str
-    sends: Sends
+    credential: CredentialKind
     reason: str
-    proof: Callable[[World, str], Headers]
+    proof: Callable[[Credentials, str], Headers]
     """Made for the service that is called."""
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        return self.proof(world, method.service)
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        return self.proof(credentials, method.service)
 
     def outcome(self, auth: Auth) -> str:
         return self.reason
@@ -121,13 +121,13 @@ class Stranger:
 
 @dataclass(frozen=True)
 class Person:
-    """One who is signed in and has a role somewhere; `asks_for` is the kind of organization in the header, if any."""
+    """A signed-in user with one role; `asks_for` is the kind of organization in the header, if any."""
 
     role: str
     kind: str
     asks_for: str
     ended: bool = False
-    sends: Sends = Sends.ACCESS_TOKEN
+    credential: CredentialKind = CredentialKind.ACCESS_TOKEN
 
     @property
     def name(self) -> str:
@@ -136,18 +136,18 @@ class Person:
 
     @property
     def held(self) -> frozenset[int]:
-        """What they hold in the organization they belong to."""
+        """The user's permissions in their own organization."""
         return next(held(self.kind, role.permissions) for role in ROLES if role.code == self.role)
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        token = world.session(self.role, self.kind, ended=self.ended)
-        return bearer(token, world.organization_id(self.asks_for) if self.asks_for else "")
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        token = credentials.session(self.role, self.kind, ended=self.ended)
+        return bearer(token, credentials.organization_id(self.asks_for) if self.asks_for else "")
 
     def outcome(self, auth: Auth) -> str:
         if auth.services:
             return "SERVICE_NOT_ALLOWED"
         if auth.signed_in or auth.authenticated:
-            return "TOKEN_INVALID" if self.ended else LET_THROUGH
+            return "TOKEN_INVALID" if self.ended else ADMITTED
         if not self.asks_for:
             return NO_ORGANIZATION
         if self.ended:
@@ -157,31 +157,31 @@ class Person:
 
 @dataclass(frozen=True)
 class Newcomer:
-    """The owner of an advertiser, who has not verified their e-mail."""
+    """An advertiser's owner whose e-mail is not verified."""
 
     name: str = "owner whose e-mail is not verified"
-    sends: Sends = Sends.ACCESS_TOKEN
+    credential: CredentialKind = CredentialKind.ACCESS_TOKEN
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        return bearer(*world.unverified())
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        return bearer(*credentials.unverified())
 
     def outcome(self, auth: Auth) -> str:
         verified = Person("owner", "ADVERTISER", asks_for="ADVERTISER").outcome(auth)
-        return NOT_VERIFIED if verified == LET_THROUGH and auth.verified_email else verified
+        return NOT_VERIFIED if verified == ADMITTED and auth.verified_email else verified
 
 
 @dataclass(frozen=True)
 class Key:
-    """A program with an API key of the platform's organization; `elsewhere`: that asks for another one."""
+    """A program with an API key of the PLATFORM organization; `elsewhere`: it names another organization."""
 
     name: str
     scopes: Callable[[Auth], frozenset[int]]
     elsewhere: bool = False
-    sends: Sends = Sends.API_KEY
+    credential: CredentialKind = CredentialKind.API_KEY
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        own = {"x-api-key": world.api_key(self.scopes(auth))}
-        return own | {"organization-id": world.customer_id} if self.elsewhere else own
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        own = {"x-api-key": credentials.api_key(self.scopes(auth))}
+        return own | {"organization-id": credentials.customer_id} if self.elsewhere else own
 
     def outcome(self, auth: Auth) -> str:
         if auth.services:
@@ -190,83 +190,85 @@ class Key:
             return "API_KEY_NOT_ALLOWED"
         if self.elsewhere:
             return "NOT_A_MEMBER"
-        return LET_THROUGH if auth.authenticated else permitted(auth, self.scopes(auth))
+        return ADMITTED if auth.authenticated else permitted(auth, self.scopes(auth))
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One of our own services, or a tool of ours."""
+    """A service, or a tool with a service identity."""
 
     name: str
-    sends: Sends = Sends.SERVICE_TOKEN
+    credential: CredentialKind = CredentialKind.SERVICE_TOKEN
 
-    def headers(self, world: World, method: Method, auth: Auth) -> Headers:
-        return bearer(world.service_token(self.name, method.service))
+    def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
+        return bearer(credentials.service_token(self.name, method.service))
 
     def outcome(self, auth: Auth) -> str:
-        return LET_THROUGH if self.name in auth.services else "SERVICE_NOT_ALLOWED"
+        return ADMITTED if self.name in auth.services else "SERVICE_NOT_ALLOWED"
 
 
 def permitted(auth: Auth, held: frozenset[int]) -> str:
-    """Whether a member who holds these meets the requirement."""
+    """The outcome for a member with these permissions."""
     enough = set(auth.all) <= held and (not auth.any or bool(held & set(auth.any)))
-    return LET_THROUGH if enough or Permission.ADMIN_FULL in held else "PERMISSION_MISSING"
+    return ADMITTED if enough or Permission.ADMIN_FULL in held else "PERMISSION_MISSING"
 
 
 def needed(auth: Auth) -> frozenset[int]:
-    """As little as meets the requirement; something, where there is none."""
+    """The fewest permissions that meet the requirement; never none."""
     return frozenset(auth.all) or frozenset(auth.any[:1]) or frozenset({Permission.CAMPAIGNS_READ})
 
 
 def all_but(auth: Auth) -> frozenset[int]:
-    """Everything but what would meet the requirement."""
+    """Every permission that does not contribute to the requirement."""
     return ALL - {*auth.all, *auth.any}
 
 
 def at_a_service(caller: Caller, auth: Auth) -> str:
-    """What a service answers."""
-    return LET_THROUGH if auth.public else caller.outcome(auth)
+    """The outcome of a call to the service."""
+    return ADMITTED if auth.public else caller.outcome(auth)
 
 
 def at_the_gateway(caller: Caller, auth: Auth) -> str:
-    """What the gateway answers, or the service behind it: each route takes one kind of token, and people's API keys."""
-    if auth.services and caller.sends is Sends.API_KEY:
+    """The outcome of a call through the gateway: a route accepts one kind of token, and API keys unless it is a job."""
+    if auth.services and caller.credential is CredentialKind.API_KEY:
         return "TOKEN_MISSING"
-    wanted = Sends.SERVICE_TOKEN if auth.services else Sends.ACCESS_TOKEN
-    other = {Sends.ACCESS_TOKEN, Sends.SERVICE_TOKEN} - {wanted}
-    return "TOKEN_INVALID" if caller.sends in other and not auth.public else at_a_service(caller, auth)
+    wanted = CredentialKind.SERVICE_TOKEN if auth.services else CredentialKind.ACCESS_TOKEN
+    other = {CredentialKind.ACCESS_TOKEN, CredentialKind.SERVICE_TOKEN} - {wanted}
+    return "TOKEN_INVALID" if caller.credential in other and not auth.public else at_a_service(caller, auth)
 
 
 def another(service: str) -> str:
-    """Some other service than this one."""
+    """Any service but this one."""
     return "payment-service" if service == "auth-service" else "auth-service"
 
 
 STRANGERS = (
-    Stranger("nobody", Sends.NOTHING, "TOKEN_MISSING", lambda world, service: {}),
+    Stranger("an anonymous caller", CredentialKind.NOTHING, "TOKEN_MISSING", lambda credentials, service: {}),
     Stranger(
-        "an expired token", Sends.BAD_TOKEN, "TOKEN_INVALID",
-        lambda world, service: bearer(world.session("owner", "ADVERTISER", exp=-60), world.customer_id),
+        "an expired token", CredentialKind.BAD_TOKEN, "TOKEN_INVALID",
+        lambda credentials, service: bearer(
+            credentials.session("owner", "ADVERTISER", exp=-60), credentials.customer_id
+        ),
     ),
     Stranger(
-        "a forged token", Sends.BAD_TOKEN, "TOKEN_INVALID",
-        lambda world, service: bearer(world.forged(), world.customer_id),
+        "a forged token", CredentialKind.BAD_TOKEN, "TOKEN_INVALID",
+        lambda credentials, service: bearer(credentials.forged(), credentials.customer_id),
     ),
     Stranger(
-        "a service's token for another service", Sends.BAD_TOKEN, "TOKEN_INVALID",
-        lambda world, service: bearer(world.service_token("operator", another(service))),
+        "a service's token for another service", CredentialKind.BAD_TOKEN, "TOKEN_INVALID",
+        lambda credentials, service: bearer(credentials.service_token("operator", another(service))),
     ),
     Stranger(
-        "an unknown API key", Sends.API_KEY, "API_KEY_INVALID",
-        lambda world, service: {"x-api-key": api_key_format.generate(), "organization-id": world.staff_id},
+        "an unknown API key", CredentialKind.API_KEY, "API_KEY_INVALID",
+        lambda credentials, service: {"x-api-key": api_key_format.generate(), "organization-id": credentials.staff_id},
     ),
     Stranger(
-        "a revoked API key", Sends.API_KEY, "API_KEY_INVALID",
-        lambda world, service: {"x-api-key": world.api_key(ALL, revoked=True)},
+        "a revoked API key", CredentialKind.API_KEY, "API_KEY_INVALID",
+        lambda credentials, service: {"x-api-key": credentials.api_key(ALL, revoked=True)},
     ),
     Stranger(
-        "an API key of other networks", Sends.API_KEY, "ADDRESS_NOT_ALLOWED",
-        lambda world, service: {"x-api-key": world.api_key(ALL, networks=("203.0.113.0/24",))},
+        "an API key of other networks", CredentialKind.API_KEY, "ADDRESS_NOT_ALLOWED",
+        lambda credentials, service: {"x-api-key": credentials.api_key(ALL, networks=("203.0.113.0/24",))},
     ),
 )  # fmt: skip
 MEMBERS = tuple(Person(role.code, kind, asks_for=kind) for role in ROLES for kind in sorted(role.kinds))
@@ -287,6 +289,6 @@ CALLERS: tuple[Caller, ...] = (*STRANGERS, *PEOPLE, Newcomer(), *KEYS, *(Tool(na
 
 
 def differences(expected: Mapping[str, str], seen: Mapping[str, str]) -> str:
-    """One line for each caller for whom something else came out; empty where there is none."""
+    """One line for each caller with another outcome; empty if there is none."""
     wrong = [name for name in expected if expected[name] != seen[name]]
     return "".join(f"\n  {name}: expected {expected[name]}, was {seen[name]}" for name in wrong)

@@ -1,4 +1,4 @@
-"""Kills payment-service, PostgreSQL and Stripe's sandbox at random under load, heals them, and checks every micro.
+"""Kills payment-service, PostgreSQL and Stripe's sandbox at random under load, restores them, and verifies every micro.
 
 `make chaos-money` runs it for a minute: python -m tests.chaos_money [--seconds N] [--seed N].
 """
@@ -17,52 +17,52 @@ import httpx
 
 from adctl.children import forget_grpc_at_fork
 
-SHOPPERS = 6
+CUSTOMERS = 6
 
 
 def chaos(folder: Path, seconds: float, seed: int, *, fsync: bool = False) -> tuple[dict[str, int], list[str]]:
-    """Figures to show, and everything that is wrong afterwards."""
-    # Not before gRPC has been told to keep out of forks.
-    from .chaos_books import judge, settle
-    from .chaos_people import Told, shopping
-    from .chaos_world import running
+    """Figures to print, and every inconsistency found afterwards."""
+    # These import gRPC, which must be configured for forks first.
+    from .chaos_customers import Observations, start_customers
+    from .chaos_platform import running
+    from .chaos_verification import settle, verify
 
-    chance, told, stop = random.Random(seed), Told(), threading.Event()
-    with running(folder, fsync=fsync) as world:
-        threads = shopping(world, told, SHOPPERS, seed, stop)
+    chance, observations, stop = random.Random(seed), Observations(), threading.Event()
+    with running(folder, fsync=fsync) as platform:
+        threads = start_customers(platform, observations, CUSTOMERS, seed, stop)
         try:
-            _kill(world, seconds, chance)
+            _kill(platform, seconds, chance)
         finally:
             stop.set()
-            world.heal()
+            platform.restore()
             for thread in threads:
                 thread.join(60)
-        rounds = settle(world)
-        figures, wrong = judge(world, told)
-        wrong += [f"{thread.name} goes on for ever" for thread in threads if thread.is_alive()]
-        figures |= {f"kills of {name}": one.kills for name, one in world.victims.items()} | {"settle rounds": rounds}
+        rounds = settle(platform)
+        figures, wrong = verify(platform, observations)
+        wrong += [f"{thread.name} did not stop" for thread in threads if thread.is_alive()]
+        figures |= {f"kills of {name}": one.kills for name, one in platform.targets.items()} | {"settle rounds": rounds}
     return figures, wrong
 
 
-def _kill(world: Any, seconds: float, chance: random.Random) -> None:
-    """Each of them at least once."""
+def _kill(platform: Any, seconds: float, chance: random.Random) -> None:
+    """Kills each target at least once."""
     pause, end = threading.Event(), time.monotonic() + seconds
     while time.monotonic() < end:
-        names = list(world.victims)
+        names = list(platform.targets)
         chance.shuffle(names)
         for name in names:
             with suppress(httpx.HTTPError):
-                world.misbehave(chance)
+                platform.inject_faults(chance)
             pause.wait(chance.uniform(0.3, 3))
             together = [name, *(other for other in names if other != name and chance.random() < 0.15)]
-            for victim in together:
-                world.victims[victim].kill()
+            for target in together:
+                platform.targets[target].kill()
             pause.wait(chance.uniform(0, 0.5))
             deadline = time.monotonic() + 15
             while time.monotonic() < deadline:
-                for one in world.victims.values():
-                    one.tend()
-                if all(one.is_ready() for one in world.victims.values()):
+                for one in platform.targets.values():
+                    one.start_if_down()
+                if all(one.is_ready() for one in platform.targets.values()):
                     break
                 pause.wait(0.1)
 
@@ -79,7 +79,7 @@ def main() -> None:
         print(f"{name:26} {figure:>8,}")
     for one in wrong:
         print(f"WRONG: {one}")
-    print("every micro is where it should be" if not wrong else f"{len(wrong)} things are wrong")
+    print("every micro is accounted for" if not wrong else f"{len(wrong)} inconsistencies")
     sys.exit(1 if wrong else 0)
 
 

@@ -1,4 +1,4 @@
-"""The whole platform, started once a run as a newcomer starts it."""
+"""The whole platform, started once per run with `adctl up`."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from adctl.state import State, load
 
 
 def adctl(home: Path, *arguments: str) -> str:
-    """Runs the command with its state in `home`; what it printed. AssertionError where it fails."""
+    """Runs the command with its state in `home` and returns its output; AssertionError if it fails."""
     done = subprocess.run(
         [sys.executable, "-m", "adctl", *arguments],
         env={**os.environ, "ADPLATFORM_HOME": str(home)},

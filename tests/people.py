@@ -1,4 +1,4 @@
-"""People of the running platform, who came to it as customers do."""
+"""Users of the running platform, signed up through its API."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ OWNER_OF_KIND = {"ADVERTISER": "owner", "PUBLISHER": "publisher"}
 
 
 def owner(platform: State, kind: str = "ADVERTISER") -> Client:
-    """Somebody new with an organization of their own and a verified e-mail."""
+    """A new user with an organization and a verified e-mail."""
     client = Client(platform.gateway_url)
     sign_up(
         platform,
@@ -29,7 +29,7 @@ def owner(platform: State, kind: str = "ADVERTISER") -> Client:
 
 
 def unverified_owner(platform: State, email: str = "") -> Client:
-    """Somebody new who has not opened the link in the mail."""
+    """A new user who has not opened the link in the mail."""
     client = Client(platform.gateway_url)
     client.sign_up(email=email or new_email(), password=PASSWORD, name="Ada", organizationName="Acme")
     return client
@@ -43,7 +43,7 @@ def staff(platform: State) -> Client:
 
 
 def invited(platform: State, by: Client, roles: Sequence[str]) -> list[Client]:
-    """A new member of that person's organization for each role, who signed up with the link that was mailed."""
+    """A new member of that user's organization for each role, signed up with the mailed link."""
     emails = [new_email() for _ in roles]
     for email, role in zip(emails, roles, strict=True):
         by.post("/users", {"email": email, "role": role})
@@ -51,7 +51,7 @@ def invited(platform: State, by: Client, roles: Sequence[str]) -> list[Client]:
 
 
 def user_id(client: Client) -> str:
-    """Who they are."""
+    """The user's id."""
     return str(client.get("/auth/profile")["user"]["id"])
 
 
@@ -62,7 +62,7 @@ def api_key(maker: Client, permissions: Sequence[int | str], **more: Any) -> dic
 
 
 def digest(secret: str) -> bytes:
-    """What the platform keeps of an API key."""
+    """The stored form of an API key."""
     return hashlib.sha256(secret.encode()).digest()
 
 

@@ -1,4 +1,4 @@
-"""What must be refused, through the gateway: with the right status, reason and field, and nothing half done."""
+"""Invalid requests through the gateway: the status, reason and field of each refusal, and no side effect."""
 
 import base64
 import hmac
@@ -87,23 +87,23 @@ def test_missing_malformed_forged_and_expired_tokens_are_401(platform: State, ad
         assert (refused.status, refused.reason) == (401, "TOKEN_INVALID" if token else "TOKEN_MISSING")
 
 
-def test_another_organization_in_the_header_is_403(advertiser: Client, stranger: Client) -> None:
+def test_organization_of_others_in_the_header_is_403(advertiser: Client, stranger: Client) -> None:
     headers = {"organization-id": advertiser.organization_id}
     refused = refusal(lambda: stranger.request("GET", "/campaigns", headers=headers))
     assert (refused.status, refused.reason) == (403, "NOT_A_MEMBER")
 
 
-def test_a_missing_permission_is_403(advertiser: Client) -> None:
+def test_missing_permission_is_403(advertiser: Client) -> None:
     refused = refusal(lambda: advertiser.get("/publishers"))
     assert (refused.status, refused.reason) == (403, "PERMISSION_MISSING")
 
 
-def test_a_missing_organization_is_400(platform: State, advertiser: Client) -> None:
+def test_missing_organization_is_400(platform: State, advertiser: Client) -> None:
     refused = refusal(lambda: Client(platform.gateway_url, token=advertiser.token).get("/campaigns"))
     assert (refused.status, refused.reason) == (400, "ORGANIZATION_ID_REQUIRED")
 
 
-def test_another_organizations_campaign_is_404_in_every_way(advertiser: Client, stranger: Client) -> None:
+def test_campaign_of_another_organization_is_404_in_every_rpc(advertiser: Client, stranger: Client) -> None:
     id = advertiser.post("/campaigns", CAMPAIGN)["id"]
     calls: list[Callable[[], object]] = [
         lambda: stranger.get(f"/campaigns/{id}"),
@@ -137,7 +137,7 @@ def test_another_organizations_campaign_is_404_in_every_way(advertiser: Client, 
         ({"targeting": {"countries": ["Germany"]}}, "targeting.countries[0]"),
     ],
 )
-def test_a_bad_field_is_400_and_named(advertiser: Client, changes: dict[str, Any], field: str) -> None:
+def test_invalid_field_is_400_and_named(advertiser: Client, changes: dict[str, Any], field: str) -> None:
     refused = refusal(lambda: advertiser.post("/campaigns", {**CAMPAIGN, **changes}))
     assert (refused.status, refused.reason) == (400, "INVALID_FIELD")
     assert field in fields(refused)
@@ -155,19 +155,19 @@ def test_a_bad_field_is_400_and_named(advertiser: Client, changes: dict[str, Any
         (json.dumps({**CAMPAIGN, "state": "ACTIVE"}), "state", "INVALID_FIELD"),
     ],
 )
-def test_json_that_does_not_fit_is_400(advertiser: Client, body: str, named: str, reason: str) -> None:
+def test_json_outside_the_contract_is_400(advertiser: Client, body: str, named: str, reason: str) -> None:
     headers = {"content-type": "application/json"}
     refused = refusal(lambda: advertiser.request("POST", "/campaigns", content=body, headers=headers))
     assert (refused.status, refused.reason) == (400, reason)
     assert named in json.dumps(refused.body)
 
 
-def test_an_unknown_query_parameter_and_path_are_refused(advertiser: Client) -> None:
+def test_unknown_query_parameter_or_path_is_refused(advertiser: Client) -> None:
     assert refusal(lambda: advertiser.get("/campaigns", color="red")).status == 400
     assert refusal(lambda: advertiser.get("/campaings")).status == 404
 
 
-def test_a_start_without_funds_creates_nothing_at_the_network(platform: State, advertiser: Client) -> None:
+def test_start_without_funds_creates_no_network_campaign(platform: State, advertiser: Client) -> None:
     id = advertiser.post("/campaigns", {**CAMPAIGN, "name": f"Poor {uuid4().hex}"})["id"]
     refused = refusal(lambda: advertiser.post(f"/campaigns/{id}/start"))
     assert (refused.status, refused.reason) == (400, "INSUFFICIENT_FUNDS")
@@ -181,7 +181,7 @@ def test_a_start_without_funds_creates_nothing_at_the_network(platform: State, a
     assert not [one for one in listed if id in one["name"]]
 
 
-def test_the_same_key_gives_the_same_campaign_and_another_body_is_refused(advertiser: Client) -> None:
+def test_idempotency_key_repeats_the_answer_and_refuses_another_body(advertiser: Client) -> None:
     key = uuid4().hex
     first = advertiser.post("/campaigns", CAMPAIGN, idempotency_key=key)
     assert advertiser.post("/campaigns", CAMPAIGN, idempotency_key=key) == first
@@ -196,7 +196,7 @@ def signed(platform: State, body: str, *, at: float | None = None, secret: str |
     return {"stripe-signature": f"t={stamp},v1={signature}", "content-type": "application/json"}
 
 
-def test_unsigned_forged_stale_and_repeated_webhooks_never_credit(platform: State) -> None:
+def test_unsigned_forged_stale_or_repeated_webhooks_do_not_credit(platform: State) -> None:
     customer = sign_up(platform)
     made = customer.post("/payments/create", {"amountMicros": "25000000", "currencyCode": "USD", "provider": "STRIPE"})
     stripe = sandbox_commands.Name.STRIPE
@@ -241,7 +241,7 @@ def test_unsigned_forged_stale_and_repeated_webhooks_never_credit(platform: Stat
     assert customer.get("/billing/balance")["availableMicros"] == "25000000"
 
 
-def test_an_unknown_pixel_is_a_gif_and_a_counted_rejection(platform: State) -> None:
+def test_unknown_pixel_answers_the_gif_and_counts_a_rejection(platform: State) -> None:
     def rejections() -> float:
         text = httpx.get(f"{platform.url('pixel-service-metrics')}/metrics", trust_env=False).text
         return sum(
@@ -259,7 +259,7 @@ def test_an_unknown_pixel_is_a_gif_and_a_counted_rejection(platform: State) -> N
         time.sleep(0.05)
 
 
-def test_internal_rpcs_cannot_be_reached(platform: State, advertiser: Client) -> None:
+def test_internal_rpcs_are_unreachable_through_the_gateway(platform: State, advertiser: Client) -> None:
     for path in ("/adplatform.payment.v1.LedgerService/HoldBudget", "/grpc.health.v1.Health/Check"):
         for content_type in ("application/json", "application/grpc"):
             answer = httpx.post(

@@ -1,4 +1,4 @@
-"""A campaign's hold through its whole life, through the gateway, on the real servers."""
+"""A campaign's hold from start to deletion, through the gateway."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("platform")
 UNIT = 1_000_000
 
 
-def test_a_hold_follows_the_budget_and_is_given_back(platform: State) -> None:
+def test_hold_follows_the_budget_and_is_released_on_deletion(platform: State) -> None:
     journey = Journey(platform)
     journey.sign_up()
     journey.deposit()
@@ -46,7 +46,7 @@ def test_a_hold_follows_the_budget_and_is_given_back(platform: State) -> None:
     with pytest.raises(Refused) as refused:
         journey.advertiser.request("DELETE", path)
     assert refused.value.status == 404
-    # It never delivered anything, so nothing is waited for.
+    # The campaign delivered nothing, so its hold is released at once.
     assert _balance(journey) == (500, 0)
     adctl(platform.paths.home, "ledger", "verify")
 

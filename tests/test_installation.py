@@ -1,4 +1,4 @@
-"""The lock is installed as it is, whatever the index has beside it, by every pip that the platform supports."""
+"""Exactly the lock is installed, whatever newer releases the index has, by every pip that the platform supports."""
 
 import importlib.metadata
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.small_index import NEWER, Entry, SmallIndex, entries, serving
+from tests.package_index import NEWER, Entry, PackageIndex, entries, serving
 
 ROOT = Path(__file__).parents[1]
 INSTALL = ROOT / "make" / "install.py"
@@ -21,20 +21,20 @@ pytestmark = pytest.mark.xdist_group("installation")
 @pytest.fixture(scope="module")
 def oldest_pip() -> Path:
     found = list((ROOT / ".venv" / "oldest-pip").glob("pip-*.whl"))
-    assert found, "the oldest supported pip is not here: `make test` downloads it"
+    assert found, "the oldest supported pip is missing: `make test` downloads it"
     return found[0]
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Iterator[SmallIndex]:
-    with serving(SmallIndex(tmp_path / "index")) as index:
+def index(tmp_path: Path) -> Iterator[PackageIndex]:
+    with serving(PackageIndex(tmp_path / "index")) as index:
         index.add_installed_uv()
         yield index
 
 
 @pytest.fixture
-def environment(index: SmallIndex, tmp_path: Path) -> dict[str, str]:
-    """No configuration of pip or uv but this index, and nothing that was downloaded before."""
+def environment(index: PackageIndex, tmp_path: Path) -> dict[str, str]:
+    """An environment whose pip and uv know only this index and have an empty cache."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "MAKE", "VIRTUAL_"))
     }
@@ -70,8 +70,8 @@ def uv() -> Entry:
     return Entry("uv", importlib.metadata.version("uv"))
 
 
-def test_newer_releases_of_everything_change_nothing(
-    index: SmallIndex, environment: dict[str, str], oldest_pip: Path, tmp_path: Path
+def test_newer_releases_in_the_index_do_not_change_the_installation(
+    index: PackageIndex, environment: dict[str, str], oldest_pip: Path, tmp_path: Path
 ) -> None:
     wanted = entries((ROOT / "requirements" / "lock.txt").read_text())
     assert len(wanted) > 100
@@ -93,13 +93,13 @@ def test_newer_releases_of_everything_change_nothing(
     here = installed(python)
     locked = {entry.name.lower(): entry.version for entry in wanted}
     assert here.items() <= locked.items()
-    # Only what a marker keeps from this platform may be missing.
+    # Only entries whose marker excludes this platform may be missing.
     assert {entry.name.lower() for entry in wanted if not entry.marker} <= here.keys()
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, index: SmallIndex) -> Path:
-    """A workspace with the make rules and a small lock; only the rule that installs the lock is run here."""
+def workspace(tmp_path: Path, index: PackageIndex) -> Path:
+    """A workspace with the make rules and a small lock, for the rule that installs the lock."""
     folder = tmp_path / "workspace"
     shutil.copytree(ROOT / "make", folder / "make", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "protos").mkdir()
@@ -113,7 +113,7 @@ def workspace(tmp_path: Path, index: SmallIndex) -> Path:
     return folder
 
 
-def write_lock(workspace: Path, index: SmallIndex, *names: str) -> None:
+def write_lock(workspace: Path, index: PackageIndex, *names: str) -> None:
     wanted = [uv(), *(Entry(name, "1.0") for name in names)]
     (workspace / "requirements" / "lock.txt").write_text(index.lock(wanted))
 
@@ -124,12 +124,12 @@ def make(workspace: Path, environment: dict[str, str]) -> subprocess.CompletedPr
     )
 
 
-def test_make_installs_the_lock_and_recovers_from_what_breaks(
-    workspace: Path, index: SmallIndex, environment: dict[str, str]
+def test_make_installs_the_lock_and_recovers_from_interruptions(
+    workspace: Path, index: PackageIndex, environment: dict[str, str]
 ) -> None:
     python = workspace / ".venv" / "bin" / "python"
 
-    # An environment without pip, as an interrupted start leaves it, is made again; a download that breaks off is named.
+    # An environment without pip, as an interruption leaves it, is created again. A truncated download is named.
     subprocess.run((sys.executable, "-m", "venv", "--without-pip", workspace / ".venv"), check=True)
     index.break_downloads("second")
     broken = make(workspace, environment)
@@ -137,22 +137,22 @@ def test_make_installs_the_lock_and_recovers_from_what_breaks(
     assert "second" in broken.stderr
 
     # The next make completes it.
-    index.mend_downloads("second")
+    index.repair_downloads("second")
     completed = make(workspace, environment)
     assert completed.returncode == 0, completed.stderr
     assert {"first", "second"} <= installed(python).keys()
 
-    # One more asks no index.
+    # A repeat sends no request to the index.
     index.requested.clear()
     assert make(workspace, environment).returncode == 0
     assert index.requested == []
 
-    # What left the lock leaves the environment.
+    # A package that is removed from the lock is uninstalled.
     write_lock(workspace, index, "second")
     assert make(workspace, environment).returncode == 0
     assert {"first", "second"} & installed(python).keys() == {"second"}
 
-    # Another file than the locked one is refused by name.
+    # A file with another hash is refused by name.
     write_lock(workspace, index, "second", "third")
     index.replace("third")
     refused = make(workspace, environment)

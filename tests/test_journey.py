@@ -1,4 +1,4 @@
-"""The main story, through the gateway, on the real servers: what `make demo` shows."""
+"""The journey of `make demo`, through the gateway."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ from .conftest import adctl
 pytestmark = pytest.mark.xdist_group("platform")
 
 
-def test_an_advertisers_money_becomes_a_publishers(platform: State) -> None:
+def test_advertiser_spend_is_paid_out_to_the_publisher(platform: State) -> None:
     journey = Journey(platform)
-    came_back = [step.run() for step in journey.steps()]
-    assert all(came_back)
-    _the_statement_adds_up_to_the_balance(journey)
+    results = [step.run() for step in journey.steps()]
+    assert all(results)
+    _assert_statement_adds_up_to_balance(journey)
     assert "USD: " in adctl(platform.paths.home, "ledger", "verify")
 
 
-def _the_statement_adds_up_to_the_balance(journey: Journey) -> None:
+def _assert_statement_adds_up_to_balance(journey: Journey) -> None:
     lines = _statement(journey.advertiser)
     assert {line["kind"] for line in lines} == {"DEPOSIT", "HOLD", "SPEND"}
     assert {line["campaignId"] for line in lines if line["kind"] != "DEPOSIT"} == {journey.campaign_id}

@@ -1,4 +1,4 @@
-"""The keys of access tokens change while the platform runs, and nobody notices."""
+"""The signing key of access tokens is rotated while the platform runs, without interruption."""
 
 import os
 import subprocess
@@ -31,12 +31,12 @@ def kid(token: str) -> str:
 
 
 def use(client: Client) -> None:
-    """Passes the gateway to auth-service and to another service; Refused where one does not take the token."""
+    """Calls two services through the gateway; Refused if one does not accept the token."""
     assert client.get("/auth/profile")["memberships"]
     assert client.get("/campaigns")["campaigns"] == []
 
 
-def test_a_new_key_signs_without_a_restart_and_tokens_of_the_old_one_stay_good(platform: State) -> None:
+def test_new_key_signs_without_a_restart_and_tokens_of_the_old_key_stay_valid(platform: State) -> None:
     eventually(lambda: (running := find(platform.paths)) is not None and running.snapshot.well, within_s=30)
     before = process_ids(platform)
     email, old = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
@@ -53,14 +53,14 @@ def test_a_new_key_signs_without_a_restart_and_tokens_of_the_old_one_stay_good(p
     )
     assert f"in {BEGINS_IN_S} s" in rotated.stdout
 
-    def signed_in_anew() -> str | None:
+    def token_of_new_key() -> str | None:
         answer = Client(platform.gateway_url).post("/auth/login", {"email": email, "password": PASSWORD})
         token = str(answer["accessToken"])
         return None if kid(token) == kid(old.token) else token
 
-    assert signed_in_anew() is None, "the new key signs before its time"
-    token = eventually(signed_in_anew, within_s=BEGINS_IN_S + 15, every_s=0.5)
-    # The first token of the new key, at once: by now the gateway has it.
+    assert token_of_new_key() is None, "the new key signs before its start"
+    token = eventually(token_of_new_key, within_s=BEGINS_IN_S + 15, every_s=0.5)
+    # The gateway already has the new key when its first token is used.
     use(Client(platform.gateway_url, token, old.organization_id))
     use(old)
     listed = {key["kid"] for key in Client(platform.gateway_url).get("/auth/jwks")["keys"]}

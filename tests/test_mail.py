@@ -1,4 +1,4 @@
-"""Mail leaves the platform, also on a mail server's bad day, and the links in it work."""
+"""Mail is retried until the mail server accepts it, and its links work."""
 
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
@@ -13,12 +13,12 @@ from adtesting import eventually
 pytestmark = pytest.mark.xdist_group("platform")
 
 
-def test_the_mail_of_a_sign_up_comes_at_the_second_try_and_its_link_verifies_once(platform: State) -> None:
+def test_sign_up_mail_is_retried_and_its_link_verifies_once(platform: State) -> None:
     email, client = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
     set_behaviour(platform, Name.MAIL, fail_next=1)
     client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme")
     (mail,) = eventually(lambda: mails(platform, to=email), within_s=20)
-    # What is not named is answered as it is: the failure has been used up.
+    # Settings that are not named are returned unchanged: the failure was used up.
     assert set_behaviour(platform, Name.MAIL, delay_ms=0)["fail_next"] == 0
     assert client.get("/auth/profile")["user"]["emailVerified"] is False
 

@@ -1,4 +1,4 @@
-"""Money comes in by card, chain and bank, goes back, is disputed and owed: through the gateway, as people do it."""
+"""Deposits by card, chain and bank, refunds, disputes and debts, through the gateway."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ from adtesting import eventually
 
 pytestmark = pytest.mark.xdist_group("platform")
 
-ASKED = 100_000_000
+AMOUNT_MICROS = 100_000_000
 
 
 @pytest.fixture
@@ -27,32 +27,32 @@ def admin(platform: State) -> Client:
 
 
 @pytest.fixture
-def outside(platform: State) -> Iterator["Outside"]:
+def sandboxes(platform: State) -> Iterator["Sandboxes"]:
     with httpx.Client(timeout=20, trust_env=False) as http:
-        yield Outside(platform, http)
+        yield Sandboxes(platform, http)
 
 
-class Outside:
-    """What customers, their banks and their chains do."""
+class Sandboxes:
+    """Actions of customers, banks and chains, by the sandboxes' control APIs."""
 
     def __init__(self, platform: State, http: httpx.Client) -> None:
         self._platform = platform
         self._http = http
 
-    def does(self, sandbox: str, path: str, **body: Any) -> Any:
+    def act(self, sandbox: str, path: str, **body: Any) -> Any:
         answer = self._http.post(f"{self._platform.url(sandbox)}{path}", json=body)
         assert answer.is_success, answer.text
         return answer.json()
 
 
 def pay_by(advertiser: Client, provider: str, **more: Any) -> dict[str, Any]:
-    asked = {"amountMicros": str(ASKED), "currencyCode": "USD", "provider": provider, **more}
+    asked = {"amountMicros": str(AMOUNT_MICROS), "currencyCode": "USD", "provider": provider, **more}
     created: dict[str, Any] = advertiser.post("/payments/create", asked)
     return created
 
 
 def becomes(advertiser: Client, payment_id: str, state: str, within_s: float = 20, **figures: int) -> dict[str, Any]:
-    """The payment, once it is in that state and has these figures."""
+    """Waits until the payment has this state and these figures, and returns it."""
 
     def there() -> dict[str, Any] | None:
         payment: dict[str, Any] = advertiser.get(f"/payments/{payment_id}")
@@ -63,7 +63,7 @@ def becomes(advertiser: Client, payment_id: str, state: str, within_s: float = 2
 
 
 def figures(advertiser: Client) -> tuple[int, ...]:
-    """Available, held, reserved and owed; the statement must say the same."""
+    """The amounts available, held, reserved and owed; checks that the statement adds up to them."""
     names = ("availableMicros", "heldMicros", "reservedMicros", "debtMicros")
     balance = advertiser.get("/billing/balance")
     lines = advertiser.get("/billing/statement", pageSize=200)["lines"]
@@ -73,9 +73,9 @@ def figures(advertiser: Client) -> tuple[int, ...]:
     return tuple(int(balance[name]) for name in names)
 
 
-def paid_by_card(advertiser: Client, outside: Outside) -> str:
+def paid_by_card(advertiser: Client, sandboxes: Sandboxes) -> str:
     payment_id: str = pay_by(advertiser, "STRIPE")["payment"]["id"]
-    outside.does("stripe-sandbox", "/sandbox/pay", payment_id=payment_id)
+    sandboxes.act("stripe-sandbox", "/sandbox/pay", payment_id=payment_id)
     becomes(advertiser, payment_id, "SUCCEEDED")
     return payment_id
 
@@ -93,10 +93,10 @@ def hold_some(advertiser: Client, micros: int) -> None:
     advertiser.post(f"/campaigns/{campaign['id']}/start")
 
 
-def test_staff_refund_a_card_in_parts_and_never_more_than_is_left(
-    advertiser: Client, admin: Client, outside: Outside
+def test_partial_refunds_cannot_exceed_the_unspent_deposit(
+    advertiser: Client, admin: Client, sandboxes: Sandboxes
 ) -> None:
-    payment_id = paid_by_card(advertiser, outside)
+    payment_id = paid_by_card(advertiser, sandboxes)
     path = f"/payments/{payment_id}/refund"
     with pytest.raises(Refused) as refused:
         advertiser.post(path, {})
@@ -118,49 +118,56 @@ def test_staff_refund_a_card_in_parts_and_never_more_than_is_left(
     ]
 
 
-def test_a_lost_dispute_on_held_money_is_paid_by_what_was_held(advertiser: Client, outside: Outside) -> None:
-    payment_id = paid_by_card(advertiser, outside)
+def test_lost_dispute_on_held_money_is_repaid_by_the_hold(advertiser: Client, sandboxes: Sandboxes) -> None:
+    payment_id = paid_by_card(advertiser, sandboxes)
     hold_some(advertiser, 60_000_000)
-    outside.does("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="open")
-    becomes(advertiser, payment_id, "DISPUTED", disputedMicros=ASKED)
+    sandboxes.act("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="open")
+    becomes(advertiser, payment_id, "DISPUTED", disputedMicros=AMOUNT_MICROS)
     assert figures(advertiser) == (0, 60_000_000, 40_000_000, 0)
-    outside.does("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="lose")
-    # Nothing of it was delivered, so that the campaign's hold pays all of the debt.
+    sandboxes.act("stripe-sandbox", "/sandbox/dispute", payment_id=payment_id, outcome="lose")
+    # Nothing was delivered, so the campaign's hold repays the whole debt.
     eventually(lambda: figures(advertiser) == (0, 0, 0, 0), within_s=20)
     (campaign,) = advertiser.get("/campaigns")["campaigns"]
     assert (campaign["state"], campaign["stateReasons"]) == ("PAUSED", ["PAYMENT_DISPUTED"])
     with pytest.raises(Refused) as refused:
         hold_some(advertiser, 1_000_000)
     assert refused.value.reason == "INSUFFICIENT_FUNDS"
-    paid_by_card(advertiser, outside)
-    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    paid_by_card(advertiser, sandboxes)
+    assert figures(advertiser) == (AMOUNT_MICROS, 0, 0, 0)
     advertiser.post(f"/campaigns/{campaign['id']}/start")
     assert figures(advertiser) == (40_000_000, 60_000_000, 0, 0)
 
 
-def test_coins_are_credited_at_their_depth_and_taken_back_when_the_chain_forgets_them(
-    advertiser: Client, outside: Outside
+def test_coins_are_credited_at_their_depth_and_reversed_by_a_reorganization(
+    advertiser: Client, sandboxes: Sandboxes
 ) -> None:
     created = pay_by(advertiser, "CRYPTO", crypto={"token": "USDC"})
-    payment_id, told = created["payment"]["id"], created["crypto"]
-    assert told["amount"] == "100000000"
-    outside.does("chain-sandbox", "/sandbox/chain/pay", to=told["address"], coin="USDC", smallest=told["amount"])
-    paid = becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=ASKED)
+    payment_id, instructions = created["payment"]["id"], created["crypto"]
+    assert instructions["amount"] == "100000000"
+    sandboxes.act(
+        "chain-sandbox", "/sandbox/chain/pay", to=instructions["address"], coin="USDC", smallest=instructions["amount"]
+    )
+    paid = becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=AMOUNT_MICROS)
     (deposit,) = paid["deposits"]
-    assert deposit["chain"]["confirmations"] >= told["requiredConfirmations"]
-    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    assert deposit["chain"]["confirmations"] >= instructions["requiredConfirmations"]
+    assert figures(advertiser) == (AMOUNT_MICROS, 0, 0, 0)
     hold_some(advertiser, 60_000_000)
-    outside.does(
-        "chain-sandbox", "/sandbox/chain/reorg", depth=told["requiredConfirmations"] + 3, keep_transactions=False
+    sandboxes.act(
+        "chain-sandbox",
+        "/sandbox/chain/reorg",
+        depth=instructions["requiredConfirmations"] + 3,
+        keep_transactions=False,
     )
     becomes(advertiser, payment_id, "PENDING", paidMicros=0)
-    # The campaign is paused, and what it held pays what is owed.
+    # The campaign is paused, and its hold repays the debt.
     eventually(lambda: figures(advertiser) == (0, 0, 0, 0), within_s=20)
     (campaign,) = advertiser.get("/campaigns")["campaigns"]
     assert (campaign["state"], campaign["stateReasons"]) == ("PAUSED", ["PAYMENT_DISPUTED"])
-    outside.does("chain-sandbox", "/sandbox/chain/pay", to=told["address"], coin="USDC", smallest=told["amount"])
-    becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=ASKED)
-    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    sandboxes.act(
+        "chain-sandbox", "/sandbox/chain/pay", to=instructions["address"], coin="USDC", smallest=instructions["amount"]
+    )
+    becomes(advertiser, payment_id, "SUCCEEDED", paidMicros=AMOUNT_MICROS)
+    assert figures(advertiser) == (AMOUNT_MICROS, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -173,27 +180,29 @@ def test_coins_are_credited_at_their_depth_and_taken_back_when_the_chain_forgets
     ],
     ids=["chain", "token", "address", "checksum"],
 )
-def test_a_wrong_choice_of_coins_says_what_is_wrong(advertiser: Client, choice: dict[str, str], reason: str) -> None:
+def test_invalid_chain_token_or_address_is_refused_by_reason(
+    advertiser: Client, choice: dict[str, str], reason: str
+) -> None:
     with pytest.raises(Refused) as refused:
         pay_by(advertiser, "CRYPTO", crypto=choice)
     assert (refused.value.status, refused.value.reason) == (400, reason)
     assert not advertiser.get("/payments")["payments"]
 
 
-def test_a_bank_transfer_is_matched_by_its_reference(advertiser: Client, outside: Outside) -> None:
+def test_bank_transfer_is_matched_by_its_reference(advertiser: Client, sandboxes: Sandboxes) -> None:
     created = pay_by(advertiser, "WISE")
     reference = created["wise"]["reference"]
-    outside.does(
+    sandboxes.act(
         "wise-sandbox", "/sandbox/incoming", currency="USD", amount=100, reference=f"inv 7 {reference.lower()}"
     )
-    paid = becomes(advertiser, created["payment"]["id"], "SUCCEEDED", paidMicros=ASKED)
+    paid = becomes(advertiser, created["payment"]["id"], "SUCCEEDED", paidMicros=AMOUNT_MICROS)
     assert paid["outcome"] == "EXACT"
-    assert figures(advertiser) == (ASKED, 0, 0, 0)
+    assert figures(advertiser) == (AMOUNT_MICROS, 0, 0, 0)
 
 
-def test_money_of_nobody_known_waits_until_staff_assign_it(advertiser: Client, admin: Client, outside: Outside) -> None:
+def test_unmatched_deposit_waits_until_staff_assign_it(advertiser: Client, admin: Client, sandboxes: Sandboxes) -> None:
     created = pay_by(advertiser, "WISE")
-    arrived = outside.does(
+    arrived = sandboxes.act(
         "wise-sandbox", "/sandbox/incoming", currency="USD", amount=99, reference="for the ads", sender_name="Ada"
     )
     assert arrived
@@ -216,12 +225,14 @@ def test_money_of_nobody_known_waits_until_staff_assign_it(advertiser: Client, a
     assert figures(advertiser) == (99_000_000, 0, 0, 0)
 
 
-def test_a_receipt_is_numbered_and_is_html_and_pdf(platform: State, advertiser: Client, outside: Outside) -> None:
+def test_receipt_is_numbered_and_available_as_html_and_pdf(
+    platform: State, advertiser: Client, sandboxes: Sandboxes
+) -> None:
     unpaid = pay_by(advertiser, "STRIPE")["payment"]["id"]
     with pytest.raises(Refused) as refused:
         advertiser.get(f"/payments/{unpaid}/receipt")
     assert refused.value.reason == "PAYMENT_STATE_INVALID"
-    first, second = (paid_by_card(advertiser, outside) for _ in range(2))
+    first, second = (paid_by_card(advertiser, sandboxes) for _ in range(2))
     for payment_id, number in ((first, "R-000001"), (second, "R-000002")):
         page = advertiser.get(f"/payments/{payment_id}/receipt")
         assert "<html" in page

@@ -1,4 +1,4 @@
-"""Every list of the contract refuses the page tokens of others, which would make it seem to have ended."""
+"""Every list of the contract refuses other lists' page tokens, which could make it appear to be at its end."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -28,7 +28,7 @@ from .people import staff
 pytestmark = pytest.mark.xdist_group("platform")
 
 _PAGING = ("page_size", "page_token")
-_WHOSE = ("publisher_id", "payment_id")
+_PARENT_IDS = ("publisher_id", "payment_id")
 
 
 def _lists() -> Iterator[MethodDescriptor]:
@@ -46,13 +46,13 @@ LISTS = list(_lists())
 
 @pytest.fixture(scope="module")
 def admin(platform: State) -> Client:
-    """One who may read every list."""
+    """A client that may read every list."""
     return staff(platform)
 
 
 @pytest.mark.parametrize("method", [pytest.param(method, id=method.name) for method in LISTS])
-def test_a_list_takes_its_own_tokens_only(platform: State, admin: Client, method: MethodDescriptor) -> None:
-    about = {field.name: str(uuid4()) for field in method.input_type.fields if field.name in _WHOSE}
+def test_list_accepts_only_its_own_page_tokens(platform: State, admin: Client, method: MethodDescriptor) -> None:
+    about = {field.name: str(uuid4()) for field in method.input_type.fields if field.name in _PARENT_IDS}
     service = method.containing_service
     services = method.GetOptions().Extensions[options_pb2.auth].services
     own = NO_ORGANIZATION if services else UUID(admin.organization_id)
@@ -77,7 +77,7 @@ def test_a_list_takes_its_own_tokens_only(platform: State, admin: Client, method
         assert seen == dict.fromkeys(seen, "PAGE_TOKEN_INVALID")
 
 
-def test_lists_are_found() -> None:
+def test_lists_of_the_contract_are_found() -> None:
     assert {"ListUsers", "ListAuditLogs", "ListCampaigns", "ListPayments", "GetStatement"} <= {
         method.name for method in LISTS
     }
@@ -89,7 +89,7 @@ def _request(method: MethodDescriptor, **fields: object) -> Any:
 
 
 def _token(method: MethodDescriptor, organization_id: UUID, **fields: object) -> str:
-    """The token that this list gives with its first page."""
+    """The token that this list returns with its first page."""
     call = Call(method.full_name, {}, "")
     call.caller = Caller(organization_id, organization_id=organization_id)
     page = call.page(_request(method, page_size=2, **fields))
@@ -97,7 +97,7 @@ def _token(method: MethodDescriptor, organization_id: UUID, **fields: object) ->
 
 
 def _some(field: FieldDescriptor) -> object:
-    """A value that filters."""
+    """A value for a filter."""
     if field.type == FieldDescriptor.TYPE_ENUM:
         return field.enum_type.values[1].number
     if field.type == FieldDescriptor.TYPE_MESSAGE:
@@ -118,7 +118,7 @@ def _service_headers(platform: State, name: str, service: ServiceDescriptor) -> 
 
 
 def _reason(answer: grpc.Call) -> str:
-    """Why the call was refused; empty where it was not."""
+    """The reason of a refusal; empty if the call succeeded."""
     status, info = rpc_status.from_call(answer), ErrorInfo()
     if status is not None:
         any(detail.Unpack(info) for detail in status.details)

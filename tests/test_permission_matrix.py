@@ -1,4 +1,4 @@
-"""Every RPC of the contract, called by everybody: who gets in is what its option says, and nobody else."""
+"""Every RPC of the contract, called by every kind of caller: the contract's option decides who is admitted."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -26,9 +26,9 @@ from adgateway.contract import Binding, Method
 from adlib import identity
 
 from .callers import (
+    ADMITTED,
     CALLERS,
     FORBIDDEN,
-    LET_THROUGH,
     MEMBERS,
     NO_ORGANIZATION,
     NOT_VERIFIED,
@@ -59,7 +59,7 @@ BINDINGS = [
     for binding in method.bindings
 ]
 _VARIABLE = re.compile(r"\{[^{}]*\}")
-# What a request that is empty or about nothing there is gets from whoever is let through.
+# The HTTP status of each answer that an admitted caller's empty request can have.
 _STATUS = {
     grpc.StatusCode.OK: 200,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -71,12 +71,12 @@ _STATUS = {
     grpc.StatusCode.ABORTED: 409,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
 }
-# The gateway's own: the request came to no service.
+# Answers of the gateway itself; no service received the request.
 _NOT_SERVED = frozenset({"PATH_NOT_FOUND", "METHOD_NOT_ALLOWED", "REQUEST_TOO_LARGE", "RATE_LIMITED"})
 _CODE = dict.fromkeys(UNKNOWN, 401) | dict.fromkeys(FORBIDDEN, 403) | {NO_ORGANIZATION: 400, NOT_VERIFIED: 400}
 
 
-class Platform:
+class PlatformCredentials:
     """The running platform's people, organizations, keys and tokens."""
 
     def __init__(self, state: State) -> None:
@@ -135,8 +135,8 @@ class Platform:
 
 
 @pytest.fixture(scope="module")
-def world(platform: State) -> Iterator[Platform]:
-    made = Platform(platform)
+def credentials(platform: State) -> Iterator[PlatformCredentials]:
+    made = PlatformCredentials(platform)
     yield made
     made.close()
 
@@ -159,13 +159,13 @@ def http(platform: State) -> Iterator[Callable[[str, str, Headers], httpx.Respon
 
 
 @pytest.mark.parametrize("method", RPCS)
-def test_a_service_lets_in_whom_the_contract_lets_in(
-    world: Platform, channels: dict[str, grpc.Channel], method: Method
+def test_service_admits_the_callers_that_the_contract_admits(
+    credentials: PlatformCredentials, channels: dict[str, grpc.Channel], method: Method
 ) -> None:
     auth = AUTH[method.grpc_path]
     call = channels[method.service].unary_unary(method.grpc_path)
     calls = {
-        caller.name: call.future(b"", metadata=list(caller.headers(world, method, auth).items()), timeout=30)
+        caller.name: call.future(b"", metadata=list(caller.headers(credentials, method, auth).items()), timeout=30)
         for caller in CALLERS
     }
     seen = {name: outcome(*_of_call(answer)) for name, answer in calls.items()}
@@ -174,12 +174,15 @@ def test_a_service_lets_in_whom_the_contract_lets_in(
 
 
 @pytest.mark.parametrize(("method", "binding"), BINDINGS)
-def test_the_gateway_lets_in_whom_the_contract_lets_in(
-    world: Platform, http: Callable[[str, str, Headers], httpx.Response], method: Method, binding: Binding
+def test_gateway_admits_the_callers_that_the_contract_admits(
+    credentials: PlatformCredentials,
+    http: Callable[[str, str, Headers], httpx.Response],
+    method: Method,
+    binding: Binding,
 ) -> None:
     auth = AUTH[method.grpc_path]
     path = _VARIABLE.sub(str(uuid4()), binding.template)
-    sent = [caller.headers(world, method, auth) for caller in CALLERS]
+    sent = [caller.headers(credentials, method, auth) for caller in CALLERS]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda headers: http(binding.verb, path, headers), sent))
     seen = {caller.name: outcome(*_of_response(answer)) for caller, answer in zip(CALLERS, answers, strict=True)}
@@ -187,7 +190,7 @@ def test_the_gateway_lets_in_whom_the_contract_lets_in(
     assert not (wrong := differences(expected, seen)), f"{binding.verb} {path}:{wrong}"
 
 
-def test_the_matrix_has_both_outcomes_of_every_permission_and_every_kind_of_rule() -> None:
+def test_matrix_covers_both_outcomes_of_every_permission_and_rule() -> None:
     outcomes: dict[int, set[str]] = {}
     for method in METHODS:
         auth = AUTH[method.grpc_path]
@@ -197,7 +200,7 @@ def test_the_matrix_has_both_outcomes_of_every_permission_and_every_kind_of_rule
             )
     one_sided = {
         Permission.Name(code): seen for code, seen in outcomes.items()
-        if not {LET_THROUGH, "PERMISSION_MISSING", "NOT_A_MEMBER"} <= seen
+        if not {ADMITTED, "PERMISSION_MISSING", "NOT_A_MEMBER"} <= seen
     }  # fmt: skip
     assert outcomes
     assert not one_sided
@@ -206,16 +209,16 @@ def test_the_matrix_has_both_outcomes_of_every_permission_and_every_kind_of_rule
     assert rules == set(Auth.DESCRIPTOR.fields_by_name)
     for auth in AUTH.values():
         seen = {at_a_service(caller, auth) for caller in CALLERS}
-        assert LET_THROUGH in seen
+        assert ADMITTED in seen
         assert auth.public or len(seen) > 3
 
 
 def outcome(status: int, reason: str, message: str) -> str:
-    """The reason of a refusal; LET_THROUGH where the call was taken on; otherwise what went wrong."""
+    """The reason of a refusal; ADMITTED if the service handled the call; otherwise the unexpected answer."""
     if reason in _CODE:
         return reason if status == _CODE[reason] else f"{status} {reason}"
-    taken_on = status in _STATUS.values() and reason not in _NOT_SERVED
-    return LET_THROUGH if taken_on else f"{status} {reason} {message}"
+    is_handled = status in _STATUS.values() and reason not in _NOT_SERVED
+    return ADMITTED if is_handled else f"{status} {reason} {message}"
 
 
 def _of_call(answer: grpc.Call) -> tuple[int, str, str]:

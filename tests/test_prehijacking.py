@@ -1,4 +1,4 @@
-"""Somebody makes an account for another person's e-mail, and waits: through the gateway, on the real servers."""
+"""Account pre-hijacking: an attacker signs up with a victim's e-mail and waits until the victim proves it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -28,7 +28,7 @@ CAMPAIGN: dict[str, Any] = {
 
 
 def reason(call: Callable[[], object]) -> str:
-    """What the call is refused for; empty where it is not."""
+    """The reason of a refusal; empty if the call succeeded."""
     try:
         call()
     except Refused as refused:
@@ -36,30 +36,30 @@ def reason(call: Callable[[], object]) -> str:
     return ""
 
 
-def by_a_reset(platform: State, email: str) -> Client:
-    """The owner of the e-mail sets a new password by the mail that they ask for, and signs in."""
+def prove_by_password_reset(platform: State, email: str) -> Client:
+    """The victim requests a password reset, sets a new password and signs in."""
     victim = Client(platform.gateway_url)
     victim.post("/auth/forgot-password", {"email": email})
     token = mailed_token(platform, email, "reset-password")
-    return with_a_password(platform, email, token)
+    return _sign_in_with_new_password(platform, email, token)
 
 
-def by_the_link(platform: State, email: str) -> Client:
-    """They click the link in the mail that they did not ask for, and set a password as the answer offers."""
+def prove_by_verification_link(platform: State, email: str) -> Client:
+    """The victim opens the unrequested verification link and sets a password with the token in its answer."""
     token = mailed_token(platform, email, "verify-email")
     answer = Client(platform.gateway_url).post("/auth/verify-email", {"token": token})
-    return with_a_password(platform, email, answer["passwordResetToken"])
+    return _sign_in_with_new_password(platform, email, answer["passwordResetToken"])
 
 
-def with_a_password(platform: State, email: str, token: str) -> Client:
+def _sign_in_with_new_password(platform: State, email: str, token: str) -> Client:
     victim = Client(platform.gateway_url)
     victim.post("/auth/reset-password", {"token": token, "password": NEW_PASSWORD})
     victim.log_in(email, NEW_PASSWORD)
     return victim
 
 
-def by_key(platform: State, secret: str) -> Callable[[str, str], str]:
-    """What calls with the API key are refused for."""
+def caller_with_key(platform: State, secret: str) -> Callable[[str, str], str]:
+    """A function that calls with the API key and returns the reason of the refusal."""
     program = Client(platform.gateway_url)
 
     def call(method: str, path: str) -> str:
@@ -69,7 +69,7 @@ def by_key(platform: State, secret: str) -> Callable[[str, str], str]:
     return call
 
 
-def test_an_account_whose_email_is_not_proven_leaves_nothing_behind(platform: State) -> None:
+def test_unverified_account_cannot_invite_make_api_keys_or_pay(platform: State) -> None:
     eve = unverified_owner(platform)
     for call in (
         lambda: eve.post("/users", {"email": new_email(), "role": "owner"}),
@@ -83,20 +83,20 @@ def test_an_account_whose_email_is_not_proven_leaves_nothing_behind(platform: St
     assert eve.post("/campaigns", CAMPAIGN)["state"] == "DRAFT"
 
 
-def test_a_newcomer_who_opens_the_link_where_they_are_signed_in_goes_on(platform: State) -> None:
+def test_user_who_verifies_while_signed_in_stays_signed_in(platform: State) -> None:
     email = new_email()
     ada = unverified_owner(platform, email)
     assert reason(lambda: ada.post("/payments/create", PAYMENT)) == "EMAIL_NOT_VERIFIED"
     answer = ada.post("/auth/verify-email", {"token": mailed_token(platform, email, "verify-email")})
     assert (answer["user"]["emailVerified"], answer["passwordResetToken"]) == (True, "")
-    # Every process that has just refused it.
+    # Processes that refused the call before accept it within the promised time.
     for call in (lambda: ada.post("/payments/create", PAYMENT), lambda: api_key(ada, ["CAMPAIGNS_READ"])):
         assert eventually(lambda call=call: call(), within_s=PROMISED_S)
     assert Client(platform.gateway_url).log_in(email, PASSWORD)["user"]["emailVerified"] is True
 
 
-@pytest.mark.parametrize("prove", [by_a_reset, by_the_link])
-def test_whoever_made_the_account_is_out_once_its_owner_proves_the_email(
+@pytest.mark.parametrize("prove", [prove_by_password_reset, prove_by_verification_link])
+def test_proving_the_email_revokes_the_access_of_the_accounts_creator(
     platform: State, prove: Callable[[State, str], Client]
 ) -> None:
     email = new_email()
@@ -114,8 +114,8 @@ def test_whoever_made_the_account_is_out_once_its_owner_proves_the_email(
     assert victim.get("/billing/balance")["availableMicros"] == PAYMENT["amountMicros"]
 
 
-def test_an_older_accounts_key_and_second_owner_spend_nothing_of_the_victims_money(platform: State) -> None:
-    """As it was made before such accounts were held back: its e-mail is not verified, and it has given everything."""
+def test_api_keys_and_invited_owners_of_an_unverified_account_lose_access(platform: State) -> None:
+    """The account predates the restrictions: its e-mail is not verified, and it has API keys and a second owner."""
     eve = owner(platform)
     email = eve.get("/auth/profile")["user"]["email"]
     campaign = eve.post("/campaigns", CAMPAIGN)
@@ -124,18 +124,18 @@ def test_an_older_accounts_key_and_second_owner_spend_nothing_of_the_victims_mon
     secrets = [
         api_key(maker, ["CAMPAIGNS_START", "CAMPAIGNS_READ", "PAYMENTS_READ"])["secret"] for maker in (eve, accomplice)
     ]
-    programs = [by_key(platform, secret) for secret in secrets]
+    programs = [caller_with_key(platform, secret) for secret in secrets]
     assert {program("GET", path) for program in programs for path in ("/campaigns", "/billing/balance")} == {""}
     with psycopg.connect(platform.database_url("auth-service"), autocommit=True) as connection:
         connection.execute("UPDATE users SET email_verified_at = NULL WHERE email = %s", [email])
 
-    victim = by_a_reset(platform, email)
+    victim = prove_by_password_reset(platform, email)
 
-    def all_are_out() -> bool:
+    def all_are_refused() -> bool:
         by_keys = {program("GET", path) for program in programs for path in ("/campaigns", "/billing/balance")}
         return by_keys == {"API_KEY_INVALID"} and reason(lambda: accomplice.get("/campaigns")) == "NOT_A_MEMBER"
 
-    assert eventually(all_are_out, within_s=PROMISED_S)
+    assert eventually(all_are_refused, within_s=PROMISED_S)
     made = victim.post("/payments/create", PAYMENT)
     pay_intent(platform, made["payment"]["id"])
     eventually(lambda: victim.get("/billing/balance")["availableMicros"] == PAYMENT["amountMicros"])

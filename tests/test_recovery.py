@@ -1,4 +1,4 @@
-"""Servers die under the platform; it says so, and recovers by itself."""
+"""Servers are killed or frozen under the platform, which reports it and recovers by itself."""
 
 import os
 import signal
@@ -65,7 +65,7 @@ def kill(platform: State, name: str) -> None:
     psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
 
 
-def test_a_service_that_is_down_is_503_and_the_rest_works(platform: State, advertiser: Client) -> None:
+def test_stopped_service_is_503_and_others_work(platform: State, advertiser: Client) -> None:
     until("the platform is up", lambda: well(platform))
     stopped = pid_of(platform, "payment-service")
     os.kill(stopped, signal.SIGSTOP)
@@ -87,7 +87,7 @@ def test_a_service_that_is_down_is_503_and_the_rest_works(platform: State, adver
 
 @contextmanager
 def frozen(platform: State, name: str) -> Iterator[None]:
-    """With all its processes: they keep their connections and do not answer."""
+    """Suspends a process and its children: their connections stay open and are not answered."""
     parent = psutil.Process(pid_of(platform, name))
     processes = [parent, *parent.children(recursive=True)]
     for process in processes:
@@ -104,40 +104,40 @@ def metric(platform: State, service: str, sample: str) -> float:
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{sample} "))
 
 
-def test_calls_go_on_while_valkey_is_frozen(platform: State, advertiser: Client) -> None:
+def test_calls_succeed_while_valkey_is_frozen(platform: State, advertiser: Client) -> None:
     until("the platform is up", lambda: well(platform))
     refused, is_open = 'circuit_refused_total{name="redis"}', 'circuit_open{name="redis"}'
     advertiser.get("/billing/balance")
     before = metric(platform, "payment-service", refused)
 
-    def is_refused_at_once() -> bool:
+    def is_circuit_refusing() -> bool:
         advertiser.get("/billing/balance")
         return metric(platform, "payment-service", refused) > before
 
     with frozen(platform, "valkey"):
-        until("calls wait for Valkey no more", is_refused_at_once)
+        until("calls do not wait for Valkey", is_circuit_refusing)
         assert metric(platform, "payment-service", is_open) == 1
 
-    def is_asked_again() -> bool:
+    def is_circuit_closed() -> bool:
         advertiser.get("/billing/balance")
         return metric(platform, "payment-service", is_open) == 0
 
-    until("calls ask Valkey again", is_asked_again)
+    until("calls use Valkey again", is_circuit_closed)
 
 
 @pytest.mark.parametrize("server", ["postgres", "auth-service"])
-def test_a_frozen_server_is_not_waited_for_for_ever(platform: State, advertiser: Client, server: str) -> None:
+def test_frozen_server_fails_calls_within_their_deadline(platform: State, advertiser: Client, server: str) -> None:
     until("the platform is up", lambda: well(platform))
     until("the balance is there", works(lambda: advertiser.get("/billing/balance")))
     with frozen(platform, server):
-        # What was remembered of the caller is forgotten after half a second.
+        # The cached access of the caller expires after half a second.
         until("a call is refused", lambda: not works(lambda: advertiser.get("/billing/balance"))(), within_s=60)
     for path in ("/campaigns", "/billing/balance", "/auth/profile"):
         until(path, works(lambda path=path: advertiser.get(path)))
     until("the platform is up", lambda: well(platform))
 
 
-def test_a_service_that_dies_is_started_again(platform: State, advertiser: Client) -> None:
+def test_killed_service_is_restarted(platform: State, advertiser: Client) -> None:
     before = pid_of(platform, "campaign-service")
     kill(platform, "campaign-service")
     until("a new process", lambda: well(platform) and pid_of(platform, "campaign-service") != before)
@@ -145,7 +145,7 @@ def test_a_service_that_dies_is_started_again(platform: State, advertiser: Clien
 
 
 @pytest.mark.parametrize("server", ["valkey", "postgres"])
-def test_services_recover_when_a_server_was_killed_under_them(platform: State, advertiser: Client, server: str) -> None:
+def test_services_recover_after_a_server_is_killed(platform: State, advertiser: Client, server: str) -> None:
     kill(platform, server)
     until("the platform is up", lambda: well(platform))
     for path in ("/campaigns", "/billing/balance", "/pixels", "/auth/profile"):

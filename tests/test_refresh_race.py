@@ -1,4 +1,4 @@
-"""Tabs of one browser that refresh one session at once, through the gateway."""
+"""Concurrent refreshes of one session by two browser tabs, through the gateway."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ def profile(platform: State, access_token: str) -> Any:
     return Client(platform.gateway_url, token=access_token).get("/auth/profile")
 
 
-def test_two_tabs_that_refresh_at_once_stay_signed_in(platform: State) -> None:
+def test_concurrent_refreshes_stay_signed_in_and_a_late_one_ends_the_session(platform: State) -> None:
     signed = Client(platform.gateway_url).sign_up(
         email=f"{uuid4().hex}@example.com", password="correct horse battery", name="Ada", organizationName="Acme"
     )
@@ -40,7 +40,7 @@ def test_two_tabs_that_refresh_at_once_stay_signed_in(platform: State) -> None:
         (successor,) = {answer["refreshToken"] for answer in answers}
         replaced, token = token, successor
     refresh(platform, token)
-    # The successor is in use, so whoever still has the one before it has a copy.
+    # Once the successor is in use, a caller with its predecessor has a stolen copy.
     for late in (replaced, token):
         with pytest.raises(Refused) as refused:
             refresh(platform, late)

@@ -1,4 +1,4 @@
-"""What starts on a database of another release, and what refuses to: the real commands of the services and of adctl."""
+"""Commands of the services and of adctl on a database that a later release has migrated."""
 
 import os
 import shutil
@@ -46,7 +46,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def migrate_as_later_release(url: str, runs_with: int) -> None:
-    """Leaves the database as a later release with one migration more does."""
+    """Records one more migration, as a later release does."""
     with psycopg.connect(url, autocommit=True) as connection:
         record(connection, {"later-0001-split": runs_with})
         connection.execute(
@@ -59,7 +59,7 @@ def migrated(service: str, url: str) -> None:
     migrate(url, *import_module(f"{service.replace('-', '_')}.__main__").MIGRATIONS)
 
 
-# One function a service, by which its database is known and made once.
+# One function per service, because the cache of databases is keyed by the function.
 PREPARED = {service: partial(migrated, service) for service in DATABASES}
 
 
@@ -88,30 +88,30 @@ def started(state: State, service: str, command: str, url: str, redis_url: str) 
 
 
 @pytest.mark.parametrize(("service", "command"), COMMANDS)
-def test_code_that_is_too_old_does_not_start(
+def test_older_release_does_not_start(
     state: State, service: str, command: str, fresh_database: FreshDatabase, redis_url: str
 ) -> None:
     url = database(service, fresh_database, RELEASE + 1)
     with started(state, service, command, url, redis_url) as process:
-        _, said = process.communicate(timeout=60)
+        _, output = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"this is release {RELEASE}" in said
-    assert f"later-0001-split, which needs release {RELEASE + 1} or later" in said
+    assert f"this is release {RELEASE}" in output
+    assert f"later-0001-split, which needs release {RELEASE + 1} or later" in output
     assert not grpc_serving(state.ports[service])
 
 
-def test_the_previous_release_serves_and_says_what_it_does_not_know(
+def test_allowed_release_serves_and_logs_the_unknown_migration(
     state: State, fresh_database: FreshDatabase, redis_url: str
 ) -> None:
     url = database("publisher-service", fresh_database, RELEASE)
     with started(state, "publisher-service", "serve", url, redis_url) as process:
         assert eventually(lambda: grpc_serving(state.ports["publisher-service"]), within_s=30)
         process.terminate()
-        _, said = process.communicate(timeout=30)
-    assert [line for line in said.splitlines() if "later-0001-split" in line and "database_is_newer" in line]
+        _, output = process.communicate(timeout=30)
+    assert [line for line in output.splitlines() if "later-0001-split" in line and "database_is_newer" in line]
 
 
-def test_a_service_waits_for_its_database_and_then_refuses(state: State, redis_url: str) -> None:
+def test_service_waits_for_its_database_before_it_checks_the_release(state: State, redis_url: str) -> None:
     folder = Path(tempfile.mkdtemp(prefix="releases-"))
     server = PostgresServer(folder / "postgres", fsync=False)
     with server:
@@ -126,14 +126,14 @@ def test_a_service_waits_for_its_database_and_then_refuses(state: State, redis_u
             assert "waiting_for_database" in process.stderr.readline()
             assert process.poll() is None
             server.start()
-            said = process.stderr.read()
+            output = process.stderr.read()
             assert process.wait(30) == 1
-    assert "later-0001-split" in said
+    assert "later-0001-split" in output
     server.cluster.delete()
     shutil.rmtree(folder)
 
 
-def test_adctl_up_refuses_the_data_of_a_later_platform() -> None:
+def test_adctl_up_refuses_data_of_a_later_release() -> None:
     home = Path(tempfile.mkdtemp(prefix="adplatform-later-"))
     made = prepare(home, free_port())
     data = made.paths.data / "postgres"

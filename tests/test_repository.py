@@ -28,8 +28,8 @@ def modules(service: str) -> Iterator[tuple[Path, ast.Module]]:
         yield path.relative_to(ROOT), ast.parse(path.read_text(), str(path))
 
 
-def of_os(node: ast.AST) -> set[str]:
-    """The names that this piece of code takes from the module os."""
+def names_of_os(node: ast.AST) -> set[str]:
+    """The names of the module `os` that a node uses."""
     if isinstance(node, ast.ImportFrom) and node.module == "os":
         return {name.name for name in node.names}
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
@@ -61,12 +61,12 @@ def test_services_have_the_same_shape(service: str) -> None:
 @every_service
 def test_only_config_and_the_composition_root_read_the_environment(service: str) -> None:
     environment = {"environ", "environb", "getenv", "getenvb"}
-    readers = {path for path, tree in modules(service) for node in ast.walk(tree) if of_os(node) & environment}
+    readers = {path for path, tree in modules(service) for node in ast.walk(tree) if names_of_os(node) & environment}
     assert [path for path in readers if path.name not in ("config.py", "__main__.py")] == []
 
 
 @pytest.mark.parametrize("service", WITH_A_DATABASE)
-def test_a_service_with_a_database_passes_its_migrations_to_its_commands(service: str) -> None:
+def test_service_with_a_database_passes_its_migrations_to_its_commands(service: str) -> None:
     """Without them, a service of an older release would start on a database that needs newer code."""
     (tree,) = (tree for path, tree in modules(service) if path.name == "__main__.py" and len(path.parts) == 4)
     (call,) = (
@@ -77,16 +77,16 @@ def test_a_service_with_a_database_passes_its_migrations_to_its_commands(service
     assert {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}["migrations"] == "MIGRATIONS"
 
 
-def test_every_migration_says_which_release_may_run_on_it() -> None:
+def test_every_migration_states_the_release_it_runs_with() -> None:
     folders = [ROOT / "libs/src/adlib/migrations", *ROOT.glob("*-service/src/*/migrations")]
     migrations = [path for folder in folders for path in sorted(folder.rglob("*")) if is_migration(path)]
     assert len(migrations) > 30
-    # A later one would keep even this release from running.
+    # A later number would keep this release itself from running.
     assert [path.name for path in migrations if needed_release(path) > RELEASE] == []
 
 
 @every_service
-def test_every_migration_can_be_taken_back(service: str) -> None:
+def test_every_migration_has_a_rollback(service: str) -> None:
     folder = ROOT / f"{service}-service" / "src" / f"{service}_service" / "migrations"
     names = {path.name for path in folder.rglob("*.sql")}
     forward = {name for name in names if not name.endswith(".rollback.sql")}
@@ -161,7 +161,7 @@ def test_nothing_generated_and_no_other_lock_is_tracked() -> None:
     assert [path for path in tracked() if generated.search(str(path))] == []
 
 
-def test_no_tracked_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None:
+def test_no_tracked_file_names_a_package_index_or_a_local_path() -> None:
     index = r"(?:py[p]i\.org|python[h]osted\.org|registry\.np[m]js|--(?:extra-)?index-url)"
     place = r"(?<![\w.:/~$}\-])/(?:work|root|home|Users|opt/pypi)/\w"
     forbidden = re.compile(f"{index}|{place}")
@@ -177,7 +177,7 @@ def test_no_tracked_file_names_a_package_index_or_a_place_on_somebodys_machine()
     assert found == []
 
 
-def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
+def test_lock_pins_everything_by_hash_and_names_no_index() -> None:
     text = (ROOT / "requirements" / "lock.txt").read_text()
     entries = [entry for entry in text.replace("\\\n", " ").splitlines() if entry and not entry.strip().startswith("#")]
     pinned = re.compile(r"[\w.-]+(\[[\w,-]+])?==\S+( ; [^#]+?)?(\s+--hash=sha256:[0-9a-f]{64})+\s*")
@@ -186,8 +186,8 @@ def test_the_lock_pins_everything_by_hash_and_names_no_place() -> None:
     assert "://" not in text
 
 
-def test_wallets_here_are_filled_in_what_the_networks_bill_in() -> None:
-    """`make up` derives the wallets from the sandboxes of the networks, and their adapters say the same."""
+def test_wallet_currencies_of_the_local_platform_are_those_of_its_networks() -> None:
+    """`make up` derives WALLET_CURRENCIES from the networks' sandboxes, whose currencies the adapters share."""
     networks = [TrafficEngine]
     assert {network.code for network in networks} == set(KNOWN)
     assert {network.code: network.currency_code for network in networks} == BILLING_CURRENCIES

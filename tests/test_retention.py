@@ -1,4 +1,4 @@
-"""No table grows for ever unless somebody has stated why it may."""
+"""Every table has a retention, or a stated reason to have none."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -18,7 +18,7 @@ TABLES = """
     SELECT table_name FROM information_schema.tables
     WHERE table_schema NOT IN ('pg_catalog', 'information_schema') AND table_type = 'BASE TABLE'
 """
-# yoyo's and the migration runner's own: a row a migration.
+# Tables of yoyo and the migration runner, with one row per migration.
 OF_MIGRATIONS = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock", "migration_releases"}
 
 
@@ -43,11 +43,11 @@ def url(service: str, fresh_database: FreshDatabase) -> str:
     return fresh_database(f"retention_{service}", lambda url: migrate(url, *migrations) and None)
 
 
-def test_every_table_has_a_retention_or_a_reason_to_be_kept(url: str, rules: Sequence[Rule]) -> None:
+def test_every_table_has_a_retention_or_a_reason_to_have_none(url: str, rules: Sequence[Rule]) -> None:
     with psycopg.connect(url) as sql:
         tables = {name for (name,) in sql.execute(TABLES)} - OF_MIGRATIONS
     assert without_a_rule(tables, rules) == set()
-    assert {rule.table for rule in rules} - tables == set(), "rules of tables that are not there"
+    assert {rule.table for rule in rules} - tables == set(), "rules of tables that do not exist"
     both = {rule.table for rule in rules if isinstance(rule, NotPurged)} & {
         rule.table for rule in rules if isinstance(rule, Retention)
     }
@@ -55,14 +55,14 @@ def test_every_table_has_a_retention_or_a_reason_to_be_kept(url: str, rules: Seq
     assert [rule for rule in rules if isinstance(rule, NotPurged) and len(rule.reason) < 10] == []
 
 
-def test_a_table_without_a_rule_is_found(service: str, url: str, rules: Sequence[Rule]) -> None:
+def test_table_without_a_rule_is_found(service: str, url: str, rules: Sequence[Rule]) -> None:
     with psycopg.connect(url) as sql:
-        sql.execute("CREATE TABLE grows (id uuid PRIMARY KEY)")
+        sql.execute("CREATE TABLE unlisted (id uuid PRIMARY KEY)")
         tables = {name for (name,) in sql.execute(TABLES)} - OF_MIGRATIONS
-    assert without_a_rule(tables, rules) == {"grows"}
+    assert without_a_rule(tables, rules) == {"unlisted"}
 
 
-def test_the_job_finds_rows_by_an_index(url: str, rules: Sequence[Rule]) -> None:
+def test_purge_finds_rows_by_an_index(url: str, rules: Sequence[Rule]) -> None:
     db = Database(url)
     assert PurgeExpired(db, SystemClock(), rules).run().success
     db.close()

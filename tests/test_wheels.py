@@ -1,4 +1,4 @@
-"""Each service as a wheel, installed into an empty environment with nothing but what it declares, and booted there."""
+"""Each service's wheel, installed into an empty environment with only its declared dependencies, and started there."""
 
 import importlib.metadata
 import json
@@ -28,12 +28,12 @@ from adctl.ports import free_port
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
-OURS = {"adplatform-protos", "adplatform-libs"}
+SHARED = {"adplatform-protos", "adplatform-libs"}
 UV = (sys.executable, "-m", "uv", "--quiet", "--offline")
 DEVELOPMENT_TOOLS = {"grpcio-tools", "hatchling", "hypothesis", "import-linter", "mypy", "pip", "pytest", "ruff", "uv"}
 BOOT_S = 60
 
-# The wheels and environments are made once, so the tests stay on one worker.
+# The wheels and environments are built once, so the tests stay on one worker.
 pytestmark = pytest.mark.xdist_group("wheels")
 every_service = pytest.mark.parametrize("service", SERVICES)
 
@@ -46,7 +46,7 @@ def run(*command: str | Path) -> str:
 
 @dataclass(frozen=True)
 class Installed:
-    """A virtual environment that has one service, `adlib`, the contract and what they declare."""
+    """A virtual environment with one service, `adlib`, the contract and their dependencies."""
 
     folder: Path
     service: str
@@ -65,7 +65,7 @@ class Installed:
         return found
 
     def command(self, *arguments: str) -> list[str]:
-        # -I: neither this folder nor PYTHONPATH nor a user's packages are seen.
+        # -I ignores this folder, PYTHONPATH and the user's packages.
         return [str(self.python), "-I", "-m", f"{self.service}_service", *arguments]
 
     def run(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -82,11 +82,11 @@ class Installed:
 
 
 def declared(installed: Installed) -> set[str]:
-    """The names of all that the service needs, and what that needs, as the workspace has it."""
+    """The service's dependencies and theirs, by the metadata installed in the workspace."""
     found: dict[str, set[str]] = {}
-    asked = [Requirement(f"adplatform-{installed.service}-service")]
-    while asked:
-        requirement = asked.pop()
+    pending = [Requirement(f"adplatform-{installed.service}-service")]
+    while pending:
+        requirement = pending.pop()
         name = canonicalize_name(requirement.name)
         if name in found and requirement.extras <= found[name]:
             continue
@@ -96,18 +96,18 @@ def declared(installed: Installed) -> set[str]:
         for text in distribution.requires or []:
             needed = Requirement(text)
             if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in {"", *found[name]}):
-                asked.append(needed)
+                pending.append(needed)
     return {name for name in found if not name.startswith("adplatform-")}
 
 
 def link(name: str, packages: Path) -> None:
-    """Shows the workspace's distribution, file by file, to another environment, as an installer would copy it."""
+    """Links the files of the workspace's distribution into another environment, where an installer would copy them."""
     for file in importlib.metadata.distribution(name).files or []:
         if file.parts[0] == "..":  # a script, outside site-packages
             continue
         target = packages / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Several ship a "docs" folder, where the last one wins.
+        # Several distributions have a "docs" folder; the last one wins.
         target.unlink(missing_ok=True)
         target.symlink_to(Path(str(file.locate())))
 
@@ -154,20 +154,18 @@ def install(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 
 @every_service
-def test_wheel_declares_of_ours_only_the_contract_and_the_library(
-    service: str, install: Callable[[str], Installed]
-) -> None:
+def test_wheel_depends_on_no_other_service(service: str, install: Callable[[str], Installed]) -> None:
     requires = install(service).distribution(f"adplatform-{service}-service").requires or []
     names = {Requirement(text).name for text in requires}
-    assert {name for name in names if name.startswith("adplatform-")} == OURS
+    assert {name for name in names if name.startswith("adplatform-")} == SHARED
 
 
 @every_service
-def test_environment_has_what_is_declared_and_nothing_else(service: str, install: Callable[[str], Installed]) -> None:
+def test_environment_has_only_declared_packages(service: str, install: Callable[[str], Installed]) -> None:
     installed = install(service)
     run(*UV, "pip", "check", "--python", installed.python)
     other = "campaign" if service == "auth" else "auth"
-    # None of these is declared, and all of them are in the workspace's own environment.
+    # All of these are in the workspace's environment, and none is declared.
     assert installed.finds("pytest", "hatchling", "adctl", f"{other}_service") == []
 
 
@@ -204,14 +202,14 @@ for name in sys.argv[1:]:
 
 
 @every_service
-def test_every_module_imports_only_what_is_declared(service: str, install: Callable[[str], Installed]) -> None:
+def test_every_module_imports_only_declared_packages(service: str, install: Callable[[str], Installed]) -> None:
     ran = install(service).run(IMPORT_ALL, "adlib", f"{service}_service")
     assert ran.returncode == 0, ran.stderr
     assert {"adlib.errors", f"{service}_service.config"} <= set(ran.stdout.split())
 
 
 def keys(folder: Path, service: str) -> dict[str, str]:
-    """Writes the keys that services read, and answers the variables that name the files."""
+    """Writes the keys that services read, and returns the variables that name the files."""
     own, tokens = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     hook = rsa.generate_private_key(65537, 2048).public_key()
     identity = {**OKPAlgorithm.to_jwk(own.public_key(), as_dict=True), "kid": f"{service}-service"}
@@ -230,7 +228,7 @@ def keys(folder: Path, service: str) -> dict[str, str]:
 
 
 def environment(folder: Path, service: str, port: int, database: str, redis: str) -> dict[str, str]:
-    """All that the six read; what one does not read does it no harm."""
+    """The variables of all six services."""
     unused_address = f"127.0.0.1:{free_port()}"
     targets = ("AUTH", "PAYMENT", "PUBLISHER", "CAMPAIGN")
     return {
@@ -262,7 +260,7 @@ def environment(folder: Path, service: str, port: int, database: str, redis: str
 
 @contextmanager
 def serving(installed: Installed, settings: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """The service, started in its own environment; it does not outlive the block."""
+    """Runs the service in its own environment during the block."""
     with log.open("wb") as sink:
         process = subprocess.Popen(installed.command(), env=settings, cwd=installed.folder, stdout=sink, stderr=sink)
     try:
@@ -273,7 +271,7 @@ def serving(installed: Installed, settings: dict[str, str], log: Path) -> Iterat
 
 
 def serves(port: int, process: subprocess.Popen[bytes]) -> bool:
-    """Waits until the service says that it serves; False when it ends or never says so."""
+    """Waits until the service reports SERVING; False if it exits or never does."""
     with grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_reconnect_backoff_ms", 200)]) as channel:
         for _ in range(BOOT_S * 5):
             try:
@@ -281,7 +279,7 @@ def serves(port: int, process: subprocess.Popen[bytes]) -> bool:
                 if answer.status == HealthCheckResponse.SERVING:
                     return True
             except grpc.RpcError:
-                pass  # it does not listen yet
+                pass  # the port is not open yet
             try:
                 process.wait(0.2)
             except subprocess.TimeoutExpired:
@@ -291,7 +289,7 @@ def serves(port: int, process: subprocess.Popen[bytes]) -> bool:
 
 
 @every_service
-def test_service_boots_from_its_wheel_and_ends_when_it_is_asked_to(
+def test_service_starts_from_its_wheel_and_stops_on_sigterm(
     service: str,
     install: Callable[[str], Installed],
     fresh_database: Callable[[str], str],

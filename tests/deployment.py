@@ -1,4 +1,4 @@
-"""auth-service, two processes of another service, and a Valkey that the test can stop."""
+"""auth-service, two processes of campaign-service, and a Valkey that the test can stop."""
 
 import os
 import signal
@@ -40,8 +40,8 @@ TIMEOUT_S = 30
 Headers = list[tuple[str, str]]
 
 
-def asked(channel: grpc.Channel, headers: Headers) -> str:
-    """Lists campaigns, which takes CAMPAIGNS_READ: OK, or the reason why not."""
+def list_campaigns(channel: grpc.Channel, headers: Headers) -> str:
+    """Lists campaigns, which requires CAMPAIGNS_READ; OK, or the reason of the refusal."""
     listing = channel.unary_unary("/adplatform.campaign.v1.CampaignService/ListCampaigns")
     try:
         listing(b"", metadata=headers, timeout=TIMEOUT_S)
@@ -51,8 +51,8 @@ def asked(channel: grpc.Channel, headers: Headers) -> str:
     return "OK"
 
 
-class World:
-    """auth-service, two processes of campaign-service, and a Valkey that can be stopped."""
+class Deployment:
+    """The running processes and their databases."""
 
     def __init__(self, folder: Path, databases: FreshDatabase, stack: ExitStack) -> None:
         self._state: State = prepare(folder / "home", free_port())
@@ -79,7 +79,7 @@ class World:
         self._db = stack.enter_context(psycopg.connect(self._database_urls["auth"], autocommit=True))
 
     def organization(self) -> "Organization":
-        """A new advertiser, of which nobody has heard."""
+        """A new advertiser, which is in no cache."""
         owner, organization_id = self.user(), uuid4()
         self._db.execute(
             "INSERT INTO organizations VALUES (%s, 'Acme', 'ADVERTISER', %s, now(), now())", [organization_id, owner]
@@ -101,7 +101,7 @@ class World:
 
     @contextmanager
     def without_valkey(self) -> Iterator[None]:
-        """As after a power cut; then it is back, with its data."""
+        """Kills Valkey, and starts it again with its data at the end."""
         self.valkey.kill()
         try:
             yield
@@ -109,8 +109,8 @@ class World:
             self.valkey.start()
 
     @contextmanager
-    def hanging_valkey(self) -> Iterator[None]:
-        """It accepts connections, and answers nobody."""
+    def frozen_valkey(self) -> Iterator[None]:
+        """Valkey accepts connections and does not answer."""
         assert self.valkey.pid is not None
         os.kill(self.valkey.pid, signal.SIGSTOP)
         try:
@@ -120,7 +120,7 @@ class World:
 
     @contextmanager
     def without_auth_service(self) -> Iterator[None]:
-        """Then it serves again."""
+        """Stops auth-service, and starts it again at the end."""
         self.stop_auth_service()
         try:
             yield
@@ -133,11 +133,11 @@ class World:
     def start_auth_service(self) -> None:
         self._auth_service = self._start("auth")
         eventually(lambda: probes.grpc_serving(self._state.ports["auth-service"]), within_s=60)
-        # Whom no cache knows, each process asks for.
+        # A new organization is in no cache, so its call shows that the process reaches auth-service.
         for process in self.processes:
             stranger = self.organization()
             headers = stranger.headers(stranger.owner)
-            eventually(lambda process=process, headers=headers: asked(process, headers) == "OK", within_s=20)
+            eventually(lambda process=process, headers=headers: list_campaigns(process, headers) == "OK", within_s=20)
 
     def _start(self, service: str) -> "subprocess.Popen[bytes]":
         name = f"{service}-service"
@@ -158,54 +158,57 @@ class World:
 
 @dataclass(frozen=True)
 class Organization:
-    """One organization, and what its owner does in it."""
+    """One organization, and actions of its owner."""
 
-    world: World
+    deployment: Deployment
     id: UUID
     owner: UUID
 
     def headers(self, user_id: UUID) -> Headers:
-        """Those of a new session of this person, for this organization."""
-        return [("authorization", f"Bearer {self.world.sessions.token(user_id)}"), ("organization-id", str(self.id))]
+        """The headers of a new session of this user for this organization."""
+        return [
+            ("authorization", f"Bearer {self.deployment.sessions.token(user_id)}"),
+            ("organization-id", str(self.id)),
+        ]
 
     def member(self, role: str) -> UUID:
-        """Somebody new with this role."""
-        user_id = self.world.user()
-        self.world.join(user_id, self.id, role)
+        """A new user with this role."""
+        user_id = self.deployment.user()
+        self.deployment.join(user_id, self.id, role)
         return user_id
 
     def role(self, *permissions: Permission.ValueType) -> str:
-        """A new role of its own."""
+        """A new custom role."""
         request = CreateRoleRequest(name=f"Role {uuid4()}", permissions=permissions)
-        return RoleServiceStub(self.world.auth).CreateRole(request, **self.call(self.owner)).code
+        return RoleServiceStub(self.deployment.auth).CreateRole(request, **self.call(self.owner)).code
 
     def api_key(self, maker: UUID, *permissions: Permission.ValueType) -> tuple[str, Headers]:
-        """A new API key's id, and the headers of a program that has it."""
+        """A new API key's id, and the headers of a call with it."""
         request = CreateApiKeyRequest(name="A program's", permissions=permissions)
-        made = ApiKeyServiceStub(self.world.auth).CreateApiKey(request, **self.call(maker))
+        made = ApiKeyServiceStub(self.deployment.auth).CreateApiKey(request, **self.call(maker))
         return made.api_key.id, [("x-api-key", made.secret)]
 
-    def give(self, user_id: UUID, role: str) -> None:
+    def assign_role(self, user_id: UUID, role: str) -> None:
         request = UpdateUserRequest(user_id=str(user_id), role=role)
-        OrganizationServiceStub(self.world.auth).UpdateUser(request, **self.call(self.owner))
+        OrganizationServiceStub(self.deployment.auth).UpdateUser(request, **self.call(self.owner))
 
     def remove(self, user_id: UUID) -> None:
         request = RemoveUserRequest(user_id=str(user_id))
-        OrganizationServiceStub(self.world.auth).RemoveUser(request, **self.call(self.owner))
+        OrganizationServiceStub(self.deployment.auth).RemoveUser(request, **self.call(self.owner))
 
     def call(self, user_id: UUID) -> dict[str, Any]:
-        """The options of a call by this person."""
+        """The options of a call by this user."""
         return {"metadata": self.headers(user_id), "timeout": TIMEOUT_S}
 
-    def forget_changes(self) -> None:
-        """What was changed so far was long ago, and nothing of it is in the shared cache, which is used again."""
-        marks = [mark.key for mark in (EVERYTHING_CHANGED, organization_changed(self.id))]
-        self.world.shared.delete(*marks, *self._standings())
+    def expire_changes(self) -> None:
+        """Deletes the invalidations and cached answers of this organization, as their expiry would."""
+        invalidations = [invalidation.key for invalidation in (EVERYTHING_CHANGED, organization_changed(self.id))]
+        self.deployment.shared.delete(*invalidations, *self._cached_answers())
 
     @property
-    def shared(self) -> int:
-        """How many people's standings here the shared cache has."""
-        return len(self._standings())
+    def cached_users(self) -> int:
+        """The number of users of this organization in the shared cache."""
+        return len(self._cached_answers())
 
-    def _standings(self) -> list[bytes]:
-        return list(self.world.shared.scan_iter(f"permissions:*:{self.id}"))
+    def _cached_answers(self) -> list[bytes]:
+        return list(self.deployment.shared.scan_iter(f"permissions:*:{self.id}"))

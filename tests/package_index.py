@@ -19,7 +19,7 @@ _ENTRY = re.compile(r"^([\w.-]+)(?:\[[\w,-]+])?==(\S+)( ; .+?)?(?: \\)?$", re.MU
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a lock: what is installed, and where (an environment marker, or nothing)."""
+    """One entry of a lock, with its environment marker, if any."""
 
     name: str
     version: str
@@ -31,7 +31,7 @@ def entries(lock: str) -> list[Entry]:
 
 
 def metadata(name: str, version: str) -> str:
-    """What a package says of itself, with the extras and requirements of the installed one, where it is installed."""
+    """A package's metadata, with the extras and requirements of the installed package of that name, if any."""
     lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     try:
         installed = importlib.metadata.metadata(name)
@@ -43,8 +43,8 @@ def metadata(name: str, version: str) -> str:
 
 
 @dataclass
-class SmallIndex:
-    """A folder laid out as the Simple Repository API (PEP 503) has it."""
+class PackageIndex:
+    """A folder in the layout of the Simple Repository API (PEP 503)."""
 
     folder: Path
     url: str = ""
@@ -74,24 +74,24 @@ class SmallIndex:
         self._add("uv", f"uv-{uv.version}-{tag}.whl", files)
 
     def lock(self, wanted: list[Entry]) -> str:
-        """The lock that lists these, with the hashes of what is here."""
+        """A lock of these entries, with the hashes of this index's wheels."""
         return "".join(
             f"{entry.name}=={entry.version}{entry.marker} \\\n    --hash=sha256:{self._hash(entry)}\n"
             for entry in wanted
         )
 
     def break_downloads(self, name: str) -> None:
-        """Cuts a package's wheels short: a download that breaks off."""
+        """Truncates a package's wheels, as an interrupted download does."""
         for wheel in self._project(name).glob("*.whl"):
             wheel.rename(wheel.with_suffix(".whole"))
             wheel.write_bytes(wheel.with_suffix(".whole").read_bytes()[:100])
 
-    def mend_downloads(self, name: str) -> None:
+    def repair_downloads(self, name: str) -> None:
         for whole in self._project(name).glob("*.whole"):
             whole.rename(whole.with_suffix(".whl"))
 
     def replace(self, name: str) -> None:
-        """Offers other wheels under the same names: a release that was tampered with."""
+        """Replaces the wheels under the same names, as a tampered release does."""
         for wheel in self._project(name).glob("*.whl"):
             with zipfile.ZipFile(wheel, "a") as changed:
                 changed.writestr("tampered.py", b"")
@@ -116,8 +116,8 @@ class SmallIndex:
 
 
 @contextmanager
-def serving(index: SmallIndex) -> Iterator[SmallIndex]:
-    """Serves an index until the block ends, and notes what was asked for."""
+def serving(index: PackageIndex) -> Iterator[PackageIndex]:
+    """Serves an index during the block, and records the requests."""
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object) -> None:

@@ -1,6 +1,6 @@
-"""payment-service, a PostgreSQL of its own and the sandboxes as processes that can be killed at any time.
+"""payment-service, its PostgreSQL and the sandboxes as processes that can be killed at any time.
 
-Beside them, in our own process: what stands for auth-service, and for the gateway that passes webhooks on.
+Fakes of auth-service and of the gateway, which forwards webhooks, run in this process.
 """
 
 import os
@@ -40,8 +40,8 @@ SERVICE = "payment-service"
 
 
 @dataclass
-class Killed:
-    """A process of ours that is killed, and started again by `tend` whenever it is not there."""
+class RestartableProcess:
+    """A process that can be killed; `start_if_down` starts it again."""
 
     process: Process
     environment: dict[str, str]
@@ -50,31 +50,31 @@ class Killed:
     kills: int = 0
     _running: "subprocess.Popen[bytes] | None" = None
 
-    def tend(self) -> None:
+    def start_if_down(self) -> None:
         if self._running is None or self._running.poll() is not None:
             with self.log.open("ab") as log:
                 self._running = children.spawn(self.process.command, environment=self.environment, log=log)
 
     def kill(self) -> None:
         self.kills += 1
-        self.end()
+        self.stop()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         if self._running:
             children.stop(self._running, signal.SIGKILL)
             self._running = None
 
 
 @dataclass
-class KilledPostgres:
-    """The same of PostgreSQL."""
+class RestartablePostgres:
+    """PostgreSQL as a target of the same kind."""
 
     server: PostgresServer
     kills: int = 0
 
-    def tend(self) -> None:
+    def start_if_down(self) -> None:
         if self.server.pid is None:
-            # What a killed server leaves behind may need a moment longer.
+            # Processes of the killed server may hold its data directory for a moment.
             with suppress(children.ChildError):
                 self.server.start()
 
@@ -86,8 +86,8 @@ class KilledPostgres:
         return self.server.pid is not None and self.server.cluster.is_ready(self.server.pid)
 
 
-class World:
-    """Everything that runs; made and unmade by `running`, on the thread that spawns."""
+class ChaosPlatform:
+    """All processes and fakes; `running` starts and stops them, on the thread that spawns."""
 
     def __init__(self, folder: Path, stack: ExitStack, *, fsync: bool) -> None:
         self.state: State = prepare(folder / "home", free_port())
@@ -103,16 +103,16 @@ class World:
         )
         stack.callback(server.cluster.delete)
         stack.callback(server.stop)
-        self.postgres = KilledPostgres(server)
-        self.postgres.tend()
+        self.postgres = RestartablePostgres(server)
+        self.postgres.start_if_down()
         make_database(self.state, SERVICE)
         stack.enter_context(_auth_service(ports["auth-service"], self.identities))
-        self.service = self._killed(
+        self.service = self._restartable(
             specs[SERVICE], lambda: probes.grpc_serving(ports[SERVICE]), PAYMENT_PROVIDERS="STRIPE"
         )
         self.channel = stack.enter_context(_channel(ports[SERVICE]))
         gateway_url = stack.enter_context(_gateway(payment_pb2_grpc.WebhookServiceStub(self.channel)))
-        self.sandbox = self._killed(
+        self.sandbox = self._restartable(
             specs["sandboxes"],
             lambda: probes.http_ok(ports["stripe-sandbox"], "/sandbox/health"),
             GATEWAY_URL=gateway_url,
@@ -127,24 +127,24 @@ class World:
                 limits=httpx.Limits(max_keepalive_connections=0),
             )
         )
-        self.victims = {"payment-service": self.service, "PostgreSQL": self.postgres, "Stripe": self.sandbox}
+        self.targets = {"payment-service": self.service, "PostgreSQL": self.postgres, "Stripe": self.sandbox}
         for one in (self.sandbox, self.service):
-            stack.callback(one.end)
-        self.heal()
+            stack.callback(one.stop)
+        self.restore()
 
-    def heal(self) -> None:
-        """Starts what is not there, until everything answers and behaves well."""
+    def restore(self) -> None:
+        """Starts every stopped process, waits until all are ready, and ends the injected faults."""
 
-        def is_well() -> bool:
-            for one in self.victims.values():
-                one.tend()
-            return all(one.is_ready() for one in self.victims.values())
+        def is_restored() -> bool:
+            for one in self.targets.values():
+                one.start_if_down()
+            return all(one.is_ready() for one in self.targets.values())
 
-        eventually(is_well, within_s=START_S, every_s=0.1)
+        eventually(is_restored, within_s=START_S, every_s=0.1)
         self.stripe.delete("/sandbox/behaviour").raise_for_status()
 
-    def misbehave(self, chance: random.Random) -> None:
-        """Has Stripe be slow, refuse, lose answers, and send webhooks twice, in any order, forged or not at all."""
+    def inject_faults(self, chance: random.Random) -> None:
+        """Makes Stripe slow, failing or silent, and its webhooks duplicated, reordered, forged or dropped."""
         how: dict[str, Any] = {
             "delay_ms": chance.choice([0, 0, 0, 50, 400]),
             "fail_rate": chance.choice([0, 0, 0.1, 0.4]),
@@ -161,20 +161,20 @@ class World:
         return [("authorization", f"Bearer {self.keys.service_token(name, SERVICE)}")]
 
     def organization(self) -> tuple[UUID, Callable[[], list[tuple[str, str]]]]:
-        """A new one, and what makes the headers of a member's call."""
+        """A new organization, and a function that makes the headers of a member's call."""
         person, organization_id = self.identities.person(), uuid4()
         return organization_id, lambda: self.identities.headers(person, organization_id)
 
-    def _killed(self, process: Process, is_ready: Callable[[], bool], **environment: str) -> Killed:
-        told = inherited(os.environ, self.state) | dict(process.environment) | environment
-        return Killed(process, told, self.state.paths.log(process.name), is_ready)
+    def _restartable(self, process: Process, is_ready: Callable[[], bool], **environment: str) -> RestartableProcess:
+        variables = inherited(os.environ, self.state) | dict(process.environment) | environment
+        return RestartableProcess(process, variables, self.state.paths.log(process.name), is_ready)
 
 
 @contextmanager
-def running(folder: Path, *, fsync: bool = False) -> Iterator[World]:
-    """A world that leaves no process behind."""
+def running(folder: Path, *, fsync: bool = False) -> Iterator[ChaosPlatform]:
+    """Starts the platform, and stops every process at the end."""
     with ExitStack() as stack:
-        yield World(folder, stack, fsync=fsync)
+        yield ChaosPlatform(folder, stack, fsync=fsync)
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def _channel(port: int) -> Iterator[grpc.Channel]:
 
 @contextmanager
 def _auth_service(port: int, identities: Identities) -> Iterator[None]:
-    """Everybody may do everything with payments in every organization."""
+    """A fake that gives every caller all payment permissions in every organization."""
 
     class Auth(auth_pb2_grpc.AuthServiceServicer):
         def GetJwks(self, request: auth_pb2.GetJwksRequest, context: grpc.ServicerContext) -> HttpBody:
@@ -216,12 +216,12 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: object) -> None:
-        """Whoever called was killed."""
+        """The client was killed; its broken connection is expected."""
 
 
 @contextmanager
 def _gateway(webhooks: payment_pb2_grpc.WebhookServiceStub) -> Iterator[str]:
-    """The URL of what passes Stripe's webhooks on; 503 while there is nobody to pass them to."""
+    """The URL of a proxy for Stripe's webhooks; it answers 503 while payment-service is down."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
