@@ -16,7 +16,7 @@ _BATCH = 100
 
 
 def main() -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     console = Console(width=max(Console().width, 110))
     with books() as made:
         table = Table(title="Transfers, fsync on; a naive pair of updates is 1 x", title_justify="left")
@@ -32,9 +32,11 @@ def main() -> None:
         found = verified.verify(db)
         db.close()
         assert all(one.are_sound for one in found), found
-        console.print(f"{sum(one.transfers for one in found):,} transfers; every balance derived anew is right.")
+        console.print(
+            f"{sum(one.transfers for one in found):,} transfers; every balance equals the sum of its transfers."
+        )
     console.print(
-        f"{time.monotonic() - began:.0f} s; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+        f"{time.monotonic() - started:.0f} s; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     )
 
 
@@ -57,7 +59,7 @@ def _beside_the_naive(table: Table, made: Books, connections: int) -> None:
 
 
 def _hot(table: Table, made: Books) -> None:
-    """64 clients: everybody's transfers are to one account, or between any two of a thousand."""
+    """64 clients with transfers to one account, or between any two of a thousand."""
     db = Database(made.url, max_connections=16, wait_s=30)
     for place, among in (("to one account", 1_000), ("between any of 1,000", 0)):
         found = Contest(
@@ -75,7 +77,7 @@ def _hot(table: Table, made: Books) -> None:
 
 
 def _publishers(table: Table, made: Books) -> None:
-    """Three transfers an item; the use case, with its transaction, and what the escrows hold then."""
+    """PostSpend's use case with its transaction: three transfers per item."""
     db = Database(made.url, max_connections=8, wait_s=30)
     found = Contest(
         {

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, fsync on, with our ledger, a naive table of balances, and funds in both."""
+"""A PostgreSQL with fsync on, our ledger, a naive table of balances, and funds in both."""
 
 import random
 import tempfile
@@ -20,9 +20,9 @@ from payment_service.ledger.model import Account, Kind, Transfer, deposit
 
 ACCOUNTS = 1_000
 FUNDS_MICROS = 1_000_000_000_000
-# The account that everybody wants.
+# The account that all clients of a hot run post to.
 HOT = Account(Kind.PLATFORM_REVENUE, "USD", None, str(UUID(int=1)))
-# Room for updates in place, as ours; and a floor, as ours.
+# The same fill factor and the same lower limit as our accounts.
 _NAIVE = """
 CREATE TABLE naive (id uuid PRIMARY KEY, balance bigint NOT NULL CHECK (balance >= 0)) WITH (fillfactor = 70)
 """
@@ -43,7 +43,7 @@ class Books:
 
 @contextmanager
 def books() -> Iterator[Books]:
-    """Runs it while the block runs, and leaves nothing behind."""
+    """Runs PostgreSQL during the block, and deletes its data at the end."""
     configure_logging("bench", "ERROR")
     with tempfile.TemporaryDirectory(prefix="bench-ledger-") as folder:
         server = PostgresServer(Path(folder) / "postgres", fsync=True)

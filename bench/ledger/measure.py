@@ -1,4 +1,4 @@
-"""Has threads make calls for a while, and tells how many there were and how long the slowest took."""
+"""Makes calls on several threads for a time, and measures throughput and the 99th percentile."""
 
 import random
 import threading
@@ -12,7 +12,7 @@ Call = Callable[[random.Random, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Transfers in a second, and what the slowest hundredth of the calls took at least."""
+    """Transfers per second, and the 99th percentile of the calls' durations."""
 
     per_s: float
     p99_ms: float
@@ -20,7 +20,7 @@ class Figure:
 
 @dataclass
 class Contest:
-    """Calls that are measured in turns, so that a busy moment of the machine is everybody's."""
+    """Calls that are measured in turns, so that other load of the machine affects all of them alike."""
 
     calls: dict[str, tuple[Call, int]]
     clients: int
@@ -28,7 +28,7 @@ class Contest:
     round_s: float = 2.0
 
     def run(self) -> dict[str, Figure]:
-        """The median of the rounds' figures, by name; a first one warms up."""
+        """The medians of the rounds' figures by name, after a warm-up round."""
         for call, size in self.calls.values():
             measured(call, size, self.clients, self.round_s / 4)
         found: dict[str, list[Figure]] = {name: [] for name in self.calls}
@@ -42,18 +42,18 @@ class Contest:
 
 
 def measured(call: Call, size: int, clients: int, seconds: float) -> Figure:
-    """Each client makes calls, of so many transfers, one after the other; a failed one fails the measurement."""
+    """Runs `clients` threads that call in a loop; `size` is a call's transfers. Raises the first error of a call."""
     took: list[float] = []
     failed: list[BaseException] = []
-    began = perf_counter()
+    start = perf_counter()
 
     def work(client: int) -> None:
         random_, mine, number = random.Random(client), [], 0
         try:
-            while (started := perf_counter()) < began + seconds:
+            while (call_start := perf_counter()) < start + seconds:
                 call(random_, number)
                 number += 1
-                mine.append(perf_counter() - started)
+                mine.append(perf_counter() - call_start)
         except BaseException as error:
             failed.append(error)
             raise
@@ -67,4 +67,4 @@ def measured(call: Call, size: int, clients: int, seconds: float) -> Figure:
     if failed:
         raise failed[0]
     took.sort()
-    return Figure(len(took) * size / (perf_counter() - began), took[len(took) * 99 // 100] * 1_000)
+    return Figure(len(took) * size / (perf_counter() - start), took[len(took) * 99 // 100] * 1_000)

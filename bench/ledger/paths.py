@@ -1,4 +1,4 @@
-"""Ours and the naive way of moving money; each call is made by many threads at once."""
+"""The calls to compare: our transfers, naive updates and PostSpend. Threads share them."""
 
 import random
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ _ADD = Query(
 
 
 class Naive:
-    """Two updates in a transaction, in the order of ids so that nobody waits in a circle; no history, no keys."""
+    """Two updates in a transaction, in the order of ids to avoid deadlocks; without history or keys."""
 
     def __init__(self, books: Books, db: Database, size: int = 1, among: int = 0) -> None:
         self._books, self._db, self._size, self._among = books, db, size, among
@@ -40,7 +40,7 @@ class Naive:
 
 
 class Ours:
-    """Transfers with keys, in one statement, which is its own transaction; each its own chain."""
+    """Transfers with keys, a chain each, in one statement and its own transaction."""
 
     def __init__(self, books: Books, db: Database, size: int = 1, among: int = 0) -> None:
         self._books, self._db, self._size, self._among = books, db, size, among
@@ -54,8 +54,7 @@ class Ours:
 
 
 class PostSpend:
-    """PostSpend's use case: three transfers an item, in a publisher's zone; all items have one publisher, or each its
-    own."""
+    """PostSpend's use case: three transfers per item; all items have one publisher, or one of a thousand."""
 
     def __init__(self, books: Books, db: Database, size: int, *, one_publisher: bool) -> None:
         self._books, self._size = books, size
@@ -69,7 +68,7 @@ class PostSpend:
 
 
 def _pair(books: Books, random_: random.Random, among: int) -> tuple[Account, Account]:
-    """Any two accounts; with `among`, any of so many and the one that everybody wants."""
+    """Any two accounts; with `among`, one of that many accounts and the hot account."""
     if not among:
         return books.pair(random_)
     return random_.choice(books.escrows[:among]).account, HOT

@@ -32,10 +32,10 @@ _SAMPLE = 1_000
 
 
 def main() -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     console = Console(width=max(Console().width, 110))
     with platform() as running:
-        console.print(f"PostgreSQL filled in {time.monotonic() - began:.0f} s")
+        console.print(f"PostgreSQL filled in {time.monotonic() - started:.0f} s")
         _empty(running)
         figures = [*_in_process(running), *_from_redis(running), *_cold(running)]
         engines = {"Casbin Enforcer": Casbin(fast=False), "Casbin FastEnforcer": Casbin(fast=True)}
@@ -47,21 +47,21 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="bench-caching-") as folder,
         ValkeyServer(Path(folder), fsync=False) as valkey,
     ):
-        findings = client_side_caching.find_out(valkey)
+        findings = client_side_caching.measure(valkey)
     console.print(_table([*figures, findings.hit, *peers], peer=peers[0]))
     console.print(f"Both engines gave the same {_SAMPLE} answers, each asked five ways.")
     for name, engine in engines.items():
         console.print(f"{name}: 300,000 memberships loaded in {engine.load_s:.1f} s, {engine.load_mb:.0f} MB more.")
     own = ", ".join(f"{count:,} in {took:.2f} s" for count, took in casbin_peer.own_loading_s([3_000, 6_000]).items())
-    console.print(f"That is past its own check for duplicates, which is quadratic: {own}.")
-    _tell(console, findings)
+    console.print(f"That skips its check for duplicates, which is quadratic: {own}.")
+    _print_findings(console, findings)
     console.print(
-        f"{time.monotonic() - began:.0f} s; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
+        f"{time.monotonic() - started:.0f} s; load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     )
 
 
 def _hot() -> list[Question]:
-    """Questions about a few people, as within half a second in one process."""
+    """Questions about ten people, as one process has within half a second."""
     return questions(2_000, people=10)
 
 
@@ -73,13 +73,13 @@ def _in_process(running: Platform) -> list[Figure]:
         return permissions.satisfies(cached.access(person, organization_id).permissions, required_all=required)
 
     decision = timed("warm: the decision alone", decide, [asked] * 21, 5.0)
-    handle, calls = _stage(running, cached)
+    handle, calls = _authorization(running, cached)
     whole = timed("warm: token, organization and decision", handle, [calls] * 21, 5.0)
     return [decision, whole]
 
 
-def _stage(running: Platform, cached: CachedAccess) -> tuple[Handler, list[tuple[Message, Call]]]:
-    """A service's whole check of a call, and calls that it lets through."""
+def _authorization(running: Platform, cached: CachedAccess) -> tuple[Handler, list[tuple[Message, Call]]]:
+    """A service's authorization of a call, and calls that it admits."""
     identities = running.identities
     keys = CachedKeys(lambda: parse_jwks(identities.user_jwks()))
     verifier = Verifier("bench", user_keys=keys, service_keys={})
@@ -108,7 +108,7 @@ def _cold(running: Platform) -> list[Figure]:
     sources: dict[str, AccessSource] = {
         "cold: the SQL join": running.source,
         "cold: the SQL join through gRPC": running.remote,
-        "cold: Redis, gRPC, SQL, kept in Redis": running.cached(),
+        "cold: Redis, gRPC, SQL, stored in Redis": running.cached(),
     }
     for number, (name, source) in enumerate(sources.items()):
         for pair in members(50, seed=99):
@@ -128,7 +128,7 @@ def _held(source: AccessSource, question: Question) -> int:
 
 
 def _compare_answers(running: Platform, engines: dict[str, Casbin]) -> None:
-    """Both engines say the same, however ours is asked."""
+    """Checks that both engines give the same answers, ours by SQL, gRPC and the cache."""
     sources: dict[str, AccessSource] = {"SQL": running.source, "gRPC": running.remote, "cache": running.cached()}
     allowed = 0
     for question in questions(_SAMPLE, seed=7):
@@ -158,17 +158,17 @@ def _table(figures: list[Figure], peer: Figure) -> Table:
     return table
 
 
-def _tell(console: Console, found: Findings) -> None:
+def _print_findings(console: Console, findings: Findings) -> None:
     console.print("redis-py's client-side caching on this Valkey:")
     for line in (
-        f"as it is: {found.refusal}",
-        "past that refusal (the table's row is one thread's):",
-        f"a change is seen {found.seen_after.p50_us:,.0f} µs after it, by whoever uses the client next",
-        f"a change of one of 9,000 kept keys costs the next call {found.invalidation.p50_us:,.0f} µs",
-        f"four threads and a key that changes ten times a second: {found.hits_per_s:,.0f} answers/s, "
-        f"and {found.stuck} of the threads still hang five seconds later",
-        f"Valkey stopped: {found.while_away}",
-        f"started again: {found.after_return}",
+        f"unmodified: {findings.refusal}",
+        "with the server name check disabled (the table shows one thread):",
+        f"a change is seen {findings.seen_after.p50_us:,.0f} µs later, by the next call of the client",
+        f"a change of one of 9,000 cached keys costs the next call {findings.invalidation.p50_us:,.0f} µs",
+        f"four threads and a key that changes ten times a second: {findings.hits_per_s:,.0f} answers/s, "
+        f"and {findings.stuck} of the threads are still blocked five seconds later",
+        f"Valkey stopped: {findings.while_away}",
+        f"started again: {findings.after_return}",
     ):
         console.print(f"  - {line}", highlight=False)
 

@@ -1,4 +1,4 @@
-"""What redis-py's own client-side caching (RESP3, CLIENT TRACKING) would do in the place of our in-process layer."""
+"""redis-py's client-side caching (RESP3, CLIENT TRACKING) as an alternative to our in-process cache."""
 
 import threading
 import time
@@ -30,12 +30,12 @@ class Findings:
     after_return: str
 
 
-def find_out(valkey: ValkeyServer) -> Findings:
-    """Tries it on a server of its own, which is stopped and started again."""
+def measure(valkey: ValkeyServer) -> Findings:
+    """Measures it on this server, which is stopped and started again."""
     plain = redis.Redis.from_url(valkey.url())
     plain.set(_KEY, "1:ff")
     refusal = _outcome(_client(valkey))
-    # Past its refusal, to see what it would be like.
+    # Disables the check of the server's name, to measure the rest.
     CacheProxyConnection.DEFAULT_SERVER_NAME = "valkey"
     cached = _client(valkey)
     hit = timed("redis-py client-side caching, hit", cached.get, [[(_KEY,)] * 3_000] * 5)
@@ -68,7 +68,7 @@ def _until_seen(plain: redis.Redis, cached: redis.Redis, number: int) -> None:
 
 
 def _invalidation(plain: redis.Redis, cached: redis.Redis) -> Figure:
-    """A hit of one key when another of 9,000 was changed: every entry is looked at."""
+    """A hit of one key after another of 9,000 changed: the client scans every entry."""
     keys = [f"key-{number}" for number in range(9_000)]
     plain.mset(dict.fromkeys(keys, "1"))
     for key in keys:
@@ -78,13 +78,13 @@ def _invalidation(plain: redis.Redis, cached: redis.Redis) -> Figure:
     for number in range(30):
         cached.get(keys[-1])
         plain.set(keys[-1], number)
-        time.sleep(0.002)  # until the server has said so
+        time.sleep(0.002)  # until the invalidation has arrived
         took.append(timed("", cached.get, [[(keys[0],)]]).p50_us)
     return Figure("", median(took), max(took))
 
 
 def _threads(plain: redis.Redis, cached: redis.Redis) -> tuple[float, int]:
-    """Hits a second of threads that share a client while the key changes, and how many of them never come back."""
+    """Hits per second of threads that share a client while the key changes, and the number of threads that deadlock."""
     counts = [0] * _THREADS
     over = time.monotonic() + _BUSY_S
 

@@ -8,7 +8,7 @@ from time import perf_counter_ns
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What one call takes, in microseconds; a target is for the median unless it is for p95."""
+    """The duration of a call in microseconds; the target is for the median unless `target_is_p95`."""
 
     name: str
     p50_us: float
@@ -29,8 +29,10 @@ def timed(
     *,
     p95: bool = False,
 ) -> Figure:
-    """Each round is the arguments of its calls. The medians, over the rounds, of their medians and 95th percentiles: a
-    disturbed round changes neither."""
+    """Times rounds of calls, each a list of arguments.
+
+    A figure is the median of the rounds' medians and of their 95th percentiles, so one disturbed round changes neither.
+    """
     taken = [_round(call, calls) for calls in rounds]
     return Figure(name, median(one[0] for one in taken), median(one[1] for one in taken), target_us, p95)
 

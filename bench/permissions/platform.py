@@ -1,4 +1,4 @@
-"""What the check needs, as it runs: PostgreSQL with every person in it, Valkey, and auth-service behind gRPC."""
+"""The permission check's environment: PostgreSQL with all memberships, Valkey, and auth-service behind gRPC."""
 
 import tempfile
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from auth_service.access.servicer import AccessServicer
 from auth_service.roles.model import ROLES
 from auth_service.roles.store import put
 
-# The same rows as rights.py's, made where they are needed; every reference is met, so none is checked.
+# The same rows as in rights.py, generated in the database. Foreign keys are satisfied, so their checks are off.
 _ROWS = """
 SET session_replication_role = replica;
 CREATE TEMP TABLE numbers AS SELECT n, md5('user-' || n)::uuid AS user_id, md5('organization-' || n)::uuid AS id,
@@ -55,16 +55,16 @@ class Platform:
     remote: RemoteAccess
 
     def cached(self) -> CachedAccess:
-        """What a service asks, with an empty memory of its own."""
+        """A service's access cache, with an empty in-process layer."""
         shared = connect_redis(self.valkey.url())
-        # As auth-service says all the time: nothing has changed.
+        # auth-service refreshes this marker all the time; here it is set once, for an hour.
         mark_cache_current(shared, redis_time_ms(shared) + 3_600_000)
         return CachedAccess(self.remote, shared)
 
 
 @contextmanager
 def platform() -> Iterator[Platform]:
-    """Runs it while the block runs, and leaves nothing behind."""
+    """Runs the servers during the block, and deletes their data at the end."""
     configure_logging("bench", "WARNING")
     with (
         tempfile.TemporaryDirectory(prefix="bench-permissions-") as folder,

@@ -1,6 +1,6 @@
-"""Who may do what, so that both engines are told the same: 100,000 people, each in three organizations.
+"""The memberships that both engines get: 100,000 users, each in three organizations.
 
-Person n owns organization n, is a manager of the next one and a member of one far away; the first is the platform's.
+User n owns organization n, is a manager of the next one and a member of a distant one. Organization 0 is the PLATFORM.
 """
 
 import random
@@ -21,7 +21,7 @@ PERMISSIONS = tuple(code for code in Permission.values() if code)
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May this person do this in that organization?"""
+    """Whether a user has a permission in an organization."""
 
     person: Person
     organization_id: UUID
@@ -47,13 +47,13 @@ def kind(organization: int) -> str:
 
 
 def memberships(number: int) -> tuple[tuple[int, str], ...]:
-    """The organizations of a person, and their role in each."""
+    """A user's organizations and their role in each."""
     own, following, far = number, (number + 1) % PEOPLE, (number + FAR_AWAY) % PEOPLE
     return (own, OWNER_ROLE[kind(own)]), (following, "manager"), (far, "member")
 
 
 def grants() -> Iterator[tuple[str, str, int]]:
-    """Role, kind of organization, permission."""
+    """Every role, kind of organization and permission that belong together."""
     for role in ROLES:
         for of_kind in sorted(role.kinds):
             for permission in sorted(held(of_kind, role.permissions)):
@@ -61,7 +61,7 @@ def grants() -> Iterator[tuple[str, str, int]]:
 
 
 def questions(count: int, *, people: int = PEOPLE, seed: int = 1) -> list[Question]:
-    """Random ones of so many people: of three, two about the person's own organizations, one about somebody's."""
+    """Random questions about `people` users: two of three about their own organizations, one about another's."""
     chance = random.Random(seed)
     numbers = chance.sample(range(PEOPLE), people)
     made = []
@@ -69,13 +69,13 @@ def questions(count: int, *, people: int = PEOPLE, seed: int = 1) -> list[Questi
         number = chance.choice(numbers)
         organization = chance.choice(memberships(number))[0] if at % 3 else chance.choice(numbers)
         if at % 100 == 1:
-            number, organization = 0, 0  # who may do everything
+            number, organization = 0, 0  # the PLATFORM's admin, who has every permission
         made.append(Question(person(number), organization_id(organization), chance.choice(PERMISSIONS)))
     return made
 
 
 def members(count: int, seed: int) -> list[tuple[Person, UUID]]:
-    """Different people, chosen at random, and an organization of each."""
+    """Distinct random users, and one organization of each."""
     chance = random.Random(seed)
     numbers = chance.sample(range(PEOPLE), count)
     return [(person(number), organization_id(chance.choice(memberships(number))[0])) for number in numbers]
