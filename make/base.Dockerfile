@@ -1,4 +1,4 @@
-# What the images of all services share. Each service's Dockerfile builds on the two stages: `build` makes the service's folder, `run` runs it.
+# The two stages that all service images share: `build` makes /opt/service, `run` is the base of the final image.
 FROM python:3.11.14-slim-bookworm AS build
 WORKDIR /build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-# uv does not read pip's configuration: these settings of pip become these variables of uv.
+# uv does not read pip's configuration, so these settings of pip are passed to uv as these variables.
 _UV_VARIABLES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -47,21 +47,21 @@ def pip_settings(listed: str) -> dict[str, str]:
     return {name: value for name, value in settings.items() if value}
 
 
-def _exists(place: str) -> bool:
-    """False for a local folder that is missing: pip ignores it, uv would stop."""
-    path = place.removeprefix("file://")
+def _exists(location: str) -> bool:
+    """Whether a URL or a local folder exists. pip ignores a missing folder; uv would stop."""
+    path = location.removeprefix("file://")
     return not path.startswith("/") or Path(path).exists()
 
 
 def main() -> None:
-    """Ends with the installer's own message where a package cannot be had or is not the one that was locked."""
+    """Installs the lock; exits with the installer's message if a package is unavailable or has another hash."""
     lock = Path(sys.argv[1])
     version, requirement = locked_uv(lock.read_text())
     try:
-        is_here = importlib.metadata.version("uv") == version
+        is_installed = importlib.metadata.version("uv") == version
     except importlib.metadata.PackageNotFoundError:
-        is_here = False
-    if not is_here:
+        is_installed = False
+    if not is_installed:
         with tempfile.TemporaryDirectory() as folder:
             requirements = Path(folder, "uv.txt")
             requirements.write_text(requirement)
@@ -70,7 +70,7 @@ def main() -> None:
     listed = subprocess.run((*_PIP, "config", "list"), check=True, capture_output=True, text=True).stdout
     environment = pip_settings(listed) | {"UV_INDEX_STRATEGY": "unsafe-best-match"} | os.environ
     sync = ("pip", "sync", "--require-hashes", "--only-binary", ":all:", "--python", sys.executable)
-    # Where Python may not write bytecode, as in many containers, every process would compile its imports again.
+    # Without bytecode every process compiles its imports again where Python may not write, as in many containers.
     _run(sys.executable, "-m", "uv", *sync, "--compile-bytecode", str(lock), environment=environment)
 
 

@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 SETTINGS = Path(__file__).with_suffix(".toml")
 
 _MIN_MESSAGE_WORDS = 4
-_HASH_COMMENTS = (".toml", ".yml", ".yaml", ".mk", ".in")
-_HASH_COMMENT_NAMES = ("Makefile", "Dockerfile", "CODEOWNERS", ".gitignore", ".dockerignore")
+_HASH_COMMENTS = (".Dockerfile", ".in", ".mk", ".toml", ".yaml", ".yml")
+_HASH_COMMENT_NAMES = ("Makefile", "Dockerfile", "CODEOWNERS", ".gitignore", ".dockerignore", "build-service", "run")
 # The lint's own vocabulary is made of the words it forbids.
 _UNCHECKED = ("make/words.toml", "docs/words.md")
 
