@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID, uuid4
@@ -25,14 +25,15 @@ from google.api.httpbody_pb2 import HttpBody
 
 from adctl.embedded.valkey import DATABASES
 from adlib import service
-from adlib.clock import SystemClock
+from adlib.bus import RedisBus
+from adlib.clock import Clock
 from adlib.db import Database, migrate
 from adlib.rpc import Settings
-from adlib.service import CommonSettings
+from adlib.service import Authorization, CommonSettings, Dependencies
 from adtesting import FakeAccess, Identities, running, stub_channel
 from adtesting.payment import FakeOrganizations
 from adtesting.pytest_servers import Addresses, FreshDatabase
-from payment_service.__main__ import MIGRATIONS, World, assemble
+from payment_service.__main__ import MIGRATIONS, build
 from payment_service.config import Config
 from payment_service.providers.settings import ProviderSettings
 from payment_service.providers.stripe.settings import StripeSettings
@@ -265,24 +266,35 @@ def config(
     return Config(common=common, database_url=database_url, providers=providers)
 
 
+ServePayments = Callable[..., AbstractContextManager[grpc.Channel]]
+
+
 @pytest.fixture(scope="session")
-def channel(
-    config: Config, identities: Identities, access: FakeAccess, organizations: FakeOrganizations
-) -> Iterator[grpc.Channel]:
-    db, clock = Database(config.database_url), SystemClock()
-    providers = config.providers.registry(db, clock)
-    world = World(
-        db=db,
-        redis=service.connect_redis(config.common.redis_url),
-        providers=providers,
-        verifier=identities.verifier(),
-        access=access,
-        organizations=organizations,
-        clock=clock,
-    )
-    with running(assemble(config, world)) as server, stub_channel(server) as channel:
+def serve_payments(identities: Identities, access: FakeAccess, organizations: FakeOrganizations) -> ServePayments:
+    """Serves payment-service with a configuration, and yields a channel to it."""
+
+    @contextmanager
+    def serve(config: Config, provider_clock: Clock | None = None) -> Iterator[grpc.Channel]:
+        db, redis = Database(config.database_url), service.connect_redis(config.common.redis_url)
+        own = Dependencies(
+            authorization=Authorization(identities.verifier(), access),
+            bus=RedisBus(redis),
+            database=db,
+            closing=[db.close, redis.close],
+        )
+        clock = provider_clock or own.clock
+        providers = config.providers.registry(db, clock)
+        own.closing.append(providers.close)
+        with running(build(own, config, providers, organizations)) as server, stub_channel(server) as channel:
+            yield channel
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def channel(config: Config, serve_payments: ServePayments) -> Iterator[grpc.Channel]:
+    with serve_payments(config) as channel:
         yield channel
-    providers.close()
 
 
 @pytest.fixture

@@ -10,13 +10,11 @@ import grpc
 import pytest
 from bip_utils import Bip44, Bip44Coins
 
-from adlib import service
 from adlib.clock import SystemClock
-from adlib.db import Database, migrate
+from adlib.db import migrate
 from adlib.money import CURRENCIES
 from adsandbox.chain_coins import CHAIN_ID, COINS
-from adtesting import FakeAccess, Identities, running, stub_channel
-from payment_service.__main__ import MIGRATIONS, World, assemble
+from payment_service.__main__ import MIGRATIONS
 from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.settings import CryptoSettings
@@ -53,9 +51,7 @@ def platform(
     wallet_currencies,
     running_sandboxes,
     sandboxes,
-    identities: Identities,
-    access: FakeAccess,
-    organizations,
+    serve_payments,
     fresh_database,
 ) -> Iterator[Platform]:
     url = fresh_database("payment_outages", lambda url: migrate(url, *MIGRATIONS))
@@ -72,15 +68,7 @@ def platform(
         by_name={**config.providers.by_name, "CRYPTO": crypto},
         deposits=(*config.providers.deposits, "CRYPTO"),
     )
-    db, clock = Database(url), ProviderClock()
-    world = World(
-        db=db,
-        redis=service.connect_redis(config.common.redis_url),
-        providers=settings.registry(db, clock),
-        verifier=identities.verifier(),
-        access=access,
-        organizations=organizations,
-    )
-    told = replace(config, database_url=url, providers=settings, wallet_currencies=wallet_currencies)
-    with running(assemble(told, world)) as server, stub_channel(server) as channel:
+    clock = ProviderClock()
+    changed = replace(config, database_url=url, providers=settings, wallet_currencies=wallet_currencies)
+    with serve_payments(changed, clock) as channel:
         yield Platform(channel, clock, url)

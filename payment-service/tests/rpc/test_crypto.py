@@ -16,12 +16,10 @@ from bip_utils import Bip44, Bip44Coins
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adlib import service
-from adlib.clock import SystemClock
-from adlib.db import Database, migrate
+from adlib.db import migrate
 from adsandbox.chain_coins import CHAIN_ID, COINS
-from adtesting import FakeAccess, Identities, eventually, running, stub_channel
-from payment_service.__main__ import MIGRATIONS, World, assemble
+from adtesting import FakeAccess, Identities, eventually
+from payment_service.__main__ import MIGRATIONS
 from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.settings import CryptoSettings
@@ -37,9 +35,7 @@ def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
 
 
 @pytest.fixture(scope="module")
-def crypto_channel(
-    config, running_sandboxes, identities: Identities, access: FakeAccess, organizations, fresh_session_database
-) -> Iterator[grpc.Channel]:
+def crypto_channel(config, running_sandboxes, serve_payments, fresh_session_database) -> Iterator[grpc.Channel]:
     """The service with chains alone, whose watcher is at work."""
     url = fresh_session_database("payment_crypto", lambda url: migrate(url, *MIGRATIONS))
     account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
@@ -54,18 +50,7 @@ def crypto_channel(
     )
     by_name = {"CRYPTO": settings, "WISE": config.providers.by_name["WISE"]}
     providers = replace(config.providers, by_name=by_name, deposits=("CRYPTO",))
-    db, clock = Database(url), SystemClock()
-    world = World(
-        db=db,
-        redis=service.connect_redis(config.common.redis_url),
-        providers=providers.registry(db, clock),
-        verifier=identities.verifier(),
-        access=access,
-        organizations=organizations,
-        clock=clock,
-    )
-    told = replace(config, database_url=url, providers=providers)
-    with running(assemble(told, world)) as server, stub_channel(server) as channel:
+    with serve_payments(replace(config, database_url=url, providers=providers)) as channel:
         yield channel
 
 

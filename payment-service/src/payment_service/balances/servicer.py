@@ -11,6 +11,8 @@ from payment_service.balances.service import BalanceService
 class BillingServicer:
     """Serves BillingService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["BillingService"]
+
     def __init__(self, balances: BalanceService) -> None:
         self._balances = balances
 

@@ -13,6 +13,8 @@ from payment_service.payments.messages import to_pb
 class PaymentServicer:
     """Serves PaymentService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["PaymentService"]
+
     def __init__(self, checkout: CheckoutService, payments: PaymentService) -> None:
         self._checkout = checkout
         self._payments = payments

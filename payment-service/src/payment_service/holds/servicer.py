@@ -18,6 +18,8 @@ from payment_service.providers.model import BankAccount
 class LedgerServicer:
     """Serves LedgerService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["LedgerService"]
+
     def __init__(self, holds: HoldService, balances: BalanceService, payouts: PayoutService) -> None:
         self._holds = holds
         self._balances = balances

@@ -14,6 +14,8 @@ from payment_service.quarantine.service import QuarantineService
 class QuarantineServicer:
     """Serves QuarantineService, for operators."""
 
+    contract = pb.DESCRIPTOR.services_by_name["QuarantineService"]
+
     def __init__(self, quarantine: QuarantineService) -> None:
         self._quarantine = quarantine
 

@@ -13,6 +13,8 @@ from payment_service.receipts.service import ReceiptService
 class ReceiptServicer:
     """Serves ReceiptService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["ReceiptService"]
+
     def __init__(self, receipts: ReceiptService) -> None:
         self._receipts = receipts
 

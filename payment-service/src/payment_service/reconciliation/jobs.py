@@ -129,3 +129,24 @@ def expired_reservations(reservations: ReservationService) -> Iterator[Item]:
     """Reservations to release."""
     for id in reservations.expired(_MAX_ITEMS_PER_KIND):
         yield Item(f"free {id}", partial(reservations.void, id), ItemKey(Kind.RESERVATION, str(id)))
+
+
+def item_sources(
+    payments: PaymentPoll,
+    refunds: RefundPoll,
+    refund_sender: RefundSender,
+    payouts: PayoutService,
+    webhooks: WebhookService,
+    reservations: ReservationService,
+) -> Sequence[ItemSource]:
+    """The sources of all features, in the order in which each run takes turns."""
+    return (
+        partial(missed_events, webhooks),
+        partial(open_payments, payments),
+        partial(sent_refunds, refunds),
+        partial(sent_payouts, payouts),
+        partial(abandoned_refunds, refunds, refund_sender),
+        partial(unbooked_events, webhooks),
+        partial(expired_reservations, reservations),
+        partial(unsent_payouts, payouts),
+    )

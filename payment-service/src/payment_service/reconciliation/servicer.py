@@ -11,6 +11,8 @@ from payment_service.reconciliation.jobs import ReconciliationJob
 class PaymentJobsServicer:
     """Serves PaymentJobsService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["PaymentJobsService"]
+
     def __init__(self, reconciliation: ReconciliationJob, purge: PurgeExpired) -> None:
         self._reconciliation = reconciliation
         self._purge = purge

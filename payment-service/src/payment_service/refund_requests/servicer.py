@@ -12,6 +12,8 @@ from payment_service.refund_requests.service import NewRefundRequest, RefundRequ
 class RefundRequestServicer:
     """Serves RefundRequestService, for customers and staff."""
 
+    contract = pb.DESCRIPTOR.services_by_name["RefundRequestService"]
+
     def __init__(self, requests: RefundRequestService) -> None:
         self._requests = requests
 

@@ -14,6 +14,8 @@ from payment_service.refunds.service import NewRefund, RefundService
 class RefundServicer:
     """Serves RefundService."""
 
+    contract = pb.DESCRIPTOR.services_by_name["RefundService"]
+
     def __init__(self, refunds: RefundService, requests: RefundRequestService) -> None:
         self._refunds = refunds
         self._requests = requests

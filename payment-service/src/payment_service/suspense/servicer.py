@@ -12,6 +12,8 @@ from payment_service.suspense.service import SuspenseService
 class SuspenseServicer:
     """Serves SuspenseService."""
 
+    contract = suspense_pb2.DESCRIPTOR.services_by_name["SuspenseService"]
+
     def __init__(self, suspense: SuspenseService) -> None:
         self._suspense = suspense
 

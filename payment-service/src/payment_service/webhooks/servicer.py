@@ -16,6 +16,8 @@ class WebhookServicer:
     An RPC's path names its provider: that of `POST /webhooks/stripe` is STRIPE, so a new webhook needs no code here.
     """
 
+    contract = pb.DESCRIPTOR.services_by_name["WebhookService"]
+
     def __init__(self, webhooks: WebhookService) -> None:
         self._webhooks = webhooks
         for method in pb.DESCRIPTOR.services_by_name["WebhookService"].methods:
