@@ -1,4 +1,4 @@
-"""Unmatched money is assigned only where it can be refunded from, and who sent it in another currency sees it."""
+"""Unmatched deposits are assigned only to payments that can refund them."""
 
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -110,7 +110,7 @@ def desk(platform, identities, access):
 
 
 @pytest.mark.parametrize("state", ["open", "expired", "paid"])
-def test_deposit_is_assigned_only_to_a_payment_that_could_refund_it(desk, sandboxes, state) -> None:
+def test_deposit_is_assigned_only_to_a_payment_that_can_refund_it(desk, sandboxes, state) -> None:
     payments = {name: desk.create(name).payment.id for name in ("STRIPE", "CRYPTO", "WISE")}
     if state == "paid":
         sandboxes.pay(payments["STRIPE"])
@@ -137,7 +137,7 @@ def test_deposit_is_assigned_only_to_a_payment_that_could_refund_it(desk, sandbo
     assert desk.is_sound()
 
 
-def test_coins_that_are_not_counted_in_the_payments_currency_are_shown_and_wait_for_staff(desk, sandboxes) -> None:
+def test_coin_without_rate_in_the_payment_currency_waits_for_staff(desk, sandboxes) -> None:
     created = desk.create("CRYPTO", "EUR", token="USDC")
     payment_id = created.payment.id
     pay = {"to": created.crypto.address, "coin": "USDT", "smallest": "25000000"}

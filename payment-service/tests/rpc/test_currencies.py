@@ -1,4 +1,4 @@
-"""Wallets are filled in what campaigns can be billed in; what exists in other currencies goes on."""
+"""New payments are limited to billable currencies; existing payments in others stay valid."""
 
 from uuid import uuid4
 
@@ -39,7 +39,7 @@ def create(stub, headers, provider: str, currency_code: str, key: str = "") -> p
 
 @pytest.mark.parametrize("currency_code", ["EUR", "GBP", "JPY"])
 @pytest.mark.parametrize("provider", ["STRIPE", "CRYPTO", "WISE"])
-def test_currency_that_no_campaign_can_be_billed_in_is_refused(stub, headers, provider, currency_code) -> None:
+def test_payment_in_a_currency_that_cannot_be_billed_is_refused(stub, headers, provider, currency_code) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         create(stub, headers, provider, currency_code)
     found = ErrorInfo()
@@ -51,9 +51,7 @@ def test_currency_that_no_campaign_can_be_billed_in_is_refused(stub, headers, pr
     assert create(stub, headers, provider, "USD").payment.id
 
 
-def test_payment_that_exists_in_another_currency_is_credited_and_repeated(
-    platform, stub, headers, sandboxes, identities
-) -> None:
+def test_existing_payment_in_an_unbillable_currency_is_credited(platform, stub, headers, sandboxes, identities) -> None:
     created = create(stub, headers, "WISE", "USD", key="k")
     payment_id = created.payment.id
     with psycopg.connect(platform.url, autocommit=True) as sql:

@@ -1,4 +1,4 @@
-"""An organization that owes money: it spends nothing, and what publishers have earned from it stays on hold."""
+"""An organization in debt cannot spend, and publishers' earnings from it are on hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -129,7 +129,7 @@ def becomes(publisher: Publisher, *figures: int) -> None:
     eventually(lambda: publisher.figures() == figures)
 
 
-def test_an_organization_in_debt_holds_nothing_until_it_has_paid(new_advertiser: Any, sound: Any) -> None:
+def test_organization_in_debt_cannot_hold_until_it_has_paid(new_advertiser: Any, sound: Any) -> None:
     advertiser = new_advertiser()
     payment_id = advertiser.pay(50)
     assert advertiser.hold(50) == advertiser.hold(0, "ask") == 50 * UNIT
@@ -153,7 +153,7 @@ def test_an_organization_in_debt_holds_nothing_until_it_has_paid(new_advertiser:
     assert sound()
 
 
-def test_what_is_earned_from_who_owes_is_on_hold_until_the_debt_is_paid(
+def test_earnings_from_a_debtor_are_on_hold_until_the_debt_is_paid(
     new_advertiser: Any, new_publisher: Any, sound: Any
 ) -> None:
     advertiser, publisher = new_advertiser(), new_publisher()
@@ -174,7 +174,7 @@ def test_what_is_earned_from_who_owes_is_on_hold_until_the_debt_is_paid(
     assert sound()
 
 
-def test_what_was_earned_before_a_debt_is_held_as_far_as_it_is_unpaid_and_owed(
+def test_unpaid_earnings_from_before_a_debt_are_held_up_to_the_debt(
     new_advertiser: Any, new_publisher: Any, sound: Any
 ) -> None:
     advertiser, first, second = new_advertiser(), new_publisher(), new_publisher()
@@ -193,7 +193,7 @@ def test_what_was_earned_before_a_debt_is_held_as_far_as_it_is_unpaid_and_owed(
     assert sound()
 
 
-def test_what_others_have_paid_for_is_not_held(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
+def test_earnings_from_other_organizations_are_not_held(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
     bad, good, publisher = new_advertiser(), new_advertiser(), new_publisher()
     payment_id = bad.pay(100)
     bad.hold(100)
@@ -209,7 +209,7 @@ def test_what_others_have_paid_for_is_not_held(new_advertiser: Any, new_publishe
     assert sound()
 
 
-def test_two_debtors_hold_what_was_earned_from_each(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
+def test_earnings_are_held_per_debtor(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
     advertisers, publisher = [new_advertiser() for _ in range(2)], new_publisher()
     payments = [one.pay(100) for one in advertisers]
     for one, units in zip(advertisers, (30, 100), strict=True):
@@ -227,9 +227,7 @@ def test_two_debtors_hold_what_was_earned_from_each(new_advertiser: Any, new_pub
     assert sound()
 
 
-def test_a_payout_that_was_reserved_before_the_debt_is_not_sent(
-    new_advertiser: Any, new_publisher: Any, sound: Any
-) -> None:
+def test_payout_reserved_before_the_debt_is_not_sent(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
     advertiser, publisher = new_advertiser(), new_publisher()
     payment_id = advertiser.pay(50)
     advertiser.hold(50)
@@ -250,7 +248,7 @@ def test_a_payout_that_was_reserved_before_the_debt_is_not_sent(
     assert sound()
 
 
-def test_a_payout_beside_what_is_on_hold_is_sent(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
+def test_payout_of_earnings_not_on_hold_is_sent(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
     bad, good, publisher = new_advertiser(), new_advertiser(), new_publisher()
     good.pay(100)
     good.hold(100)
@@ -266,7 +264,7 @@ def test_a_payout_beside_what_is_on_hold_is_sent(new_advertiser: Any, new_publis
     assert sound()
 
 
-def test_a_debt_and_its_end_are_announced(new_advertiser: Any, service_redis_url: str) -> None:
+def test_debt_and_its_repayment_are_announced(new_advertiser: Any, service_redis_url: str) -> None:
     advertiser = new_advertiser()
     payment_id = advertiser.pay(50)
     advertiser.hold(50)

@@ -1,4 +1,4 @@
-"""Disputes: what customers' banks ask back, from Stripe's sandbox to the wallet."""
+"""Disputes, from Stripe's sandbox to the wallet."""
 
 import json
 import time
@@ -75,7 +75,7 @@ def fees(sql, payment_id: str) -> list[int]:
     return [amount_micros for (amount_micros,) in rows]
 
 
-def test_an_open_dispute_freezes_its_amount_and_keeps_refunds_out(
+def test_open_dispute_freezes_its_amount_and_blocks_refunds(
     customer, pay, bank, sql, channel, identities, access, sound
 ) -> None:
     payment_id = pay()
@@ -95,7 +95,7 @@ def test_an_open_dispute_freezes_its_amount_and_keeps_refunds_out(
     assert sound()
 
 
-def test_a_won_dispute_frees_what_it_froze_and_its_fee_stays(customer, pay, bank, sql, sound) -> None:
+def test_won_dispute_releases_its_amount_and_keeps_the_fee(customer, pay, bank, sql, sound) -> None:
     payment_id = pay()
     bank(payment_id, "open")
     eventually(lambda: money(customer) == (0, PAID, 0))
@@ -108,7 +108,7 @@ def test_a_won_dispute_frees_what_it_froze_and_its_fee_stays(customer, pay, bank
     assert sound()
 
 
-def test_a_lost_dispute_on_spent_money_is_a_debt_that_cannot_be_spent_past(customer, pay, bank, hold, sound) -> None:
+def test_lost_dispute_of_spent_money_becomes_debt_that_blocks_spend(customer, pay, bank, hold, sound) -> None:
     payment_id = pay()
     hold(400 * UNIT)
     bank(payment_id, "open")
@@ -124,7 +124,7 @@ def test_a_lost_dispute_on_spent_money_is_a_debt_that_cannot_be_spent_past(custo
     assert sound()
 
 
-def test_what_comes_in_while_a_dispute_is_open_is_taken_when_it_is_lost(customer, pay, bank, hold, sound) -> None:
+def test_deposits_during_an_open_dispute_are_taken_if_it_is_lost(customer, pay, bank, hold, sound) -> None:
     payment_id = pay()
     hold(400 * UNIT)
     bank(payment_id, "open")
@@ -136,7 +136,7 @@ def test_what_comes_in_while_a_dispute_is_open_is_taken_when_it_is_lost(customer
     assert sound()
 
 
-def test_freed_money_pays_debts_first(customer, pay, bank, hold, sound) -> None:
+def test_released_money_repays_debt_first(customer, pay, bank, hold, sound) -> None:
     won, lost = pay(), pay()
     hold(400 * UNIT)
     bank(won, "open")
@@ -148,7 +148,7 @@ def test_freed_money_pays_debts_first(customer, pay, bank, hold, sound) -> None:
     assert sound()
 
 
-def test_an_inquiry_books_nothing_until_it_becomes_a_dispute(customer, pay, bank, gateway, sql) -> None:
+def test_inquiry_books_nothing_until_it_becomes_a_dispute(customer, pay, bank, gateway, sql) -> None:
     asked, disputed = pay(), pay()
     for payment_id in (asked, disputed):
         bank(payment_id, "inquire")
@@ -162,9 +162,7 @@ def test_an_inquiry_books_nothing_until_it_becomes_a_dispute(customer, pay, bank
     assert fees(sql, asked) == []
 
 
-def test_a_lost_dispute_that_is_won_by_an_appeal_gives_the_money_back(
-    customer, pay, bank, gateway, hold, sql, sound
-) -> None:
+def test_lost_dispute_won_on_appeal_returns_the_money(customer, pay, bank, gateway, hold, sql, sound) -> None:
     payment_id = pay()
     hold(400 * UNIT)
     dispute = bank(payment_id, "lose")
@@ -182,9 +180,7 @@ def test_a_lost_dispute_that_is_won_by_an_appeal_gives_the_money_back(
     assert sound()
 
 
-def test_many_disputes_at_once_wait_for_one_another_and_not_in_circles(
-    customer, new_customer, sandboxes, gateway, sql, sound
-) -> None:
+def test_concurrent_disputes_do_not_deadlock(customer, new_customer, sandboxes, gateway, sql, sound) -> None:
     sandboxes.behave(sandboxes.stripe, drop_webhooks=True)
     payers = [customer, new_customer()]
     payments = [(payer, payer.create().payment.id) for _ in range(8) for payer in payers]
@@ -213,7 +209,7 @@ def test_many_disputes_at_once_wait_for_one_another_and_not_in_circles(
     assert sound()
 
 
-def test_a_statement_of_a_dispute_adds_up(customer, pay, bank, hold) -> None:
+def test_statement_of_a_dispute_adds_up_to_the_balance(customer, pay, bank, hold) -> None:
     payment_id = pay()
     hold(400 * UNIT)
     bank(payment_id, "lose")

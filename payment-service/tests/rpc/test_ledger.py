@@ -28,7 +28,7 @@ def funded(customer, sandboxes, gateway):
     return customer
 
 
-def test_a_campaigns_money_from_deposit_to_publisher(funded, ledger, headers, identities, sound) -> None:
+def test_campaign_money_flows_from_deposit_to_publisher(funded, ledger, headers, identities, sound) -> None:
     whose = {"organization_id": str(funded.organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
     hold = pb.HoldBudgetRequest(**whose, amount_micros=HELD, idempotency_key="start:1")
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_a_campaigns_money_from_deposit_to_publisher(funded, ledger, headers, id
     assert sound()
 
 
-def test_a_hold_beyond_the_wallet_says_what_is_there_and_what_is_needed(funded, ledger, headers) -> None:
+def test_hold_beyond_the_balance_names_available_and_required_amounts(funded, ledger, headers) -> None:
     request = pb.HoldBudgetRequest(
         organization_id=str(funded.organization_id),
         campaign_id=str(uuid4()),
@@ -77,7 +77,7 @@ def test_a_hold_beyond_the_wallet_says_what_is_there_and_what_is_needed(funded, 
     assert funded.figures() == (500_000_000, 0, 0)
 
 
-def test_the_balance_is_in_dollars_unless_asked_otherwise(funded) -> None:
+def test_balance_defaults_to_dollars(funded) -> None:
     assert funded.balance().currency_code == "USD"
     assert funded.balance("EUR") == pb.Balance(currency_code="EUR")
     with pytest.raises(grpc.RpcError) as refused:
@@ -85,7 +85,7 @@ def test_the_balance_is_in_dollars_unless_asked_otherwise(funded) -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_spend_with_a_used_key_is_refused_by_item(funded, ledger, headers, sound) -> None:
+def test_spend_with_a_used_key_is_refused_per_item(funded, ledger, headers, sound) -> None:
     whose = {"organization_id": str(funded.organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
     ledger.HoldBudget(pb.HoldBudgetRequest(**whose, amount_micros=HELD, idempotency_key="start"), metadata=headers)
 
@@ -102,7 +102,7 @@ def test_spend_with_a_used_key_is_refused_by_item(funded, ledger, headers, sound
     assert sound()
 
 
-def test_verifying_names_the_payments_that_differ(
+def test_verification_names_payments_that_differ(
     gateway, customer, sandboxes, ledger, identities, sql: psycopg.Connection
 ) -> None:
     operator = identities.service_headers("operator")

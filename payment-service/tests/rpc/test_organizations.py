@@ -1,4 +1,4 @@
-"""Organizations' names, asked of a server with the contract's rules."""
+"""Organizations' names, read from a server with the contract's rules."""
 
 from uuid import UUID, uuid4
 
@@ -28,7 +28,7 @@ class Access:
         raise NotImplementedError
 
 
-def test_names_are_those_of_auth_service() -> None:
+def test_organization_name_comes_from_auth_service() -> None:
     identities = Identities("auth-service")
     identity = identities.service("payment-service")
     service = pb.DESCRIPTOR.services_by_name["AccessService"]
@@ -39,7 +39,7 @@ def test_names_are_those_of_auth_service() -> None:
         remote.close()
 
 
-def test_without_auth_service_a_name_is_unavailable() -> None:
+def test_organization_name_is_unavailable_without_auth_service() -> None:
     remote = Remote("auth-service", "127.0.0.1:1", Identities("auth-service").service("payment-service"))
     with pytest.raises(Unavailable, match="auth-service does not answer"):
         RemoteOrganizations(remote).name(KNOWN)

@@ -1,4 +1,4 @@
-"""Every provider that is known not to work refuses new payments, says why of open ones, and recovers by itself."""
+"""A known outage of any provider refuses new payments, is shown on open ones, and ends by itself."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -73,7 +73,7 @@ def outside(sandboxes, provider: str) -> httpx.Client:
 
 
 @every_provider
-def test_provider_known_to_be_down_refuses_new_payments_until_it_answers(
+def test_known_outage_refuses_new_payments_until_the_provider_responds(
     platform, payer: Payer, outside: httpx.Client, sandboxes, provider: str
 ) -> None:
     sandboxes.chain.post("/sandbox/chain/mine", json={"blocks": 1}).raise_for_status()
@@ -105,7 +105,7 @@ def test_provider_known_to_be_down_refuses_new_payments_until_it_answers(
 
 
 @every_provider
-def test_provider_that_failed_once_still_takes_payments(payer: Payer, outside: httpx.Client, sandboxes) -> None:
+def test_single_failure_does_not_refuse_payments(payer: Payer, outside: httpx.Client, sandboxes) -> None:
     sandboxes.chain.post("/sandbox/chain/mine", json={"blocks": 1}).raise_for_status()
     first = payer.create()
     sandboxes.behave(outside, fail_next=1)
@@ -115,7 +115,7 @@ def test_provider_that_failed_once_still_takes_payments(payer: Payer, outside: h
 
 
 @pytest.mark.parametrize("provider", ["CRYPTO"])
-def test_halted_chain_gives_out_no_address_and_says_so_of_open_payments(platform, payer: Payer) -> None:
+def test_halted_chain_refuses_payments_and_is_the_pending_reason_of_open_ones(platform, payer: Payer) -> None:
     payment = payer.create()
     with psycopg.connect(platform.url, autocommit=True) as sql:
         halt = "UPDATE crypto_chains SET halted_reason = 'it was reorganized too deep'"

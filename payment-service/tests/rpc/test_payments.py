@@ -1,4 +1,4 @@
-"""Deposits, from the stub to Stripe and back by signed webhooks."""
+"""Payments, from the stub to Stripe and back by signed webhooks."""
 
 import json
 import time
@@ -51,7 +51,7 @@ def intent_of(sandboxes, payment_id: str) -> dict[str, object]:
     return found
 
 
-def test_a_paid_deposit_is_in_the_wallet_and_the_books_balance(customer, sandboxes, gateway, sound) -> None:
+def test_paid_payment_is_credited_and_the_ledger_is_sound(customer, sandboxes, gateway, sound) -> None:
     created = customer.create()
     assert created.payment.state == pb.Payment.PENDING
     assert created.stripe.client_secret.startswith("pi_")
@@ -62,7 +62,7 @@ def test_a_paid_deposit_is_in_the_wallet_and_the_books_balance(customer, sandbox
     assert sound()
 
 
-def test_every_change_is_an_event(customer, sandboxes, gateway, service_redis_url) -> None:
+def test_every_change_publishes_an_event(customer, sandboxes, gateway, service_redis_url) -> None:
     payment_id = customer.create().payment.id
     sandboxes.pay(payment_id)
     client = redis.Redis.from_url(service_redis_url)
@@ -78,7 +78,7 @@ def test_every_change_is_an_event(customer, sandboxes, gateway, service_redis_ur
     client.close()
 
 
-def test_webhooks_twice_in_any_order_and_late_credit_once(customer, sandboxes, gateway, sound) -> None:
+def test_repeated_and_unordered_webhooks_credit_once(customer, sandboxes, gateway, sound) -> None:
     gateway.open = False
     payment_id = customer.create().payment.id
     sandboxes.pay(payment_id, "decline")
@@ -92,7 +92,7 @@ def test_webhooks_twice_in_any_order_and_late_credit_once(customer, sandboxes, g
     assert sound()
 
 
-def test_another_event_about_the_same_paid_intent_credits_nothing(customer, sandboxes, gateway) -> None:
+def test_second_event_of_a_paid_intent_credits_nothing(customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     intent = intent_of(sandboxes, payment_id)
     for _ in range(3):
@@ -101,7 +101,7 @@ def test_another_event_about_the_same_paid_intent_credits_nothing(customer, sand
     assert customer.figures() == (PAID, 0, 0)
 
 
-def test_the_same_event_many_times_at_once_credits_once(customer, sandboxes, gateway) -> None:
+def test_concurrent_deliveries_of_one_event_credit_once(customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     body = event_about(
         intent_of(sandboxes, payment_id), "payment_intent.succeeded", status="succeeded", amount_received=50_000
@@ -111,7 +111,7 @@ def test_the_same_event_many_times_at_once_credits_once(customer, sandboxes, gat
     assert customer.figures() == (PAID, 0, 0)
 
 
-def test_a_declined_payment_says_why_and_can_still_be_paid(customer, sandboxes, gateway) -> None:
+def test_declined_payment_has_a_reason_and_can_still_be_paid(customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     sandboxes.pay(payment_id, "decline")
     failed = eventually(lambda: one if (one := customer.get(payment_id)).state == pb.Payment.FAILED else None)
@@ -123,7 +123,7 @@ def test_a_declined_payment_says_why_and_can_still_be_paid(customer, sandboxes, 
 
 
 @pytest.mark.parametrize("how", ["unsigned", "forged", "stale", "of another body", "nonsense"])
-def test_a_webhook_that_stripe_did_not_sign_is_refused(customer, sandboxes, gateway, sql, how: str) -> None:
+def test_webhook_with_invalid_signature_is_refused(customer, sandboxes, gateway, sql, how: str) -> None:
     payment_id = customer.create().payment.id
     body = event_about(
         intent_of(sandboxes, payment_id), "payment_intent.succeeded", status="succeeded", amount_received=50_000
@@ -142,7 +142,7 @@ def test_a_webhook_that_stripe_did_not_sign_is_refused(customer, sandboxes, gate
     assert sql.execute("SELECT count(*) FROM webhook_events WHERE payload = %s", [body]).fetchone() == (0,)
 
 
-def test_another_amount_is_credited_as_it_is_and_said_so(customer, sandboxes, gateway) -> None:
+def test_different_amount_is_credited_and_sets_the_outcome(customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     body = event_about(
         intent_of(sandboxes, payment_id), "payment_intent.succeeded", status="succeeded", amount_received=49_999
@@ -153,7 +153,7 @@ def test_another_amount_is_credited_as_it_is_and_said_so(customer, sandboxes, ga
     assert customer.figures() == (499_990_000, 0, 0)
 
 
-def test_another_currency_is_nobodys_until_staff_have_looked_at_it(customer, sandboxes, gateway, sql, sound) -> None:
+def test_deposit_in_another_currency_waits_for_staff(customer, sandboxes, gateway, sql, sound) -> None:
     payment_id = customer.create().payment.id
     body = event_about(
         intent_of(sandboxes, payment_id),
@@ -171,7 +171,7 @@ def test_another_currency_is_nobodys_until_staff_have_looked_at_it(customer, san
     assert sound()
 
 
-def test_a_payment_shows_how_to_pay_it_and_what_has_arrived(customer, sandboxes, gateway) -> None:
+def test_payment_shows_instructions_and_deposits(customer, sandboxes, gateway) -> None:
     created = customer.create()
     shown = customer.get(created.payment.id)
     assert shown.stripe == created.stripe
@@ -184,7 +184,7 @@ def test_a_payment_shows_how_to_pay_it_and_what_has_arrived(customer, sandboxes,
     ]
 
 
-def test_events_that_are_not_for_us_are_stored_and_answered(customer, sandboxes, gateway, sql) -> None:
+def test_irrelevant_events_are_stored_and_acknowledged(customer, sandboxes, gateway, sql) -> None:
     payment_id = customer.create().payment.id
     paid = {**intent_of(sandboxes, payment_id), "status": "succeeded", "amount_received": 50_000}
     bodies = [
@@ -201,7 +201,7 @@ def test_events_that_are_not_for_us_are_stored_and_answered(customer, sandboxes,
     assert customer.figures() == (0, 0, 0)
 
 
-def test_a_missed_webhook_is_made_up_for_by_confirming_or_by_the_job(customer, sandboxes, gateway, settle) -> None:
+def test_missed_webhook_is_recovered_by_confirmation_or_the_job(customer, sandboxes, gateway, settle) -> None:
     gateway.open = False
     first, second = (customer.create().payment.id for _ in range(2))
     for payment_id in (first, second):
@@ -216,9 +216,7 @@ def test_a_missed_webhook_is_made_up_for_by_confirming_or_by_the_job(customer, s
     assert settle().stats.total == SOURCES
 
 
-def test_what_nobody_pays_for_a_day_expires_and_cannot_be_paid_any_more(
-    customer, sandboxes, gateway, settle, sql
-) -> None:
+def test_unpaid_payment_expires_after_a_day(customer, sandboxes, gateway, settle, sql) -> None:
     payment_id = customer.create().payment.id
     sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours'")
     assert settle().success
@@ -226,7 +224,7 @@ def test_what_nobody_pays_for_a_day_expires_and_cannot_be_paid_any_more(
     assert intent_of(sandboxes, payment_id)["status"] == "canceled"
 
 
-def test_what_the_provider_does_not_know_any_more_expires_too(customer, sandboxes, gateway, settle, sql) -> None:
+def test_payment_unknown_to_its_provider_expires(customer, sandboxes, gateway, settle, sql) -> None:
     payment_id = customer.create().payment.id
     sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
     sql.execute("UPDATE payments SET external_id = 'pi_of_nobody' WHERE id = %s", [payment_id])
@@ -234,7 +232,7 @@ def test_what_the_provider_does_not_know_any_more_expires_too(customer, sandboxe
     assert customer.get(payment_id).state == pb.Payment.EXPIRED
 
 
-def test_the_same_key_is_the_same_payment(customer, new_customer, sandboxes, gateway) -> None:
+def test_repeat_with_the_same_key_returns_the_payment(customer, new_customer, sandboxes, gateway) -> None:
     first = customer.create(key="k")
     again = customer.create(key="k")
     assert (again.payment.id, again.stripe.client_secret) == (first.payment.id, first.stripe.client_secret)
@@ -245,7 +243,7 @@ def test_the_same_key_is_the_same_payment(customer, new_customer, sandboxes, gat
     assert customer.create().payment.id != customer.create().payment.id
 
 
-def test_the_same_key_at_the_same_time_is_one_payment(customer, sandboxes, gateway) -> None:
+def test_concurrent_requests_with_one_key_create_one_payment(customer, sandboxes, gateway) -> None:
     with ThreadPoolExecutor(6) as pool:
         made = {created.payment.id for created in pool.map(lambda _: customer.create(key="k"), range(6))}
     assert len(made) == 1
@@ -253,9 +251,7 @@ def test_the_same_key_at_the_same_time_is_one_payment(customer, sandboxes, gatew
 
 
 @pytest.mark.parametrize("lose_answers", [False, True])
-def test_a_provider_that_does_not_answer_is_asked_again_until_it_does(
-    customer, sandboxes, gateway, lose_answers: bool
-) -> None:
+def test_payment_is_opened_once_the_provider_responds(customer, sandboxes, gateway, lose_answers: bool) -> None:
     gateway.open = False
     sandboxes.behave(sandboxes.stripe, fail_next=2, lose_answers=lose_answers)
     waiting = customer.create(key="k")
@@ -268,14 +264,14 @@ def test_a_provider_that_does_not_answer_is_asked_again_until_it_does(
     assert customer.create(key="k").stripe == opened.stripe
 
 
-def test_that_nobody_answers_is_said_to_who_asks_and_not_kept(customer, sandboxes, gateway) -> None:
+def test_no_response_on_confirmation_is_reported_and_not_stored(customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     sandboxes.behave(sandboxes.stripe, fail_next=1)
     assert "does not answer" in customer.confirm(payment_id).pending_reason
     assert customer.get(payment_id).pending_reason == ""
 
 
-def test_the_job_opens_what_a_crash_left_unopened(customer, sandboxes, gateway, settle, sql) -> None:
+def test_job_opens_payments_left_unopened_by_a_crash(customer, sandboxes, gateway, settle, sql) -> None:
     payment_id = customer.create().payment.id
     # As a crash before Stripe's answer leaves it.
     sql.execute("UPDATE payments SET external_id = NULL, instructions = '{}' WHERE id = %s", [payment_id])
@@ -283,7 +279,7 @@ def test_the_job_opens_what_a_crash_left_unopened(customer, sandboxes, gateway, 
     assert customer.get(payment_id).stripe.client_secret == intent_of(sandboxes, payment_id)["client_secret"]
 
 
-def test_what_could_never_be_opened_expires(customer, sandboxes, gateway, settle, sql) -> None:
+def test_payment_that_was_never_opened_expires(customer, sandboxes, gateway, settle, sql) -> None:
     sandboxes.behave(sandboxes.stripe, fail_rate=1)
     payment_id = customer.create().payment.id
     sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
@@ -291,7 +287,7 @@ def test_what_could_never_be_opened_expires(customer, sandboxes, gateway, settle
     assert customer.get(payment_id).state == pb.Payment.EXPIRED
 
 
-def test_what_has_expired_is_not_opened_by_asking_for_it_once_more(customer, sandboxes, gateway, settle, sql) -> None:
+def test_repeat_does_not_open_an_expired_payment(customer, sandboxes, gateway, settle, sql) -> None:
     sandboxes.behave(sandboxes.stripe, fail_next=1_000)
     payment_id = customer.create(key="k").payment.id
     sql.execute("UPDATE payments SET created_at = created_at - interval '25 hours' WHERE id = %s", [payment_id])
@@ -303,7 +299,7 @@ def test_what_has_expired_is_not_opened_by_asking_for_it_once_more(customer, san
     assert not again.HasField("stripe")
 
 
-def test_what_the_provider_refuses_fails_and_stays_so(customer, sandboxes, gateway) -> None:
+def test_payment_rejected_by_its_provider_fails_permanently(customer, sandboxes, gateway) -> None:
     for _ in range(2):
         with pytest.raises(grpc.RpcError) as refused:
             customer.create(1_000_000, key="k", currency_code="JPY")
@@ -330,14 +326,14 @@ def test_what_the_provider_refuses_fails_and_stays_so(customer, sandboxes, gatew
         ({"key": "k" * 256}, "IDEMPOTENCY_KEY_INVALID"),
     ],
 )
-def test_a_wrong_request_is_refused_and_leaves_no_payment(customer, sandboxes, gateway, changes, expected) -> None:
+def test_invalid_request_stores_no_payment(customer, sandboxes, gateway, changes, expected) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         customer.create(**changes)
     assert (refused.value.code(), reason(refused)) == (grpc.StatusCode.INVALID_ARGUMENT, expected)
     assert not customer.payments.ListPayments(pb.ListPaymentsRequest(), metadata=customer.headers).payments
 
 
-def test_another_organizations_payment_is_not_found(customer, new_customer, sandboxes, gateway) -> None:
+def test_payment_of_another_organization_is_not_found(customer, new_customer, sandboxes, gateway) -> None:
     payment_id = customer.create().payment.id
     stranger = new_customer()
     for ask in (stranger.get, stranger.confirm):
@@ -358,7 +354,7 @@ def test_payments_are_listed_newest_first_in_pages(customer, sandboxes, gateway)
     assert [UUID(one.id).version for one in first.payments] == [7, 7]
 
 
-def test_the_job_and_the_books_are_not_for_people(customer, channel, identities: Identities) -> None:
+def test_job_and_ledger_are_for_services_only(customer, channel, identities: Identities) -> None:
     jobs = payment_pb2_grpc.PaymentJobsServiceStub(channel)
     with pytest.raises(grpc.RpcError) as refused:
         jobs.SettlePayments(pb.SettlePaymentsRequest(), metadata=customer.headers)
@@ -369,5 +365,5 @@ def test_the_job_and_the_books_are_not_for_people(customer, channel, identities:
     assert reason(refused) == "SERVICE_NOT_ALLOWED"
 
 
-def test_a_slow_provider_holds_nobody_longer_than_ten_seconds() -> None:
+def test_slow_provider_delays_a_call_at_most_ten_seconds() -> None:
     assert sum(TIMEOUT_S) <= 8

@@ -1,4 +1,4 @@
-"""PurgeExpired deletes what is older than its retention, and nothing else."""
+"""PurgeExpired deletes rows past their retention, and nothing else."""
 
 from uuid import uuid4
 
@@ -7,7 +7,7 @@ import psycopg
 from adplatform.payment.v1 import payment_pb2, payment_pb2_grpc
 
 
-def test_events_are_purged_90_days_after_they_came_unless_they_could_not_be_booked(
+def test_booked_events_are_purged_after_90_days(
     channel: grpc.Channel, gateway, identities, sql: psycopg.Connection
 ) -> None:
     kept, unbooked, old = (f"evt_{uuid4().hex}" for _ in range(3))

@@ -1,4 +1,4 @@
-"""The operator's way to what the job has given up, on the service as it runs."""
+"""The operator's RPCs for quarantined items, on the running service."""
 
 from collections.abc import Iterator
 from uuid import uuid4
@@ -38,7 +38,7 @@ def broken(gateway, sql: psycopg.Connection) -> Iterator[str]:
     sql.execute("DELETE FROM webhook_events WHERE event_id = %s", [event_id])
 
 
-def test_an_operator_sees_retries_and_discards_what_the_job_gave_up(
+def test_operator_lists_retries_and_discards_quarantined_items(
     broken: str, settle, quarantine: QuarantineServiceStub, operator: Headers
 ) -> None:
     def waiting() -> list[pb.QuarantinedItem]:
@@ -66,7 +66,7 @@ def test_an_operator_sees_retries_and_discards_what_the_job_gave_up(
     assert (result.success, result.stats.quarantined_count) == (True, 0)
 
 
-def test_an_item_that_is_not_there_is_not_found(quarantine: QuarantineServiceStub, operator: Headers) -> None:
+def test_unknown_quarantined_item_is_not_found(quarantine: QuarantineServiceStub, operator: Headers) -> None:
     for call, request in (
         (quarantine.GetQuarantined, pb.GetQuarantinedRequest(id=str(uuid4()))),
         (quarantine.RetryQuarantined, pb.RetryQuarantinedRequest(id=str(uuid4()))),
@@ -80,7 +80,7 @@ def test_an_item_that_is_not_there_is_not_found(quarantine: QuarantineServiceStu
 
 
 @pytest.mark.parametrize("caller", ["scheduler", "campaign-service", "person"])
-def test_the_quarantine_is_for_the_operator(
+def test_quarantine_is_for_the_operator_only(
     caller: str, quarantine: QuarantineServiceStub, customer, identities
 ) -> None:
     headers = customer.headers if caller == "person" else identities.service_headers(caller)

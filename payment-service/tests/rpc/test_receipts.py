@@ -1,4 +1,4 @@
-"""GetReceipt through the stub, of payments that went through Stripe."""
+"""GetReceipt through the stub, for payments through Stripe."""
 
 import re
 from uuid import uuid4
@@ -52,7 +52,7 @@ def test_paid_payment_has_a_numbered_receipt(customer, sandboxes, gateway, recei
     assert numbers == ["R-000001", "R-000002"]
 
 
-def test_receipt_names_who_paid_and_is_given_where_nobody_tells_the_name(
+def test_receipt_names_the_payer_and_works_without_the_name(
     customer, new_customer, organizations, sandboxes, gateway, receipts
 ) -> None:
     other = new_customer()
@@ -66,7 +66,7 @@ def test_receipt_names_who_paid_and_is_given_where_nobody_tells_the_name(
     assert f"<dt>Paid by organization</dt><dd>{other.organization_id}</dd>" in html
 
 
-def test_browsers_are_told_its_file_name_and_to_ask_again(customer, sandboxes, gateway, channel) -> None:
+def test_receipt_headers_have_file_name_and_revalidation(customer, sandboxes, gateway, channel) -> None:
     payment_id = paid(customer, sandboxes)
     get = receipts_pb2_grpc.ReceiptServiceStub(channel).GetReceipt
 
@@ -82,7 +82,7 @@ def test_browsers_are_told_its_file_name_and_to_ask_again(customer, sandboxes, g
     assert headers(pb.GetReceiptRequest.PDF)["etag"] == as_pdf["etag"] != as_html["etag"]
 
 
-def test_it_can_be_had_as_pdf_and_is_the_same_each_time(customer, sandboxes, gateway, receipts) -> None:
+def test_receipt_as_pdf_is_deterministic(customer, sandboxes, gateway, receipts) -> None:
     payment_id = paid(customer, sandboxes)
     answer = receipts(customer, payment_id, pb.GetReceiptRequest.PDF)
     assert answer.content_type == "application/pdf"
@@ -91,7 +91,7 @@ def test_it_can_be_had_as_pdf_and_is_the_same_each_time(customer, sandboxes, gat
     assert receipts(customer, payment_id, pb.GetReceiptRequest.PDF) == answer
 
 
-def test_html_is_what_is_had_unless_something_else_is_asked_for(customer, sandboxes, gateway, receipts) -> None:
+def test_receipt_format_defaults_to_html(customer, sandboxes, gateway, receipts) -> None:
     payment_id = paid(customer, sandboxes)
     assert receipts(customer, payment_id, pb.GetReceiptRequest.FORMAT_UNSPECIFIED) == receipts(customer, payment_id)
 
@@ -104,7 +104,7 @@ def test_unpaid_payment_has_no_receipt(customer, gateway, receipts) -> None:
     assert reason(refused) == "PAYMENT_STATE_INVALID"
 
 
-def test_nobody_elses_payment_has_a_receipt(customer, new_customer, sandboxes, gateway, receipts) -> None:
+def test_receipt_of_another_organization_is_not_found(customer, new_customer, sandboxes, gateway, receipts) -> None:
     for stranger, payment_id in ((new_customer(), paid(customer, sandboxes)), (customer, str(uuid4()))):
         with pytest.raises(grpc.RpcError) as refused:
             receipts(stranger, payment_id)

@@ -1,4 +1,4 @@
-"""A customer requests a refund; staff see the request, and refund or decline it."""
+"""Customers request refunds; staff list, refund and decline the requests."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ def payment_id(customer, sandboxes, gateway) -> str:
     return made
 
 
-def test_customer_requests_and_staff_refund_what_is_unspent(owner, staff, customer, payment_id, sound) -> None:
+def test_staff_refund_a_customers_request(owner, staff, customer, payment_id, sound) -> None:
     request = owner.request(payment_id, reason="wrong currency")
     assert (request.state, request.amount_micros, request.currency_code) == (Request.REQUESTED, PAID, "USD")
     assert (request.organization_id, request.reason) == (str(customer.organization_id), "wrong currency")
@@ -121,7 +121,7 @@ def test_customer_requests_and_staff_refund_what_is_unspent(owner, staff, custom
     assert sound()
 
 
-def test_one_request_is_open_and_its_repeat_is_the_same(owner, payment_id) -> None:
+def test_payment_has_one_open_refund_request(owner, payment_id) -> None:
     with ThreadPoolExecutor(4) as pool:
         made = {one.id for one in pool.map(lambda _: owner.request(payment_id, UNIT, key="k"), range(8))}
     assert len(made) == 1
@@ -136,7 +136,7 @@ def test_one_request_is_open_and_its_repeat_is_the_same(owner, payment_id) -> No
     assert [one.id for one in owner.of(payment_id)] == [again.id, *made]
 
 
-def test_requests_at_the_same_time_make_one(owner, payment_id) -> None:
+def test_concurrent_refund_requests_create_one(owner, payment_id) -> None:
     def ask(_: int) -> str:
         try:
             return owner.request(payment_id).id
@@ -148,9 +148,7 @@ def test_requests_at_the_same_time_make_one(owner, payment_id) -> None:
         assert len([one for one in pool.map(ask, range(6)) if one]) == 1
 
 
-def test_only_what_is_unspent_of_the_payment_can_be_requested(
-    owner, customer, payment_id, ledger, identities, sound
-) -> None:
+def test_refund_request_cannot_exceed_unspent_deposit(owner, customer, payment_id, ledger, identities, sound) -> None:
     campaign = {"organization_id": str(customer.organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
     hold = pb.HoldBudgetRequest(**campaign, amount_micros=PAID - 7 * UNIT, idempotency_key=str(uuid4()))
     ledger.HoldBudget(hold, metadata=identities.service_headers("campaign-service"))
@@ -162,13 +160,13 @@ def test_only_what_is_unspent_of_the_payment_can_be_requested(
     assert sound()
 
 
-def test_unpaid_payment_cannot_be_requested_back(owner, customer, sandboxes, gateway) -> None:
+def test_unpaid_payment_has_no_refund_request(owner, customer, sandboxes, gateway) -> None:
     unpaid = customer.create(PAID).payment.id
     assert info(lambda: owner.request(unpaid)).reason == "PAYMENT_STATE_INVALID"
     assert info(lambda: owner.request(str(uuid4()))).reason == "PAYMENT_NOT_FOUND"
 
 
-def test_declined_request_says_why_and_another_can_follow(owner, staff, payment_id) -> None:
+def test_declined_request_has_a_reason_and_allows_another(owner, staff, payment_id) -> None:
     request = owner.request(payment_id)
     for _ in range(2):
         assert staff.decline(request.id, "campaigns are running").state == Request.DECLINED
@@ -178,7 +176,7 @@ def test_declined_request_says_why_and_another_can_follow(owner, staff, payment_
     assert owner.request(payment_id).state == Request.REQUESTED
 
 
-def test_request_is_open_again_where_its_refund_fails(owner, staff, payment_id, sandboxes, customer, sound) -> None:
+def test_failed_refund_reopens_its_request(owner, staff, payment_id, sandboxes, customer, sound) -> None:
     request = owner.request(payment_id)
     refund = staff.refund(payment_id)
     assert owner.of(payment_id)[0].state == Request.ACCEPTED
@@ -193,7 +191,7 @@ def test_request_is_open_again_where_its_refund_fails(owner, staff, payment_id, 
     assert sound()
 
 
-def test_refund_at_the_providers_dashboard_answers_the_request_too(owner, payment_id, sandboxes, sound) -> None:
+def test_refund_at_the_provider_dashboard_accepts_the_request(owner, payment_id, sandboxes, sound) -> None:
     owner.request(payment_id)
     sandboxes.stripe.post("/sandbox/refund", json={"payment_id": payment_id}).raise_for_status()
     eventually(lambda: owner.of(payment_id)[0].state == Request.ACCEPTED)
@@ -201,7 +199,7 @@ def test_refund_at_the_providers_dashboard_answers_the_request_too(owner, paymen
 
 
 @pytest.mark.parametrize("kind", [Organization.ADVERTISER, Organization.PUBLISHER], ids=["advertiser", "publisher"])
-def test_only_staff_see_and_decline_the_requests_of_others(owner, approver, payment_id, kind) -> None:
+def test_only_staff_list_and_decline_refund_requests(owner, approver, payment_id, kind) -> None:
     request = owner.request(payment_id)
     stranger = approver(kind)
     assert not stranger.open().requests
@@ -210,7 +208,7 @@ def test_only_staff_see_and_decline_the_requests_of_others(owner, approver, paym
         assert info(call).reason == "PERMISSION_MISSING"
 
 
-def test_another_organizations_payment_and_request_are_not_found(owner, desk, new_customer, payment_id) -> None:
+def test_refund_requests_of_another_organization_are_not_found(owner, desk, new_customer, payment_id) -> None:
     request, other = owner.request(payment_id), desk(new_customer().headers)
     assert info(lambda: other.request(payment_id)).reason == "PAYMENT_NOT_FOUND"
     assert info(lambda: other.withdraw(request.id)).reason == "REFUND_REQUEST_NOT_FOUND"

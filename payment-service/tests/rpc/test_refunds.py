@@ -109,9 +109,7 @@ def at_stripe(sandboxes, payment_id: str) -> list[dict[str, object]]:
     return list(answer.raise_for_status().json()["data"])
 
 
-def test_refunded_money_leaves_the_wallet_and_the_payment_says_so(
-    customer, staff, paid, refunds_of, sandboxes, sound
-) -> None:
+def test_refund_leaves_the_wallet_and_updates_the_payment(customer, staff, paid, refunds_of, sandboxes, sound) -> None:
     payment_id = paid(customer)
     part = staff.refund(payment_id, 200 * UNIT, currency_code="USD", reason="as agreed")
     assert (part.state, part.amount_micros, part.reason) == (refunds_pb2.Refund.SUCCEEDED, 200 * UNIT, "as agreed")
@@ -130,7 +128,7 @@ def test_refunded_money_leaves_the_wallet_and_the_payment_says_so(
     assert sound()
 
 
-def test_never_more_than_is_left_of_the_payment(customer, staff, paid) -> None:
+def test_refund_cannot_exceed_the_rest_of_the_payment(customer, staff, paid) -> None:
     payment_id, _ = paid(customer), paid(customer)
     staff.refund(payment_id, 450 * UNIT)
     refusal = staff.refused(payment_id, 51 * UNIT)
@@ -142,7 +140,7 @@ def test_never_more_than_is_left_of_the_payment(customer, staff, paid) -> None:
     assert money(customer) == (PAID, 0, 0)
 
 
-def test_never_more_than_is_unspent(customer, staff, paid, ledger, identities) -> None:
+def test_refund_cannot_exceed_unspent_deposit(customer, staff, paid, ledger, identities) -> None:
     payment_id = paid(customer)
     hold = pb.HoldBudgetRequest(
         organization_id=str(customer.organization_id), campaign_id=str(uuid4()), amount_micros=400 * UNIT,
@@ -165,7 +163,7 @@ def test_never_more_than_is_unspent(customer, staff, paid, ledger, identities) -
         (2**63 - 1, {}, "REFUND_TOO_LARGE"),
     ],
 )
-def test_a_wrong_refund_is_refused_and_takes_nothing(
+def test_invalid_refund_moves_nothing(
     customer, staff, paid, sandboxes, refunds_of, amount_micros: int, more, expected: str
 ) -> None:
     payment_id = paid(customer)
@@ -176,13 +174,13 @@ def test_a_wrong_refund_is_refused_and_takes_nothing(
     assert not at_stripe(sandboxes, payment_id)
 
 
-def test_what_was_never_paid_cannot_be_refunded(customer, staff, gateway) -> None:
+def test_unpaid_payment_cannot_be_refunded(customer, staff, gateway) -> None:
     payment_id = customer.create().payment.id
     assert staff.refused(payment_id, UNIT).reason == "PAYMENT_STATE_INVALID"
     assert staff.refused(str(uuid4()), UNIT).reason == "PAYMENT_NOT_FOUND"
 
 
-def test_only_staff_refund_what_is_not_their_own(customer, new_customer, desk, paid, refunds_of) -> None:
+def test_only_staff_refund_payments_of_other_organizations(customer, new_customer, desk, paid, refunds_of) -> None:
     payment_id = paid(customer)
     stranger = desk(Organization.ADVERTISER)
     assert stranger.refused(payment_id, UNIT).reason == "PAYMENT_NOT_FOUND"
@@ -193,7 +191,7 @@ def test_only_staff_refund_what_is_not_their_own(customer, new_customer, desk, p
     assert info(refused).reason == "PAYMENT_NOT_FOUND"
 
 
-def test_audit_trail_names_the_organization_whose_money_goes_back(
+def test_refund_is_in_the_audit_trail_of_the_payments_organization(
     customer, staff, paid, sandboxes, service_redis_url
 ) -> None:
     refund = staff.refund(paid(customer), UNIT)
@@ -211,7 +209,7 @@ def test_audit_trail_names_the_organization_whose_money_goes_back(
         assert eventually(recorded) == [str(customer.organization_id)]
 
 
-def test_the_same_key_is_the_same_refund(customer, staff, paid, sandboxes) -> None:
+def test_repeat_with_the_same_key_returns_the_refund(customer, staff, paid, sandboxes) -> None:
     payment_id = paid(customer)
     first = staff.refund(payment_id, UNIT, key="k")
     assert staff.refund(payment_id, UNIT, key="k") == first
@@ -220,14 +218,14 @@ def test_the_same_key_is_the_same_refund(customer, staff, paid, sandboxes) -> No
     assert len(at_stripe(sandboxes, payment_id)) == 2
 
 
-def test_the_same_key_at_the_same_time_is_one_refund(customer, staff, paid, sandboxes) -> None:
+def test_concurrent_requests_with_one_key_create_one_refund(customer, staff, paid, sandboxes) -> None:
     payment_id = paid(customer)
     with ThreadPoolExecutor(6) as pool:
         made = {one.id for one in pool.map(lambda _: staff.refund(payment_id, UNIT, key="k"), range(6))}
     assert len(made) == len(at_stripe(sandboxes, payment_id)) == 1
 
 
-def test_many_at_once_give_back_no_more_than_was_paid(customer, desk, paid, sandboxes, sound) -> None:
+def test_concurrent_refunds_cannot_exceed_the_payment(customer, desk, paid, sandboxes, sound) -> None:
     payment_id, _ = paid(customer), paid(customer)
 
     def ask(member: Desk) -> int:
@@ -245,7 +243,7 @@ def test_many_at_once_give_back_no_more_than_was_paid(customer, desk, paid, sand
 
 
 @pytest.mark.parametrize("lose_answers", [False, True])
-def test_a_refund_that_stripe_does_not_answer_is_sent_later_and_once(
+def test_refund_without_response_is_sent_later_and_once(
     customer, staff, paid, sandboxes, gateway, sql, lose_answers: bool
 ) -> None:
     payment_id = paid(customer)
@@ -265,7 +263,7 @@ def test_a_refund_that_stripe_does_not_answer_is_sent_later_and_once(
     assert len(at_stripe(sandboxes, payment_id)) == 1
 
 
-def test_a_slow_stripe_is_given_up_in_time_and_asked_again_by_the_same_key(
+def test_slow_refund_call_times_out_and_is_repeated_with_the_same_key(
     customer, staff, paid, sandboxes, gateway, config, db
 ) -> None:
     assert sum(TIMEOUT_S) <= 8
@@ -285,7 +283,7 @@ def test_a_slow_stripe_is_given_up_in_time_and_asked_again_by_the_same_key(
     assert settings.provider(db, SystemClock()).refunds.refund(payment, order) == first
 
 
-def test_a_repeat_carries_on_what_a_crash_left_unsent(customer, staff, paid, sandboxes, gateway) -> None:
+def test_repeat_resumes_a_refund_left_unsent_by_a_crash(customer, staff, paid, sandboxes, gateway) -> None:
     payment_id = paid(customer)
     gateway.open = False
     sandboxes.behave(sandboxes.stripe, fail_next=1)
@@ -295,7 +293,7 @@ def test_a_repeat_carries_on_what_a_crash_left_unsent(customer, staff, paid, san
     assert len(at_stripe(sandboxes, payment_id)) == 1
 
 
-def test_the_job_sends_what_the_queue_has_given_up(customer, staff, paid, sandboxes, gateway, settle, sql) -> None:
+def test_job_sends_refunds_abandoned_by_the_queue(customer, staff, paid, sandboxes, gateway, settle, sql) -> None:
     payment_id = paid(customer)
     sandboxes.behave(sandboxes.stripe, fail_next=1)
     waiting = staff.refund(payment_id, UNIT)
@@ -308,7 +306,7 @@ def test_the_job_sends_what_the_queue_has_given_up(customer, staff, paid, sandbo
     assert money(customer) == (PAID - UNIT, 0, 0)
 
 
-def test_a_refused_refund_is_in_the_wallet_again_and_its_repeat_is_refused(
+def test_rejected_refund_is_restored_and_its_repeat_is_refused(
     customer, staff, paid, sandboxes, gateway, refunds_of, sound
 ) -> None:
     payment_id = paid(customer)
@@ -325,7 +323,7 @@ def test_a_refused_refund_is_in_the_wallet_again_and_its_repeat_is_refused(
 
 
 @pytest.mark.parametrize("outcomes", [("succeed",), ("fail",), ("succeed", "fail")])
-def test_a_pending_refund_ends_as_the_customers_bank_says(
+def test_pending_refund_ends_as_reported_by_the_customers_bank(
     customer, staff, paid, sandboxes, refunds_of, sound, outcomes: tuple[str, ...]
 ) -> None:
     payment_id = paid(customer, card="pm_card_pendingRefund")
@@ -347,7 +345,7 @@ def test_a_pending_refund_ends_as_the_customers_bank_says(
     assert sound()
 
 
-def test_a_refund_at_stripes_dashboard_takes_what_is_there_and_the_rest_is_owed(
+def test_dashboard_refund_of_spent_money_becomes_debt(
     customer, paid, sandboxes, ledger, identities, refunds_of, sound
 ) -> None:
     payment_id = paid(customer)
@@ -368,7 +366,7 @@ def test_a_refund_at_stripes_dashboard_takes_what_is_there_and_the_rest_is_owed(
     assert sound()
 
 
-def test_a_refund_whose_key_stripe_may_have_forgotten_is_looked_for_first(
+def test_refund_whose_key_may_have_expired_is_searched_before_it_is_sent(
     customer, staff, paid, sandboxes, gateway, config, db, sql
 ) -> None:
     payment_id = paid(customer)

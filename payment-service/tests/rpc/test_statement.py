@@ -1,4 +1,4 @@
-"""A statement's lines add up to the balance, whatever happened, and are the organization's own."""
+"""Statement lines add up to the balance and show only the organization's own transfers."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -96,7 +96,7 @@ steps = st.tuples(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(steps, max_size=25), st.integers(1, 7))
-def test_whatever_happened_the_lines_are_what_moved_and_add_up_to_the_balance(
+def test_statement_lines_add_up_to_the_balance(
     new_customer: Callable[[], Any], money: Money, sequence: list[tuple[str, int, int, int, bool]], page_size: int
 ) -> None:
     customers = [new_customer(), new_customer()]
@@ -147,9 +147,7 @@ def deltas(line: pb.StatementLine) -> Figures:
     )  # fmt: skip
 
 
-def test_what_goes_back_and_is_owed_has_lines_that_say_what_they_are_about(
-    customer: Any, money: Money, db: Database
-) -> None:
+def test_statement_lines_of_reversals_and_debt_have_a_reference(customer: Any, money: Money, db: Database) -> None:
     wallet, payment, campaign_id = Wallet(customer.organization_id, "USD"), uuid4(), str(uuid4())
     clearing = wallet.clearing("STRIPE")
 
@@ -193,7 +191,7 @@ def test_what_goes_back_and_is_owed_has_lines_that_say_what_they_are_about(
     assert all_figures(customer.balance()) == (52, 0, 0, 0, 0)
 
 
-def test_a_balance_is_what_it_was_before_a_time(customer: Any, money: Money) -> None:
+def test_balance_at_a_past_time(customer: Any, money: Money) -> None:
     noon = datetime(2026, 2, 1, 12, tzinfo=UTC)
     for number in range(3):
         at = noon + timedelta(hours=number)
@@ -212,7 +210,7 @@ def test_a_balance_is_what_it_was_before_a_time(customer: Any, money: Money) -> 
     assert customer.balance().available_micros == 111
 
 
-def test_a_page_has_the_newest_lines_and_says_whether_there_are_more(customer: Any, money: Money) -> None:
+def test_statement_is_paged_newest_first(customer: Any, money: Money) -> None:
     payments = [money.deposit(customer.organization_id, number) for number in range(1, 6)]
     first = customer.billing.GetStatement(pb.GetStatementRequest(page_size=3), metadata=customer.headers)
     assert [line.payment_id for line in first.lines] == payments[:1:-1]
@@ -223,7 +221,7 @@ def test_a_page_has_the_newest_lines_and_says_whether_there_are_more(customer: A
     assert second.next_page_token == ""
 
 
-def test_a_statement_is_of_one_currency(customer: Any, money: Money) -> None:
+def test_statement_is_in_one_currency(customer: Any, money: Money) -> None:
     money.deposit(customer.organization_id, 5)
     euros = money.deposit(customer.organization_id, 7, "EUR")
     assert sums(customer.statement()) == (5, 0, 0)
@@ -233,7 +231,7 @@ def test_a_statement_is_of_one_currency(customer: Any, money: Money) -> None:
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_publishers_earnings_are_not_in_its_wallet(new_customer: Callable[[], Any], money: Money) -> None:
+def test_publisher_earnings_are_not_in_the_wallet(new_customer: Callable[[], Any], money: Money) -> None:
     advertiser, publisher = new_customer(), new_customer()
     campaign_id = str(uuid4())
     money.deposit(advertiser.organization_id, 100)
@@ -248,7 +246,7 @@ def test_a_publishers_earnings_are_not_in_its_wallet(new_customer: Callable[[], 
     assert sums(advertiser.statement()) == advertiser.figures() == (40, 50, 10)
 
 
-def test_a_time_is_from_its_start_to_before_its_end(customer: Any, money: Money) -> None:
+def test_statement_interval_excludes_its_end(customer: Any, money: Money) -> None:
     noon = datetime(2026, 3, 1, 12, tzinfo=UTC)
     times = [noon + timedelta(milliseconds=ms) for ms in (-1, 0, 1, 500, 999, 1000)]
     for at in times:
@@ -272,7 +270,7 @@ def test_a_time_is_from_its_start_to_before_its_end(customer: Any, money: Money)
 
 
 @pytest.mark.parametrize("field", ["start_time", "end_time", "at_time"])
-def test_what_is_no_time_is_refused(customer: Any, field: str) -> None:
+def test_invalid_time_is_refused(customer: Any, field: str) -> None:
     asked: dict[str, Any] = {field: Timestamp(seconds=10**15)}
     with pytest.raises(grpc.RpcError) as refused:
         if field == "at_time":

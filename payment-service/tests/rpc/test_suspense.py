@@ -1,4 +1,4 @@
-"""Money that nobody could tell the owner of, until staff do."""
+"""Unmatched deposits, until staff assign them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ def arrive(sandboxes, gateway, staff):
     return send
 
 
-def test_unmatched_money_is_listed_for_staff_newest_first(staff, arrive, sound):
+def test_unmatched_deposits_are_listed_for_staff_newest_first(staff, arrive, sound):
     older, _ = arrive()
     newer, _ = arrive(1.5, "EUR")
     assert (newer.state, newer.amount_micros, newer.currency_code) == (pb.Deposit.UNMATCHED, 1_500_000, "EUR")
@@ -86,7 +86,7 @@ def test_unmatched_money_is_listed_for_staff_newest_first(staff, arrive, sound):
     assert sound()
 
 
-def test_assigned_money_is_in_the_wallet_as_if_it_had_been_matched(staff, customer, arrive, sound):
+def test_assigned_deposit_is_credited_like_a_matched_one(staff, customer, arrive, sound):
     payment_id = customer.create(provider=pb.WISE).payment.id
     deposit, _ = arrive()
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_assigned_money_is_in_the_wallet_as_if_it_had_been_matched(staff, custom
     assert sound()
 
 
-def test_assigned_money_pays_debts_first(staff, customer, arrive, sandboxes, ledger, identities, sound):
+def test_assigned_deposit_repays_debt_first(staff, customer, arrive, sandboxes, ledger, identities, sound):
     first = customer.create(provider=pb.WISE)
     deposit, number = arrive()
     staff.assign(deposit.id, first.payment.id)
@@ -117,7 +117,7 @@ def test_assigned_money_pays_debts_first(staff, customer, arrive, sandboxes, led
     assert sound()
 
 
-def test_two_members_of_staff_at_once_credit_one_payment(desk, customer, new_customer, arrive, sound):
+def test_concurrent_assignments_by_staff_credit_one_payment(desk, customer, new_customer, arrive, sound):
     deposit, _ = arrive()
     customers = [customer, new_customer()]
     payments = [who.create(provider=pb.WISE).payment.id for who in customers]
@@ -137,7 +137,7 @@ def test_two_members_of_staff_at_once_credit_one_payment(desk, customer, new_cus
     assert sound()
 
 
-def test_what_cannot_be_assigned_is_refused_with_a_reason(staff, customer, arrive):
+def test_impossible_assignment_is_refused_with_a_reason(staff, customer, arrive):
     payment_id = customer.create(provider=pb.WISE).payment.id
     euros, _ = arrive(currency="EUR")
     dollars, _ = arrive()
@@ -157,7 +157,7 @@ def test_what_cannot_be_assigned_is_refused_with_a_reason(staff, customer, arriv
     assert customer.figures() == (ASKED, 0, 0)
 
 
-def test_money_that_was_taken_back_can_be_assigned_to_nobody(staff, customer, arrive, sandboxes, sound):
+def test_reversed_deposit_cannot_be_assigned(staff, customer, arrive, sandboxes, sound):
     payment_id = customer.create(provider=pb.WISE).payment.id
     deposit, number = arrive()
     sandboxes.wise.post(f"/sandbox/incoming/{number}/recall").raise_for_status()
@@ -169,7 +169,7 @@ def test_money_that_was_taken_back_can_be_assigned_to_nobody(staff, customer, ar
 
 
 @pytest.mark.parametrize("kind", [Organization.ADVERTISER, Organization.PUBLISHER], ids=["advertiser", "publisher"])
-def test_nobody_but_staff_sees_or_assigns_unmatched_money(desk, customer, arrive, kind):
+def test_only_staff_see_and_assign_unmatched_deposits(desk, customer, arrive, kind):
     deposit, _ = arrive()
     payment_id = customer.create(provider=pb.WISE).payment.id
     stranger = desk(kind)
@@ -183,7 +183,7 @@ def test_nobody_but_staff_sees_or_assigns_unmatched_money(desk, customer, arrive
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_audit_trail_names_the_organization_whose_money_was_moved(staff, customer, arrive, service_redis_url):
+def test_assignment_is_in_the_audit_trail_of_the_payments_organization(staff, customer, arrive, service_redis_url):
     deposit, _ = arrive()
     staff.assign(deposit.id, customer.create(provider=pb.WISE).payment.id)
     with redis.Redis.from_url(service_redis_url) as client:

@@ -1,4 +1,4 @@
-"""Debts and earnings on hold on a database of their own: what marks, what settles, and the migration."""
+"""Debts and earnings on hold: marking, settlement, and the migration."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,7 +89,7 @@ def desk(own_database_url: str) -> Iterator[Books]:
     db.close()
 
 
-def test_whatever_changes_a_debt_marks_it_and_nothing_else_does(desk: Books) -> None:
+def test_only_changes_of_a_debt_mark_it(desk: Books) -> None:
     desk.spend(10)
     desk.take(-5)
     assert not desk.marked()
@@ -104,7 +104,7 @@ def test_whatever_changes_a_debt_marks_it_and_nothing_else_does(desk: Books) -> 
     assert desk.marked()
 
 
-def test_no_payout_is_reserved_of_what_is_still_to_be_put_on_hold(desk: Books) -> None:
+def test_payout_cannot_reserve_earnings_that_have_to_be_put_on_hold(desk: Books) -> None:
     """Nothing works in the background: the call itself looks at what has changed."""
     desk.holds.hold(desk.escrow, 0, "ask")
     desk.spend(100)
@@ -116,20 +116,20 @@ def test_no_payout_is_reserved_of_what_is_still_to_be_put_on_hold(desk: Books) -
     assert desk.figures() == (0, 50)
 
 
-def test_a_change_that_comes_while_another_is_settled_is_not_lost(desk: Books) -> None:
+def test_change_of_a_debt_during_its_settlement_is_not_lost(desk: Books) -> None:
     desk.spend(100)
     desk.take(30)
     with desk.db.transaction() as tx:
         seen = debts.version(tx, desk.organization_id, "USD")
         assert seen is not None
         desk.take(10)
-        debts.done(tx, desk.organization_id, "USD", seen)
+        debts.clear_mark(tx, desk.organization_id, "USD", seen)
     assert desk.marked()
     desk.debts.settle_marked()
     assert desk.figures() == (10, 40)
 
 
-def test_settling_twice_changes_nothing(desk: Books) -> None:
+def test_settlement_is_idempotent(desk: Books) -> None:
     desk.spend(100)
     desk.take(30)
     for _ in range(2):
@@ -141,7 +141,7 @@ def test_settling_twice_changes_nothing(desk: Books) -> None:
     assert desk.figures() == (20, 30)
 
 
-def test_one_debt_that_cannot_be_settled_does_not_stop_the_others(desk: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_debt_does_not_block_the_others(desk: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two organizations, whichever comes first."""
     desk.spend(100)
     other = Books(desk.db)
@@ -162,7 +162,7 @@ def test_one_debt_that_cannot_be_settled_does_not_stop_the_others(desk: Books, m
     assert other.marked() is False
 
 
-def test_payouts_spend_debts_and_what_pays_them_do_not_wait_in_circles(desk: Books) -> None:
+def test_concurrent_payouts_spend_and_debts_do_not_deadlock(desk: Books) -> None:
     """In whatever order they run, as much is on hold at the end as is owed, of what is unpaid."""
     desks = [desk, *(Books(desk.db, publisher=desk) for _ in range(2))]
     for one in desks:
@@ -205,7 +205,7 @@ def rolled_back(url: str) -> None:
     backend.connection.close()
 
 
-def test_the_migration_gives_back_what_is_on_hold_and_marks_who_owes(desk: Books, own_database_url: str) -> None:
+def test_migration_rollback_releases_holds_and_migration_marks_debtors(desk: Books, own_database_url: str) -> None:
     desk.spend(100)
     desk.take(30)
     desk.debts.settle_marked()

@@ -1,4 +1,4 @@
-"""Tables of deposits and refund requests, with rows, up and down."""
+"""The migrations of deposits and refund requests, with rows, up and down."""
 
 from importlib.resources import files
 from uuid import uuid4
@@ -19,7 +19,7 @@ ADD = (
 )
 
 
-def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(fresh_database: FreshDatabase) -> None:
+def test_deposits_of_the_previous_release_have_no_intended_payment(fresh_database: FreshDatabase) -> None:
     url = fresh_database("sent_for")
     migrate(url, *MIGRATIONS)
     backend = get_backend(url.replace("postgresql://", "postgresql+psycopg://", 1))
@@ -33,7 +33,7 @@ def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(f
         # As the release before still writes.
         sql.execute(ADD, [new_id(), "b", payment_id, organization_id, "CREDITED"])
         db = Database(url)
-        assert store.held(db, organization_id, payment_id) is None
+        assert store.newest_held(db, organization_id, payment_id) is None
         assert [one.external_key for one in store.of_payment(db, organization_id, payment_id)] == ["b"]
         known = store.get_any_tenant(db, "WISE", "a")
         assert known
@@ -45,7 +45,7 @@ def test_deposits_of_the_release_before_were_sent_for_no_payment_that_is_known(f
     backend.connection.close()
 
 
-def test_refund_requests_come_and_go_with_their_migration(fresh_database: FreshDatabase) -> None:
+def test_refund_requests_migration_rolls_back_with_rows(fresh_database: FreshDatabase) -> None:
     url = fresh_database("refund_requests")
     migrate(url, *MIGRATIONS)
     add = (

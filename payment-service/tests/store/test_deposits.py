@@ -1,4 +1,4 @@
-"""What arrives is credited once, what turns out not to have is taken back, and what was spent meanwhile is owed."""
+"""Deposits are credited once, reversed, suspended and assigned; reversals of spent money become debt."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -148,7 +148,7 @@ def arrival(key: str = "a", amount_micros: int = ASKED, **changes: Any) -> Incom
     return replace(IncomingFunds(key, amount_micros, "USD"), **changes)
 
 
-def test_what_is_seen_is_shown_and_credited_once_it_is_final(desk: Desk) -> None:
+def test_seen_deposit_is_credited_once_final(desk: Desk) -> None:
     payment = desk.open()
     for confirmations in (1, 2):
         seen = arrival(is_final=False, detail={"chain": {"confirmations": confirmations}})
@@ -160,7 +160,7 @@ def test_what_is_seen_is_shown_and_credited_once_it_is_final(desk: Desk) -> None
     assert desk.is_sound()
 
 
-def test_the_same_arrival_many_times_at_once_is_credited_once(desk: Desk) -> None:
+def test_concurrent_reports_of_one_deposit_credit_it_once(desk: Desk) -> None:
     payment = desk.open()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: desk.arrives(payment, arrival(), arrival("b", 7)), range(16)))
@@ -168,7 +168,7 @@ def test_the_same_arrival_many_times_at_once_is_credited_once(desk: Desk) -> Non
     assert desk.features.payments.get(desk.organization_id, payment.id).outcome is Outcome.REPEATED
 
 
-def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
+def test_deposit_dropped_by_its_chain_is_reversed_and_can_reappear(desk: Desk) -> None:
     payment = desk.open()
     desk.arrives(payment, arrival(asset="USDC"))
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_what_is_forgotten_is_taken_back_and_comes_again(desk: Desk) -> None:
     assert desk.is_sound()
 
 
-def test_what_a_bank_took_back_does_not_come_again_by_older_news(desk: Desk) -> None:
+def test_outdated_report_does_not_credit_a_deposit_recalled_by_its_bank(desk: Desk) -> None:
     payment = desk.open()
     desk.arrives(payment, arrival())
     desk.is_forgotten("a")
@@ -193,7 +193,7 @@ def test_what_a_bank_took_back_does_not_come_again_by_older_news(desk: Desk) -> 
     assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
 
 
-def test_what_was_only_seen_is_forgotten_without_a_trace_in_the_books(desk: Desk) -> None:
+def test_dropped_deposit_that_was_not_final_posts_nothing(desk: Desk) -> None:
     payment = desk.open()
     desk.arrives(payment, arrival(is_final=False))
     desk.is_forgotten("a")
@@ -201,7 +201,7 @@ def test_what_was_only_seen_is_forgotten_without_a_trace_in_the_books(desk: Desk
     assert (desk.of(payment), desk.figures()) == ([("REVERSED", ASKED)], (0, 0, 0))
 
 
-def test_what_was_spent_before_it_was_taken_back_is_owed_and_paid_by_the_next_deposit(desk: Desk) -> None:
+def test_reversal_of_spent_money_becomes_debt_that_the_next_deposit_repays(desk: Desk) -> None:
     payment = desk.open()
     desk.arrives(payment, arrival())
     desk.spends(60_000_000)
@@ -214,7 +214,7 @@ def test_what_was_spent_before_it_was_taken_back_is_owed_and_paid_by_the_next_de
     assert desk.is_sound()
 
 
-def test_what_is_nobodys_is_kept_once_until_it_is_assigned(desk: Desk) -> None:
+def test_unmatched_deposit_is_in_suspense_until_assigned(desk: Desk) -> None:
     for _ in range(2):
         unmatched = desk.is_nobodys(arrival("x", 5_000_000))
     assert (desk.figures(), desk.suspense()) == ((0, 0, 0), 5_000_000)
@@ -229,7 +229,7 @@ def test_what_is_nobodys_is_kept_once_until_it_is_assigned(desk: Desk) -> None:
     assert desk.is_sound()
 
 
-def test_only_what_is_there_is_assigned_and_in_its_own_currency(desk: Desk) -> None:
+def test_assignment_requires_existing_deposit_and_payment_in_one_currency(desk: Desk) -> None:
     euros = desk.is_nobodys(arrival("x", currency_code="EUR"))
     payment = desk.open()
     refused: list[tuple[type[Exception], Callable[[], Deposit]]] = [
@@ -243,7 +243,7 @@ def test_only_what_is_there_is_assigned_and_in_its_own_currency(desk: Desk) -> N
     assert desk.figures() == (0, 0, 0)
 
 
-def test_two_who_assign_the_same_at_once_credit_it_once(desk: Desk) -> None:
+def test_concurrent_assignments_credit_one_payment(desk: Desk) -> None:
     unmatched = desk.is_nobodys(arrival("x", 5_000_000))
     payments = [desk.open() for _ in range(6)]
 
@@ -259,7 +259,7 @@ def test_two_who_assign_the_same_at_once_credit_it_once(desk: Desk) -> None:
     assert (desk.figures(), desk.suspense()) == ((5_000_000, 0, 0), 0)
 
 
-def test_what_was_nobodys_and_is_recalled_leaves_the_suspense_account(desk: Desk) -> None:
+def test_recalled_unmatched_deposit_leaves_suspense(desk: Desk) -> None:
     desk.is_nobodys(arrival("x", 5_000_000))
     for _ in range(2):
         desk.is_forgotten("x")
@@ -268,9 +268,7 @@ def test_what_was_nobodys_and_is_recalled_leaves_the_suspense_account(desk: Desk
 
 
 @pytest.mark.parametrize("assigned", [False, True])
-def test_what_was_nobodys_and_is_forgotten_by_its_chain_is_nobodys_when_it_comes_again(
-    desk: Desk, assigned: bool
-) -> None:
+def test_dropped_unmatched_deposit_is_unmatched_when_it_reappears(desk: Desk, assigned: bool) -> None:
     coins = arrival("x", 5_000_000, asset="USDC")
     for _ in range(2):
         unmatched = desk.is_nobodys(coins)
@@ -283,13 +281,13 @@ def test_what_was_nobodys_and_is_forgotten_by_its_chain_is_nobodys_when_it_comes
     assert desk.is_sound()
 
 
-def test_another_currency_is_nobodys(desk: Desk) -> None:
+def test_deposit_in_another_currency_is_unmatched(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR"))
     assert (payment.state, desk.figures()) == (State.PROCESSING, (0, 0, 0))
     assert desk.of(payment) == [("UNMATCHED", ASKED)]
 
 
-def test_payment_waits_for_staff_while_they_have_what_was_sent_for_it(desk: Desk) -> None:
+def test_payment_is_pending_while_a_deposit_for_it_waits_for_staff(desk: Desk) -> None:
     euros = arrival("x", currency_code="EUR", asset="USDT")
     payment = desk.arrives(desk.open(), replace(euros, is_final=False))
     assert (payment.pending_reason, desk.of(payment)) == (
@@ -315,7 +313,7 @@ def test_payment_waits_for_staff_while_they_have_what_was_sent_for_it(desk: Desk
     assert desk.is_sound()
 
 
-def test_payment_does_not_wait_for_what_a_chain_has_forgotten(desk: Desk) -> None:
+def test_payment_does_not_wait_for_a_dropped_deposit(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
     desk.is_forgotten("x")
     after = desk.features.payments.get(desk.organization_id, payment.id)
@@ -325,7 +323,7 @@ def test_payment_does_not_wait_for_what_a_chain_has_forgotten(desk: Desk) -> Non
     assert desk.is_sound()
 
 
-def test_deposit_of_another_organization_is_not_shown_any_more(desk: Desk) -> None:
+def test_deposit_assigned_to_another_organization_is_hidden(desk: Desk) -> None:
     payment = desk.arrives(desk.open(), arrival("x", currency_code="EUR", asset="USDT"))
     other = desk.features.checkout.create(NewPayment(uuid4(), "CRYPTO", ASKED, "EUR", ""))
     unmatched = deposits_store.get_any_tenant(desk.db, "CRYPTO", "x")
@@ -334,7 +332,7 @@ def test_deposit_of_another_organization_is_not_shown_any_more(desk: Desk) -> No
     assert desk.of(payment) == []
 
 
-def test_payment_that_was_never_opened_takes_no_deposit(desk: Desk, own_database_url: str) -> None:
+def test_deposit_cannot_be_assigned_to_an_unopened_payment(desk: Desk, own_database_url: str) -> None:
     unmatched, payment = desk.is_nobodys(arrival("x")), desk.open()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("UPDATE payments SET external_id = NULL")
@@ -343,7 +341,7 @@ def test_payment_that_was_never_opened_takes_no_deposit(desk: Desk, own_database
     assert (desk.figures(), desk.suspense()) == ((0, 0, 0), ASKED)
 
 
-def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_well(desk: Desk) -> None:
+def test_deposit_assigned_across_providers_can_be_reversed(desk: Desk) -> None:
     with desk.db.transaction() as tx:
         desk.features.booking.suspend_in(tx, "WISE", arrival("x", 5_000_000))
     unmatched = deposits_store.get_any_tenant(desk.db, "WISE", "x")
@@ -360,7 +358,7 @@ def test_what_was_assigned_to_a_payment_by_another_provider_is_taken_back_as_wel
     assert desk.is_sound()
 
 
-def test_what_is_assigned_while_it_is_taken_back_is_not_believed_to_be_taken_back(desk: Desk) -> None:
+def test_reversal_aborts_if_the_deposit_is_assigned_concurrently(desk: Desk) -> None:
     unmatched, payment = desk.is_nobodys(arrival("x", 5_000_000)), desk.open()
     suspense = Account(Kind.SUSPENSE, "USD", None, "CRYPTO")
     with ThreadPoolExecutor(2) as pool:
@@ -378,7 +376,7 @@ def test_what_is_assigned_while_it_is_taken_back_is_not_believed_to_be_taken_bac
     assert desk.is_sound()
 
 
-def test_a_provider_that_hangs_holds_only_so_many(desk: Desk) -> None:
+def test_hanging_provider_blocks_a_limited_number_of_calls(desk: Desk) -> None:
     desk.provider.answers.clear()
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(desk.open)

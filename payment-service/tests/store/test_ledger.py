@@ -1,4 +1,4 @@
-"""What the database itself holds the ledger to."""
+"""The ledger's rules, which the database enforces."""
 
 import threading
 from collections.abc import Iterator
@@ -75,12 +75,12 @@ def escrow(db: Database) -> Escrow:
     return made
 
 
-def test_nobody_has_anything_at_first(own_db: Database) -> None:
+def test_new_organization_has_zero_balance(own_db: Database) -> None:
     assert books.balance(own_db, uuid4(), "EUR") == Balance("EUR", 0, 0, 0)
     assert books.verify(own_db) == []
 
 
-def test_hold_spend_and_release_move_exactly_the_amounts(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_hold_spend_and_release_move_exact_amounts(db: Database, holds: HoldService, escrow: Escrow) -> None:
     assert hold(holds, escrow, 60 * UNIT, "a") == 60 * UNIT
     (result,) = holds.spend([Spend(escrow, 25 * UNIT + 1, "s", None)])
     assert (result.posted_micros, result.held_micros) == (25 * UNIT + 1, 35 * UNIT - 1)
@@ -90,7 +90,7 @@ def test_hold_spend_and_release_move_exactly_the_amounts(db: Database, holds: Ho
     assert sound(db)
 
 
-def test_a_repeated_hold_moves_nothing_and_tells_the_current_hold(holds: HoldService, escrow: Escrow) -> None:
+def test_repeated_hold_moves_nothing_and_returns_the_held_amount(holds: HoldService, escrow: Escrow) -> None:
     hold(holds, escrow, 60 * UNIT, "a")
     hold(holds, escrow, 20 * UNIT, "b")
     assert hold(holds, escrow, 60 * UNIT, "a") == 80 * UNIT
@@ -98,7 +98,7 @@ def test_a_repeated_hold_moves_nothing_and_tells_the_current_hold(holds: HoldSer
         hold(holds, escrow, 61 * UNIT, "a")
 
 
-def test_a_refused_hold_does_not_use_up_its_key(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_refused_hold_does_not_consume_its_key(db: Database, holds: HoldService, escrow: Escrow) -> None:
     with pytest.raises(InsufficientFunds) as refused:
         hold(holds, escrow, 101 * UNIT, "a")
     assert refused.value.metadata == {"availableMicros": str(100 * UNIT), "requiredMicros": str(101 * UNIT)}
@@ -107,7 +107,7 @@ def test_a_refused_hold_does_not_use_up_its_key(db: Database, holds: HoldService
     assert hold(holds, escrow, 101 * UNIT, "a") == 101 * UNIT
 
 
-def test_a_repeated_release_leaves_a_later_hold_alone(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_repeated_release_does_not_affect_a_later_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
     assert release(holds, escrow, "nothing yet") == 0
     hold(holds, escrow, 10 * UNIT, "a")
     assert release(holds, escrow, "nothing yet") == 0
@@ -117,7 +117,7 @@ def test_a_repeated_release_leaves_a_later_hold_alone(db: Database, holds: HoldS
     assert figures(db, escrow.organization_id) == (95 * UNIT, 5 * UNIT, 0)
 
 
-def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_spend_is_shared_exactly_and_capped_to_the_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
     earner = Earner(uuid4(), uuid4(), 7000)
     hold(holds, escrow, 10, "a")
     results = holds.spend(
@@ -131,7 +131,7 @@ def test_spend_is_shared_to_the_micro_and_stops_at_the_hold(db: Database, holds:
     assert sound(db)
 
 
-def test_a_repeated_spend_answers_the_first_result(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_repeated_spend_returns_the_first_result(db: Database, holds: HoldService, escrow: Escrow) -> None:
     hold(holds, escrow, 10, "a")
     item = Spend(escrow, 15, "s", None)
     first, same = holds.spend([item, item])
@@ -148,7 +148,7 @@ def test_spend_without_a_hold_posts_nothing(db: Database, holds: HoldService, es
     assert figures(db, escrow.organization_id) == (100 * UNIT, 0, 0)
 
 
-def test_currencies_and_organizations_do_not_mix(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_balances_are_separate_per_currency_and_organization(db: Database, holds: HoldService, escrow: Escrow) -> None:
     fund(db, escrow.organization_id, 7 * UNIT, "EUR")
     with pytest.raises(InsufficientFunds):
         hold(holds, Escrow(escrow.organization_id, escrow.campaign_id, "EUR"), 8 * UNIT, "a")
@@ -159,7 +159,7 @@ def test_currencies_and_organizations_do_not_mix(db: Database, holds: HoldServic
     assert sound(db)
 
 
-def test_holds_at_the_same_time_never_overdraw(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_concurrent_holds_never_overdraw(db: Database, holds: HoldService, escrow: Escrow) -> None:
     ready = threading.Barrier(12)
 
     def try_hold(number: int) -> bool:
@@ -175,14 +175,14 @@ def test_holds_at_the_same_time_never_overdraw(db: Database, holds: HoldService,
     assert figures(db, escrow.organization_id) == (10 * UNIT, 90 * UNIT, 0)
 
 
-def test_the_same_hold_at_the_same_time_is_one_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_concurrent_holds_with_one_key_are_one_hold(db: Database, holds: HoldService, escrow: Escrow) -> None:
     with ThreadPoolExecutor(8) as pool:
         held = list(pool.map(lambda _: hold(holds, escrow, 10 * UNIT, "same"), range(8)))
     assert held == [10 * UNIT] * 8
     assert figures(db, escrow.organization_id) == (90 * UNIT, 10 * UNIT, 0)
 
 
-def test_batches_of_spend_in_different_orders_do_not_wait_in_a_circle(db: Database, holds: HoldService) -> None:
+def test_concurrent_spend_batches_in_different_orders_do_not_deadlock(db: Database, holds: HoldService) -> None:
     organizations = [uuid4() for _ in range(3)]
     for organization in organizations:
         fund(db, organization, 1000)
@@ -203,7 +203,7 @@ def test_batches_of_spend_in_different_orders_do_not_wait_in_a_circle(db: Databa
     assert sound(db)
 
 
-def test_a_key_is_posted_once(db: Database) -> None:
+def test_key_is_posted_once(db: Database) -> None:
     made = deposit(uuid4(), uuid4(), "STRIPE", UNIT, "USD")
     with db.transaction() as tx:
         store.lock(tx, [made.debit, made.credit])
@@ -212,7 +212,7 @@ def test_a_key_is_posted_once(db: Database) -> None:
         store.post(tx, [made], new_id)
 
 
-def test_linked_transfers_take_effect_together_or_not_at_all(db: Database, escrow: Escrow) -> None:
+def test_linked_transfers_are_atomic(db: Database, escrow: Escrow) -> None:
     good = escrow.hold(10, "good")
     bad = Transfer("HOLD", escrow.wallet, escrow.account, 100 * UNIT, escrow.campaign_id, "bad")
     with pytest.raises(CheckViolated) as refused, db.transaction() as tx:
@@ -263,12 +263,12 @@ def test_raw_sql_cannot_overdraw_or_unbalance(sql: psycopg.Connection, db: Datab
     "statement",
     ["UPDATE transfers SET amount_micros = 1", "DELETE FROM transfers", "TRUNCATE transfers CASCADE"],
 )
-def test_transfers_stay_as_they_are(sql: psycopg.Connection, escrow: Escrow, statement: str) -> None:
+def test_transfers_are_immutable(sql: psycopg.Connection, escrow: Escrow, statement: str) -> None:
     with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
         sql.execute(statement.encode())
 
 
-def test_verifying_counts_and_finds_a_tampered_balance(own_database_url: str, own_db: Database) -> None:
+def test_verification_finds_a_tampered_balance(own_database_url: str, own_db: Database) -> None:
     organization_id = uuid4()
     for _ in range(3):
         fund(own_db, organization_id, UNIT)
@@ -285,12 +285,12 @@ def test_verifying_counts_and_finds_a_tampered_balance(own_database_url: str, ow
     assert (found.sum_micros, found.difference_micros) == (0, 14)
 
 
-def test_money_has_a_supported_currency(holds: HoldService) -> None:
+def test_unsupported_currency_is_refused(holds: HoldService) -> None:
     with pytest.raises(AppError, match="XXX"):
         holds.spend([Spend(Escrow(uuid4(), uuid4(), "XXX"), 1, "s", None)])
 
 
-def test_migrations_can_be_taken_back_with_rows_in_the_tables(fresh_database: FreshDatabase) -> None:
+def test_migrations_roll_back_with_rows(fresh_database: FreshDatabase) -> None:
     from importlib.resources import files
 
     from yoyo import get_backend, read_migrations

@@ -1,4 +1,4 @@
-"""Many at once, on one account and on many: no update is lost, and nobody is told of a deadlock."""
+"""Concurrent transfers lose no update, and no client sees a deadlock."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -58,7 +58,7 @@ def sound(db: Database) -> bool:
     return all(one.is_sound for one in books.verify(db))
 
 
-def test_all_clients_on_one_account(crowd: Database) -> None:
+def test_concurrent_transfers_on_one_account_lose_no_update(crowd: Database) -> None:
     hot, *own = funded(crowd, 1 + CLIENTS)
 
     def work(client: int) -> None:
@@ -73,7 +73,7 @@ def test_all_clients_on_one_account(crowd: Database) -> None:
     assert sound(crowd)
 
 
-def test_all_clients_over_a_thousand_accounts_in_every_order(crowd: Database) -> None:
+def test_concurrent_transfers_over_many_accounts_do_not_deadlock(crowd: Database) -> None:
     accounts = funded(crowd, ACCOUNTS)
 
     def work(client: int) -> dict[Account, int]:
@@ -101,7 +101,7 @@ def test_all_clients_over_a_thousand_accounts_in_every_order(crowd: Database) ->
     assert sound(crowd)
 
 
-def test_the_same_batches_at_the_same_time_in_other_orders_are_posted_once(crowd: Database) -> None:
+def test_concurrent_repeats_of_batches_are_posted_once(crowd: Database) -> None:
     accounts = funded(crowd, 40)
     made = [[moved(accounts[number], accounts[number + 20], 1, f"same:{number}")] for number in range(20)]
 
@@ -116,7 +116,7 @@ def test_the_same_batches_at_the_same_time_in_other_orders_are_posted_once(crowd
     assert sound(crowd)
 
 
-def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) -> None:
+def test_concurrent_repeats_of_spend_return_the_same_result(crowd: Database) -> None:
     holds = HoldService(crowd, new_id)
     wallets = [Wallet(uuid4(), "USD") for _ in range(4)]
     escrows = [Escrow(wallet.organization_id, uuid4(), "USD") for wallet in wallets]
@@ -144,7 +144,7 @@ def test_the_same_items_of_spend_at_the_same_time_say_the_same(crowd: Database) 
     assert sound(crowd)
 
 
-def test_more_than_there_is_goes_to_as_many_as_there_is_for(crowd: Database) -> None:
+def test_concurrent_holds_beyond_the_balance_succeed_while_funds_last(crowd: Database) -> None:
     holds, wallet = HoldService(crowd, new_id), Wallet(uuid4(), "USD")
     paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 200, uuid4(), str(uuid4()))
     assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
@@ -161,9 +161,7 @@ def test_more_than_there_is_goes_to_as_many_as_there_is_for(crowd: Database) -> 
     assert sound(crowd)
 
 
-def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
-    crowd: Database, own_database_url: str
-) -> None:
+def test_partial_spend_locks_accounts_in_order(crowd: Database, own_database_url: str) -> None:
     """Whom nothing is due is not waited for: who has the publisher's account may be waiting for the escrow's."""
     escrow, earners = Escrow(uuid4(), uuid4(), "USD"), (Earner(uuid4(), uuid4(), 0) for _ in range(1_000))
     wallet = Wallet(escrow.organization_id, "USD")
@@ -187,7 +185,7 @@ def test_what_cannot_be_spent_whole_locks_nothing_that_should_have_come_first(
         assert spending.result()[0].posted_micros == FUNDS
 
 
-def test_who_waited_comes_in_a_statement_after_whom_they_waited_for(crowd: Database, own_database_url: str) -> None:
+def test_transfer_that_waited_for_a_lock_has_the_later_id(crowd: Database, own_database_url: str) -> None:
     escrow = Escrow(uuid4(), uuid4(), "USD")
     wallet, holds = Wallet(escrow.organization_id, "USD"), HoldService(crowd, new_id)
     funds = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, FUNDS, uuid4(), str(uuid4()))

@@ -1,4 +1,4 @@
-"""A key of the ledger's stands for one request: a repeat changes nothing, another request with it is refused."""
+"""An idempotency key of the ledger stands for one request: repeats change nothing, other requests are refused."""
 
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -62,7 +62,7 @@ ADA = Earner(uuid4(), uuid4(), 7000)
 
 @pytest.mark.parametrize("asked_micros", [400, 1_500, 5_000], ids=["whole", "in part", "nothing is left"])
 @pytest.mark.parametrize("earner", [None, ADA], ids=["platform", "publisher"])
-def test_another_spend_with_a_used_key_is_refused(
+def test_different_spend_with_a_used_key_is_refused(
     db: Database, holds: HoldService, escrow: Escrow, asked_micros: int, earner: Earner | None
 ) -> None:
     if asked_micros == 5_000:
@@ -88,13 +88,13 @@ def test_another_spend_with_a_used_key_is_refused(
     assert spent(db, escrow.organization_id) == before + first.posted_micros
 
 
-def test_a_refused_spend_keeps_no_other_from_being_posted(db: Database, holds: HoldService, escrow: Escrow) -> None:
+def test_refused_spend_does_not_block_other_items(db: Database, holds: HoldService, escrow: Escrow) -> None:
     results = holds.spend([Spend(escrow, 10, "a", None), Spend(escrow, 11, "a", None), Spend(escrow, 5, "b", None)])
     assert [(one.is_refused, one.posted_micros) for one in results] == [(False, 10), (True, 0), (False, 5)]
     assert spent(db, escrow.organization_id) == 15
 
 
-def test_of_two_spends_with_a_key_in_one_call_the_second_is_refused_where_the_first_is_posted_in_part(
+def test_second_spend_with_a_key_in_one_call_is_refused_after_a_partial_first(
     db: Database, holds: HoldService, escrow: Escrow
 ) -> None:
     results = holds.spend([Spend(escrow, HELD + 1, "a", None), Spend(escrow, HELD + 2, "a", None)])
@@ -102,7 +102,7 @@ def test_of_two_spends_with_a_key_in_one_call_the_second_is_refused_where_the_fi
     assert spent(db, escrow.organization_id) == HELD
 
 
-def test_a_release_whose_key_is_forgotten_still_moves_nothing_again(
+def test_repeated_release_moves_nothing_after_its_idempotency_record_expired(
     holds: HoldService, escrow: Escrow, sql: psycopg.Connection
 ) -> None:
     assert release(holds, escrow, "end", 600) == 600
@@ -115,7 +115,7 @@ def test_a_release_whose_key_is_forgotten_still_moves_nothing_again(
     assert store.available(holds._db, [escrow.account])[escrow.account] == 2 * HELD - 600
 
 
-def test_spends_from_before_the_column_are_repeats_by_what_was_posted(fresh_database: FreshDatabase) -> None:
+def test_spends_without_content_hash_are_compared_by_their_transfers(fresh_database: FreshDatabase) -> None:
     url = fresh_database("spends")
     migrate(url, *MIGRATIONS)
     db = Database(url)

@@ -1,4 +1,4 @@
-"""Whatever happens to organizations' money, in whatever order, repeated or cut off: the books are right after each."""
+"""A state machine over the ledger: any sequence of operations, repeats and crashes keeps the ledger sound."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -376,7 +376,7 @@ class Machine(RuleBasedStateMachine):
             assert [books.balance(self.db, one.organization_id, USD, before) for one in self.wallets] == wanted
 
 
-def test_no_sequence_of_steps_repeats_and_crashes_makes_the_books_wrong(own_database_url: str) -> None:
+def test_any_sequence_of_operations_repeats_and_crashes_keeps_the_ledger_sound(own_database_url: str) -> None:
     db = CutDatabase(own_database_url)
     machine = type("MachineOnDatabase", (Machine,), {"db": db})
     try:

@@ -1,4 +1,4 @@
-"""What is set aside stays so until it ends, once; debts are paid first; the database holds everybody to both."""
+"""Two-phase transfers and debt: reservations end once, and debt is repaid first."""
 
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -69,7 +69,7 @@ def void_expired(reservations: ReservationService, limit: int) -> list[UUID]:
     return [one for one in reservations.expired(limit) if reservations.void(one)]
 
 
-def test_what_is_set_aside_cannot_be_taken_by_anybody_else(desk: Desk) -> None:
+def test_reserved_amount_is_not_available(desk: Desk) -> None:
     desk.post(desk.refund(60).pending())
     assert desk.balance() == (40, 60, 0)
     assert desk.takeable() == [40, 0, -100]
@@ -79,7 +79,7 @@ def test_what_is_set_aside_cannot_be_taken_by_anybody_else(desk: Desk) -> None:
     assert desk.balance() == (0, 100, 0)
 
 
-def test_completing_moves_a_part_and_frees_the_rest(desk: Desk) -> None:
+def test_completion_moves_a_part_and_releases_the_rest(desk: Desk) -> None:
     pending = desk.refund(60).pending(LATER)
     desk.post(pending)
     desk.post(pending.completed(45))
@@ -87,14 +87,14 @@ def test_completing_moves_a_part_and_frees_the_rest(desk: Desk) -> None:
     assert desk.takeable() == [55, 0, -55]
 
 
-def test_voiding_frees_all_of_it(desk: Desk) -> None:
+def test_void_releases_the_reservation(desk: Desk) -> None:
     pending = desk.refund(60).pending()
     desk.post(pending)
     desk.post(pending.voided())
     assert desk.balance() == (100, 0, 0)
 
 
-def test_what_is_set_aside_ends_once(desk: Desk) -> None:
+def test_reservation_ends_once(desk: Desk) -> None:
     pending = desk.refund(60).pending()
     desk.post(pending)
     desk.post(pending.completed(10))
@@ -107,7 +107,7 @@ def test_what_is_set_aside_ends_once(desk: Desk) -> None:
     refused(desk, "transfers_phase", desk.refund(5).voided())
 
 
-def test_what_ends_is_what_was_set_aside(desk: Desk, db: Database) -> None:
+def test_completion_must_match_its_reservation(desk: Desk, db: Database) -> None:
     pending = desk.refund(60).pending()
     desk.post(pending)
     stranger = Desk(db)
@@ -125,7 +125,7 @@ def fields(transfer: Transfer) -> dict[str, Any]:
     return {name: getattr(transfer, name) for name in Transfer.__slots__}
 
 
-def test_what_has_expired_can_only_be_voided(desk: Desk, db: Database) -> None:
+def test_expired_reservation_can_only_be_voided(desk: Desk, db: Database) -> None:
     pending, kept = desk.refund(30).pending(LONG_AGO), desk.refund(20).pending(LATER)
     desk.post(pending, kept)
     refused(desk, "transfers_expired", pending.completed())
@@ -137,7 +137,7 @@ def test_what_has_expired_can_only_be_voided(desk: Desk, db: Database) -> None:
     assert desk.balance() == (80, 0, 0)
 
 
-def test_what_expires_pays_the_debt_first(desk: Desk, db: Database) -> None:
+def test_expired_reservation_repays_debt_first(desk: Desk, db: Database) -> None:
     desk.post(desk.refund(100).pending(LONG_AGO))
     with db.transaction() as tx:
         there = store.lock(tx, desk.accounts)
@@ -147,7 +147,7 @@ def test_what_expires_pays_the_debt_first(desk: Desk, db: Database) -> None:
     assert desk.balance() == (30, 0, 0)
 
 
-def test_nobody_has_something_and_owes_something(desk: Desk) -> None:
+def test_organization_cannot_have_both_balance_and_debt(desk: Desk) -> None:
     owed = Transfer("DISPUTE", desk.wallet.debt, desk.clearing, 5, uuid4(), str(uuid4()))
     refused(desk, "accounts_debt_first", owed)
     desk.post(desk.refund(100), owed)
@@ -159,7 +159,7 @@ def test_nobody_has_something_and_owes_something(desk: Desk) -> None:
     assert desk.balance() == (3, 0, 0)
 
 
-def test_a_debt_is_never_overpaid(desk: Desk) -> None:
+def test_debt_is_never_overpaid(desk: Desk) -> None:
     refused(
         desk,
         "accounts_ceiling",
@@ -167,7 +167,7 @@ def test_a_debt_is_never_overpaid(desk: Desk) -> None:
     )
 
 
-def test_a_debt_without_a_wallet_is_refused(db: Database) -> None:
+def test_debt_account_requires_a_wallet(db: Database) -> None:
     wallet = Wallet(uuid4(), "USD")
     owed = Transfer("DISPUTE", wallet.debt, wallet.clearing("STRIPE"), 5, uuid4(), str(uuid4()))
     with pytest.raises(CheckViolated, match="accounts_debt_first"), db.transaction() as tx:
@@ -175,7 +175,7 @@ def test_a_debt_without_a_wallet_is_refused(db: Database) -> None:
         store.post(tx, [owed], new_id)
 
 
-def test_an_account_in_no_such_currency_is_refused(desk: Desk) -> None:
+def test_account_in_unknown_currency_is_refused(desk: Desk) -> None:
     missing = Account(Kind.AVAILABLE, "EUR", uuid4())
     assert store.available(desk.db, [missing]) == {missing: 0}
     with pytest.raises(Internal) as error, desk.db.transaction() as tx:
@@ -202,7 +202,7 @@ def test_an_account_in_no_such_currency_is_refused(desk: Desk) -> None:
         "UPDATE transfers SET expires_at = '2100-01-01'",
     ],
 )
-def test_a_console_cannot_change_what_is_set_aside(desk: Desk, sql: psycopg.Connection, statement: str) -> None:
+def test_raw_sql_cannot_change_reservations(desk: Desk, sql: psycopg.Connection, statement: str) -> None:
     desk.post(desk.refund(10).pending(LATER))
     with pytest.raises(psycopg.Error):
         sql.execute(statement.encode())
@@ -217,7 +217,7 @@ VALUES (uuidv7(), %(debit)s, %(credit)s, %(amount)s, 'USD', %(kind)s, gen_random
 """
 
 
-def test_a_console_cannot_free_what_was_not_set_aside(desk: Desk, sql: psycopg.Connection) -> None:
+def test_raw_sql_cannot_release_more_than_is_reserved(desk: Desk, sql: psycopg.Connection) -> None:
     pending, done = desk.refund(10).pending(), desk.refund(1)
     desk.post(pending, done)
     ids = {
@@ -251,7 +251,7 @@ def test_a_console_cannot_free_what_was_not_set_aside(desk: Desk, sql: psycopg.C
     assert all(one.is_sound for one in books.verify(desk.db))
 
 
-def test_chains_stand_for_themselves_and_hold_together(db: Database) -> None:
+def test_chains_are_independent_and_each_atomic(db: Database) -> None:
     rich, poor = Desk(db), Desk(db)
 
     def chain(desk: Desk, *amounts: int) -> list[Transfer]:
@@ -277,7 +277,7 @@ def test_chains_stand_for_themselves_and_hold_together(db: Database) -> None:
     assert (rich.balance(), poor.balance()) == ((84, 0, 0), (0, 0, 0))
 
 
-def test_chains_open_their_accounts_and_take_any_text_for_a_key(db: Database) -> None:
+def test_chains_create_accounts_and_accept_any_text_as_key(db: Database) -> None:
     desk = Desk(db)
     keys = ['"', "\\", '\\"', "{", ",", "NULL", "'", "é", "a\nb", ""]
     own = uuid4()
@@ -334,7 +334,7 @@ INSERT INTO transfers (
 OLD_OWNER = UUID("00000000-0000-4000-8000-000000000009")
 
 
-def test_what_was_there_before_phases_stays_and_goes_on(before_phases: str) -> None:
+def test_rows_from_before_phases_are_migrated(before_phases: str) -> None:
     with psycopg.connect(before_phases, autocommit=True) as sql:
         sql.execute(OLD_ROWS.encode())
         migrate(before_phases, *MIGRATIONS)

@@ -1,4 +1,4 @@
-"""What always fails is tried a bounded number of times, and then left to the operator."""
+"""Items that keep failing are retried a limited number of times, then quarantined for an operator."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -168,7 +168,7 @@ def quarantined(kind: str) -> float:
     return REGISTRY.get_sample_value("settlement_quarantined_total", {"kind": kind}) or 0
 
 
-def test_an_event_that_always_fails_is_quarantined_after_five_tries_and_a_retry_books_it(
+def test_failing_event_is_quarantined_after_five_failures_and_booked_by_a_retry(
     settlement: Settlement, event: str, sql: psycopg.Connection
 ) -> None:
     settlement.provider.error, before = KeyError("amount"), quarantined("EVENT")
@@ -196,7 +196,7 @@ def test_an_event_that_always_fails_is_quarantined_after_five_tries_and_a_retry_
         settlement.quarantine.retry(item.id)
 
 
-def test_what_is_retried_and_still_fails_has_all_its_tries_again(settlement: Settlement, event: str) -> None:
+def test_retried_item_is_quarantined_after_five_more_failures(settlement: Settlement, event: str) -> None:
     settlement.provider.error = Internal()
     for _ in range(MAX_FAILURES):
         settlement.run()
@@ -206,7 +206,7 @@ def test_what_is_retried_and_still_fails_has_all_its_tries_again(settlement: Set
     assert settlement.run().stats.quarantined_count == 1
 
 
-def test_a_permanent_fault_is_quarantined_at_once(settlement: Settlement, event: str) -> None:
+def test_permanent_fault_is_quarantined_at_once(settlement: Settlement, event: str) -> None:
     settlement.provider.error = NotFound("there is no such thing")
     first = settlement.run()
     assert (first.success, first.stats.quarantined_count) == (False, 1)
@@ -214,7 +214,9 @@ def test_a_permanent_fault_is_quarantined_at_once(settlement: Settlement, event:
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), DeadlineExceeded("slow")])
-def test_an_outage_is_waited_for_three_days(settlement: Settlement, payment: str, error: Exception) -> None:
+def test_item_is_quarantined_after_an_outage_of_three_days(
+    settlement: Settlement, payment: str, error: Exception
+) -> None:
     settlement.provider.error = error
     for _ in range(2 * MAX_FAILURES):
         assert settlement.run().stats.quarantined_count == 0
@@ -225,9 +227,7 @@ def test_an_outage_is_waited_for_three_days(settlement: Settlement, payment: str
     assert settlement.run().success
 
 
-def test_what_works_again_is_forgotten_to_have_failed(
-    settlement: Settlement, payment: str, sql: psycopg.Connection
-) -> None:
+def test_success_deletes_the_record_of_failures(settlement: Settlement, payment: str, sql: psycopg.Connection) -> None:
     for _ in range(2):
         settlement.provider.error = ProviderRejected("no")
         for _ in range(MAX_FAILURES - 1):
@@ -237,7 +237,7 @@ def test_what_works_again_is_forgotten_to_have_failed(
         assert sql.execute("SELECT count(*) FROM failing_items").fetchone() == (0,)
 
 
-def test_a_payment_of_a_provider_that_is_gone_is_reported_once_and_asked_about_when_it_is_back(
+def test_payment_of_a_removed_provider_is_quarantined_until_the_provider_is_configured_again(
     settlement: Settlement, payment: str, sql: psycopg.Connection
 ) -> None:
     sql.execute("UPDATE payments SET expires_at = %s", [NOW])
@@ -257,7 +257,7 @@ def test_a_payment_of_a_provider_that_is_gone_is_reported_once_and_asked_about_w
 
 
 @pytest.mark.parametrize("ended", ["state = 'SUCCEEDED'", "is_closed = TRUE"])
-def test_a_payment_that_ended_otherwise_is_in_quarantine_no_more(
+def test_ended_payment_leaves_quarantine(
     settlement: Settlement, payment: str, sql: psycopg.Connection, ended: str
 ) -> None:
     settlement.provider.error = NotFound("there is no such payment")
@@ -268,7 +268,7 @@ def test_a_payment_that_ended_otherwise_is_in_quarantine_no_more(
     assert settlement.waiting() == []
 
 
-def test_a_payout_waits_for_money_for_as_long_as_it_takes(settlement: Settlement) -> None:
+def test_unfunded_payout_is_never_quarantined(settlement: Settlement) -> None:
     settlement.payouts = Bank()
     settlement.run()
     settlement.clock.at += timedelta(days=30)
@@ -280,7 +280,7 @@ def test_a_payout_waits_for_money_for_as_long_as_it_takes(settlement: Settlement
     assert result.stats.quarantined_count == 1
 
 
-def test_a_discarded_item_is_left_alone_for_good_and_can_be_looked_at(settlement: Settlement, event: str) -> None:
+def test_discarded_item_is_not_retried_and_can_be_read(settlement: Settlement, event: str) -> None:
     settlement.provider.error = NotFound("there is no such thing")
     settlement.run()
     (item,) = settlement.waiting()
@@ -296,7 +296,7 @@ def test_a_discarded_item_is_left_alone_for_good_and_can_be_looked_at(settlement
     assert settlement.run().stats.success_count == 2  # the event, and what webhooks missed
 
 
-def test_an_item_that_is_still_tried_is_not_in_quarantine(settlement: Settlement, event: str) -> None:
+def test_failing_item_below_the_limit_is_not_in_quarantine(settlement: Settlement, event: str) -> None:
     settlement.provider.error = ValueError("x")
     settlement.run()
     (key,) = settlement.quarantine.failing()
@@ -308,14 +308,14 @@ def test_an_item_that_is_still_tried_is_not_in_quarantine(settlement: Settlement
         settlement.quarantine.discard(uuid4(), "x")
 
 
-def test_a_reason_has_no_secret(settlement: Settlement, event: str) -> None:
+def test_failure_reason_has_no_secret(settlement: Settlement, event: str) -> None:
     settlement.provider.error = ValueError("https://node.example/v3/s3cret refused")
     for _ in range(MAX_FAILURES):
         settlement.run()
     assert settlement.waiting()[0].last_error == "ValueError: https://node.example refused"
 
 
-def test_the_migration_can_be_taken_back_with_rows(fresh_database: FreshDatabase) -> None:
+def test_migration_rolls_back_with_rows(fresh_database: FreshDatabase) -> None:
     url = fresh_database("quarantine")
     migrate(url, *MIGRATIONS)
     insert = (

@@ -1,4 +1,4 @@
-"""Receipts' numbers: one a payment, without gaps, and nobody waits for another organization's."""
+"""Receipts are numbered once per payment, without gaps, and independently per organization."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -46,19 +46,19 @@ def arrive(sql: psycopg.Connection, organization_id: UUID, payment_id: UUID, sta
     sql.execute(_ARRIVE, [id, str(id), payment_id, organization_id, state, detail, AT, AT])
 
 
-def test_numbers_of_an_organization_follow_each_other(db: Database) -> None:
+def test_receipt_numbers_of_an_organization_are_consecutive(db: Database) -> None:
     one, other = uuid4(), uuid4()
     assert [issue(db, one, uuid4()) for _ in range(3)] == [1, 2, 3]
     assert issue(db, other, uuid4()) == 1
 
 
-def test_payment_keeps_its_number(db: Database) -> None:
+def test_receipt_number_of_a_payment_is_stable(db: Database) -> None:
     organization_id, payment_id = uuid4(), uuid4()
     assert [issue(db, organization_id, payment_id) for _ in range(3)] == [1, 1, 1]
     assert issue(db, organization_id, uuid4()) == 2
 
 
-def test_number_that_was_rolled_back_is_given_to_the_next(db: Database) -> None:
+def test_rolled_back_receipt_number_is_reused(db: Database) -> None:
     organization_id = uuid4()
 
     def fail() -> None:
@@ -71,7 +71,7 @@ def test_number_that_was_rolled_back_is_given_to_the_next(db: Database) -> None:
     assert issue(db, organization_id, uuid4()) == 1
 
 
-def test_many_at_once_leave_no_gap(db: Database, sql: psycopg.Connection) -> None:
+def test_concurrent_receipts_leave_no_gap(db: Database, sql: psycopg.Connection) -> None:
     organization_id = uuid4()
     with ThreadPoolExecutor(8) as pool:
         numbers = list(pool.map(lambda _: issue(db, organization_id, uuid4()), range(64)))
@@ -80,14 +80,14 @@ def test_many_at_once_leave_no_gap(db: Database, sql: psycopg.Connection) -> Non
     assert [number for (number,) in stored] == list(range(1, 65))
 
 
-def test_organizations_do_not_wait_for_one_another(db: Database) -> None:
+def test_receipts_of_different_organizations_do_not_block_each_other(db: Database) -> None:
     with db.transaction() as tx:
         store.issue(tx, uuid4(), uuid4(), AT)
         # On a connection of its own: where it waited, the statement's time would run out.
         assert issue(db, uuid4(), uuid4()) == 1
 
 
-def test_receipt_has_what_was_paid_and_what_arrived(db: Database, sql: psycopg.Connection) -> None:
+def test_receipt_has_the_amounts_and_deposits(db: Database, sql: psycopg.Connection) -> None:
     organization_id = uuid4()
     payment_id = paid(sql, organization_id)
     for state in ("CREDITED", "REVERSED", "SEEN"):
@@ -99,14 +99,14 @@ def test_receipt_has_what_was_paid_and_what_arrived(db: Database, sql: psycopg.C
     assert found.omitted_count == 0
 
 
-def test_receipt_without_anything_that_arrived_is_a_receipt(db: Database, sql: psycopg.Connection) -> None:
+def test_receipt_without_deposits_is_valid(db: Database, sql: psycopg.Connection) -> None:
     organization_id = uuid4()
     payment_id = paid(sql, organization_id)
     issue(db, organization_id, payment_id)
-    assert list(store.get(db, organization_id, payment_id).arrived) == []
+    assert list(store.get(db, organization_id, payment_id).deposits) == []
 
 
-def test_only_the_newest_that_arrived_are_read(db: Database, sql: psycopg.Connection) -> None:
+def test_receipt_reads_only_the_newest_deposits(db: Database, sql: psycopg.Connection) -> None:
     organization_id = uuid4()
     payment_id = paid(sql, organization_id)
     with sql.transaction():
@@ -119,7 +119,9 @@ def test_only_the_newest_that_arrived_are_read(db: Database, sql: psycopg.Connec
     assert names == sorted(names, reverse=True)
 
 
-def test_payment_without_a_receipt_or_of_another_organization_has_none(db: Database, sql: psycopg.Connection) -> None:
+def test_receipt_is_missing_for_uncredited_payments_and_other_organizations(
+    db: Database, sql: psycopg.Connection
+) -> None:
     organization_id = uuid4()
     payment_id = paid(sql, organization_id)
     with pytest.raises(PaymentStateInvalid):

@@ -1,4 +1,4 @@
-"""What is on hold is never more than the debt, nor than what is unpaid, and reaches it where there is enough."""
+"""Earnings on hold equal the debt, capped to unpaid earnings."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ most = st.integers(0, 2**53)
 
 
 @given(most, st.lists(most, max_size=6))
-def test_an_amount_is_apportioned_to_the_last_micro(amount: int, parts: list[int]) -> None:
+def test_amount_is_apportioned_exactly(amount: int, parts: list[int]) -> None:
     taken = apportioned(amount, dict(enumerate(parts)))
     assert sum(taken.values()) == min(amount, sum(parts))
     assert all(0 < micros <= parts[key] for key, micros in taken.items())
@@ -25,7 +25,7 @@ def earnings(draw: st.DrawFn) -> Earnings:
 
 
 @given(most, st.lists(earnings(), max_size=5))
-def test_what_is_on_hold_follows_the_debt(debt: int, of: list[Earnings]) -> None:
+def test_earnings_on_hold_follow_the_debt(debt: int, of: list[Earnings]) -> None:
     debtor = Debtor(UUID(int=9), "USD", debt, {UUID(int=number): one for number, one in enumerate(of)})
     changes = debtor.changes
     after = sum(one.on_hold_micros for one in of) + sum(changes.values())

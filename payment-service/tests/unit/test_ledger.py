@@ -1,4 +1,4 @@
-"""Spend is shared out to the last micro, and statements find all that moves an organization's money."""
+"""Spend is distributed exactly, and statements cover every transfer that changes a balance."""
 
 import re
 from dataclasses import replace
@@ -24,7 +24,7 @@ most = st.integers(0, 2**53)
 
 
 @given(most, st.none() | st.integers(0, 10_000))
-def test_what_leaves_the_escrow_arrives_and_nothing_is_kept_between(posted: int, points: int | None) -> None:
+def test_spend_is_distributed_completely(posted: int, points: int | None) -> None:
     earner = None if points is None else Earner(UUID(int=3), UUID(int=4), points)
     moved: dict[Account, int] = {}
     for transfer in Spend(ESCROW, posted, "k", earner).transfers(posted):
@@ -39,13 +39,13 @@ def test_what_leaves_the_escrow_arrives_and_nothing_is_kept_between(posted: int,
     assert earned == posted * (points or 0) // 10_000
 
 
-def test_the_transfers_of_a_spend_have_keys_of_their_own() -> None:
+def test_transfers_of_a_spend_have_distinct_keys() -> None:
     keys = [transfer.key for transfer in Spend(ESCROW, 10, "k", EARNER).transfers(10)]
     other = Spend(Escrow(UUID(int=1), UUID(int=9), "USD"), 10, "k", EARNER)
     assert len({*keys, *(transfer.key for transfer in other.transfers(10))}) == 6
 
 
-def test_an_account_is_the_same_wherever_it_is_asked() -> None:
+def test_account_id_is_deterministic() -> None:
     assert ESCROW.account.id == Escrow(UUID(int=1), UUID(int=2), "USD").account.id
     others = [
         ESCROW.wallet,
@@ -55,7 +55,7 @@ def test_an_account_is_the_same_wherever_it_is_asked() -> None:
     assert len({ESCROW.account.id, *(other.id for other in others)}) == 4
 
 
-def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement() -> None:
+def test_every_transfer_that_changes_a_balance_has_a_statement_line_kind() -> None:
     """A new kind of transfer must be added here, and to the contract where it changes a figure of the balance."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     payout = Payout(
@@ -93,7 +93,7 @@ def test_what_changes_a_balance_has_a_kind_of_line_and_is_found_by_the_statement
     assert {one.kind for one in made} == set(re.findall(r"'(\w+)'", allowed))
 
 
-def test_the_wallet_and_its_clearing_are_what_every_part_of_the_service_calls_them() -> None:
+def test_wallet_accounts_match_those_of_deposits_and_escrows() -> None:
     wallet, made = Wallet(UUID(int=1), "USD"), deposit(UUID(int=5), UUID(int=1), "STRIPE", 7, "USD")
     assert (made.debit, made.credit) == (wallet.clearing("STRIPE"), wallet.available)
     assert wallet.available == ESCROW.wallet

@@ -1,4 +1,4 @@
-"""A payment only ever moves up, whatever it is told and in whatever order."""
+"""A payment only moves to a higher state, in any order of reports."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -43,20 +43,20 @@ def credited(payment: Payment, *amounts: int, at: datetime = AT) -> Payment:
 
 
 @given(st.lists(st.sampled_from(TOLD), min_size=1))
-def test_news_in_any_order_ends_at_the_highest_state(states: list[State]) -> None:
+def test_reports_in_any_order_end_in_the_highest_state(states: list[State]) -> None:
     assert told(*states).state is max(states, key=TOLD.index)
     assert told(*states, *states[::-1]) == told(*states)
 
 
 @given(st.lists(st.sampled_from(TOLD)), st.lists(st.sampled_from([*TOLD, State.SUCCEEDED])))
-def test_what_is_paid_stays_paid_whatever_is_told(before: list[State], after: list[State]) -> None:
+def test_paid_payment_stays_paid_after_any_report(before: list[State], after: list[State]) -> None:
     payment = credited(told(*before), ASKED)
     for state in after:
         payment = payment.apply(Report("pi", state), AT)
     assert (payment.state, payment.paid_micros) == (State.SUCCEEDED, ASKED)
 
 
-def test_that_it_succeeded_is_believed_when_the_money_is_there() -> None:
+def test_success_is_trusted_only_with_funds() -> None:
     assert told(State.SUCCEEDED).state is State.PENDING
 
 
@@ -72,37 +72,35 @@ def test_that_it_succeeded_is_believed_when_the_money_is_there() -> None:
     ],
     ids=["exact", "less", "in two parts", "in two parts, more", "more", "again"],
 )
-def test_what_was_paid_is_compared_with_what_was_asked(
-    amounts: tuple[int, ...], outcome: Outcome, state: State
-) -> None:
+def test_outcome_compares_paid_and_requested_amounts(amounts: tuple[int, ...], outcome: Outcome, state: State) -> None:
     paid = credited(OPEN, *amounts)
     assert (paid.outcome, paid.state, paid.paid_micros) == (outcome, state, sum(amounts))
 
 
-def test_what_arrives_after_the_end_is_credited_and_called_late() -> None:
+def test_deposit_after_expiry_is_credited_as_late() -> None:
     until = replace(OPEN, expires_at=AT + timedelta(minutes=1))
     for payment in (told(State.EXPIRED), until):
         late = credited(payment, ASKED - 1, at=LATER)
         assert (late.outcome, late.state, late.paid_micros) == (Outcome.LATE, State.SUCCEEDED, ASKED - 1)
 
 
-def test_what_was_seen_in_time_is_not_late_however_long_it_takes_to_be_final() -> None:
+def test_deposit_seen_before_expiry_is_not_late() -> None:
     until = replace(OPEN, expires_at=AT + timedelta(minutes=1))
     assert until.credited(ASKED, LATER, AT).outcome is Outcome.EXACT
 
 
-def test_less_than_was_asked_is_all_there_will_be_once_it_is_closed() -> None:
+def test_closed_underpaid_payment_succeeds() -> None:
     closed = credited(OPEN, 1).apply(Report("pi", State.EXPIRED), AT)
     assert (closed.state, closed.outcome, closed.is_open) == (State.SUCCEEDED, Outcome.UNDERPAID, False)
 
 
-def test_what_its_chain_forgets_was_never_paid() -> None:
+def test_reversed_payment_is_unpaid() -> None:
     assert credited(OPEN, ASKED).reversed(ASKED, LATER) == replace(OPEN, updated_at=LATER)
     part = credited(OPEN, ASKED, 5).reversed(ASKED, LATER)
     assert (part.state, part.outcome, part.paid_micros) == (State.PROCESSING, Outcome.UNDERPAID, 5)
 
 
-def test_its_state_follows_what_goes_back_and_what_is_disputed() -> None:
+def test_payment_state_follows_refunds_and_disputes() -> None:
     paid = credited(OPEN, ASKED)
     assert paid.refunding(1, AT).state is State.SUCCEEDED
     refunded = paid.refunding(ASKED, AT)
@@ -113,7 +111,7 @@ def test_its_state_follows_what_goes_back_and_what_is_disputed() -> None:
     assert disputed.disputing(-2, AT) == paid.refunding(1, AT)
 
 
-def test_what_nobody_pays_in_time_is_abandoned() -> None:
+def test_unpaid_payment_is_abandoned_after_its_expiry() -> None:
     later = AT + ABANDONED_AFTER
     assert OPEN.is_abandoned(later)
     assert not OPEN.is_abandoned(later - timedelta(seconds=1))
@@ -135,11 +133,11 @@ def test_what_nobody_pays_in_time_is_abandoned() -> None:
         ({}, State.PENDING),
     ],
 )
-def test_an_intents_status_says_where_the_payment_is(intent: dict[str, object], state: State) -> None:
+def test_stripe_intent_status_maps_to_payment_state(intent: dict[str, object], state: State) -> None:
     assert report(intent).state is state
 
 
-def test_what_was_received_counts_and_not_what_was_asked() -> None:
+def test_stripe_report_has_the_received_amount() -> None:
     intent = {"id": "pi", "status": "succeeded", "amount": 50_000, "amount_received": 40_000, "currency": "usd"}
     assert report(intent).incoming == (IncomingFunds("pi", 400_000_000, "USD"),)
     assert not report({**intent, "amount_received": None}).incoming

@@ -1,4 +1,4 @@
-"""A payout's money is where its state says, whatever the bank says and in whatever order."""
+"""A payout's money follows its state, in any order of bank reports."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

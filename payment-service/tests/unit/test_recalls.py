@@ -1,4 +1,4 @@
-"""What a bank takes back of a deposit: as much as its line says, and its fee beyond that is the platform's."""
+"""A bank recall reverses the recalled amount; the bank's fee beyond it is the platform's."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ DEPOSIT = Deposit(
 
 @pytest.mark.parametrize("before", [0, 30])
 @pytest.mark.parametrize(("line", "fee"), [(1, 0), (70, 0), (105, 5)])
-def test_a_recall_takes_what_its_line_says_and_no_more_than_is_left(before: int, line: int, fee: int) -> None:
+def test_recall_reverses_at_most_the_remaining_amount(before: int, line: int, fee: int) -> None:
     deposit, recall = replace(DEPOSIT, recalled_micros=before), Recall("a line", line)
     taken, fee = min(line, 100 - before), max(fee, line - (100 - before))
     back = deposit.reversal(WALLET, recall)
@@ -35,6 +35,6 @@ def test_a_recall_takes_what_its_line_says_and_no_more_than_is_left(before: int,
     assert after.state is (State.CREDITED if after.remaining_micros else State.REVERSED)
 
 
-def test_each_line_has_a_transfer_of_its_own() -> None:
+def test_each_recall_has_its_own_transfer_key() -> None:
     keys = {DEPOSIT.reversal(WALLET, Recall(key, 1)).key for key in ("a", "b")}
     assert len(keys | {DEPOSIT.reversal(WALLET).key}) == 3

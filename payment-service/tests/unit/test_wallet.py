@@ -1,4 +1,4 @@
-"""What comes in pays debts first; what is taken back beyond what is there becomes one."""
+"""Incoming money repays debt first; outgoing money beyond the balance becomes debt."""
 
 from uuid import UUID
 
@@ -27,7 +27,7 @@ def before(available: int, debt: int) -> dict[Account, int]:
 
 
 @given(micros, st.integers(0, 2**53))
-def test_what_comes_in_pays_the_debt_first(amount: int, debt: int) -> None:
+def test_incoming_money_repays_debt_first(amount: int, debt: int) -> None:
     paid = Transfer("DEPOSIT", OUTSIDE, WALLET.available, amount, UUID(int=5), "k")
     made = WALLET.incoming(paid, before(0, debt))
     assert after(made, before(0, debt)) == (max(0, amount - debt), min(0, amount - debt))
@@ -36,7 +36,7 @@ def test_what_comes_in_pays_the_debt_first(amount: int, debt: int) -> None:
 
 
 @given(micros, st.integers(0, 2**53))
-def test_what_is_taken_back_beyond_what_is_there_is_owed(amount: int, available: int) -> None:
+def test_outgoing_amount_beyond_the_balance_becomes_debt(amount: int, available: int) -> None:
     taken = Transfer("DISPUTE", WALLET.available, OUTSIDE, amount, UUID(int=5), "k")
     made = WALLET.outgoing(taken, before(available, 0))
     assert after(made, before(available, 0)) == (max(0, available - amount), min(0, available - amount))
@@ -45,12 +45,12 @@ def test_what_is_taken_back_beyond_what_is_there_is_owed(amount: int, available:
 
 
 @given(micros, micros)
-def test_a_debt_grows_by_what_is_taken_while_there_is_one(amount: int, debt: int) -> None:
+def test_outgoing_amount_increases_an_existing_debt(amount: int, debt: int) -> None:
     taken = Transfer("DISPUTE", WALLET.available, OUTSIDE, amount, UUID(int=5), "k")
     assert after(WALLET.outgoing(taken, before(0, debt)), before(0, debt)) == (0, -debt - amount)
 
 
 @given(micros, st.integers(0, 2**53))
-def test_what_becomes_free_pays_no_more_than_is_owed(amount: int, debt: int) -> None:
+def test_repayment_is_capped_to_the_debt(amount: int, debt: int) -> None:
     made = WALLET.repayment(amount, before(0, debt), UUID(int=5), "k")
     assert sum(one.amount_micros for one in made) == min(amount, debt)

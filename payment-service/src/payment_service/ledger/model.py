@@ -15,7 +15,7 @@ _ACCOUNT_NAMESPACE = UUID("5f0e6f3c-9a57-4d0b-8f4e-3f6c1f3f5d21")
 
 
 class Kind(StrEnum):
-    """What an account is for. DEBT is never above zero; FEES and PROVIDER_CLEARING may have either sign.
+    """The purpose of an account. DEBT is never above zero; FEES and PROVIDER_CLEARING may have either sign.
 
     All other balances are never below zero.
     """
@@ -24,7 +24,7 @@ class Kind(StrEnum):
     AVAILABLE = "AVAILABLE"
     ESCROW = "ESCROW"
     SPENT = "SPENT"
-    # What an organization owes, as a negative balance: money that was reversed after it had been spent.
+    # An organization's debt, as a negative balance: money that was reversed after it had been spent.
     DEBT = "DEBT"
     # A publisher's: earned, reserved for payouts, and paid out.
     PUBLISHER_PAYABLE = "PUBLISHER_PAYABLE"
@@ -154,7 +154,7 @@ class Wallet:
         return Account(Kind.DEBT, self.currency_code, self.organization_id)
 
     def clearing(self, provider: str) -> Account:
-        """What the provider holds for the organization, as a negative balance."""
+        """The amount that the provider holds for the organization, as a negative balance."""
         return Account(Kind.PROVIDER_CLEARING, self.currency_code, self.organization_id, provider)
 
     def incoming(self, transfer: Transfer, balances: Mapping[Account, int]) -> list[Transfer]:

@@ -27,7 +27,7 @@ _IN_PROGRESS = "the payment provider has it, and has not finished it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """What a provider reports about a refund besides its state.
+    """A provider's report of a refund besides its state.
 
     `amount_micros`: the amount sent. `returned_micros`: how much of a FAILED refund was returned; None for all of it.
     `is_current`: the provider was polled just now, so the report overrides earlier ones; an event may be outdated.

@@ -1,4 +1,4 @@
-"""Whether and when work that failed is tried again."""
+"""Whether and when failed tasks are retried."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -58,7 +58,7 @@ def remote(code: grpc.StatusCode) -> AppError:
     ],
     ids=lambda error: f"{type(error).__name__}-{getattr(error, 'code', 'none')}",
 )
-def test_what_passes_and_what_nobody_foresaw_is_tried_again_after_its_pause(error: Exception) -> None:
+def test_transient_and_unexpected_errors_are_retried_after_a_delay(error: Exception) -> None:
     decision = decided(error, attempts=3)
     assert decision is not None
     assert decision.retry_at == SINCE + timedelta(seconds=30)
@@ -69,27 +69,27 @@ def test_what_passes_and_what_nobody_foresaw_is_tried_again_after_its_pause(erro
     [FailedPrecondition("never"), NotFound("nothing"), remote(grpc.StatusCode.PERMISSION_DENIED)],
     ids=lambda error: type(error).__name__,
 )
-def test_a_refusal_is_final(error: AppError) -> None:
+def test_permanent_error_is_not_retried(error: AppError) -> None:
     assert decided(error) is None
 
 
-def test_is_given_up_after_three_days_and_not_before() -> None:
+def test_retries_end_after_three_days() -> None:
     assert decided(Unavailable("away"), after=timedelta(days=3)) is not None
     assert decided(Unavailable("away"), after=timedelta(days=3, seconds=1)) is None
 
 
-def test_what_the_end_of_the_process_cut_short_is_tried_again_at_once() -> None:
+def test_interrupted_task_is_retried_at_once() -> None:
     decision = decided(asyncio.CancelledError(), after=timedelta(days=9), attempts=9)
     assert decision is not None
     assert decision.retry_at == SINCE + timedelta(days=9)
 
 
-def test_pauses_double_up_to_five_minutes() -> None:
+def test_delays_double_up_to_five_minutes() -> None:
     assert [max_delay_s(attempts) for attempts in range(11)] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
     assert max_delay_s(10_000) == 300
 
 
-def test_pauses_are_anything_up_to_the_longest() -> None:
+def test_delays_are_uniform_up_to_the_longest() -> None:
     pauses = [full_jitter_s(6) for _ in range(1000)]
     assert all(0 <= pause <= 64 for pause in pauses)
     assert min(pauses) < 16

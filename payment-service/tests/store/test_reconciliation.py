@@ -1,4 +1,4 @@
-"""The job gives every kind of work its turn, however short its time is."""
+"""A run of the reconciliation job processes every kind of item in turn."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,7 +45,7 @@ class Clock:
         return self.now_s
 
 
-def test_payouts_get_their_turn_however_many_payments_wait(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_payouts_are_processed_in_turn_with_many_payments(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("payment_service.reconciliation.jobs.time", Clock())
     payments, payouts = Work(), Work()
     quarantine = QuarantineService(db, [], SystemClock(), new_id)

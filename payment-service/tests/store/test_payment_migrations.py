@@ -1,4 +1,4 @@
-"""Payments that were made before what arrives had rows of its own."""
+"""The migration of payments from before deposits had rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def old(fresh_database: FreshDatabase) -> Iterator[Old]:
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "REFUNDED", "DISPUTED"])
-def test_what_was_credited_then_is_not_credited_again(old: Old, state: str) -> None:
+def test_payment_credited_before_the_migration_is_not_credited_again(old: Old, state: str) -> None:
     payment_id = old.make(state, "pi")
     old.migrate()
     old.is_told_of(payment_id, "pi")
@@ -89,7 +89,7 @@ def test_what_was_credited_then_is_not_credited_again(old: Old, state: str) -> N
     assert all(one.is_sound for one in books.verify(old.db))
 
 
-def test_what_the_release_before_still_credits_is_not_credited_again(old: Old) -> None:
+def test_payment_credited_by_the_previous_release_is_not_credited_again(old: Old) -> None:
     old.migrate()
     payment_id = old.make("SUCCEEDED", "pi")
     with pytest.raises(UniqueViolated, match="transfers_once"):
@@ -97,7 +97,7 @@ def test_what_the_release_before_still_credits_is_not_credited_again(old: Old) -
     assert old.available() == PAID
 
 
-def test_only_what_can_still_be_paid_is_asked_about(old: Old) -> None:
+def test_migration_closes_payments_that_cannot_be_paid(old: Old) -> None:
     waiting, declined = old.make("PENDING", "pi_1"), old.make("FAILED", "pi_2")
     old.make("FAILED")
     old.make("EXPIRED", "pi_3")

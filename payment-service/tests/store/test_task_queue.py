@@ -1,4 +1,4 @@
-"""Work that is remembered in a transaction is done once it has taken effect, whatever dies on the way."""
+"""A task stored in a transaction runs after its commit, whatever fails on the way."""
 
 import os
 import signal
@@ -23,9 +23,9 @@ from payment_service.__main__ import MIGRATIONS
 from payment_service.task_queue.store import TaskQueue
 from payment_service.task_queue.tasks import TaskWorker, WorkerTiming
 
-# Not quicker to believe that a worker is gone than a busy machine, which writes tracebacks, may keep it from telling.
+# A busy machine delays heartbeats, so a worker must not count as dead too soon.
 QUICK = WorkerTiming(poll_s=0.05, heartbeat_s=5.0, grace_s=0.5)
-# For what is left behind by workers that are gone.
+# For tests of the jobs of dead workers.
 RESCUING = WorkerTiming(poll_s=0.05, heartbeat_s=0.2, grace_s=0.5)
 queue = TaskQueue()
 
@@ -44,7 +44,7 @@ def task() -> str:
 @contextmanager
 def working(url: str, tasks: dict[str, Callable[[UUID], None]], **how: object) -> Iterator[None]:
     stop = threading.Event()
-    worker = TaskWorker(url, tasks, **{"pace": QUICK, "pause_s": lambda _: 0.0, **how})
+    worker = TaskWorker(url, tasks, **{"timing": QUICK, "delay_s": lambda _: 0.0, **how})
     thread = threading.Thread(target=worker.run, args=[stop])
     thread.start()
     try:
@@ -62,7 +62,7 @@ def jobs(sql: psycopg.Connection, task: str) -> list[tuple[str, str]]:
     return rows.fetchall()
 
 
-def test_is_done_once_when_the_transaction_is_committed_and_never_when_not(
+def test_task_runs_once_only_if_its_transaction_commits(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     done: list[UUID] = []
@@ -76,7 +76,7 @@ def test_is_done_once_when_the_transaction_is_committed_and_never_when_not(
     assert done == [subject]
 
 
-def test_is_not_done_before_its_time(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+def test_scheduled_task_does_not_run_early(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
     done: list[UUID] = []
     later, now, past = uuid4(), uuid4(), uuid4()
     add(db, task, later, datetime.now(UTC) + timedelta(hours=1))
@@ -88,7 +88,7 @@ def test_is_not_done_before_its_time(db: Database, database_url: str, sql: psyco
     assert jobs(sql, task) == [("todo", str(later))]
 
 
-def test_the_same_waits_once(db: Database, sql: psycopg.Connection, task: str) -> None:
+def test_task_is_queued_once_per_subject(db: Database, sql: psycopg.Connection, task: str) -> None:
     first, second = uuid4(), uuid4()
     with db.transaction() as tx:
         queue.add(tx, task, first)
@@ -100,7 +100,7 @@ def test_the_same_waits_once(db: Database, sql: psycopg.Connection, task: str) -
     assert jobs(sql, task + "-other") == [("todo", str(first))]
 
 
-def test_what_waits_already_sees_what_the_transaction_did_that_asked_for_it_again(
+def test_queued_task_sees_the_writes_of_a_repeated_request(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     has_taken_effect, seen, others = threading.Event(), [], []
@@ -118,7 +118,7 @@ def test_what_waits_already_sees_what_the_transaction_did_that_asked_for_it_agai
     assert seen == [True]
 
 
-def test_is_left_to_a_release_that_knows_it(
+def test_unknown_task_is_left_to_a_newer_release(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     done: list[UUID] = []
@@ -131,7 +131,7 @@ def test_is_left_to_a_release_that_knows_it(
 
 
 @pytest.mark.parametrize("error", [Unavailable("not now"), RuntimeError("a fault")], ids=["refused", "unexpected"])
-def test_is_tried_again_until_it_is_done(
+def test_failing_task_is_retried_until_it_succeeds(
     db: Database, database_url: str, sql: psycopg.Connection, task: str, error: Exception
 ) -> None:
     failures: list[int] = []
@@ -148,15 +148,13 @@ def test_is_tried_again_until_it_is_done(
 
     subject = uuid4()
     add(db, task, subject)
-    with working(database_url, {task: attempt}, pause_s=pause):
+    with working(database_url, {task: attempt}, delay_s=pause):
         eventually(lambda: not jobs(sql, task))
     assert tries == [subject] * 4
     assert failures == [0, 1, 2]
 
 
-def test_is_not_tried_again_before_its_pause_is_over(
-    db: Database, database_url: str, sql: psycopg.Connection, task: str
-) -> None:
+def test_retry_waits_for_its_delay(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
     def fail(_: UUID) -> None:
         raise Unavailable("not now")
 
@@ -165,12 +163,12 @@ def test_is_not_tried_again_before_its_pause_is_over(
         "SELECT attempts, scheduled_at > now() + interval '59 min' FROM procrastinate_jobs"
         " WHERE task_name = %s AND attempts > 0"
     )
-    with working(database_url, {task: fail}, pause_s=lambda _: 3600.0):
+    with working(database_url, {task: fail}, delay_s=lambda _: 3600.0):
         eventually(lambda: sql.execute(query, [task]).fetchone())
     assert sql.execute(query, [task]).fetchall() == [(1, True)]
 
 
-def test_what_is_refused_for_good_is_kept_as_failed(
+def test_permanently_failed_task_is_retained(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     tries: list[UUID] = []
@@ -194,7 +192,7 @@ def test_what_is_refused_for_good_is_kept_as_failed(
         eventually(lambda: not jobs(sql, task))
 
 
-def test_what_fails_while_the_same_was_added_anew_is_done_by_that(
+def test_retry_is_replaced_by_a_newly_queued_task(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     tries: list[UUID] = []
@@ -211,7 +209,9 @@ def test_what_fails_while_the_same_was_added_anew_is_done_by_that(
     assert len(tries) == 2
 
 
-def test_of_one_subject_one_runs_at_a_time(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+def test_tasks_of_one_subject_run_one_at_a_time(
+    db: Database, database_url: str, sql: psycopg.Connection, task: str
+) -> None:
     running, most = 0, 0
     lock = threading.Lock()
     again = threading.Event()
@@ -236,7 +236,7 @@ def test_of_one_subject_one_runs_at_a_time(db: Database, database_url: str, sql:
     assert most == 2  # the bystander beside the first
 
 
-def test_two_workers_share(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
+def test_two_workers_share_the_queue(db: Database, database_url: str, sql: psycopg.Connection, task: str) -> None:
     both = threading.Barrier(2, timeout=10)
     add(db, task, uuid4())
     add(db, task, uuid4())
@@ -256,11 +256,11 @@ url, task = sys.argv[1:]
 def hang(subject):
     print(subject, flush=True)
     threading.Event().wait()
-TaskWorker(url, {task: hang}, pace=WorkerTiming(heartbeat_s=0.2)).run(threading.Event())
+TaskWorker(url, {task: hang}, timing=WorkerTiming(heartbeat_s=0.2)).run(threading.Event())
 """
 
 
-def test_what_a_killed_process_was_doing_is_done_by_another(
+def test_task_of_a_killed_process_runs_in_another(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     done: list[UUID] = []
@@ -271,7 +271,7 @@ def test_what_a_killed_process_was_doing_is_done_by_another(
     try:
         assert victim.stdout is not None
         assert victim.stdout.readline().strip() == str(subject)
-        with working(database_url, {task: done.append}, pace=RESCUING):
+        with working(database_url, {task: done.append}, timing=RESCUING):
             victim.send_signal(signal.SIGKILL)
             victim.wait()
             eventually(lambda: not jobs(sql, task))
@@ -281,13 +281,13 @@ def test_what_a_killed_process_was_doing_is_done_by_another(
     assert done == [subject]
 
 
-def test_goes_on_after_its_connections_were_cut(own_database_url: str, task: str) -> None:
+def test_worker_resumes_after_its_connections_were_cut(own_database_url: str, task: str) -> None:
     done: list[UUID] = []
     db = Database(own_database_url)
     cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> %s"
     with (
         psycopg.connect(own_database_url, autocommit=True) as sql,
-        working(own_database_url, {task: done.append}, pace=RESCUING),
+        working(own_database_url, {task: done.append}, timing=RESCUING),
     ):
         for number in range(1, 4):
             add(db, task, uuid4())
@@ -296,7 +296,7 @@ def test_goes_on_after_its_connections_were_cut(own_database_url: str, task: str
     db.close()
 
 
-def test_what_ended_and_could_not_be_written_is_done_again(own_database_url: str, task: str) -> None:
+def test_task_whose_result_could_not_be_stored_runs_again(own_database_url: str, task: str) -> None:
     tries: list[UUID] = []
     db = Database(own_database_url)
     subject = uuid4()
@@ -304,14 +304,14 @@ def test_what_ended_and_could_not_be_written_is_done_again(own_database_url: str
     db.close()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("ALTER FUNCTION procrastinate_finish_job_v1 RENAME TO taken_away")
-        with working(own_database_url, {task: tries.append}, pace=RESCUING):
+        with working(own_database_url, {task: tries.append}, timing=RESCUING):
             eventually(lambda: len(tries) > 1)
             sql.execute("ALTER FUNCTION taken_away RENAME TO procrastinate_finish_job_v1")
             eventually(lambda: not jobs(sql, task))
     assert set(tries) == {subject}
 
 
-def test_stops_in_time_and_gives_back_what_hangs(
+def test_worker_stops_in_time_and_releases_hanging_tasks(
     db: Database, database_url: str, sql: psycopg.Connection, task: str
 ) -> None:
     started, end = threading.Event(), threading.Event()
@@ -340,7 +340,7 @@ def shape(url: str) -> list[tuple[str, str]]:
         ).fetchall()
 
 
-def test_has_the_tables_of_the_installed_release_and_takes_them_back(fresh_database: FreshDatabase) -> None:
+def test_migration_matches_the_installed_procrastinate(fresh_database: FreshDatabase) -> None:
     ours, theirs = fresh_database("ours"), fresh_database("theirs")
     migrate(ours, *MIGRATIONS)
     with psycopg.connect(theirs) as connection:

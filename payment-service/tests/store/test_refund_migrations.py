@@ -1,4 +1,4 @@
-"""Refunds and payouts of a release that did not follow them."""
+"""The migration that follows refunds and payouts of earlier releases."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -50,7 +50,7 @@ def _refund(sql: psycopg.Connection, state: str, external_id: str | None = None)
     return id
 
 
-def test_what_may_still_come_back_is_followed_whichever_release_made_it(url: str, sql: psycopg.Connection) -> None:
+def test_migration_follows_refunds_and_payouts_of_earlier_releases(url: str, sql: psycopg.Connection) -> None:
     sent, pending, failed = _refund(sql, "SUCCEEDED", "1"), _refund(sql, "PENDING", "2"), _refund(sql, "FAILED")
     sql.execute(_DEPOSIT, [new_id()])
     migrate(url, *MIGRATIONS)
@@ -61,7 +61,7 @@ def test_what_may_still_come_back_is_followed_whichever_release_made_it(url: str
     assert sql.execute("SELECT recalled_micros FROM deposits").fetchone() == (0,)
 
 
-def test_the_release_before_finds_its_tables_as_it_left_them(url: str, sql: psycopg.Connection) -> None:
+def test_rollback_restores_the_tables_of_the_previous_release(url: str, sql: psycopg.Connection) -> None:
     deposit_id = new_id()
     sql.execute(_DEPOSIT, [deposit_id])
     refund = _refund(sql, "SUCCEEDED", "1")
