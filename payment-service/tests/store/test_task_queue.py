@@ -251,7 +251,7 @@ def test_two_workers_share_the_queue(db: Database, database_url: str, sql: psyco
 
 _VICTIM = """
 import sys, threading
-from payment_service.work.worker import WorkerTiming, TaskWorker
+from payment_service.task_queue.tasks import WorkerTiming, TaskWorker
 url, task = sys.argv[1:]
 def hang(subject):
     print(subject, flush=True)
