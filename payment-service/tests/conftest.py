@@ -43,6 +43,14 @@ STRIPE_KEY = "sk_test_payment"
 WEBHOOK_SECRET = "whsec_payment"
 WISE_TOKEN = "token-of-the-tests"
 WISE_PROFILE = 4_000_001
+SANDBOX_PORTS = (
+    "STRIPE_SANDBOX",
+    "TRAFFIC_ENGINE_SANDBOX",
+    "WISE_SANDBOX",
+    "MAIL_SANDBOX",
+    "MAIL_SANDBOX_SMTP",
+    "CHAIN_SANDBOX",
+)
 
 
 def _prepare(url: str) -> None:
@@ -51,7 +59,7 @@ def _prepare(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def database_url(fresh_session_database: FreshDatabase) -> str:
-    """The same for all tests of a worker: whatever they look at, they look at by ids of their own."""
+    """One database for all tests of a pytest worker; each test uses its own ids."""
     return fresh_session_database("payment", _prepare)
 
 
@@ -69,22 +77,22 @@ def db(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def sql(database_url: str) -> Iterator[psycopg.Connection]:
-    """Whatever somebody with a console may try."""
+    """A connection for raw SQL."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
 
 
 @dataclass
 class Gateway:
-    """What stands between the outside and the service: passes webhooks on, or only keeps them while `open` is off."""
+    """Forwards webhooks to the service, or only stores them while `open` is off."""
 
     url: str = ""
     open: bool = True
     stub: payment_pb2_grpc.WebhookServiceStub | None = None
-    kept: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+    received: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
 
     def take(self, path: str, body: bytes, headers: dict[str, str]) -> int:
-        self.kept.append((path, body, headers))
+        self.received.append((path, body, headers))
         if self.stub is None or not self.open:
             return 200
         try:
@@ -95,7 +103,7 @@ class Gateway:
 
     def deliver(self, path: str, body: bytes, headers: dict[str, str]) -> None:
         assert self.stub is not None
-        metadata = [(name, headers[name]) for name in SIGNING if name in headers]
+        metadata = [(name, headers[name]) for name in SIGNATURE_HEADERS if name in headers]
         raw = HttpBody(content_type="application/json", data=body)
         if path == "/webhooks/stripe":
             self.stub.ReceiveStripeEvent(pb.ReceiveStripeEventRequest(body=raw), metadata=metadata)
@@ -103,7 +111,7 @@ class Gateway:
             self.stub.ReceiveWiseEvent(pb.ReceiveWiseEventRequest(body=raw), metadata=metadata)
 
 
-SIGNING = ("stripe-signature", "x-signature-sha256", "x-delivery-id")
+SIGNATURE_HEADERS = ("stripe-signature", "x-signature-sha256", "x-delivery-id")
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +144,7 @@ def outer_gateway() -> Iterator[Gateway]:
 
 @dataclass
 class Sandboxes:
-    """Stripe, Wise and a chain, and what their customers and banks do."""
+    """Stripe, Wise and a chain, with their customers and banks."""
 
     stripe: httpx.Client
     wise: httpx.Client
@@ -167,13 +175,8 @@ def running_sandboxes(
     key_file = folder / "wise.pem"
     key_file.write_bytes(wise_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     environment = {
-        "STRIPE_SANDBOX_PORT": "0",
-        "TRAFFIC_ENGINE_SANDBOX_PORT": "0",
-        "WISE_SANDBOX_PORT": "0",
-        "MAIL_SANDBOX_PORT": "0",
-        "MAIL_SANDBOX_SMTP_PORT": "0",
-        "CHAIN_SANDBOX_PORT": "0",
-        "CHAIN_SANDBOX_BLOCK_S": "0",  # blocks come when a test wants them
+        **{f"{name}_PORT": "0" for name in SANDBOX_PORTS},
+        "CHAIN_SANDBOX_BLOCK_S": "0",  # tests mine blocks
         "SANDBOX_STATE_DIR": str(folder / "state"),
         "GATEWAY_URL": outer_gateway.url,
         "STRIPE_API_KEY": STRIPE_KEY,
@@ -198,9 +201,9 @@ def running_sandboxes(
         headers = {"Authorization": f"Bearer {token}"}
         return httpx.Client(base_url=f"http://127.0.0.1:{ports[name]}", headers=headers, timeout=10, trust_env=False)
 
-    with ExitStack() as open_until_the_end:
+    with ExitStack() as open_clients:
         named = (("stripe-sandbox", STRIPE_KEY), ("wise-sandbox", WISE_TOKEN), ("chain-sandbox", "unused"))
-        yield Sandboxes(*(open_until_the_end.enter_context(client(name, token)) for name, token in named))
+        yield Sandboxes(*(open_clients.enter_context(client(name, token)) for name, token in named))
     process.terminate()
     process.wait(10)
     drain.join()
@@ -209,7 +212,7 @@ def running_sandboxes(
 
 @pytest.fixture
 def sandboxes(running_sandboxes: Sandboxes) -> Iterator[Sandboxes]:
-    """Well-behaved before and after."""
+    """The sandboxes, with their default behaviour restored afterwards."""
     yield running_sandboxes
     for client in (running_sandboxes.stripe, running_sandboxes.wise, running_sandboxes.chain):
         client.delete("/sandbox/behaviour").raise_for_status()
@@ -235,7 +238,7 @@ def organizations() -> FakeOrganizations:
 
 @pytest.fixture(scope="session")
 def service_redis_url(server_addresses: Addresses, worker_name: str) -> str:
-    """The one that `redis_url` empties before each test that asks for it."""
+    """The Redis database that `redis_url` empties before each test that uses it."""
     number = 1 + int(worker_name[2:]) % (DATABASES - 1) if worker_name.startswith("gw") else 0
     return server_addresses["redis"].rsplit("/", 1)[0] + f"/{number}"
 
@@ -293,16 +296,16 @@ def serve_payments(identities: Identities, access: FakeAccess, organizations: Fa
 
 @pytest.fixture(scope="session")
 def channel(config: Config, serve_payments: ServePayments) -> Iterator[grpc.Channel]:
-    with serve_payments(config) as channel:
-        yield channel
+    with serve_payments(config) as served:
+        yield served
 
 
 @pytest.fixture
 def gateway(outer_gateway: Gateway, channel: grpc.Channel, sql: psycopg.Connection) -> Iterator[Gateway]:
-    """The way in, for a test that begins without open payments and without payouts; the ledger keeps what it has."""
+    """The gateway, for a test that starts without open payments and payouts; the ledger is retained."""
     sql.execute("UPDATE payments SET is_closed = TRUE")
     sql.execute("DELETE FROM payouts")
-    outer_gateway.kept.clear()
+    outer_gateway.received.clear()
     outer_gateway.open = True
     outer_gateway.stub = payment_pb2_grpc.WebhookServiceStub(channel)
     yield outer_gateway
@@ -311,7 +314,7 @@ def gateway(outer_gateway: Gateway, channel: grpc.Channel, sql: psycopg.Connecti
 
 @dataclass
 class Customer:
-    """An organization's member who may pay, and what the service tells them."""
+    """An organization's member who may pay, with the service's stubs."""
 
     organization_id: UUID
     headers: list[tuple[str, str]]
@@ -378,7 +381,7 @@ def ledger(channel: grpc.Channel) -> payment_pb2_grpc.LedgerServiceStub:
 
 @pytest.fixture
 def sound(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
-    """Whether the books add up."""
+    """Whether the ledger is sound."""
 
     def add_up() -> bool:
         answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))
@@ -390,7 +393,7 @@ def sound(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
 
 @pytest.fixture
 def settle(channel: grpc.Channel, identities: Identities, sql: psycopg.Connection):
-    """Runs the job as if a minute had passed."""
+    """Runs the reconciliation job as if a minute had passed."""
     jobs = payment_pb2_grpc.PaymentJobsServiceStub(channel)
 
     def run():

@@ -155,7 +155,7 @@ def test_inquiry_books_nothing_until_it_becomes_a_dispute(customer, pay, bank, g
     bank(asked, "win")
     bank(disputed, "open")
     eventually(lambda: customer.get(disputed).state == pb.Payment.DISPUTED)
-    eventually(lambda: any(b"warning_closed" in body for _, body, _ in gateway.kept))
+    eventually(lambda: any(b"warning_closed" in body for _, body, _ in gateway.received))
     eventually(lambda: fees(sql, disputed) == [FEE])
     assert customer.get(asked).state == pb.Payment.SUCCEEDED
     assert money(customer) == (PAID, PAID, 0)

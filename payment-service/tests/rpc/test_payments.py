@@ -83,8 +83,8 @@ def test_repeated_and_unordered_webhooks_credit_once(customer, sandboxes, gatewa
     payment_id = customer.create().payment.id
     sandboxes.pay(payment_id, "decline")
     sandboxes.pay(payment_id)
-    eventually(lambda: len([one for one in gateway.kept if payment_id.encode() in one[1]]) == 3)
-    created, declined, paid = [one for one in gateway.kept if payment_id.encode() in one[1]]
+    eventually(lambda: len([one for one in gateway.received if payment_id.encode() in one[1]]) == 3)
+    created, declined, paid = [one for one in gateway.received if payment_id.encode() in one[1]]
     for one in (paid, declined, created, paid, declined):
         gateway.deliver(*one)
         assert customer.get(payment_id).state == pb.Payment.SUCCEEDED

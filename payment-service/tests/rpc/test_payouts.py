@@ -284,8 +284,8 @@ def test_duplicate_and_reordered_payout_webhooks_have_one_outcome(
     eventually(lambda: (sandbox_transfer(sandboxes, payout_id) or {}).get("status") == "outgoing_payment_sent")
     sandboxes.wise.post(f"/sandbox/transfers/{payout_id}/bounce").raise_for_status()
     transfer_id = sandbox_transfer(sandboxes, payout_id)["id"]
-    eventually(lambda: len([one for one in gateway.kept if f'"id": {transfer_id}'.encode() in one[1]]) == 8)
-    mine = [one for one in gateway.kept if f'"id": {transfer_id}'.encode() in one[1]]
+    eventually(lambda: len([one for one in gateway.received if f'"id": {transfer_id}'.encode() in one[1]]) == 8)
+    mine = [one for one in gateway.received if f'"id": {transfer_id}'.encode() in one[1]]
     for one in (mine[3], mine[2], *reversed(mine), *mine):
         gateway.deliver(*one)
     assert publisher.figures() == (EARNED, 0, 0)

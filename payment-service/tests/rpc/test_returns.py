@@ -238,7 +238,7 @@ def test_partial_recall_reverses_the_recalled_part_of_a_deposit(
     recall = f"/sandbox/incoming/{number}/recall"
     sandboxes.wise.post(recall, json={"amount": "0.50"}).raise_for_status()
     eventually(lambda: _money(customer) == (99_500_000, 0, 0))
-    for path, body, headers in [one for one in gateway.kept if one[0] == "/webhooks/wise"]:
+    for path, body, headers in [one for one in gateway.received if one[0] == "/webhooks/wise"]:
         gateway.deliver(path, body, {**headers, "x-delivery-id": str(uuid4())})
     settle()
     payment = customer.get(payment_id)
@@ -271,7 +271,7 @@ def test_partial_recall_that_arrives_before_its_deposit_reduces_it(
     number = sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status().json()["referenceNumber"]
     sandboxes.wise.post(f"/sandbox/incoming/{number}/recall", json={"amount": 40}).raise_for_status()
     mine = eventually(
-        lambda: kept if len(kept := [one for one in gateway.kept if b"balances#update" in one[1]]) >= 2 else None
+        lambda: kept if len(kept := [one for one in gateway.received if b"balances#update" in one[1]]) >= 2 else None
     )
     if how == "job":
         settle()

@@ -119,7 +119,7 @@ def test_concurrent_deliveries_of_one_webhook_credit_once(customer, ask, transfe
     payment_id, text = ask()
     transfer(text)
     eventually(_credited(customer, payment_id))
-    sent = [one for one in gateway.kept if one[0] == "/webhooks/wise"]
+    sent = [one for one in gateway.received if one[0] == "/webhooks/wise"]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda one: gateway.deliver(*one), 8 * sent))
     assert customer.figures() == (ASKED, 0, 0)
@@ -148,8 +148,8 @@ def test_forged_webhook_is_refused_and_credits_nothing(customer, ask, transfer, 
     sandboxes.behave(sandboxes.wise, forge_webhooks=True)
     payment_id, text = ask()
     transfer(text)
-    eventually(lambda: any(one[0] == "/webhooks/wise" for one in gateway.kept))
-    forged = next(one for one in gateway.kept if one[0] == "/webhooks/wise")
+    eventually(lambda: any(one[0] == "/webhooks/wise" for one in gateway.received))
+    forged = next(one for one in gateway.received if one[0] == "/webhooks/wise")
     with pytest.raises(grpc.RpcError) as refused:
         gateway.deliver(*forged)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -249,7 +249,7 @@ def test_recalled_deposit_is_not_credited_again_by_repeated_events(
     eventually(_credited(customer, payment_id))
     recall(number)
     eventually(lambda: told(number, 2))
-    for path, body, headers in [one for one in gateway.kept if one[0] == "/webhooks/wise"]:
+    for path, body, headers in [one for one in gateway.received if one[0] == "/webhooks/wise"]:
         gateway.deliver(path, body, {**headers, "x-delivery-id": str(uuid4())})
     settle()
     assert (customer.get(payment_id).paid_micros, customer.figures()) == (0, (0, 0, 0))

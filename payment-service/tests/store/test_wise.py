@@ -83,7 +83,7 @@ def webhooks(sandboxes, outer_gateway):
         found = []
 
         def have_come():
-            found[:] = [(body, headers) for _, body, headers in outer_gateway.kept if body in bodies]
+            found[:] = [(body, headers) for _, body, headers in outer_gateway.received if body in bodies]
             return len(found) >= count
 
         eventually(have_come)
