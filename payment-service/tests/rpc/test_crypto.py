@@ -90,16 +90,25 @@ def payer(crypto_channel: grpc.Channel, sandboxes, identities: Identities, acces
 def test_deposit_is_shown_while_pending_and_credited(payer: Payer) -> None:
     payer.on_chain("mine", blocks=CONFIRMATIONS)
     created = payer.create(refund_address=RIGHT.lower())
-    told, payment_id = created.crypto, created.payment.id
-    assert (told.chain_id, told.token, told.token_contract) == (CHAIN_ID, "USDC", COINS["USDC"].contract)
-    assert (told.amount, told.decimals, told.rate, told.required_confirmations) == ("25000000", 6, "1", CONFIRMATIONS)
-    assert told.expires_time == created.payment.expire_time
-    payer.on_chain("pay", to=told.address, coin="USDC", smallest=told.amount)
+    instructions, payment_id = created.crypto, created.payment.id
+    assert (instructions.chain_id, instructions.token, instructions.token_contract) == (
+        CHAIN_ID,
+        "USDC",
+        COINS["USDC"].contract,
+    )
+    assert (instructions.amount, instructions.decimals, instructions.rate, instructions.required_confirmations) == (
+        "25000000",
+        6,
+        "1",
+        CONFIRMATIONS,
+    )
+    assert instructions.expires_time == created.payment.expire_time
+    payer.on_chain("pay", to=instructions.address, coin="USDC", smallest=instructions.amount)
     payer.on_chain("mine", blocks=1)
     (seen,) = eventually(lambda: payer.get(payment_id).deposits)
     assert (seen.state, seen.chain.confirmations, seen.asset) == (pb.Deposit.SEEN, 1, "USDC")
     shown = payer.get(payment_id)
-    assert (shown.state, shown.crypto) == (pb.Payment.PROCESSING, told)
+    assert (shown.state, shown.crypto) == (pb.Payment.PROCESSING, instructions)
     payer.on_chain("mine", blocks=CONFIRMATIONS - 1)
     eventually(lambda: payer.get(payment_id).state == pb.Payment.SUCCEEDED)
     paid = payer.get(payment_id)

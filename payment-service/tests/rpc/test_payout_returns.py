@@ -31,7 +31,7 @@ def bounce(sandboxes):
 
 @pytest.fixture
 def suspended(db):
-    """What the suspense account of bank transfers has."""
+    """The balance of the suspense account of bank transfers."""
     account = Account(Kind.SUSPENSE, "USD", None, "WISE")
     return lambda: store.takeable(db, [account])[account]
 
@@ -78,15 +78,15 @@ def publisher(ledger, identities, db, gateway) -> Publisher:
 
 @pytest.fixture
 def reasons(service_redis_url: str):
-    """Why publisher-service hears that a payout failed, in order."""
+    """The failure reasons that are published to publisher-service, in order."""
     with redis.Redis.from_url(service_redis_url) as client:
 
-        def heard(payout_id: str) -> list[str]:
+        def published(payout_id: str) -> list[str]:
             events = [Event.FromString(fields[b"m"]).payout_settled for _, fields in client.xrange("bus:payment")]
             mine = [one for one in events if one.payout_id == payout_id]
             return [one.reason for one in mine if one.outcome == PayoutSettled.FAILED]
 
-        yield heard
+        yield published
 
 
 @pytest.mark.parametrize("how", ["webhook", "job"])

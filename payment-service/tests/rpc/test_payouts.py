@@ -87,14 +87,14 @@ def payout_id() -> str:
 
 @pytest.fixture
 def outcomes(service_redis_url: str, payout_id: str):
-    """What publisher-service hears of the payout, in order."""
+    """The outcomes that are published to publisher-service, in order."""
     client = redis.Redis.from_url(service_redis_url)
 
-    def heard() -> list[int]:
+    def published() -> list[int]:
         events = [Event.FromString(fields[b"m"]) for _, fields in client.xrange("bus:payment")]
         return [event.payout_settled.outcome for event in events if event.payout_settled.payout_id == payout_id]
 
-    yield heard
+    yield published
     client.close()
 
 
@@ -326,7 +326,7 @@ def test_webhook_without_wises_signature_is_refused(
     assert info(refused).reason == "SIGNATURE_INVALID"
     assert publisher.figures() == (EARNED - AMOUNT, AMOUNT, 0)
     gateway.deliver("/webhooks/wise", body, {**headers, "x-signature-sha256": sign(wise_key, body)})
-    # The delivery's id is not signed: with another one, the same news changes nothing.
+    # The delivery's id is not signed: the same event with another id changes nothing.
     again = {"x-signature-sha256": sign(wise_key, body), "x-delivery-id": str(uuid4())}
     gateway.deliver("/webhooks/wise", body, again)
     assert publisher.figures() == (EARNED - AMOUNT, 0, AMOUNT)

@@ -95,7 +95,7 @@ def bounce(sandboxes):
 
 @pytest.fixture
 def suspended(db):
-    """What the suspense account of bank transfers has."""
+    """The balance of the suspense account of bank transfers."""
     account = Account(Kind.SUSPENSE, "USD", None, "WISE")
     return lambda: store.available(db, [account])[account]
 

@@ -40,7 +40,7 @@ def reason(error: grpc.RpcError) -> str:
 
 @dataclass
 class Story:
-    """One payment, and what Stripe tells of it, in the order in which it happened."""
+    """A payment and Stripe's events of it, in the order in which they happened."""
 
     payment_id: str
     events: list[bytes]
@@ -50,11 +50,11 @@ class Story:
         found = []
         for kind in kinds:
             name, _, status = kind.partition("=")
-            told = [(json.loads(body), body) for body in self.events]
+            parsed = [(json.loads(body), body) for body in self.events]
             found.append(
                 next(
                     body
-                    for event, body in told
+                    for event, body in parsed
                     if event["type"] == name and status in ("", event["data"]["object"]["status"])
                 )
             )
@@ -63,7 +63,7 @@ class Story:
 
 @pytest.fixture
 def at_stripe(sandboxes):
-    """Does something at Stripe, whose own webhooks are lost."""
+    """Calls the sandbox; Stripe's own webhooks are dropped."""
     sandboxes.behave(sandboxes.stripe, drop_webhooks=True)
 
     def ask(path: str, **body: object) -> dict[str, object]:
@@ -73,8 +73,8 @@ def at_stripe(sandboxes):
 
 
 @pytest.fixture
-def told_of(sandboxes):
-    """What Stripe tells of a payment, oldest first."""
+def events_of(sandboxes):
+    """Stripe's events of a payment, oldest first."""
 
     def read(payment_id: str) -> list[bytes]:
         answer = sandboxes.stripe.get("/v1/events", params={"limit": 60}).raise_for_status().json()
@@ -91,8 +91,8 @@ def told_of(sandboxes):
 
 
 @pytest.fixture
-def story(customer, at_stripe, told_of) -> Callable[[str, str], Story]:
-    """Declined, being processed, paid, refunded in part at the dashboard, and disputed in part."""
+def story(customer, at_stripe, events_of) -> Callable[[str, str], Story]:
+    """A payment that is declined, processed, paid, partly refunded at the dashboard, and partly disputed."""
 
     def make(refund: str, dispute: str) -> Story:
         payment_id = customer.create().payment.id
@@ -102,7 +102,7 @@ def story(customer, at_stripe, told_of) -> Callable[[str, str], Story]:
         at_stripe(f"/sandbox/refunds/{made['id']}/{refund}")
         at_stripe("/sandbox/dispute", payment_id=payment_id, amount=DISPUTED // 10_000)
         at_stripe("/sandbox/dispute", payment_id=payment_id, outcome=dispute)
-        events = told_of(payment_id)
+        events = events_of(payment_id)
         processing = json.loads(events[0])
         processing |= {"id": f"evt_{uuid4().hex}", "type": "payment_intent.processing"}
         processing["data"]["object"]["status"] = "processing"
@@ -124,10 +124,10 @@ def spend(customer, ledger, identities):
 
 
 @pytest.fixture
-def tell(gateway, customer, spend):
-    """Delivers events in this order, each now and then once more, forged and stale copies before some of them.
+def deliver_all(gateway, customer, spend):
+    """Delivers events in this order, with repeats, forged and stale copies among them.
 
-    The customer spends as soon as there is something.
+    The customer spends as soon as there is a balance.
     """
 
     def deliver(payment_id: str, bodies: Sequence[bytes], dice: random.Random, *, is_spent: bool = False) -> None:
@@ -185,7 +185,7 @@ def outcome(customer, payment_id: str) -> tuple[int, ...]:
     )  # fmt: skip
 
 
-# What refund and dispute come to: state, paid, refunded, disputed, available and debt.
+# The outcome of a refund and a dispute: state, paid, refunded, disputed, available and debt.
 OUTCOMES = {
     ("succeed", "lose"): (pb.Payment.DISPUTED, PAID, REFUNDED, DISPUTED, 0, 100 * UNIT),
     ("succeed", "win"): (pb.Payment.SUCCEEDED, PAID, REFUNDED, 0, 0, 0),
@@ -207,23 +207,23 @@ CORE = (
     ids=lambda value: value if isinstance(value, str) else "+".join(value),
 )
 def test_payment_events_have_the_same_outcome_in_any_order(
-    new_customer, customer, story, tell, sound, sql, ends: tuple[str, str], first: str
+    new_customer, customer, story, deliver_all, sound, sql, ends: tuple[str, str], first: str
 ) -> None:
     dice = random.Random(f"{ends}{first}")
     orders = [order for order in itertools.permutations(CORE) if order[0] == first]
     # All 24 with one of the outcomes, and some of them with each of the others.
     for order in orders if ends == ("succeed", "lose") else dice.sample(orders, 3):
         customer.__dict__.update(new_customer().__dict__)
-        told = story(*ends)
-        bodies = told.named(*order)
-        others = [body for body in told.events if body not in bodies]
+        history = story(*ends)
+        bodies = history.named(*order)
+        others = [body for body in history.events if body not in bodies]
         for other in dice.sample(others, len(others)):
             bodies.insert(dice.randrange(len(bodies) + 1), other)
-        tell(told.payment_id, bodies, dice)
-        assert outcome(customer, told.payment_id) == OUTCOMES[ends], order
-        assert agree(sql, told.payment_id), order
+        deliver_all(history.payment_id, bodies, dice)
+        assert outcome(customer, history.payment_id) == OUTCOMES[ends], order
+        assert agree(sql, history.payment_id), order
         fees = "SELECT sum(amount_micros), count(*) FROM transfers WHERE kind = 'FEE' AND reference = %s"
-        assert sql.execute(fees, [told.payment_id]).fetchone() == (15 * UNIT, 1), order
+        assert sql.execute(fees, [history.payment_id]).fetchone() == (15 * UNIT, 1), order
     assert sound()
 
 
@@ -231,7 +231,7 @@ def test_payment_events_have_the_same_outcome_in_any_order(
     "ends", [("succeed", "lose"), ("fail", "lose"), ("succeed", "win"), ("fail", "win")], ids="+".join
 )
 def test_refund_and_dispute_events_have_the_same_outcome_in_any_order(
-    new_customer, customer, at_stripe, told_of, tell, spend, sql, channel, identities, access, sound,
+    new_customer, customer, at_stripe, events_of, deliver_all, spend, sql, channel, identities, access, sound,
     ends: tuple[str, str],
 ) -> None:  # fmt: skip
     person, organization_id = identities.person(), uuid4()
@@ -249,26 +249,26 @@ def test_refund_and_dispute_events_have_the_same_outcome_in_any_order(
         spend()
         (known,) = (
             event["data"]["object"]["id"]
-            for body in told_of(payment_id)
+            for body in events_of(payment_id)
             if (event := json.loads(body))["type"] == "refund.created"
         )
         at_stripe(f"/sandbox/refunds/{known}/{ends[0]}")
         at_stripe("/sandbox/dispute", payment_id=payment_id, amount=DISPUTED // 10_000)
         at_stripe("/sandbox/dispute", payment_id=payment_id, outcome=ends[1])
-        told = Story(payment_id, told_of(payment_id))
-        tell(payment_id, told.named(*order), dice, is_spent=True)
+        history = Story(payment_id, events_of(payment_id))
+        deliver_all(payment_id, history.named(*order), dice, is_spent=True)
         assert outcome(customer, payment_id) == OUTCOMES[ends], order
         assert agree(sql, payment_id), order
     assert sound()
 
 
 def test_job_finds_events_that_webhooks_missed(customer, story, settle, sound, sql) -> None:
-    told = story("succeed", "lose")
+    history = story("succeed", "lose")
     # So that it is not asked about by its own id.
-    sql.execute("UPDATE payments SET is_closed = TRUE WHERE id = %s", [told.payment_id])
+    sql.execute("UPDATE payments SET is_closed = TRUE WHERE id = %s", [history.payment_id])
     result = settle()
     assert result.success, result
-    assert customer.get(told.payment_id).state == pb.Payment.DISPUTED
+    assert customer.get(history.payment_id).state == pb.Payment.DISPUTED
     assert customer.balance().available_micros == PAID - REFUNDED - DISPUTED
     (before,) = sql.execute("SELECT count(*) FROM webhook_events").fetchone()
     (until,) = sql.execute("SELECT read_until FROM webhook_cursors WHERE provider = 'STRIPE'").fetchone()
@@ -279,11 +279,11 @@ def test_job_finds_events_that_webhooks_missed(customer, story, settle, sound, s
 
 
 def test_webhook_of_an_event_that_the_job_found_changes_nothing(customer, story, settle, gateway) -> None:
-    told = story("succeed", "win")
+    history = story("succeed", "win")
     settle()
     money = customer.balance().available_micros
     assert money == PAID - REFUNDED
-    for body in told.events:
+    for body in history.events:
         gateway.deliver("/webhooks/stripe", body, signed(body))
     assert customer.balance().available_micros == money
 
@@ -312,13 +312,13 @@ def test_missed_events_are_complete_and_oldest_first(sandboxes, config, db, is_f
 
 
 def test_event_that_cannot_be_booked_is_stored_and_booked_later(
-    customer, at_stripe, told_of, gateway, settle, sql
+    customer, at_stripe, events_of, gateway, settle, sql
 ) -> None:
     payment_id = customer.create().payment.id
     at_stripe("/sandbox/pay", payment_id=payment_id)
     assert customer.confirm(payment_id).state == pb.Payment.SUCCEEDED
     at_stripe("/sandbox/refund", payment_id=payment_id, amount=12_345)
-    (body,) = Story(payment_id, told_of(payment_id)).named("refund.created")
+    (body,) = Story(payment_id, events_of(payment_id)).named("refund.created")
     event_id = json.loads(body)["id"]
 
     def is_booked() -> bool:
@@ -343,12 +343,12 @@ def test_event_that_cannot_be_booked_is_stored_and_booked_later(
 
 
 def test_event_that_needs_stripe_is_refused_while_stripe_is_down(
-    customer, at_stripe, told_of, gateway, sandboxes, sql
+    customer, at_stripe, events_of, gateway, sandboxes, sql
 ) -> None:
     payment_id = customer.create().payment.id
     at_stripe("/sandbox/pay", payment_id=payment_id)
     at_stripe("/sandbox/dispute", payment_id=payment_id)
-    (body,) = Story(payment_id, told_of(payment_id)).named("charge.dispute.created")
+    (body,) = Story(payment_id, events_of(payment_id)).named("charge.dispute.created")
     sandboxes.behave(sandboxes.stripe, fail_next=1)
     with pytest.raises(grpc.RpcError) as refused:
         gateway.deliver("/webhooks/stripe", body, signed(body))
@@ -359,12 +359,14 @@ def test_event_that_needs_stripe_is_refused_while_stripe_is_down(
     assert customer.get(payment_id).state == pb.Payment.DISPUTED
 
 
-def test_event_about_no_payment_of_ours_is_stored_and_acknowledged(customer, at_stripe, told_of, gateway, sql) -> None:
+def test_event_about_no_payment_of_ours_is_stored_and_acknowledged(
+    customer, at_stripe, events_of, gateway, sql
+) -> None:
     payment_id = customer.create().payment.id
     at_stripe("/sandbox/pay", payment_id=payment_id)
     at_stripe("/sandbox/refund", payment_id=payment_id, amount=100)
     at_stripe("/sandbox/dispute", payment_id=payment_id)
-    events = Story(payment_id, told_of(payment_id)).named("refund.created", "charge.dispute.created")
+    events = Story(payment_id, events_of(payment_id)).named("refund.created", "charge.dispute.created")
     for body in events:
         for changes in ({"payment_intent": "pi_of_somebody_else"}, {"payment_intent": None}, {"status": "prevented"}):
             event = json.loads(body)
@@ -378,14 +380,14 @@ def test_event_about_no_payment_of_ours_is_stored_and_acknowledged(customer, at_
 
 
 def test_refund_in_another_currency_is_not_debited_from_the_payment(
-    customer, at_stripe, told_of, gateway, sound
+    customer, at_stripe, events_of, gateway, sound
 ) -> None:
     payment_id = customer.create().payment.id
     at_stripe("/sandbox/pay", payment_id=payment_id)
     customer.confirm(payment_id)
     at_stripe("/sandbox/refund", payment_id=payment_id, amount=100)
     at_stripe("/sandbox/dispute", payment_id=payment_id, amount=100)
-    for body in Story(payment_id, told_of(payment_id)).named("refund.created", "charge.dispute.created"):
+    for body in Story(payment_id, events_of(payment_id)).named("refund.created", "charge.dispute.created"):
         event = json.loads(body)
         event["id"] = f"evt_{uuid4().hex}"
         event["data"]["object"]["currency"] = "jpy"

@@ -15,7 +15,7 @@ ASKED = 500_000_000
 
 @pytest.fixture
 def ask(customer):
-    """Opens a payment by bank transfer of 500.00; its id and its reference."""
+    """Opens a bank transfer payment of 500.00; its id and its reference."""
 
     def create(who=customer, **changes):
         made = who.create(provider=pb.WISE, **changes)
@@ -26,7 +26,7 @@ def ask(customer):
 
 @pytest.fixture
 def transfer(sandboxes, gateway):
-    """Lets a bank transfer arrive; Wise's number for it."""
+    """Sends a bank transfer; its number at Wise."""
 
     def send(text, amount=500, currency="USD"):
         body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
@@ -42,7 +42,7 @@ def recall(sandboxes):
 
 @pytest.fixture
 def webhooks(sandboxes):
-    """What Wise has to tell of these movements."""
+    """Wise's webhooks of these movements."""
 
     def of(*numbers):
         known = sandboxes.wise.get("/sandbox/webhooks").raise_for_status().json()["webhooks"]
@@ -52,8 +52,8 @@ def webhooks(sandboxes):
 
 
 @pytest.fixture
-def told(webhooks):
-    """Whether Wise has sent all that there is to tell of a movement, so often as is said."""
+def is_delivered(webhooks):
+    """Whether Wise has delivered every webhook of a movement, and that many."""
 
     def all_delivered(number, count=1):
         states = [one["state"] for one in webhooks(number)]
@@ -64,7 +64,7 @@ def told(webhooks):
 
 @pytest.fixture
 def spend(ledger, identities):
-    """Spends what a customer has."""
+    """Spends from a customer's wallet."""
 
     def post(organization_id, amount_micros):
         campaign = {"organization_id": str(organization_id), "campaign_id": str(uuid4()), "currency_code": "USD"}
@@ -103,11 +103,11 @@ def test_bank_transfer_is_credited_once_to_the_payment_it_references(customer, a
     assert sound()
 
 
-def test_duplicate_and_reordered_webhooks_credit_once(customer, ask, transfer, sandboxes, told, settle, sound):
+def test_duplicate_and_reordered_webhooks_credit_once(customer, ask, transfer, sandboxes, is_delivered, settle, sound):
     sandboxes.behave(sandboxes.wise, duplicate_webhooks=True, shuffle_webhooks=True)
     made = [ask() for _ in range(5)]
     numbers = [transfer(text) for _, text in made]
-    eventually(lambda: all(told(number, 2) for number in numbers))
+    eventually(lambda: all(is_delivered(number, 2) for number in numbers))
     for _ in range(2):
         settle()
     assert customer.figures() == (5 * ASKED, 0, 0)
@@ -127,7 +127,7 @@ def test_concurrent_deliveries_of_one_webhook_credit_once(customer, ask, transfe
 
 
 def test_deposit_of_a_missed_webhook_is_found_in_the_statement(
-    customer, ask, transfer, sandboxes, webhooks, told, settle, sound
+    customer, ask, transfer, sandboxes, webhooks, is_delivered, settle, sound
 ):
     sandboxes.behave(sandboxes.wise, drop_webhooks=True)
     made = [ask(currency_code=code) for code in ("EUR", "USD")]
@@ -139,7 +139,7 @@ def test_deposit_of_a_missed_webhook_is_found_in_the_statement(
     dropped = [one["id"] for one in webhooks(*numbers)]
     for one in dropped:
         sandboxes.wise.post(f"/sandbox/webhooks/{one}/resend").raise_for_status()
-    eventually(lambda: all(told(number) for number in numbers))
+    eventually(lambda: all(is_delivered(number) for number in numbers))
     assert (customer.balance("EUR").available_micros, customer.figures()) == (ASKED, (ASKED, 0, 0))
     assert sound()
 
@@ -204,20 +204,20 @@ def test_confirming_a_payment_reads_the_statement(customer, ask, transfer, sandb
     assert customer.confirm(payment_id).state == pb.Payment.SUCCEEDED
 
 
-def test_deposit_in_another_currency_is_not_credited_to_the_payment(customer, ask, transfer, told, sound):
+def test_deposit_in_another_currency_is_not_credited_to_the_payment(customer, ask, transfer, is_delivered, sound):
     payment_id, text = ask()
     number = transfer(text, currency="EUR")
-    eventually(lambda: told(number))
+    eventually(lambda: is_delivered(number))
     assert customer.get(payment_id).state == pb.Payment.PENDING
     assert (customer.figures(), customer.balance("EUR").available_micros) == ((0, 0, 0), 0)
     assert sound()
 
 
-def test_mistyped_reference_credits_no_payment(customer, ask, transfer, told):
+def test_mistyped_reference_credits_no_payment(customer, ask, transfer, is_delivered):
     payment_id, text = ask()
     wrong = next(sign for sign in reference.ALPHABET if sign != text[5])
     number = transfer(text[:5] + wrong + text[6:])
-    eventually(lambda: told(number))
+    eventually(lambda: is_delivered(number))
     assert customer.get(payment_id).paid_micros == 0
 
 
@@ -242,13 +242,13 @@ def test_recalled_deposit_that_was_spent_is_a_debt_that_the_next_deposit_pays(
 
 
 def test_recalled_deposit_is_not_credited_again_by_repeated_events(
-    customer, ask, transfer, recall, gateway, told, settle, sound
+    customer, ask, transfer, recall, gateway, is_delivered, settle, sound
 ):
     payment_id, text = ask()
     number = transfer(text)
     eventually(_credited(customer, payment_id))
     recall(number)
-    eventually(lambda: told(number, 2))
+    eventually(lambda: is_delivered(number, 2))
     for path, body, headers in [one for one in gateway.received if one[0] == "/webhooks/wise"]:
         gateway.deliver(path, body, {**headers, "x-delivery-id": str(uuid4())})
     settle()
@@ -257,13 +257,13 @@ def test_recalled_deposit_is_not_credited_again_by_repeated_events(
 
 
 def test_recall_that_arrives_before_its_credit_leaves_no_balance(
-    customer, ask, transfer, recall, sandboxes, told, settle, sound
+    customer, ask, transfer, recall, sandboxes, is_delivered, settle, sound
 ):
     sandboxes.behave(sandboxes.wise, shuffle_webhooks=True)
     payment_id, text = ask()
     number = transfer(text)
     recall(number)
-    eventually(lambda: told(number, 2))
+    eventually(lambda: is_delivered(number, 2))
     settle()
     assert (customer.get(payment_id).paid_micros, customer.figures()) == (0, (0, 0, 0))
     assert sound()

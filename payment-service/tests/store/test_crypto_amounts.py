@@ -1,4 +1,4 @@
-"""Currencies and coins of all kinds of decimals on a real chain: told, paid and in the wallet."""
+"""Deposits on a real chain are exact for currencies and coins with any number of decimals."""
 
 from dataclasses import replace
 from decimal import Decimal

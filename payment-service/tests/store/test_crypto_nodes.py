@@ -1,4 +1,4 @@
-"""A node may lag, refuse, trickle, talk nonsense or be another chain's: nothing is credited wrongly, nobody is held."""
+"""A node that lags, refuses, hangs or returns invalid responses credits nothing wrong and blocks no caller."""
 
 import threading
 import time
@@ -145,10 +145,10 @@ def test_block_range_is_halved_when_a_node_does_not_answer(shop) -> None:
 
 
 def test_trickling_response_of_a_node_times_out(trickling: str) -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     with pytest.raises(Unavailable, match="ReadTimeout"):
         Node(trickling, CHAIN_ID).within(0.3).head_and(0)
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - started < 5
 
 
 def hidden(shop, payment: Payment) -> None:
@@ -202,12 +202,12 @@ def test_address_without_a_stored_block_is_searched_in_the_history(shop, own_dat
 
 
 def test_unfinished_search_resumes_and_keeps_the_payment_open(shop, own_database_url: str) -> None:
-    begun, payment = store.position(shop.db, CHAIN_ID), shop.open()
+    started, payment = store.position(shop.db, CHAIN_ID), shop.open()
     hidden(shop, payment)
     made = addresses.get(shop.db, shop.organization_id, payment.id)
-    assert begun
+    assert started
     assert made
-    assert made.made_number == begun.read_number
+    assert made.made_number == started.read_number
     assert not shop.watcher.search(made, 0)
     shop.chain.behave(behind_blocks=10)
     assert shop.provider.close(payment).state is State.PENDING

@@ -1,4 +1,4 @@
-"""What staff sent back by hand is believed once the chain shows it: to the customer, enough, confirmed, and once."""
+"""A manual refund must be confirmed on the chain, sent to the customer, large enough, and claimed once."""
 
 from dataclasses import replace
 from datetime import timedelta

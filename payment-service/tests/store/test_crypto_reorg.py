@@ -1,4 +1,4 @@
-"""A chain that changes its mind: what was seen on blocks that are gone is taken back, whatever has become of it."""
+"""A reorganization reverses the transfers in orphaned blocks, whether they were pending, credited or spent."""
 
 from uuid import uuid4
 
@@ -214,7 +214,7 @@ def test_chain_that_changes_between_calls_is_read_again(shop, after: str, depth:
     shop.chain.mine(CONFIRMATIONS)
     shop.poll()
     assert node.fired == 1
-    # What came before is in a block that is gone by the deeper one alone.
+    # Only the deeper reorganization orphans the block of the earlier transfer.
     left = 50 * USD if depth == 1 else 0
     assert (shop.balance(), shop.paid(payment)) == ((left, 0), left)
     assert shop.states(payment).count("CREDITED") == (depth == 1)
@@ -233,7 +233,7 @@ def test_reorganization_deeper_than_the_history_halts_the_chain(shop, own_databa
             with pytest.raises(Unavailable, match="looked into by staff"):
                 shop.poll()
         assert shop.deposits(payment) == []
-        # Staff have looked: on from here, a block before the payment.
+        # An operator resumes from a block before the payment.
         sql.execute("DELETE FROM crypto_blocks")
         sql.execute(
             "UPDATE crypto_chains SET halted_reason = '', read_number = %(number)s, confirmed_number = %(number)s",

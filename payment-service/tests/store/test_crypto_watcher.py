@@ -1,4 +1,4 @@
-"""What is sent to a payment's address on a real chain is shown at once, and credited once it has its confirmations."""
+"""A transfer to a payment's address is pending at once, and credited once it has its confirmations."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

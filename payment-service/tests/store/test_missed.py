@@ -1,4 +1,4 @@
-"""What webhooks missed is taken whatever one event is."""
+"""Catching up on missed events goes on when one event or the provider fails."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from payment_service.webhooks.service import WebhookService
 
 
 class Source:
-    """Tells of three events, of which the second cannot be read."""
+    """Lists three events, of which the second cannot be parsed."""
 
     def __init__(self, refusal: AppError) -> None:
         self.refusal: AppError | None = refusal
@@ -58,7 +58,7 @@ def test_unparsable_event_does_not_block_later_events(db: Database) -> None:
 
 
 def test_slow_catch_up_makes_progress_in_each_run(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Constants of the code, made small: whatever answers is too slow.
+    # Makes every response too slow.
     monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BUDGET_S", 0)
     monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BATCH", 1)
     provider, source = uuid4().hex, Source(Unavailable("never asked"))

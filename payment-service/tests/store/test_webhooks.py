@@ -1,4 +1,4 @@
-"""What webhooks missed is asked for from where the last time ended, and read only where it is new."""
+"""Catching up on missed events resumes at the cursor, and parses only new events."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Clock:
 
 @dataclass
 class Outside:
-    """A provider with so many events, one a second, which may stop answering after some of them."""
+    """A provider with this many events, one per second, which stops answering after `answers` of them."""
 
     events: int
     answers: int = 10**9

@@ -1,4 +1,4 @@
-"""What Wise's sandbox tells of incoming transfers: by webhook, by statement, and of what was sent back by hand."""
+"""Deposits, refunds and webhooks of Wise's sandbox: matching, recalls, missed events and manual refunds."""
 
 import hashlib
 import json
@@ -153,8 +153,10 @@ def test_webhook_is_matched_to_its_payment_by_the_statement(wise, opened, transf
 def test_older_webhook_version_has_the_same_updates(wise, opened, transfer, webhooks):
     number = transfer(opened().external_id)
     ((body, _),) = webhooks(number)
-    told = json.loads(body)
-    older = {name: told["data"][name] for name in ("resource", "amount", "currency", "occurred_at", "transaction_type")}
+    event_body = json.loads(body)
+    older = {
+        name: event_body["data"][name] for name in ("resource", "amount", "currency", "occurred_at", "transaction_type")
+    }
     updates = wise.webhooks.parse(json.dumps({"event_type": "balances#credit", "data": older}).encode()).updates
     assert updates == wise.webhooks.parse(body).updates
     assert updates[0].report.incoming[0].key == number
@@ -214,10 +216,10 @@ def test_webhook_of_another_profile_is_ignored(wise, transfer, webhooks):
 
 
 def test_webhook_of_an_unsupported_currency_is_ignored_without_calling_wise(wise, sandboxes, transfer, webhooks):
-    told = json.loads(webhooks(transfer("anything"))[0][0])
-    told["data"]["currency"] = "XXX"
+    event_body = json.loads(webhooks(transfer("anything"))[0][0])
+    event_body["data"]["currency"] = "XXX"
     sandboxes.behave(sandboxes.wise, fail_rate=1)
-    assert not wise.webhooks.parse(json.dumps(told).encode()).updates
+    assert not wise.webhooks.parse(json.dumps(event_body).encode()).updates
 
 
 def test_webhook_that_cannot_be_parsed_is_refused(wise):

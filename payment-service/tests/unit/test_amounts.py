@@ -1,4 +1,4 @@
-"""What a customer is asked for in a coin, and what of it is in the wallet once they have paid it."""
+"""The amount of a coin that a customer is shown, and the amount that is credited when it is paid."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""References of bank transfers: found whatever banks make of them, and never when a character is wrong."""
+"""Payment references are found despite what banks do to a text, and never with a wrong character."""
 
 import re
 
@@ -11,7 +11,7 @@ from payment_service.providers.wise.references import model as reference
 
 _REFERENCES = st.text(reference.ALPHABET, min_size=8, max_size=8).map(reference.with_check)
 _CASES = st.sampled_from([str.upper, str.lower, str.title])
-# What is not a part of it, and ends where it cannot be taken for one.
+# Text around a reference that cannot be mistaken for a part of it.
 _AROUND = st.text(st.characters(blacklist_categories=["Cs"]), max_size=20)
 
 
