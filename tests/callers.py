@@ -10,7 +10,7 @@ from adplatform.options.v1.options_pb2 import Auth, Permission
 from adctl.keys import IDENTITIES
 from adgateway.contract import Method
 from adlib import api_key_format
-from auth_service.roles.model import ROLES, held
+from auth_service.authorization.model import ROLES, effective
 
 ADMITTED = "admitted"
 # An unknown caller is UNAUTHENTICATED; a known one without the right is PERMISSION_DENIED.
@@ -137,7 +137,7 @@ class Person:
     @property
     def held(self) -> frozenset[int]:
         """The user's permissions in their own organization."""
-        return next(held(self.kind, role.permissions) for role in ROLES if role.code == self.role)
+        return next(effective(self.kind, role.permissions) for role in ROLES if role.code == self.role)
 
     def headers(self, credentials: Credentials, method: Method, auth: Auth) -> Headers:
         token = credentials.session(self.role, self.kind, ended=self.ended)

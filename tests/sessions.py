@@ -8,7 +8,7 @@ import psycopg
 from adctl.keys import Keys
 from adlib import identity
 from adlib.clock import SystemClock
-from auth_service.sessions.keys import KeyRing
+from auth_service.signing_keys import KeyRing
 
 
 class Sessions:

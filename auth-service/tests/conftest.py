@@ -1,4 +1,4 @@
-"""auth-service as it runs, on a database of its own."""
+"""auth-service on a database of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ from adlib.db import migrate
 from adlib.rpc import Settings
 from adlib.service import CommonSettings
 from adtesting import Identities, running, stub_channel
+from adtesting.auth import FakeFirebase, FakeMailer
 from adtesting.pytest_servers import FreshDatabase
-from auth_service.__main__ import MIGRATIONS, compose, seed_roles
-from auth_service.accounts.firebase import FakeFirebase
+from auth_service.__main__ import from_config
 from auth_service.config import Config
-from auth_service.mail.mailer import FakeMailer
-from auth_service.sessions.keys import KeyRing
+from auth_service.provisioning import MIGRATIONS, seed_roles
+from auth_service.signing_keys import KeyRing
 
 
 def _prepare(url: str) -> None:
@@ -33,7 +33,7 @@ def database_url(fresh_database: FreshDatabase) -> str:
 
 @pytest.fixture(scope="session")
 def shared_database_url(fresh_session_database: FreshDatabase) -> str:
-    """One for all tests that make people and organizations of their own and look at no others."""
+    """One database for all tests that create their own users and organizations and read no others."""
     return fresh_session_database("auth_shared", _prepare)
 
 
@@ -92,5 +92,5 @@ def config(
 
 @pytest.fixture
 def channel(config: Config) -> Iterator[grpc.Channel]:
-    with running(compose(config)) as server, stub_channel(server) as channel:
+    with running(from_config(config)) as server, stub_channel(server) as channel:
         yield channel

@@ -22,8 +22,8 @@ from adlib.telemetry import configure_logging
 from adtesting import Identities, running
 from auth_service.access.service import AccessService
 from auth_service.access.servicer import AccessServicer
-from auth_service.roles.model import ROLES
-from auth_service.roles.store import put
+from auth_service.authorization.model import ROLES
+from auth_service.roles.store import upsert_built_in
 
 # The same rows as in rights.py, generated in the database. Foreign keys are satisfied, so their checks are off.
 _ROWS = """
@@ -101,7 +101,7 @@ def _postgres(folder: Path) -> Iterator[str]:
 def _fill(db: Database, url: str) -> None:
     migrate(url, ("auth_service", "migrations"))
     with db.transaction() as tx:
-        put(tx, permissions.titles(), ROLES)
+        upsert_built_in(tx, permissions.titles(), ROLES)
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in _ROWS.format(people=PEOPLE, far=FAR_AWAY).split(";\n"):
             connection.execute(statement.encode())

@@ -12,7 +12,8 @@ from uuid import UUID
 from adplatform.options.v1.options_pb2 import Permission
 
 from adlib.identity import Person
-from auth_service.roles.model import OWNER_ROLE, ROLES, held
+from auth_service.authorization.model import ROLES, effective
+from auth_service.tenancy.model import OWNER_ROLE
 
 PEOPLE = 100_000
 FAR_AWAY = 7_919
@@ -56,7 +57,7 @@ def grants() -> Iterator[tuple[str, str, int]]:
     """Every role, kind of organization and permission that belong together."""
     for role in ROLES:
         for of_kind in sorted(role.kinds):
-            for permission in sorted(held(of_kind, role.permissions)):
+            for permission in sorted(effective(of_kind, role.permissions)):
                 yield role.code, of_kind, permission
 
 

@@ -7,18 +7,18 @@ from urllib.parse import urlsplit
 from adlib.clock import SystemClock
 from adlib.config import ConfigurationError, Environment
 from adlib.service import CommonSettings, read_common
-from auth_service.accounts.firebase import FirebaseAdmin, FirebaseTokens, NoFirebase
-from auth_service.mail.mailer import Mailer
-from auth_service.mail.smtp import SmtpMailer
-from auth_service.sessions.keys import KeyRing
+from auth_service.credentials.firebase.client import FirebaseAdmin, FirebaseTokens, NoFirebase
+from auth_service.mail.model import Mailer
+from auth_service.mail.smtp.client import SmtpMailer
+from auth_service.signing_keys import KeyRing
 
-# More than can wait for a password to be checked, so that the other services still get their answers then.
+# More than the 52 calls that can hash a password or wait for it, so that the other services are still served then.
 _THREADS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What auth-service is told from outside; `app_url` is where the pages are that links in mails open."""
+    """The settings of auth-service; `app_url` is the base URL of the pages that links in mails open."""
 
     common: CommonSettings
     database_url: str
@@ -26,12 +26,12 @@ class Config:
     mailer: Mailer
     app_url: str
     firebase: FirebaseTokens
-    # Where people's documents are; in PostgreSQL unless given.
+    # The Firebase project of the users' documents; empty for PostgreSQL.
     firestore_project_id: str = ""
 
 
 def read(environment: Environment) -> Config:
-    """Reads the environment; ConfigurationError naming what is missing."""
+    """Reads the environment; ConfigurationError names a missing or wrong variable."""
     _refuse_emulators(environment)
     common = read_common(environment, "auth-service")
     return Config(
@@ -46,19 +46,21 @@ def read(environment: Environment) -> Config:
 
 
 def _refuse_emulators(environment: Environment) -> None:
-    # Google's libraries read these themselves, and then take tokens that nobody signed and servers nobody vouches for.
+    # Google's libraries read these variables themselves, and then accept unsigned tokens and unauthenticated servers.
     if environment.text("ENVIRONMENT", "") != "production":
         return
     for name in ("FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"):
         if environment.text(name, ""):
-            raise ConfigurationError(f"{name} is set, which lets anybody in; unset it in production")
+            raise ConfigurationError(f"{name} is set, which disables authentication; unset it in production")
 
 
 def _app_url(environment: Environment) -> str:
     url = environment.text("APP_URL")
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise ConfigurationError(f"APP_URL is {url!r}; the http or https URL of the pages that mails link to is needed")
+        raise ConfigurationError(
+            f"APP_URL is {url!r}; it must be the http or https URL of the pages that mails link to"
+        )
     return url
 
 

@@ -1,4 +1,4 @@
-"""How long auth-service keeps its rows."""
+"""How long auth-service retains its rows."""
 
 from collections.abc import Sequence
 
@@ -13,23 +13,23 @@ RULES: Sequence[Rule] = (
     outbox.RETENTION,
     audit.RETENTION,
     Retention("sessions", "ended_at", days=30),
-    # A refresh token works for thirty days: what was not refreshed for longer never will be.
+    # A refresh token is valid for 30 days, so a session not refreshed for longer has expired.
     Retention("sessions", "coalesce(refreshed_at, created_at)", days=31),
     *not_purged("deleted with their session", "refresh_tokens"),
     Retention("links", "expires_at", days=30),
     Retention("invitations", "expires_at", days=30, condition="accepted_at IS NULL"),
-    # No mail server has taken it for a week.
+    # No mail server has accepted it for a week.
     Retention("outgoing_mails", "created_at", days=7),
-    *not_purged("a row is deleted when caches were told of its change", "pending_marks"),
+    *not_purged("a row is deleted when the cache has received its invalidation", "pending_marks"),
     *not_purged(
-        "people and organizations, until they are deleted",
+        "users and organizations, until they are deleted",
         "users",
         "credentials",
         "organizations",
         "user_roles",
     ),
     *not_purged(
-        "what people may do, made by them or by the release", "roles", "permissions", "role_permissions", "api_keys"
+        "permissions, defined by users or by the release", "roles", "permissions", "role_permissions", "api_keys"
     ),
-    *not_purged("the audit log: its chain of hashes breaks where a record is missing", "audit_logs", "audit_heads"),
+    *not_purged("the audit log: a missing record breaks its hash chain", "audit_logs", "audit_heads"),
 )

@@ -1,4 +1,4 @@
-"""People who sign up, in and out through the stub, and read their mail."""
+"""Users who sign up, in and out through the stub, and read their mail."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -18,18 +18,18 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from adtesting import eventually, running, stub_channel
-from auth_service.__main__ import compose
-from auth_service.accounts.passwords import Passwords
+from adtesting.auth import FakeMailer
+from auth_service.__main__ import from_config
 from auth_service.config import Config
-from auth_service.mail.mailer import FakeMailer
 from auth_service.mail.model import Mail
+from auth_service.password_hashing import Argon2Hasher
 
 Metadata = Sequence[tuple[str, str]]
 PASSWORD = "correct horse battery"
 
 
 class Refusal:
-    """What a client sees of an error."""
+    """An error as a client sees it."""
 
     def __init__(self) -> None:
         self.code = grpc.StatusCode.OK
@@ -51,7 +51,7 @@ class Refusal:
 
 
 class People:
-    """Calls in people's names."""
+    """Calls in users' names."""
 
     def __init__(self, auth: auth_pb2_grpc.AuthServiceStub, mailer: FakeMailer) -> None:
         self.auth = auth
@@ -66,7 +66,7 @@ class People:
         return self.auth.SignUp(pb.SignUpRequest(**{"name": "Ada", **fields, **changes}))
 
     def verified(self, email: str = "", **changes: object) -> pb.SignUpResponse:
-        """Somebody new who has opened the link in the mail in the browser in which they signed up."""
+        """A new user who opened the link in the mail in the browser in which they signed up."""
         signed = self.sign_up(email, **changes)
         self.verify(signed.user.email, signed.access_token)
         return signed
@@ -100,7 +100,7 @@ class People:
         return [mail.subject for mail in self.mails(email)]
 
     def token(self, email: str, page: str) -> str:
-        """The token in the newest mail to this e-mail with a link to this page; takes the mail away."""
+        """The token in the newest mail to this e-mail with a link to this page; removes the mail."""
 
         def found() -> str:
             for mail in reversed(self._mailer.sent):
@@ -123,13 +123,13 @@ def _refused() -> Iterator[Refusal]:
 
 @pytest.fixture
 def refused() -> Callable[[], "contextmanager[Refusal]"]:
-    """`with refused() as refusal:` holds that the call in it fails; afterwards `refusal` says how."""
+    """`with refused() as refusal:` asserts that its call fails; afterwards `refusal` has the error."""
     return _refused
 
 
 @pytest.fixture
 def unproven(database_url: str) -> Callable[[str], None]:
-    """Makes an account one of an earlier release, which made keys and members without a proven e-mail."""
+    """Turns an account into one of an earlier release, which had keys and members without a verified address."""
 
     def change(email: str) -> None:
         with psycopg.connect(database_url, autocommit=True) as connection:
@@ -144,7 +144,7 @@ def people(channel: grpc.Channel, mailer: FakeMailer) -> People:
 
 
 class FixedTime(PasswordHasher):
-    """Compares in a tenth of a second, however busy the machine is."""
+    """Verifies in a tenth of a second, however busy the machine is."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=1024)
@@ -156,7 +156,7 @@ class FixedTime(PasswordHasher):
 
 @pytest.fixture
 def busy(config: Config, mailer: FakeMailer) -> Iterator[People]:
-    """People of a server that takes as many calls at once as in production."""
+    """Users of a server with as many threads as in production."""
     many = replace(config, common=replace(config.common, rpc=replace(config.common.rpc, threads=64)))
-    with running(compose(many, Passwords(FixedTime()))) as server, stub_channel(server) as channel:
+    with running(from_config(many, Argon2Hasher(FixedTime()))) as server, stub_channel(server) as channel:
         yield People(auth_pb2_grpc.AuthServiceStub(channel), mailer)

@@ -1,4 +1,4 @@
-"""The platform's first admin, made by the command."""
+"""The command create-admin."""
 
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from adlib.config import Environment
 from adtesting import Identities
-from auth_service.__main__ import create_admin
-from auth_service.accounts.model import PasswordWeak
+from auth_service.credentials.model import PasswordWeak
+from auth_service.provisioning import create_admin
 
 ADMIN = "Root@Example.com"
 PASSWORD = "seven purple elephants"
@@ -40,7 +40,7 @@ def variables(tmp_path: Path, database_url: str, redis_url: str, identities: Ide
     }
 
 
-def test_the_admin_is_made_once_and_is_verified(people: Any, variables: dict[str, str]) -> None:
+def test_admin_is_created_once_and_verified(people: Any, variables: dict[str, str]) -> None:
     create_admin(Environment(variables))
     create_admin(Environment({**variables, "ADMIN_EMAIL": "another@example.com"}))
     signed = people.log_in(ADMIN, PASSWORD)
@@ -50,6 +50,6 @@ def test_the_admin_is_made_once_and_is_verified(people: Any, variables: dict[str
     assert people.subjects("root@example.com") == []
 
 
-def test_the_admins_password_is_no_weak_one(variables: dict[str, str]) -> None:
+def test_weak_admin_password_is_refused(variables: dict[str, str]) -> None:
     with pytest.raises(PasswordWeak):
         create_admin(Environment({**variables, "ADMIN_PASSWORD": "password1234"}))

@@ -1,4 +1,4 @@
-"""From a call to the audit log of its organization, over the outbox and the bus."""
+"""A call reaches the audit log of its organization through the outbox and the bus."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -47,7 +47,7 @@ class Log:
         return self._audit.VerifyAuditLogs(request, metadata=self._metadata)
 
 
-def test_a_call_is_in_its_organizations_log_alone(people: Any, audit: audit_pb2_grpc.AuditServiceStub) -> None:
+def test_call_is_logged_only_for_its_own_organization(people: Any, audit: audit_pb2_grpc.AuditServiceStub) -> None:
     ada, eve = people.sign_up(), people.sign_up()
     hers, others = Log(audit, ada), Log(audit, eve)
     eventually(lambda: hers.actions() and others.actions())
@@ -65,7 +65,7 @@ def test_a_call_is_in_its_organizations_log_alone(people: Any, audit: audit_pb2_
     assert hers.actions(end_time=Timestamp(seconds=1)) == []
 
 
-def test_what_nobody_may_see_is_not_in_it_and_what_was_done_to_it_shows(
+def test_log_requires_permission_and_reveals_tampering(
     people: Any, audit: audit_pb2_grpc.AuditServiceStub, sql: psycopg.Connection
 ) -> None:
     signed = people.sign_up()
@@ -82,7 +82,7 @@ def test_what_nobody_may_see_is_not_in_it_and_what_was_done_to_it_shows(
     assert [(one.action, one.resource, one.outcome, one.user_id) for one in rows] == [
         ("auth.RefreshToken", "auth/refresh", "OK", signed.user.id),
         ("auth.LogIn", login, "OK", signed.user.id),
-        # Nothing tells a known e-mail from an unknown one.
+        # A registered e-mail address cannot be distinguished from an unknown one.
         ("auth.LogIn", "auth/login", "UNAUTHENTICATED", ""),
         ("auth.LogIn", "auth/login", "UNAUTHENTICATED", ""),
         ("auth.SignUp", "auth/signup", "OK", signed.user.id),

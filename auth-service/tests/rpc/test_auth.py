@@ -13,7 +13,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from grpc_status import rpc_status
 
 from adtesting import Identities, eventually, running, stub_channel
-from auth_service.__main__ import compose
+from auth_service.__main__ import from_config
 from auth_service.config import Config
 
 
@@ -44,7 +44,7 @@ def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
     return ""
 
 
-def test_sign_up_makes_an_owner_who_cannot_approve(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_sign_up_creates_owner_without_approval_permissions(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     signed = sign_up(auth)
     profile = auth.GetProfile(pb.GetProfileRequest(), metadata=bearer(signed.access_token))
     (membership,) = profile.memberships
@@ -61,7 +61,7 @@ def test_publisher_signs_up_as_publisher(auth: auth_pb2_grpc.AuthServiceStub) ->
     assert Permission.PUBLISHERS_PAYOUT in profile.memberships[0].permissions
 
 
-def test_nobody_signs_up_as_the_platform(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_sign_up_as_platform_is_refused(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         sign_up(auth, organization_kind=pb.Organization.PLATFORM)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -70,14 +70,14 @@ def test_nobody_signs_up_as_the_platform(auth: auth_pb2_grpc.AuthServiceStub) ->
     assert bad.field_violations[0].field == "organizationKind"
 
 
-def test_an_email_signs_up_once_in_whatever_case(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_email_signs_up_once_regardless_of_case(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     sign_up(auth, email="ada@example.com")
     with pytest.raises(grpc.RpcError) as refused:
         sign_up(auth, email="ADA@example.com")
     assert reason(refused) == "EMAIL_TAKEN"
 
 
-def test_unknown_email_and_wrong_password_look_the_same(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_unknown_email_and_wrong_password_get_the_same_error(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     sign_up(auth, email="ada@example.com")
     answers = []
     for email in ("ada@example.com", "nobody@example.com"):
@@ -87,7 +87,7 @@ def test_unknown_email_and_wrong_password_look_the_same(auth: auth_pb2_grpc.Auth
     assert answers[0] == answers[1] == ("CREDENTIALS_INVALID", "the e-mail or the password is wrong")
 
 
-def test_reuse_of_a_refresh_token_after_its_successor_was_used_ends_the_session(
+def test_refresh_token_reuse_after_successor_was_used_ends_the_session(
     auth: auth_pb2_grpc.AuthServiceStub,
 ) -> None:
     sign_up(auth, email="ada@example.com")
@@ -102,10 +102,10 @@ def test_reuse_of_a_refresh_token_after_its_successor_was_used_ends_the_session(
     assert eventually(lambda: is_refused(auth, fresh.access_token), within_s=1.0)
 
 
-def test_a_refresh_that_met_an_outage_can_be_repeated(auth: auth_pb2_grpc.AuthServiceStub, config: Config) -> None:
+def test_refresh_can_be_repeated_after_outage(auth: auth_pb2_grpc.AuthServiceStub, config: Config) -> None:
     signed = sign_up(auth)
     cut_off = replace(config, database_url="postgresql://nobody:nothing@127.0.0.1:1/auth")
-    with running(compose(cut_off)) as server, stub_channel(server) as channel:
+    with running(from_config(cut_off)) as server, stub_channel(server) as channel:
         with pytest.raises(grpc.RpcError) as refused:
             auth_pb2_grpc.AuthServiceStub(channel).RefreshToken(
                 pb.RefreshTokenRequest(refresh_token=signed.refresh_token)
@@ -115,19 +115,19 @@ def test_a_refresh_that_met_an_outage_can_be_repeated(auth: auth_pb2_grpc.AuthSe
 
 
 @pytest.mark.parametrize("token", ["nonsense", f"{UUID(int=7).hex}.nonsense"])
-def test_a_made_up_refresh_token_is_refused(auth: auth_pb2_grpc.AuthServiceStub, token: str) -> None:
+def test_forged_refresh_token_is_refused(auth: auth_pb2_grpc.AuthServiceStub, token: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         auth.RefreshToken(pb.RefreshTokenRequest(refresh_token=token))
     assert reason(refused) == "REFRESH_TOKEN_INVALID"
 
 
-def test_a_text_with_a_nul_is_the_callers_fault(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_text_with_nul_is_invalid_argument(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         auth.LogIn(pb.LogInRequest(email="a\0@example.com", password="correct horse battery"))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_an_access_token_stops_working_within_a_second_of_logging_out(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_access_token_is_refused_within_a_second_of_sign_out(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     signed = sign_up(auth)
     assert not is_refused(auth, signed.access_token)
     auth.LogOut(pb.LogOutRequest(), metadata=bearer(signed.access_token))
@@ -142,7 +142,7 @@ def is_refused(auth: auth_pb2_grpc.AuthServiceStub, token: str) -> bool:
     return False
 
 
-def test_access_is_for_services_and_says_what_a_member_may(
+def test_access_service_serves_services_only(
     auth: auth_pb2_grpc.AuthServiceStub, channel: grpc.Channel, identities: Identities
 ) -> None:
     access = auth_pb2_grpc.AccessServiceStub(channel)
@@ -162,7 +162,7 @@ def test_access_is_for_services_and_says_what_a_member_may(
     assert access.GetAccess(request, metadata=service) == pb.GetAccessResponse()
 
 
-def test_an_organizations_name_is_for_payment_service(
+def test_organization_name_is_readable_by_payment_service(
     auth: auth_pb2_grpc.AuthServiceStub, channel: grpc.Channel, identities: Identities
 ) -> None:
     access = auth_pb2_grpc.AccessServiceStub(channel)

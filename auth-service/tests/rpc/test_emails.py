@@ -1,4 +1,4 @@
-"""Verifying and changing an e-mail."""
+"""Verifying and changing an e-mail address."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def change(people: Any, access_token: str, new: str, password: str = "correct ho
     people.auth.ChangeEmail(request, metadata=people.bearer(access_token))
 
 
-def test_the_link_that_is_sent_at_sign_up_verifies_the_email_once(people: Any, refused: Any) -> None:
+def test_sign_up_link_verifies_email_once(people: Any, refused: Any) -> None:
     signed = people.sign_up("  Ada@Example.com".strip())
     assert (signed.user.email, signed.user.email_verified) == ("ada@example.com", False)
     token = people.token("ada@example.com", "verify-email")
@@ -27,7 +27,7 @@ def test_the_link_that_is_sent_at_sign_up_verifies_the_email_once(people: Any, r
     people.auth.SendEmailVerification(pb.SendEmailVerificationRequest(), metadata=own)
 
 
-def test_a_newer_link_replaces_the_older_one_and_mail_cannot_be_flooded(people: Any, refused: Any) -> None:
+def test_newer_link_voids_older_one_and_mail_is_rate_limited(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     older = people.token("ada@example.com", "verify-email")
     metadata = people.bearer(signed.access_token)
@@ -46,13 +46,13 @@ def test_a_newer_link_replaces_the_older_one_and_mail_cannot_be_flooded(people: 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", "eyJhbGciOiJub25lIn0.e30."])
 @pytest.mark.parametrize("method", ["VerifyEmail", "ConfirmEmailChange"])
-def test_a_made_up_link_is_refused(people: Any, refused: Any, method: str, token: str) -> None:
+def test_forged_link_is_refused(people: Any, refused: Any, method: str, token: str) -> None:
     with refused() as refusal:
         getattr(people.auth, method)(getattr(pb, f"{method}Request")(token=token))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "LINK_INVALID")
 
 
-def test_a_link_is_good_for_nothing_else_and_neither_is_an_access_token(people: Any, refused: Any) -> None:
+def test_link_and_access_token_are_not_interchangeable(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     link = people.token("ada@example.com", "verify-email")
     for token in (link, signed.access_token):
@@ -62,7 +62,7 @@ def test_a_link_is_good_for_nothing_else_and_neither_is_an_access_token(people: 
     assert people.is_out(link)
 
 
-def test_an_email_changes_once_the_link_sent_there_is_used_and_the_old_one_is_told(people: Any, refused: Any) -> None:
+def test_email_change_requires_link_to_new_address_and_notifies_old_one(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     with refused() as refusal:
         change(people, signed.access_token, "lovelace@example.com", "wrong horse")
@@ -78,13 +78,13 @@ def test_an_email_changes_once_the_link_sent_there_is_used_and_the_old_one_is_to
     assert people.log_in("lovelace@example.com").user.id == signed.user.id
     notes = {"Your e-mail is about to be changed", "Your e-mail was changed"}
     assert eventually(lambda: notes <= set(people.subjects("ada@example.com")))
-    # Whoever reads the old e-mail gets no further.
+    # A link to the old address is void.
     with refused() as refusal:
         people.auth.ResetPassword(pb.ResetPasswordRequest(token=reset, password="staple of nine violets"))
     assert refusal.reason == "LINK_USED"
 
 
-def test_that_an_email_is_taken_is_said_only_to_who_reads_it(people: Any, refused: Any) -> None:
+def test_email_taken_is_revealed_only_to_the_email_owner(people: Any, refused: Any) -> None:
     people.sign_up("grace@example.com")
     signed = people.sign_up("ada@example.com")
     change(people, signed.access_token, "grace@example.com")
@@ -95,7 +95,7 @@ def test_that_an_email_is_taken_is_said_only_to_who_reads_it(people: Any, refuse
         assert refusal.reason == "EMAIL_TAKEN"
 
 
-def test_a_new_password_undoes_a_change_of_email_that_was_asked_for(people: Any, refused: Any) -> None:
+def test_new_password_voids_requested_email_change(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     change(people, signed.access_token, "eve@example.com")
     token = people.token("eve@example.com", "confirm-email")
@@ -106,7 +106,7 @@ def test_a_new_password_undoes_a_change_of_email_that_was_asked_for(people: Any,
     assert refusal.reason == "LINK_USED"
 
 
-def test_a_name_is_changed(people: Any) -> None:
+def test_name_is_changed(people: Any) -> None:
     signed = people.sign_up()
     request = pb.UpdateProfileRequest(name="Augusta")
     profile = people.auth.UpdateProfile(request, metadata=people.bearer(signed.access_token))
@@ -114,7 +114,7 @@ def test_a_name_is_changed(people: Any) -> None:
     assert people.profile(signed.access_token).user.name == "Augusta"
 
 
-def test_a_changed_email_ends_the_other_sessions_and_not_the_one_that_confirms(people: Any) -> None:
+def test_email_change_ends_all_sessions_but_the_confirming_one(people: Any) -> None:
     other = people.verified("ada@example.com")
     this = people.log_in("ada@example.com")
     change(people, this.access_token, "lovelace@example.com")

@@ -9,8 +9,8 @@ from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.options.v1.options_pb2 import Permission
 
 from adtesting import eventually
-from auth_service.accounts.firebase import FakeFirebase
-from auth_service.accounts.model import FirebaseUser
+from adtesting.auth import FakeFirebase
+from auth_service.credentials.firebase.model import FirebaseUser
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def log_in(people: Any, token: str) -> pb.LogInResponse:
     return people.auth.LogIn(pb.LogInRequest(firebase_id_token=token))
 
 
-def test_a_firebase_user_signs_up_once_and_signs_in(people: Any, refused: Any) -> None:
+def test_firebase_user_signs_up_once_and_signs_in(people: Any, refused: Any) -> None:
     with refused() as refusal:
         log_in(people, "ada")
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "USER_NOT_FOUND")
@@ -44,27 +44,27 @@ def test_a_firebase_user_signs_up_once_and_signs_in(people: Any, refused: Any) -
 
 
 @pytest.mark.parametrize("token", ["forged", "nameless"])
-def test_a_token_that_proves_no_email_signs_nobody_up(people: Any, refused: Any, token: str) -> None:
+def test_token_without_email_cannot_sign_up(people: Any, refused: Any, token: str) -> None:
     with refused() as refusal:
         people.sign_up(firebase_id_token=token)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAUTHENTICATED, "CREDENTIALS_INVALID")
 
 
-def test_an_email_that_firebase_is_not_sure_of_opens_nobodys_account(people: Any, refused: Any) -> None:
+def test_email_unverified_by_firebase_is_not_linked(people: Any, refused: Any) -> None:
     people.sign_up("ada@example.com")
     with refused() as refusal:
         log_in(people, "unverified")
     assert refusal.reason == "USER_NOT_FOUND"
 
 
-def test_a_verified_account_is_linked_and_keeps_its_password(people: Any) -> None:
+def test_verified_account_is_linked_to_firebase_and_keeps_password(people: Any) -> None:
     signed = people.verified("ada@example.com")
     assert log_in(people, "ada").user.id == signed.user.id
     assert not people.is_out(signed.access_token)
     assert people.log_in("ada@example.com").user.id == signed.user.id
 
 
-def test_whoever_took_an_account_for_anothers_email_loses_it_to_its_owner(people: Any, refused: Any) -> None:
+def test_firebase_sign_in_reclaims_unverified_account(people: Any, refused: Any) -> None:
     eve = people.sign_up("ada@example.com")
     people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
     reset = people.token("ada@example.com", "reset-password")
@@ -79,7 +79,7 @@ def test_whoever_took_an_account_for_anothers_email_loses_it_to_its_owner(people
     assert refusal.reason == "LINK_USED"
 
 
-def test_a_firebase_user_without_a_verified_email_keeps_no_account_of_its_owner(people: Any, refused: Any) -> None:
+def test_unverified_firebase_account_is_reclaimed_by_email_owner(people: Any, refused: Any) -> None:
     eve = people.sign_up(firebase_id_token="unverified")
     assert not eve.user.email_verified
     people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
@@ -92,7 +92,7 @@ def test_a_firebase_user_without_a_verified_email_keeps_no_account_of_its_owner(
     assert refusal.reason == "USER_NOT_FOUND"
 
 
-def test_api_keys_of_whoever_took_the_account_end_too(people: Any, unproven: Any, channel: grpc.Channel) -> None:
+def test_reclaim_by_firebase_revokes_api_keys(people: Any, unproven: Any, channel: grpc.Channel) -> None:
     eve = people.verified("ada@example.com")
     keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
     metadata = people.bearer(eve.access_token, organization_id=eve.organization.id)
@@ -113,13 +113,13 @@ def test_api_keys_of_whoever_took_the_account_end_too(people: Any, unproven: Any
     assert eventually(is_refused, within_s=1.5)
 
 
-def test_either_way_to_sign_in_and_not_both(people: Any, refused: Any) -> None:
+def test_sign_in_takes_password_or_firebase_token_but_not_both(people: Any, refused: Any) -> None:
     with refused() as refusal:
         people.auth.LogIn(pb.LogInRequest(email="ada@example.com", password="x", firebase_id_token="ada"))
     assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_a_firebase_user_of_the_old_email_signs_in_no_longer_once_it_was_changed(people: Any, refused: Any) -> None:
+def test_firebase_user_of_old_email_cannot_sign_in_after_email_change(people: Any, refused: Any) -> None:
     signed = people.verified("ada@example.com")
     log_in(people, "ada")
     people.auth.ChangeEmail(

@@ -1,4 +1,4 @@
-"""Weak, forgotten, guessed and changed passwords."""
+"""Weak, reset, guessed and changed passwords."""
 
 import statistics
 import time
@@ -16,15 +16,15 @@ from adplatform.auth.v1 import auth_pb2_grpc
 from adlib.clock import SystemClock
 from adlib.service import connect_redis
 from adtesting import eventually, running, stub_channel
-from auth_service.__main__ import compose
-from auth_service.accounts.attempts import Attempts
+from auth_service.__main__ import from_config
 from auth_service.config import Config
+from auth_service.rate_limits.service import AttemptLimiter
 
 PASSWORD, ANOTHER = "correct horse battery", "staple of nine violets"
 
 
 @pytest.mark.parametrize("password", ["password1", "ada@example.com", "Zanzibar Trading", "aaaaaaaaaaaa"])
-def test_a_weak_password_is_refused_with_advice(people: Any, refused: Any, password: str) -> None:
+def test_weak_password_is_refused_with_advice(people: Any, refused: Any, password: str) -> None:
     with refused() as refusal:
         people.sign_up("ada@example.com", password=password, organization_name="Zanzibar Trading")
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "PASSWORD_WEAK")
@@ -32,13 +32,13 @@ def test_a_weak_password_is_refused_with_advice(people: Any, refused: Any, passw
 
 
 @pytest.mark.parametrize("email", ["nonsense", "a@", "@b.example", "a b@c.example", "x" * 250 + "@c.example"])
-def test_a_malformed_email_is_refused(people: Any, refused: Any, email: str) -> None:
+def test_malformed_email_is_refused(people: Any, refused: Any, email: str) -> None:
     with refused() as refusal:
         people.sign_up(email)
     assert (refusal.reason, list(refusal.violations)) == ("INVALID_FIELD", ["email"])
 
 
-def test_guessing_is_slowed_down_and_a_reset_releases_the_account(people: Any, refused: Any) -> None:
+def test_guessing_is_rate_limited_and_password_reset_lifts_the_limit(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     for _ in range(10):
         with refused() as refusal:
@@ -63,14 +63,14 @@ def test_guessing_is_slowed_down_and_a_reset_releases_the_account(people: Any, r
     assert eventually(lambda: people.is_out(signed.access_token), within_s=1.0)
 
 
-def test_right_passwords_at_the_same_time_all_sign_in(busy: Any) -> None:
+def test_concurrent_right_passwords_all_sign_in(busy: Any) -> None:
     busy.sign_up("ada@example.com")
     with ThreadPoolExecutor(40) as threads:
         answers = list(threads.map(lambda _: busy.log_in("ada@example.com", address="192.0.2.7"), range(40)))
     assert not any(busy.is_out(answer.access_token) for answer in answers)
 
 
-def test_wrong_passwords_at_the_same_time_are_no_more_than_one_after_the_other(busy: Any, refused: Any) -> None:
+def test_concurrent_wrong_passwords_are_limited_like_sequential_ones(busy: Any, refused: Any) -> None:
     busy.sign_up("ada@example.com")
 
     def guess(_: int) -> str:
@@ -84,11 +84,11 @@ def test_wrong_passwords_at_the_same_time_are_no_more_than_one_after_the_other(b
     assert reasons.count("CREDENTIALS_INVALID") == 10
 
 
-def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: Config, redis_url: str) -> None:
+def test_outage_does_not_count_as_failed_attempt(busy: Any, refused: Any, config: Config, redis_url: str) -> None:
     signed = busy.sign_up("ada@example.com")
     change = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
     without_database = replace(config, database_url="postgresql://nobody:nothing@127.0.0.1:1/auth")
-    with running(compose(without_database)) as server, stub_channel(server) as channel:
+    with running(from_config(without_database)) as server, stub_channel(server) as channel:
         stub = auth_pb2_grpc.AuthServiceStub(channel)
         forgot = pb.ForgotPasswordRequest(email="ada@example.com")
         new = pb.SignUpRequest(email="b@example.com", password=PASSWORD, name="Bob", organization_name="Acme")
@@ -120,7 +120,7 @@ def test_an_outage_counts_as_no_wrong_password(busy: Any, refused: Any, config: 
         busy.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
 
 
-def test_ten_weak_passwords_use_a_reset_link_up(busy: Any, refused: Any) -> None:
+def test_ten_weak_passwords_void_a_reset_link(busy: Any, refused: Any) -> None:
     busy.sign_up("ada@example.com")
 
     def reset(token: str, password: str) -> str:
@@ -134,7 +134,7 @@ def test_ten_weak_passwords_use_a_reset_link_up(busy: Any, refused: Any) -> None
         reasons = list(threads.map(lambda _: reset(token, "password1"), range(15)))
     assert (reasons.count("PASSWORD_WEAK"), reasons.count("LINK_USED")) == (10, 5)
     assert reset(token, ANOTHER) == "LINK_USED"
-    # Nine are not too many.
+    # Nine weak passwords do not void the link.
     busy.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
     token = busy.token("ada@example.com", "reset-password")
     assert [reset(token, "password1") for _ in range(9)] == ["PASSWORD_WEAK"] * 9
@@ -142,7 +142,7 @@ def test_ten_weak_passwords_use_a_reset_link_up(busy: Any, refused: Any) -> None
     assert busy.log_in("ada@example.com", ANOTHER).access_token
 
 
-def test_nobody_keeps_the_service_busy_by_signing_up(people: Any, refused: Any, redis_url: str) -> None:
+def test_sign_ups_from_one_address_are_limited(people: Any, refused: Any, redis_url: str) -> None:
     def sign_up(address: str) -> str:
         request = pb.SignUpRequest(email="ada@example.com", password="password", name="Ada", organization_name="Acme")
         with refused() as refusal:
@@ -150,15 +150,15 @@ def test_nobody_keeps_the_service_busy_by_signing_up(people: Any, refused: Any, 
         return str(refusal.reason)
 
     with connect_redis(redis_url) as shared:
-        attempts = Attempts(shared, SystemClock())
+        attempts = AttemptLimiter(shared, SystemClock())
         for _ in range(999):
-            attempts.at_sign_up("192.0.2.1")
+            attempts.count_sign_up("192.0.2.1")
     assert sign_up("192.0.2.1") == "PASSWORD_WEAK"
     assert sign_up("192.0.2.1") == "TOO_MANY_ATTEMPTS"
     assert sign_up("192.0.2.2") == "PASSWORD_WEAK"
 
 
-def test_nobody_learns_who_has_signed_up_by_forgetting_a_password(people: Any, refused: Any) -> None:
+def test_password_reset_request_does_not_reveal_registered_emails(people: Any, refused: Any) -> None:
     people.sign_up("ada@example.com")
     for email in ("ada@example.com", "nobody@example.com"):
         for _ in range(5):
@@ -170,7 +170,7 @@ def test_nobody_learns_who_has_signed_up_by_forgetting_a_password(people: Any, r
     assert people.subjects("nobody@example.com") == []
 
 
-def test_a_reset_link_works_once_and_sets_no_weak_password(people: Any, refused: Any) -> None:
+def test_reset_link_works_once_and_refuses_weak_password(people: Any, refused: Any) -> None:
     people.sign_up("ada@example.com")
     people.auth.ForgotPassword(pb.ForgotPasswordRequest(email="ada@example.com"))
     token = people.token("ada@example.com", "reset-password")
@@ -186,7 +186,7 @@ def test_a_reset_link_works_once_and_sets_no_weak_password(people: Any, refused:
     assert refusal.reason == "CREDENTIALS_INVALID"
 
 
-def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any, refused: Any) -> None:
+def test_password_change_ends_all_other_sessions(people: Any, refused: Any) -> None:
     other = people.verified("ada@example.com")
     this = people.log_in("ada@example.com")
     request = pb.ChangePasswordRequest(current_password="wrong horse", new_password=ANOTHER)
@@ -205,7 +205,7 @@ def test_a_changed_password_ends_the_other_sessions_and_not_this_one(people: Any
     assert eventually(lambda: people.subjects("ada@example.com").count("Your password was changed") == 1)
 
 
-def test_an_email_that_nobody_verified_is_not_written_to_with_every_change_of_a_password(people: Any) -> None:
+def test_unverified_email_gets_no_password_change_mail(people: Any) -> None:
     stranger = people.sign_up("victim@example.com")
     request = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
     people.auth.ChangePassword(request, metadata=people.bearer(stranger.access_token))
@@ -214,7 +214,7 @@ def test_an_email_that_nobody_verified_is_not_written_to_with_every_change_of_a_
     assert "Your password was changed" not in people.subjects("victim@example.com")
 
 
-def test_an_unknown_email_takes_as_long_as_a_wrong_password(people: Any, refused: Any) -> None:
+def test_unknown_email_takes_as_long_as_wrong_password(people: Any, refused: Any) -> None:
     people.sign_up("ada@example.com")
 
     def timed(email: str) -> float:

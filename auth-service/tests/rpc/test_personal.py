@@ -26,13 +26,12 @@ from adlib.rpc import ServiceProcess
 from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
 from adtesting import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
+from adtesting.auth import FakeFirebase, FakeMailer
 from adtesting.pytest_servers import FreshDatabase
-from auth_service.accounts.firebase import FakeFirebase
-from auth_service.accounts.model import FirebaseUser
+from auth_service.credentials.firebase.model import FirebaseUser
 from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
-from auth_service.mail.mailer import FakeMailer
-from auth_service.mail.outgoing import Outgoing
+from auth_service.mail.service import OutgoingMail
 from auth_service.notifications.consumer import NotificationHandler
 from auth_service.notifications.service import NotificationService
 from auth_service.notifications.servicer import NotificationServicer
@@ -71,7 +70,7 @@ def people() -> Identities:
 @pytest.fixture
 def notifications(db: Database, clock: FixedClock) -> NotificationService:
     documents = PostgresDocuments(db, clock)
-    return NotificationService(db, documents, PreferenceService(documents), Outgoing(clock, new_id))
+    return NotificationService(db, documents, PreferenceService(documents), OutgoingMail(clock, new_id))
 
 
 @pytest.fixture
@@ -124,9 +123,7 @@ def struct(text: str) -> Struct:
 # Preferences
 
 
-def test_preferences_are_the_defaults_until_they_are_put(
-    calls: grpc.Channel, as_ada: Metadata, as_eve: Metadata
-) -> None:
+def test_preferences_default_until_set(calls: grpc.Channel, as_ada: Metadata, as_eve: Metadata) -> None:
     stub = personal_pb2_grpc.PreferencesServiceStub(calls)
     defaults = pb.Preferences(theme=pb.Preferences.SYSTEM, language="en", notifications=True)
     get = pb.GetPreferencesRequest()
@@ -145,7 +142,7 @@ def test_preferences_are_the_defaults_until_they_are_put(
     assert stub.GetPreferences(get, metadata=as_ada) == replaced
 
 
-def test_a_layout_has_a_size(calls: grpc.Channel, as_ada: Metadata) -> None:
+def test_layout_size_is_limited(calls: grpc.Channel, as_ada: Metadata) -> None:
     put = pb.PutPreferencesRequest()
     put.dashboard_layout["a"] = "x" * 65_536
     refused(ErrorReason.INVALID_FIELD, personal_pb2_grpc.PreferencesServiceStub(calls).PutPreferences, put, as_ada)
@@ -163,7 +160,7 @@ def draft(id: str = "new-campaign", text: str = '{"name":"Spring"}', expires_at:
     return pb.PutDraftRequest(draft_id=id, data=struct(text), expire_time=timestamp(expires_at) if expires_at else None)
 
 
-def test_a_draft_is_its_persons_own(
+def test_draft_is_visible_only_to_its_user(
     drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata, as_eve: Metadata, clock: FixedClock
 ) -> None:
     text = '{"name":"Spring\\u0000","budget":5,"grid":[[1],[2.5]]}'
@@ -182,7 +179,7 @@ def test_a_draft_is_its_persons_own(
     refused(ErrorReason.DRAFT_NOT_FOUND, drafts.DeleteDraft, delete, as_ada)
 
 
-def test_an_expired_draft_is_not_found(
+def test_expired_draft_is_not_found(
     drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata, clock: FixedClock
 ) -> None:
     expires_at = clock.at + timedelta(days=29)
@@ -196,18 +193,18 @@ def test_an_expired_draft_is_not_found(
 
 
 @pytest.mark.parametrize("days", [-1, 31])
-def test_a_draft_expires_in_the_next_thirty_days(
+def test_draft_expires_within_thirty_days(
     drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata, clock: FixedClock, days: int
 ) -> None:
     put = draft(expires_at=clock.at + timedelta(days=days))
     refused(ErrorReason.INVALID_FIELD, drafts.PutDraft, put, as_ada)
 
 
-def test_a_draft_has_a_size(drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata) -> None:
+def test_draft_size_is_limited(drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata) -> None:
     refused(ErrorReason.INVALID_FIELD, drafts.PutDraft, draft(text='{"a":"%s"}' % ("x" * 65_536)), as_ada)
 
 
-def test_a_person_keeps_a_hundred_drafts(
+def test_user_has_at_most_a_hundred_drafts(
     drafts: personal_pb2_grpc.DraftServiceStub, as_ada: Metadata, as_eve: Metadata, clock: FixedClock
 ) -> None:
     for number in range(100):
@@ -230,8 +227,8 @@ def inbox(calls: grpc.Channel) -> personal_pb2_grpc.NotificationServiceStub:
 
 
 @pytest.fixture
-def tell(redis_url: str, notifications: NotificationService) -> Iterator[Callable[[Sequence[Event]], None]]:
-    """Publishes these events and has them worked on, as the service does in the background."""
+def deliver(redis_url: str, notifications: NotificationService) -> Iterator[Callable[[Sequence[Event]], None]]:
+    """Publishes these events and handles them, as the service does in the background."""
     shared = connect_redis(redis_url)
     bus = RedisBus(shared)
     consumer = Consumer(bus.subscribe("auth", "auth-service", "test"), NotificationHandler(notifications))
@@ -248,7 +245,9 @@ def tell(redis_url: str, notifications: NotificationService) -> Iterator[Callabl
     shared.close()
 
 
-def told(person: Person, at: datetime, title: str = "Role changed", organization_id: UUID = NO_ORGANIZATION) -> Event:
+def notified(
+    person: Person, at: datetime, title: str = "Role changed", organization_id: UUID = NO_ORGANIZATION
+) -> Event:
     event = Event(id=str(new_id()), organization_id=str(organization_id), time=timestamp(at))
     event.user_notified.user_id = str(person.user_id)
     event.user_notified.kind = UserNotified.ROLE_CHANGED
@@ -269,15 +268,15 @@ def with_email(db: Database, ada: Person, clock: FixedClock) -> str:
     return "ada@example.com"
 
 
-def test_an_event_becomes_one_notification_and_one_mail(
-    inbox, tell, ada: Person, as_ada: Metadata, as_eve: Metadata, clock: FixedClock, db: Database, with_email: str
+def test_event_creates_one_notification_and_one_mail(
+    inbox, deliver, ada: Person, as_ada: Metadata, as_eve: Metadata, clock: FixedClock, db: Database, with_email: str
 ) -> None:
     organization_id = uuid4()
-    event = told(ada, clock.at, organization_id=organization_id)
+    event = notified(ada, clock.at, organization_id=organization_id)
     other = Event(id=str(new_id()))
     other.user_signed_up.user_id = str(ada.user_id)
-    tell([event, event, other])
-    tell([event])
+    deliver([event, event, other])
+    deliver([event])
     expected = pb.Notification(
         id=event.id, kind=UserNotified.ROLE_CHANGED, title="Role changed", body="You are a manager now.",
         create_time=event.time, organization_id=str(organization_id),
@@ -289,34 +288,34 @@ def test_an_event_becomes_one_notification_and_one_mail(
     assert [(row.kind, row.recipient, row.parameters) for row in db.all(MAILS)] == [("NOTIFICATION", with_email, words)]
 
 
-def test_nobody_has_mail_sent_to_an_email_that_may_be_somebody_elses(
-    inbox, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database
+def test_notification_is_not_mailed_to_unverified_email(
+    inbox, deliver, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database
 ) -> None:
     sign_up(db, ada, "somebody.else@example.com", clock.at, None)
-    tell([told(ada, clock.at, "Buy at https://example.com")])
+    deliver([notified(ada, clock.at, "Buy at https://example.com")])
     assert len(inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications) == 1
     assert not db.all(MAILS)
 
 
-def test_a_notification_that_was_read_stays_so(
-    inbox, tell, ada: Person, as_ada: Metadata, as_eve: Metadata, clock: FixedClock
+def test_read_notification_stays_read(
+    inbox, deliver, ada: Person, as_ada: Metadata, as_eve: Metadata, clock: FixedClock
 ) -> None:
-    event = told(ada, clock.at)
-    tell([event])
+    event = notified(ada, clock.at)
+    deliver([event])
     read = pb.ReadNotificationRequest(notification_id=event.id.upper())
     refused(ErrorReason.NOTIFICATION_NOT_FOUND, inbox.ReadNotification, read, as_eve)
     answer = inbox.ReadNotification(read, metadata=as_ada)
     assert (answer.id, answer.read, answer.organization_id) == (event.id, True, "")
-    tell([event])
+    deliver([event])
     assert list(inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications) == [answer]
     nobodys = pb.ReadNotificationRequest(notification_id=str(uuid4()))
     refused(ErrorReason.NOTIFICATION_NOT_FOUND, inbox.ReadNotification, nobodys, as_ada)
 
 
-def test_the_newest_fifty_are_listed_for_ninety_days(
-    inbox, tell, ada: Person, as_ada: Metadata, clock: FixedClock
+def test_newest_fifty_notifications_are_listed_for_ninety_days(
+    inbox, deliver, ada: Person, as_ada: Metadata, clock: FixedClock
 ) -> None:
-    tell([told(ada, clock.at + timedelta(seconds=number), str(number)) for number in range(52)])
+    deliver([notified(ada, clock.at + timedelta(seconds=number), str(number)) for number in range(52)])
     listed = inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications
     assert [one.title for one in listed] == [str(number) for number in range(51, 1, -1)]
     clock.at += timedelta(days=90, seconds=50)
@@ -324,40 +323,40 @@ def test_the_newest_fifty_are_listed_for_ninety_days(
     assert [one.title for one in listed] == ["51"]
 
 
-def test_what_is_mailed_with_the_change_itself_is_not_mailed_again(
-    inbox, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str
+def test_credential_changes_are_not_mailed_twice(
+    inbox, deliver, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str
 ) -> None:
-    event = told(ada, clock.at)
+    event = notified(ada, clock.at)
     event.user_notified.kind = UserNotified.PASSWORD_CHANGED
-    tell([event])
+    deliver([event])
     (listed,) = inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications
     assert listed.kind == UserNotified.PASSWORD_CHANGED
     assert not db.all(MAILS)
 
 
-def test_who_wants_no_mail_gets_none(
-    calls, inbox, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str
+def test_notification_mail_respects_preferences(
+    calls, inbox, deliver, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str
 ) -> None:
     put = pb.PutPreferencesRequest(notifications=False)
     personal_pb2_grpc.PreferencesServiceStub(calls).PutPreferences(put, metadata=as_ada)
-    tell([told(ada, clock.at)])
+    deliver([notified(ada, clock.at)])
     assert len(inbox.ListNotifications(pb.ListNotificationsRequest(), metadata=as_ada).notifications) == 1
     assert not db.all(MAILS)
 
 
 @pytest.mark.parametrize("kind", [UserNotified.SESSION_STOLEN, UserNotified.API_KEY_CREATED])
-def test_a_stolen_session_cannot_keep_its_person_from_hearing_of_it(
-    calls, tell, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str, kind: int
+def test_stolen_session_cannot_suppress_its_notification(
+    calls, deliver, ada: Person, as_ada: Metadata, clock: FixedClock, db: Database, with_email: str, kind: int
 ) -> None:
     put = pb.PutPreferencesRequest(notifications=False)
     personal_pb2_grpc.PreferencesServiceStub(calls).PutPreferences(put, metadata=as_ada)
-    event = told(ada, clock.at)
+    event = notified(ada, clock.at)
     event.user_notified.kind = kind
-    tell([event])
+    deliver([event])
     assert [row.recipient for row in db.all(MAILS)] == [with_email]
 
 
-def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
+def test_running_service_lists_and_mails_notifications_from_the_bus(
     channel: grpc.Channel, mailer: FakeMailer, redis_url: str, firebase: FakeFirebase
 ) -> None:
     firebase.users["ada"] = FirebaseUser("uid-ada", "ada@example.com", email_verified=True)
@@ -365,7 +364,7 @@ def test_the_service_as_it_runs_lists_and_mails_what_is_on_the_bus(
     signed = auth_pb2_grpc.AuthServiceStub(channel).SignUp(request)
     who = [("authorization", f"Bearer {signed.access_token}")]
     stub = personal_pb2_grpc.NotificationServiceStub(channel)
-    event = told(Person(UUID(signed.user.id), uuid4()), SystemClock().now())
+    event = notified(Person(UUID(signed.user.id), uuid4()), SystemClock().now())
     shared = connect_redis(redis_url)
     RedisBus(shared).publish("auth", [event.SerializeToString()] * 2)
     eventually(lambda: stub.ListNotifications(pb.ListNotificationsRequest(), metadata=who).notifications)

@@ -1,4 +1,4 @@
-"""Accounts that somebody made for another person's e-mail, and what is left of them once its owner proves it."""
+"""Account pre-hijacking: an account for another person's address is reclaimed once its owner verifies it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from adplatform.auth.v1 import auth_pb2 as pb
 from adplatform.options.v1.options_pb2 import Permission
 
 from adtesting import eventually
-from auth_service.accounts.firebase import FakeFirebase
-from auth_service.accounts.model import FirebaseUser
+from adtesting.auth import FakeFirebase
+from auth_service.credentials.firebase.model import FirebaseUser
 
 VICTIM, ACCOMPLICE = "victim@example.com", "accomplice@example.com"
 NEW_PASSWORD = "staple of nine violets"
@@ -81,7 +81,7 @@ def hijack(people: Any, office: Office, unproven: Callable[[str], None]) -> Hija
 
 
 def by_the_link(people: Any) -> str:
-    """The victim clicks the link in a mail that they did not ask for, and sets a password as the answer offers."""
+    """The victim opens the link in a mail that they did not request, and sets a password by the returned token."""
     link = people.token(VICTIM, "verify-email")
     answer = people.auth.VerifyEmail(pb.VerifyEmailRequest(token=link))
     assert answer.user.email_verified
@@ -101,7 +101,7 @@ def by_firebase(people: Any) -> str:
 
 
 @pytest.mark.parametrize("prove", [by_the_link, by_a_reset, by_firebase])
-def test_the_owner_of_an_email_gets_the_account_and_nobody_else_keeps_a_way_in(
+def test_verification_without_session_revokes_every_credential(
     people: Any, refused: Any, office: Office, hijack: Hijack, prove: Callable[[Any], str]
 ) -> None:
     assert [name for name, metadata in hijack.ways_in.items() if office.refuses(metadata)] == []
@@ -123,10 +123,10 @@ def test_the_owner_of_an_email_gets_the_account_and_nobody_else_keeps_a_way_in(
     assert people.profile(hijack.accomplice.access_token).memberships == []
 
 
-def test_what_the_account_handed_over_is_no_longer_its_own(
+def test_transferred_organization_is_left_on_reclaim(
     people: Any, office: Office, hijack: Hijack, unproven: Callable[[str], None]
 ) -> None:
-    """The second owner has the organization; the victim shall not pay into it."""
+    """The second owner keeps the organization; the victim must not deposit into it."""
     organization_id = hijack.signed.organization.id
     owner = people.bearer(hijack.accomplice.access_token, organization_id=organization_id)
     request = organizations_pb2.UpdateUserRequest(user_id=hijack.signed.user.id, role="manager")
@@ -145,7 +145,7 @@ def test_what_the_account_handed_over_is_no_longer_its_own(
     assert office.members(owner)[ACCOMPLICE] == "owner"
 
 
-def test_a_membership_that_was_accepted_by_mail_stays(
+def test_membership_accepted_by_invitation_survives_reclaim(
     people: Any, office: Office, unproven: Callable[[str], None]
 ) -> None:
     boss = people.verified("boss@example.com")
@@ -158,7 +158,7 @@ def test_a_membership_that_was_accepted_by_mail_stays(
     assert office.members(metadata) == {"boss@example.com": "owner", VICTIM: "manager"}
 
 
-def test_a_link_that_is_opened_in_the_session_that_signed_up_changes_nothing_there(people: Any, office: Office) -> None:
+def test_link_opened_in_sign_up_session_keeps_the_account(people: Any, office: Office) -> None:
     signed, other = people.sign_up("ada@example.com"), people.log_in("ada@example.com")
     answer = people.verify("ada@example.com", signed.access_token)
     assert (answer.user.email_verified, answer.password_reset_token) == (True, "")
@@ -170,7 +170,7 @@ def test_a_link_that_is_opened_in_the_session_that_signed_up_changes_nothing_the
     assert not people.is_out(refreshed.access_token)
 
 
-def test_another_accounts_session_does_not_vouch_for_the_account(people: Any) -> None:
+def test_session_of_another_account_does_not_keep_credentials(people: Any) -> None:
     hijacker, victim = people.sign_up(VICTIM), people.verified("private@example.com")
     answer = people.verify(VICTIM, victim.access_token)
     assert answer.password_reset_token
@@ -178,7 +178,7 @@ def test_another_accounts_session_does_not_vouch_for_the_account(people: Any) ->
     assert not people.is_out(victim.access_token)
 
 
-def test_a_session_that_has_ended_vouches_for_nothing_and_uses_up_no_link(people: Any, refused: Any) -> None:
+def test_ended_session_cannot_verify_email_and_does_not_redeem_link(people: Any, refused: Any) -> None:
     signed = people.sign_up("ada@example.com")
     token = people.token("ada@example.com", "verify-email")
     people.auth.LogOut(pb.LogOutRequest(), metadata=people.bearer(signed.access_token))
@@ -199,7 +199,7 @@ def change_email(people: Any, access_token: str, new: str) -> str:
     return str(people.token(new, "confirm-email"))
 
 
-def test_a_change_to_a_strangers_email_gives_the_stranger_no_organization_with_others(
+def test_email_change_without_session_is_refused_for_shared_organizations(
     people: Any, refused: Any, office: Office
 ) -> None:
     eve = people.verified("eve@example.com")
@@ -216,7 +216,7 @@ def test_a_change_to_a_strangers_email_gives_the_stranger_no_organization_with_o
 
 
 @pytest.mark.parametrize("is_verified", [True, False])
-def test_a_change_that_a_stranger_confirms_leaves_no_way_in(people: Any, refused: Any, is_verified: bool) -> None:
+def test_email_change_without_session_revokes_every_credential(people: Any, refused: Any, is_verified: bool) -> None:
     eve = people.verified("eve@example.com") if is_verified else people.sign_up("eve@example.com")
     token = change_email(people, eve.access_token, VICTIM)
     answer = people.auth.ConfirmEmailChange(pb.ConfirmEmailChangeRequest(token=token))
@@ -230,7 +230,7 @@ def test_a_change_that_a_stranger_confirms_leaves_no_way_in(people: Any, refused
     assert people.log_in(VICTIM, NEW_PASSWORD).user.email_verified
 
 
-def test_accepting_an_invitation_proves_the_email_it_was_mailed_to(people: Any, office: Office) -> None:
+def test_accepting_invitation_verifies_email(people: Any, office: Office) -> None:
     boss = people.verified("boss@example.com")
     office.invite(people.bearer(boss.access_token, organization_id=boss.organization.id), "ada@example.com")
     ada, other = people.sign_up("ada@example.com"), people.log_in("ada@example.com")
@@ -242,7 +242,7 @@ def test_accepting_an_invitation_proves_the_email_it_was_mailed_to(people: Any, 
     assert eventually(lambda: office.key(own), within_s=1.0)
 
 
-def test_a_reset_ends_the_api_keys_that_the_person_made_and_says_which(people: Any, office: Office) -> None:
+def test_password_reset_revokes_and_names_api_keys(people: Any, office: Office) -> None:
     boss = people.verified("boss@example.com")
     own = people.bearer(boss.access_token, organization_id=boss.organization.id)
     office.invite(own, "ada@example.com")
@@ -262,7 +262,7 @@ def test_a_reset_ends_the_api_keys_that_the_person_made_and_says_which(people: A
     assert set(office.members(own)) == {"boss@example.com", "ada@example.com"}
 
 
-def test_a_changed_password_leaves_the_api_keys(people: Any, office: Office) -> None:
+def test_password_change_keeps_api_keys(people: Any, office: Office) -> None:
     signed = people.verified("ada@example.com")
     own = people.bearer(signed.access_token, organization_id=signed.organization.id)
     key = office.key(own)

@@ -1,4 +1,4 @@
-"""PurgeExpired takes what nobody needs any more, and nothing else."""
+"""PurgeExpired deletes rows past their retention, and no others."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from adlib.rpc import ServiceProcess
 from adtesting import FakeAccess, FakeAuditTrail, Identities, running, stub_channel
 from adtesting.migrations import rolled_back
 from adtesting.pytest_servers import FreshDatabase
-from auth_service.jobs.servicer import AuthJobsServicer
+from auth_service.jobs import AuthJobsServicer
 from auth_service.retention import RULES
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -53,7 +53,7 @@ def sql(database_url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def add(sql: psycopg.Connection) -> Add:
-    """Adds a row; the id is returned where none is given."""
+    """Adds a row and returns its id, which is generated unless given."""
 
     def call(table: str, **values: object) -> object:
         names, placeholders = ", ".join(values), ", ".join(f"%({name})s" for name in values)
@@ -65,7 +65,7 @@ def add(sql: psycopg.Connection) -> Add:
 
 @pytest.fixture
 def left(sql: psycopg.Connection) -> Left:
-    """What is left in a table's column."""
+    """The remaining values of a table's column."""
 
     def call(table_column: str) -> set[str]:
         table, column = table_column.split(".")
@@ -101,7 +101,7 @@ def add_person(add: Add) -> object:
     return add("users", id=new_id(), email="a@example.com", name="Ada", created_at=NOW, updated_at=NOW)
 
 
-def test_sessions_go_a_month_after_their_end_with_their_tokens(add: Add, left: Left, purge) -> None:
+def test_sessions_and_their_tokens_are_purged_a_month_after_their_end(add: Add, left: Left, purge) -> None:
     user_id = add_person(add)
     rows = {
         "ended long ago": (ago(60), ago(40), ago(30.1)),
@@ -125,7 +125,7 @@ def test_sessions_go_a_month_after_their_end_with_their_tokens(add: Add, left: L
     assert left("refresh_tokens.hash") == {name.encode() for name in kept}
 
 
-def test_links_invitations_and_mails_go_in_their_time(add: Add, left: Left, purge) -> None:
+def test_links_invitations_and_mails_are_purged_after_their_retention(add: Add, left: Left, purge) -> None:
     user_id = add_person(add)
     organization_id = add(
         "organizations", id=new_id(), name="Acme", kind="ADVERTISER", owner_id=user_id, created_at=NOW, updated_at=NOW
@@ -152,7 +152,7 @@ def test_links_invitations_and_mails_go_in_their_time(add: Add, left: Left, purg
     assert left("outgoing_mails.recipient") == {"kept"}
 
 
-def test_documents_keys_and_events_go_in_batches(add: Add, left: Left, purge) -> None:
+def test_documents_idempotency_keys_and_events_are_purged_in_batches(add: Add, left: Left, purge) -> None:
     for number in range(250):
         add("inbox", consumer=f"{number}", event_id=new_id(), processed_at=ago(30.1))
     add("inbox", consumer="kept", event_id=new_id(), processed_at=ago(29.9))
@@ -166,7 +166,7 @@ def test_documents_keys_and_events_go_in_batches(add: Add, left: Left, purge) ->
     assert left("documents.id") == {"later", "kept"}
 
 
-def test_one_kind_that_fails_stops_no_other(add: Add, left: Left, purge, sql: psycopg.Connection) -> None:
+def test_failed_rule_does_not_stop_other_rules(add: Add, left: Left, purge, sql: psycopg.Connection) -> None:
     add("inbox", consumer="old", event_id=new_id(), processed_at=ago(31))
     sql.execute("ALTER TABLE links RENAME TO gone")
     result = purge()
@@ -175,13 +175,13 @@ def test_one_kind_that_fails_stops_no_other(add: Add, left: Left, purge, sql: ps
     assert not left("inbox.consumer")
 
 
-def test_the_job_is_for_the_scheduler(purge, people: Identities) -> None:
+def test_purge_job_requires_scheduler_or_operator(purge, people: Identities) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         purge(people.headers(people.person()))
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_the_indexes_can_be_taken_back_with_rows(add: Add, left: Left, database_url: str) -> None:
+def test_index_migration_rolls_back_with_rows(add: Add, left: Left, database_url: str) -> None:
     add(
         "outgoing_mails", id=new_id(), kind="VERIFY_EMAIL", recipient="ada", parameters="{}",
         created_at=ago(1), next_try_at=NOW,

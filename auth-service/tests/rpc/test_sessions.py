@@ -1,4 +1,4 @@
-"""Sessions as their people see them, also while Redis is away."""
+"""Sessions as their users see them, also while Redis is down."""
 
 import threading
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from adlib.bus import RedisBus
 from adlib.clock import instant
 from adlib.service import connect_redis
 from adtesting import eventually, running, stub_channel
-from auth_service.__main__ import compose
+from auth_service.__main__ import from_config
 from auth_service.config import Config
 
 
@@ -31,7 +31,7 @@ def revoke(people: Any, access_token: str, session_id: str) -> None:
     people.auth.RevokeSession(request, metadata=people.bearer(access_token))
 
 
-def test_a_person_sees_their_sessions_and_ends_one_of_them(people: Any, refused: Any) -> None:
+def test_user_lists_and_revokes_own_sessions(people: Any, refused: Any) -> None:
     first = people.sign_up("ada@example.com")
     second = people.log_in("ada@example.com", address="192.0.2.7")
     eve = people.sign_up("eve@example.com")
@@ -59,7 +59,7 @@ def refresh(people: Any, refresh_token: str) -> pb.RefreshTokenResponse:
 
 
 @pytest.mark.parametrize("tabs", [2, 20])
-def test_tabs_that_refresh_at_once_all_stay_signed_in(people: Any, tabs: int) -> None:
+def test_concurrently_refreshing_tabs_stay_signed_in(people: Any, tabs: int) -> None:
     signed = people.sign_up()
     ready = threading.Barrier(tabs)
 
@@ -79,14 +79,12 @@ def test_tabs_that_refresh_at_once_all_stay_signed_in(people: Any, tabs: int) ->
     assert session.current
 
 
-def test_a_refresh_whose_answer_was_lost_can_be_repeated_for_thirty_seconds(
-    people: Any, refused: Any, database_url: str
-) -> None:
+def test_refresh_can_be_repeated_for_thirty_seconds(people: Any, refused: Any, database_url: str) -> None:
     signed = people.sign_up()
     first = refresh(people, signed.refresh_token)
     later(database_url, 20)
     assert refresh(people, signed.refresh_token).refresh_token == first.refresh_token
-    # Since the first use, not the last.
+    # The 30 s start with the first use, not the last.
     later(database_url, 11)
     with refused() as refusal:
         refresh(people, signed.refresh_token)
@@ -97,7 +95,7 @@ def test_a_refresh_whose_answer_was_lost_can_be_repeated_for_thirty_seconds(
     assert eventually(lambda: people.is_out(first.access_token), within_s=1.0)
 
 
-def test_a_refresh_is_not_repeated_after_signing_out(people: Any, refused: Any) -> None:
+def test_refresh_cannot_be_repeated_after_sign_out(people: Any, refused: Any) -> None:
     signed = people.sign_up()
     fresh = refresh(people, signed.refresh_token)
     people.auth.LogOut(pb.LogOutRequest(), metadata=people.bearer(fresh.access_token))
@@ -108,12 +106,12 @@ def test_a_refresh_is_not_repeated_after_signing_out(people: Any, refused: Any) 
 
 
 def later(database_url: str, seconds: int) -> None:
-    """Has every refresh token been used that much earlier."""
+    """Moves the use of every refresh token back by that much."""
     with psycopg.connect(database_url) as db:
         db.execute("UPDATE refresh_tokens SET used_at = used_at - %s * interval '1 s'", [seconds])
 
 
-def test_whose_refresh_token_was_stolen_is_told(people: Any, refused: Any, redis_url: str, database_url: str) -> None:
+def test_reuse_of_refresh_token_notifies_user(people: Any, refused: Any, redis_url: str, database_url: str) -> None:
     signed = people.sign_up()
     refresh(people, signed.refresh_token)
     later(database_url, 31)
@@ -123,23 +121,23 @@ def test_whose_refresh_token_was_stolen_is_told(people: Any, refused: Any, redis
     with connect_redis(redis_url) as shared:
         subscription = RedisBus(shared).subscribe("auth", "test", "test")
 
-        def told() -> list[UserNotified]:
+        def received() -> list[UserNotified]:
             events = [Event.FromString(one.payload) for one in subscription.receive(100, 50)]
             return [event.user_notified for event in events if event.HasField("user_notified")]
 
-        (news,) = eventually(told)
-    assert (news.user_id, news.kind) == (signed.user.id, UserNotified.SESSION_STOLEN)
-    assert news.body.startswith("A refresh token of it was used again after it had been replaced")
+        (notified,) = eventually(received)
+    assert (notified.user_id, notified.kind) == (signed.user.id, UserNotified.SESSION_STOLEN)
+    assert notified.body.startswith("A refresh token of it was used again after it had been replaced")
 
 
 @pytest.fixture
 def without_redis(config: Config) -> Iterator[auth_pb2_grpc.AuthServiceStub]:
     cut_off = replace(config, common=replace(config.common, redis_url="redis://127.0.0.1:1/0"))
-    with running(compose(cut_off)) as server, stub_channel(server) as channel:
+    with running(from_config(cut_off)) as server, stub_channel(server) as channel:
         yield auth_pb2_grpc.AuthServiceStub(channel)
 
 
-def test_without_redis_sessions_go_on_and_end(
+def test_sessions_refresh_and_end_without_redis(
     people: Any, refused: Any, without_redis: auth_pb2_grpc.AuthServiceStub
 ) -> None:
     signed = people.sign_up("ada@example.com")

@@ -1,4 +1,4 @@
-"""Audit logs in the database: each call once, in a chain of its organization's own, for ever."""
+"""Audit logs in the database: each call once, in its organization's chain, immutable."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,13 +84,13 @@ def listed(audit: AuditService, home: UUID, **wanted: object) -> list[Entry]:
 
 
 def tamper(sql: psycopg.Connection, statement: str, *values: object) -> None:
-    """What somebody with all rights can do."""
+    """Changes rows as a superuser could."""
     sql.execute("SET session_replication_role = replica")
     assert sql.execute(statement, values).rowcount >= 1
     sql.execute("SET session_replication_role = origin")
 
 
-def test_what_was_recorded_is_listed_and_verified(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_recorded_calls_are_listed_and_verified(audit: AuditService, sql: psycopg.Connection) -> None:
     home, other = organization(sql), organization(sql)
     mine = fill(audit, home, 3)
     fill(audit, other, 2)
@@ -100,7 +100,7 @@ def test_what_was_recorded_is_listed_and_verified(audit: AuditService, sql: psyc
     assert verified.last_hash == audit.list_page(home, Page(1), Filter()).rows[0].hash
 
 
-def test_an_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -> None:
     home = organization(sql)
     first, second = entry(), entry()
     audit.add([(home, first), (home, replace(first, outcome="UNKNOWN"))])
@@ -109,7 +109,7 @@ def test_an_event_is_stored_once(audit: AuditService, sql: psycopg.Connection) -
     assert audit.verify(home, 0).count == 2
 
 
-def test_nobodys_calls_are_the_platforms_and_wait_for_it(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_calls_without_organization_wait_for_the_platform(audit: AuditService, sql: psycopg.Connection) -> None:
     home, stray = organization(sql), [(NO_ACCESS, entry()), (uuid4(), entry())]
     own = entry()
     for _ in range(2):
@@ -123,18 +123,18 @@ def test_nobodys_calls_are_the_platforms_and_wait_for_it(audit: AuditService, sq
     assert audit.verify(platform, 0).count == 2
 
 
-def test_two_processes_append_to_one_chain(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_concurrent_processes_append_to_one_chain(audit: AuditService, sql: psycopg.Connection) -> None:
     home = organization(sql)
     shared = [(home, entry()) for _ in range(5)]
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(audit.add, [*shared, *((home, entry()) for _ in range(10))]) for _ in range(8)]:
-            # Whoever loses a race for an event is given the batch again.
+            # The handler that loses a race for an event gets the batch again.
             done.result()
     verified = audit.verify(home, 0)
     assert (verified.count, verified.broken_sequence) == (5 + 8 * 10, 0)
 
 
-def test_filters(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_log_is_filtered_by_user_action_and_time(audit: AuditService, sql: psycopg.Connection) -> None:
     home, ada = organization(sql), uuid4()
     old = entry(time=NOW - timedelta(days=1))
     hers = entry(user_id=ada)
@@ -149,7 +149,7 @@ def test_filters(audit: AuditService, sql: psycopg.Connection) -> None:
     ]
 
 
-def test_pages_follow_on_one_another_while_rows_are_added(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_pages_are_stable_while_rows_are_appended(audit: AuditService, sql: psycopg.Connection) -> None:
     home = organization(sql)
     entries = fill(audit, home, 5)
     found, token = [], ""
@@ -174,7 +174,7 @@ def test_pages_follow_on_one_another_while_rows_are_added(audit: AuditService, s
         "TRUNCATE audit_heads",
     ],
 )
-def test_rows_cannot_be_changed(audit: AuditService, sql: psycopg.Connection, statement: str) -> None:
+def test_log_rows_are_immutable(audit: AuditService, sql: psycopg.Connection, statement: str) -> None:
     fill(audit, organization(sql), 1)
     with pytest.raises(psycopg.errors.RaiseException, match="only ever added to"):
         sql.execute(statement)
@@ -200,7 +200,7 @@ def test_rows_cannot_be_changed(audit: AuditService, sql: psycopg.Connection, st
         ),
     ],
 )
-def test_what_was_done_to_a_log_shows(
+def test_tampering_with_a_log_is_detected(
     audit: AuditService, sql: psycopg.Connection, statement: str, broken: int
 ) -> None:
     home = organization(sql)
@@ -209,7 +209,7 @@ def test_what_was_done_to_a_log_shows(
     assert audit.verify(home, 0).broken_sequence == broken
 
 
-def test_rows_that_changed_places_show(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_swapped_rows_are_detected(audit: AuditService, sql: psycopg.Connection) -> None:
     home = organization(sql)
     fill(audit, home, 5)
     for old, new in ((2, 9), (3, 2), (9, 3)):
@@ -219,7 +219,7 @@ def test_rows_that_changed_places_show(audit: AuditService, sql: psycopg.Connect
     assert (verified.broken_sequence, verified.count) == (2, 1)
 
 
-def test_a_part_can_be_verified(audit: AuditService, sql: psycopg.Connection) -> None:
+def test_part_of_log_can_be_verified(audit: AuditService, sql: psycopg.Connection) -> None:
     home = organization(sql)
     fill(audit, home, 5)
     assert audit.verify(home, 4).count == 2
@@ -232,8 +232,8 @@ def test_a_part_can_be_verified(audit: AuditService, sql: psycopg.Connection) ->
     assert audit.verify(uuid4(), 0).count == 0
 
 
-def test_a_long_log_is_verified_in_parts(db: Database, sql: psycopg.Connection) -> None:
-    audit = AuditService(db, most_verified=4, batch=3)
+def test_long_log_is_verified_in_parts(db: Database, sql: psycopg.Connection) -> None:
+    audit = AuditService(db, max_verified=4, batch=3)
     home = organization(sql)
     fill(audit, home, 10)
     parts, start = [], 0
@@ -248,7 +248,7 @@ def test_a_long_log_is_verified_in_parts(db: Database, sql: psycopg.Connection) 
 
 
 class Counted:
-    """A database that counts what it is asked in transactions."""
+    """A database that counts the statements in transactions."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -270,7 +270,7 @@ class CountedTransaction:
         return getattr(self._tx, name)
 
 
-def test_a_batch_takes_as_many_statements_as_one_call(db: Database, sql: psycopg.Connection) -> None:
+def test_batch_append_uses_as_many_statements_as_a_single_append(db: Database, sql: psycopg.Connection) -> None:
     home, counted = organization(sql), Counted(db)
     audit = AuditService(cast("Any", counted))
     audit.add([(home, entry())])

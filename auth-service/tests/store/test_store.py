@@ -1,4 +1,4 @@
-"""People, organizations and roles in the database."""
+"""Users, organizations, sessions and roles in the database."""
 
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -10,13 +10,17 @@ from yoyo import get_backend, read_migrations
 from adlib import permissions
 from adlib.db import Database, UniqueViolated, migrate
 from adlib.ids import new_id
-from auth_service.__main__ import MIGRATIONS, seed_roles
-from auth_service.accounts import store
-from auth_service.accounts.model import EmailTaken, Organization, User
-from auth_service.roles.model import ROLES
-from auth_service.roles.store import put
+from auth_service.accounts.store import memberships
+from auth_service.authorization.model import ROLES
+from auth_service.credentials import store as credentials
+from auth_service.provisioning import MIGRATIONS, seed_roles
+from auth_service.roles.store import upsert_built_in
 from auth_service.sessions import store as sessions
 from auth_service.sessions.model import Session
+from auth_service.tenancy import store as tenancy
+from auth_service.tenancy.model import Organization
+from auth_service.users import store as users
+from auth_service.users.model import EmailTaken, User
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -26,65 +30,66 @@ def db(database_url: str) -> Database:
     return Database(database_url)
 
 
-def add(db: Database, *, kind: str = "ADVERTISER", role: str = "owner") -> tuple[User, Organization, Session]:
+def add(db: Database, *, kind: str = "ADVERTISER") -> tuple[User, Organization, Session]:
     user = User(new_id(), f"{uuid4().hex}@example.com", "Ada")
     organization = Organization(new_id(), "Acme", kind)
     session = Session(new_id(), user.id)
     with db.transaction() as tx:
-        store.add_user(tx, user, "hash", NOW)
-        store.add_organization(tx, organization, user.id, role, NOW)
+        users.add(tx, user, NOW)
+        credentials.set_password(tx, user.id, "hash", NOW)
+        tenancy.add(tx, organization, user.id, NOW)
         sessions.add(tx, session, NOW)
     return user, organization, session
 
 
-def test_an_email_is_taken_once_and_the_transaction_goes_on(db: Database) -> None:
+def test_duplicate_email_is_refused_without_ending_the_transaction(db: Database) -> None:
     user, _, _ = add(db)
     with db.transaction() as tx:
         with pytest.raises(EmailTaken):
-            store.add_user(tx, User(new_id(), user.email, "Eve"), "hash", NOW)
-        assert store.by_email(tx, user.email) == (user, "hash")
+            users.add(tx, User(new_id(), user.email, "Eve"), NOW)
+        assert credentials.by_email(tx, user.email) == (user, "hash")
 
 
-def test_there_is_one_platform(db: Database) -> None:
-    assert not store.platform_exists(db)
-    add(db, kind="PLATFORM", role="admin")
-    assert store.platform_exists(db)
+def test_only_one_platform_organization_exists(db: Database) -> None:
+    assert not tenancy.platform_exists(db)
+    add(db, kind="PLATFORM")
+    assert tenancy.platform_exists(db)
     with pytest.raises(UniqueViolated, match="organizations_one_platform"):
-        add(db, kind="PLATFORM", role="admin")
+        add(db, kind="PLATFORM")
 
 
-def test_an_ended_session_is_live_no_longer_and_ends_once(db: Database) -> None:
+def test_session_ends_once(db: Database) -> None:
     user, _, session = add(db)
     before = NOW - timedelta(seconds=1)
-    assert [one.id for one in sessions.of_user(db, user.id, before)] == [session.id]
+    assert [one.id for one in sessions.list_live(db, user.id, before)] == [session.id]
     with db.transaction() as tx:
         assert sessions.end(tx, session.id, NOW)
         assert not sessions.end(tx, session.id, NOW)
-    assert sessions.of_user(db, user.id, before) == []
+    assert sessions.list_live(db, user.id, before) == []
 
 
-def test_a_hash_is_not_renewed_over_a_password_that_was_changed_meanwhile(db: Database) -> None:
+def test_rehash_does_not_overwrite_changed_password(db: Database) -> None:
     user, _, _ = add(db)
     with db.transaction() as tx:
-        store.set_password(tx, user.id, "changed", NOW)
-        store.rehash(tx, user.id, "hash", "renewed", NOW)
-        assert store.by_email(tx, user.email) == (user, "changed")
-        store.rehash(tx, user.id, "changed", "renewed", NOW)
-        assert store.by_email(tx, user.email) == (user, "renewed")
+        credentials.set_password(tx, user.id, "changed", NOW)
+        credentials.rehash(tx, user.id, "hash", "renewed", NOW)
+        assert credentials.by_email(tx, user.email) == (user, "changed")
+        credentials.rehash(tx, user.id, "changed", "renewed", NOW)
+        assert credentials.by_email(tx, user.email) == (user, "renewed")
 
 
-def test_roles_can_be_put_again(db: Database) -> None:
+def test_seeding_roles_again_keeps_memberships(db: Database) -> None:
     user, _, _ = add(db)
-    before = store.memberships(db, user.id)
+    before = memberships(db, user.id)
     with db.transaction() as tx:
-        put(tx, permissions.titles(), ROLES)
-    assert store.memberships(db, user.id) == before
+        upsert_built_in(tx, permissions.titles(), ROLES)
+    assert memberships(db, user.id) == before
 
 
-def test_migrations_go_down_and_up_again_with_rows_in_the_tables(db: Database, database_url: str) -> None:
+def test_migrations_roll_back_and_forward_with_rows(db: Database, database_url: str) -> None:
     _, _, session = add(db)
     with db.transaction() as tx:
-        sessions.rotated(tx, session.id, b"hash", b"salt", NOW)
+        sessions.set_rotation(tx, session.id, b"hash", b"salt", NOW)
     db.close()
     backend = get_backend(database_url.replace("postgresql://", "postgresql+psycopg://", 1))
     own = read_migrations(str(files("auth_service") / "migrations"))

@@ -1,4 +1,4 @@
-"""Whatever is done to a chain of hashes, it shows where."""
+"""Tampering with a hash chain is detected and located."""
 
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.audit.model import BEGINNING, Entry, Link, LogRow, first_broken, linked, row_hash
+from auth_service.audit.model import BEGINNING, Entry, Link, LogRow, chained, first_broken, row_hash
 
 ORGANIZATION = uuid4()
 _texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=8)
@@ -33,25 +33,25 @@ def chain(entries: list[Entry]) -> list[LogRow]:
     rows: list[LogRow] = []
     before = BEGINNING
     for entry in entries:
-        rows.append(linked(ORGANIZATION, before, entry))
+        rows.append(chained(ORGANIZATION, before, entry))
         before = Link(rows[-1].sequence, rows[-1].hash)
     return rows
 
 
 def is_intact(rows: list[LogRow], end: Link) -> bool:
-    """As the service asks: the rows follow on one another, up to the end that was written down."""
+    """Whether the rows form a chain up to the recorded head, as the service checks."""
     last, broken = first_broken(ORGANIZATION, BEGINNING, rows)
     return not broken and last == end
 
 
 @given(_logs)
-def test_a_chain_as_it_was_written_is_intact(entries: list[Entry]) -> None:
+def test_unmodified_chain_is_intact(entries: list[Entry]) -> None:
     rows = chain(entries)
     assert is_intact(rows, Link(len(rows), rows[-1].hash))
 
 
 @given(_logs, st.data())
-def test_any_changed_field_shows_in_its_row(entries: list[Entry], data: st.DataObject) -> None:
+def test_changed_field_breaks_the_chain_at_its_row(entries: list[Entry], data: st.DataObject) -> None:
     rows = chain(entries)
     at = data.draw(st.integers(0, len(rows) - 1))
     name = data.draw(st.sampled_from([field.name for field in fields(Entry)]))
@@ -67,7 +67,7 @@ def test_any_changed_field_shows_in_its_row(entries: list[Entry], data: st.DataO
 
 
 @given(_logs, st.data())
-def test_any_dropped_row_shows(entries: list[Entry], data: st.DataObject) -> None:
+def test_dropped_row_breaks_the_chain(entries: list[Entry], data: st.DataObject) -> None:
     rows = chain(entries)
     end = Link(len(rows), rows[-1].hash)
     at = data.draw(st.integers(0, len(rows) - 1))
@@ -77,19 +77,19 @@ def test_any_dropped_row_shows(entries: list[Entry], data: st.DataObject) -> Non
 
 
 @given(_logs, _entries, st.data())
-def test_any_inserted_row_shows(entries: list[Entry], entry: Entry, data: st.DataObject) -> None:
-    """Even one with the right hash for its place: what follows does not follow on it, or the end is another."""
+def test_inserted_row_breaks_the_chain(entries: list[Entry], entry: Entry, data: st.DataObject) -> None:
+    """Even a row with the right hash for its position: the next row, or the head, does not match it."""
     rows = chain(entries)
     end = Link(len(rows), rows[-1].hash)
     at = data.draw(st.integers(0, len(rows)))
     before = Link(at, rows[at - 1].hash) if at else BEGINNING
-    forged = [*rows[:at], linked(ORGANIZATION, before, entry), *rows[at:]]
+    forged = [*rows[:at], chained(ORGANIZATION, before, entry), *rows[at:]]
     assert not is_intact(forged, end)
     assert not is_intact([replace(row, sequence=n) for n, row in enumerate(forged, 1)], end)
 
 
 @given(_logs.filter(lambda entries: len(entries) > 1), st.data())
-def test_any_other_order_shows(entries: list[Entry], data: st.DataObject) -> None:
+def test_reordered_rows_break_the_chain(entries: list[Entry], data: st.DataObject) -> None:
     rows = chain(entries)
     end = Link(len(rows), rows[-1].hash)
     order = data.draw(st.permutations(range(len(rows))).filter(lambda order: order != list(range(len(rows)))))
@@ -99,7 +99,7 @@ def test_any_other_order_shows(entries: list[Entry], data: st.DataObject) -> Non
 
 
 @given(_logs)
-def test_rows_of_another_organization_do_not_fit(entries: list[Entry]) -> None:
+def test_row_of_another_organization_breaks_the_chain(entries: list[Entry]) -> None:
     rows = [replace(row, organization_id=uuid4()) for row in chain(entries)]
     assert first_broken(ORGANIZATION, BEGINNING, rows)[1] == 1
     moved = uuid4()
@@ -107,6 +107,6 @@ def test_rows_of_another_organization_do_not_fit(entries: list[Entry]) -> None:
 
 
 @given(_entries.filter(lambda entry: entry.service and entry.resource))
-def test_text_that_moves_from_one_field_to_the_next_shows(entry: Entry) -> None:
+def test_text_moved_between_fields_changes_the_hash(entry: Entry) -> None:
     moved = replace(entry, action=entry.action + entry.resource[0], resource=entry.resource[1:])
     assert row_hash(ORGANIZATION, 1, bytes(32), entry) != row_hash(ORGANIZATION, 1, bytes(32), moved)

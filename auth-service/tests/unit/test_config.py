@@ -1,4 +1,4 @@
-"""What auth-service refuses to start with."""
+"""Settings with which auth-service refuses to start."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from adlib.config import ConfigurationError, Environment
 from adtesting import Identities
 from auth_service import config
-from auth_service.accounts.firebase import NoFirebase
+from auth_service.credentials.firebase.client import NoFirebase
 
 
 @pytest.fixture
@@ -32,26 +32,26 @@ def variables(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_it_has_threads_left_when_every_place_for_a_password_is_taken(variables: dict[str, str]) -> None:
+def test_threads_remain_when_all_hashing_places_are_taken(variables: dict[str, str]) -> None:
     read = config.read(Environment(variables))
     assert read.common.rpc.threads == 64
     assert isinstance(read.firebase, NoFirebase)
 
 
 @pytest.mark.parametrize("name", ["TOKEN_KEYS_DIR", "SMTP_URL", "MAIL_FROM", "APP_URL", "DATABASE_URL"])
-def test_what_is_missing_is_named(variables: dict[str, str], name: str) -> None:
+def test_missing_setting_is_named(variables: dict[str, str], name: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         config.read(Environment({key: value for key, value in variables.items() if key != name}))
 
 
 @pytest.mark.parametrize("url", ["app.example.com", "ftp://app.example.com", "https://"])
-def test_links_need_a_page_to_open(variables: dict[str, str], url: str) -> None:
+def test_app_url_is_required(variables: dict[str, str], url: str) -> None:
     with pytest.raises(ConfigurationError, match="APP_URL"):
         config.read(Environment({**variables, "APP_URL": url}))
 
 
 @pytest.mark.parametrize("name", ["FIREBASE_AUTH_EMULATOR_HOST", "FIRESTORE_EMULATOR_HOST"])
-def test_production_takes_no_tokens_that_nobody_signed(variables: dict[str, str], name: str) -> None:
+def test_production_refuses_emulators(variables: dict[str, str], name: str) -> None:
     emulated = {**variables, name: "127.0.0.1:9099"}
     assert config.read(Environment(emulated))
     with pytest.raises(ConfigurationError, match=name):

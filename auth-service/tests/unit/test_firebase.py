@@ -1,4 +1,4 @@
-"""What every FirebaseTokens does: firebase-admin as it is with the emulator, and the fake."""
+"""The contract of FirebaseTokens: firebase-admin with the emulator, and the fake."""
 
 import time
 from collections.abc import Callable
@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import jwt
 import pytest
 
-from auth_service.accounts.firebase import FakeFirebase, FirebaseAdmin, FirebaseTokens, NoFirebase
-from auth_service.accounts.model import CredentialsInvalid, FirebaseUser, SignInNotAvailable
+from adtesting.auth import FakeFirebase
+from auth_service.credentials.firebase.client import FirebaseAdmin, FirebaseTokens, NoFirebase
+from auth_service.credentials.firebase.model import FirebaseUser, SignInNotAvailable
+from auth_service.credentials.model import CredentialsInvalid
 
 PROJECT = "adplatform-test"
 
 
 def unsigned(**changes: object) -> str:
-    """A token as the emulator makes them."""
+    """A token as the emulator issues it."""
     now = int(time.time())
     claims = {
         "iss": f"https://securetoken.google.com/{PROJECT}", "aud": PROJECT, "sub": "uid-ada", "user_id": "uid-ada",
@@ -61,17 +63,17 @@ def case(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cas
         FirebaseUser("uid-nobody", "", email_verified=False),
     ],
 )
-def test_a_token_says_who_it_is_and_whether_the_email_is_theirs(case: Case, user: FirebaseUser) -> None:
+def test_token_identifies_user_and_verified_email(case: Case, user: FirebaseUser) -> None:
     assert case.tokens.verify(case.token_of(user)) == user
 
 
 @pytest.mark.parametrize("token", ["nonsense", "a.b.c", ""])
-def test_what_is_no_token_is_refused(case: Case, token: str) -> None:
+def test_malformed_token_is_refused(case: Case, token: str) -> None:
     with pytest.raises(CredentialsInvalid):
         case.tokens.verify(token)
 
 
-def test_an_email_is_normalised_and_another_projects_token_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_email_is_normalized_and_token_of_another_project_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:1")
     tokens = FirebaseAdmin(PROJECT)
     assert tokens.verify(unsigned()).email == "ada@example.com"
@@ -82,17 +84,17 @@ def test_an_email_is_normalised_and_another_projects_token_refused(monkeypatch: 
 @pytest.mark.parametrize(
     "email", ["\uff41da@example.com", "ada@exampl\u24d4.com", "\u212aada@example.com", "ada@\u0435xample.com"]
 )
-def test_an_email_that_only_looks_like_anothers_is_none(monkeypatch: pytest.MonkeyPatch, email: str) -> None:
+def test_non_ascii_firebase_email_is_ignored(monkeypatch: pytest.MonkeyPatch, email: str) -> None:
     monkeypatch.setenv("FIREBASE_AUTH_EMULATOR_HOST", "127.0.0.1:1")
     assert FirebaseAdmin(PROJECT).verify(unsigned(email=email)) == FirebaseUser("uid-ada", "", email_verified=False)
 
 
-def test_an_unsigned_token_is_refused_without_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsigned_token_is_refused_without_the_emulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FIREBASE_AUTH_EMULATOR_HOST", raising=False)
     with pytest.raises(CredentialsInvalid):
         FirebaseAdmin(PROJECT).verify(unsigned())
 
 
-def test_where_firebase_is_not_configured_no_token_is_good() -> None:
+def test_unconfigured_firebase_refuses_every_token() -> None:
     with pytest.raises(SignInNotAvailable):
         NoFirebase().verify(unsigned())

@@ -22,7 +22,7 @@ def struct(text: str) -> Struct:
         '{"":"empty","x.y":"dot","ä":"\\u0000"}',
     ],
 )
-def test_json_comes_back_as_it_was_written(text: str) -> None:
+def test_json_round_trips_unchanged(text: str) -> None:
     kept = text_of(struct(text), "data")
     assert json.loads(kept) == json.loads(text)
     assert ".0" not in kept
@@ -30,7 +30,7 @@ def test_json_comes_back_as_it_was_written(text: str) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_json_has_not_is_refused(number: float) -> None:
+def test_non_finite_number_is_refused(number: float) -> None:
     data = Struct()
     data.get_or_create_struct("a")["b"] = number
     with pytest.raises(InvalidField) as refused:
@@ -38,7 +38,7 @@ def test_a_number_that_json_has_not_is_refused(number: float) -> None:
     assert refused.value.violations[0].field == "data"
 
 
-def test_more_than_64_kib_is_refused() -> None:
+def test_json_over_64_kib_is_refused() -> None:
     # {"a":"…"} is eight bytes around the text, of which each letter takes two.
     assert len(text_of(struct(json.dumps({"a": "ä" * (MAX_BYTES // 2 - 4)})), "data").encode()) == MAX_BYTES
     with pytest.raises(InvalidField, match="65536 bytes"):

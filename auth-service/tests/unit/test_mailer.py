@@ -1,4 +1,4 @@
-"""What every Mailer does: the one that speaks SMTP, to a server in this process, and the fake."""
+"""The contract of Mailer: SMTP to a server in this process, and the fake."""
 
 import asyncio
 import socket
@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from adlib.config import ConfigurationError
-from auth_service.mail.mailer import FakeMailer, Mailer, MailFailed, MailRefused
-from auth_service.mail.model import Mail
-from auth_service.mail.smtp import SmtpMailer
+from adtesting.auth import FakeMailer
+from auth_service.mail.model import Mail, Mailer, MailFailed, MailRefused
+from auth_service.mail.smtp.client import SmtpMailer
 
 MAIL = Mail(
     UUID(int=7),
@@ -36,7 +36,7 @@ MAIL = Mail(
 
 
 class Inbox:
-    """A mail server that keeps what it is given, or answers with an error."""
+    """A mail server that stores mail, or answers with an error."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -85,7 +85,7 @@ def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> 
 
 
 class Case(Protocol):
-    """A mailer, what arrived, and how to have it fail."""
+    """A mailer, the mails that arrived, and a way to make it fail."""
 
     mailer: Mailer
 
@@ -127,20 +127,20 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
             yield SmtpCase(inbox, where)
 
 
-def test_a_mail_arrives_as_it_was_written(case: Case) -> None:
+def test_mail_arrives_unchanged(case: Case) -> None:
     case.mailer.send(MAIL)
     assert case.arrived() == [(MAIL.recipient, MAIL.subject, MAIL.text)]
 
 
 @pytest.mark.parametrize(("for_good", "error"), [(True, MailRefused), (False, MailFailed)])
-def test_whether_it_can_be_tried_again_is_told(case: Case, for_good: bool, error: type[Exception]) -> None:
+def test_failure_is_retryable_or_permanent_by_smtp_code(case: Case, for_good: bool, error: type[Exception]) -> None:
     case.fail(for_good=for_good)
     with pytest.raises(error):
         case.mailer.send(MAIL)
     assert case.arrived() == []
 
 
-def test_every_try_has_the_same_message_id(case: Case) -> None:
+def test_every_attempt_has_the_same_message_id(case: Case) -> None:
     if not isinstance(case, SmtpCase):
         return
     case.mailer.send(MAIL)
@@ -150,13 +150,13 @@ def test_every_try_has_the_same_message_id(case: Case) -> None:
     assert first["From"] == "Platform <noreply@example.com>"
 
 
-def test_nobody_who_answers_is_a_failure_that_may_pass() -> None:
+def test_unreachable_server_is_a_retryable_failure() -> None:
     with pytest.raises(MailFailed):
         SmtpMailer("smtp://127.0.0.1:1", "noreply@example.com").send(MAIL)
 
 
 @pytest.mark.parametrize("subject", ["a\nBcc: all@example.com", "a\r\nBcc: all@example.com"])
-def test_a_line_break_in_a_header_is_refused(subject: str) -> None:
+def test_line_break_in_header_is_refused(subject: str) -> None:
     inbox = Inbox()
     with serving(inbox) as where, pytest.raises(MailRefused):
         SmtpMailer(f"smtp://{where}", "noreply@example.com").send(Mail(UUID(int=1), "a@b.c", subject, "x"))
@@ -165,7 +165,7 @@ def test_a_line_break_in_a_header_is_refused(subject: str) -> None:
 
 @pytest.fixture
 def unknown(tmp_path: Path) -> ssl.SSLContext:
-    """What a server shows that nobody vouches for."""
+    """A self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.now(UTC)
@@ -188,7 +188,7 @@ def unknown(tmp_path: Path) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
-def test_a_server_whose_certificate_nobody_knows_gets_no_mail(scheme: str, unknown: ssl.SSLContext) -> None:
+def test_mail_is_not_sent_to_server_with_untrusted_certificate(scheme: str, unknown: ssl.SSLContext) -> None:
     inbox = Inbox()
     options: dict[str, Any] = {"tls": unknown} if scheme == "smtps" else {"tls_context": unknown}
     with serving(inbox, **options) as where, pytest.raises(MailFailed, match="certificate"):
@@ -197,14 +197,14 @@ def test_a_server_whose_certificate_nobody_knows_gets_no_mail(scheme: str, unkno
 
 
 @pytest.mark.parametrize("scheme", ["smtps", "smtp+starttls"])
-def test_a_server_that_does_not_encrypt_gets_no_mail_where_that_is_wanted(scheme: str) -> None:
+def test_mail_is_not_sent_without_requested_encryption(scheme: str) -> None:
     inbox = Inbox()
     with serving(inbox) as where, pytest.raises(MailFailed):
         SmtpMailer(f"{scheme}://{where}", "noreply@example.com").send(MAIL)
     assert inbox.mails == []
 
 
-def test_user_and_password_of_the_url_are_used() -> None:
+def test_credentials_in_smtp_url_are_used() -> None:
     inbox = Inbox()
 
     given: list[LoginPassword] = []
@@ -220,12 +220,12 @@ def test_user_and_password_of_the_url_are_used() -> None:
 
 
 @pytest.mark.parametrize("url", ["", "localhost:25", "http://localhost", "smtp://", "smtp://host:x"])
-def test_a_wrong_url_is_named_at_start(url: str) -> None:
+def test_malformed_smtp_url_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="SMTP_URL"):
         SmtpMailer(url, "noreply@example.com")
 
 
 @pytest.mark.parametrize("sender", ["", "nobody", "a@b.c\nBcc: d@e.f"])
-def test_a_wrong_sender_is_named_at_start(sender: str) -> None:
+def test_malformed_sender_is_a_configuration_error(sender: str) -> None:
     with pytest.raises(ConfigurationError, match="MAIL_FROM"):
         SmtpMailer("smtp://localhost", sender)

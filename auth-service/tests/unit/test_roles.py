@@ -1,4 +1,4 @@
-"""What roles grant."""
+"""Roles: what they grant, and which names a custom role can have."""
 
 from uuid import UUID
 
@@ -7,43 +7,39 @@ from adplatform.options.v1.options_pb2 import Permission
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auth_service.roles.model import (
-    OWNER_ROLE,
-    RIGHTS_OF_KIND,
+from auth_service.authorization.model import (
+    MAX_PERMISSIONS,
     ROLES,
-    Reason,
     RightsExceeded,
     Role,
-    RoleExists,
-    beyond,
-    held,
-    in_words,
-    require_free_name,
+    effective,
+    missing,
     require_within,
-    why,
 )
+from auth_service.roles.model import Reason, RoleExists, described, permission_reason, require_available_name
+from auth_service.tenancy.model import OWNER_ROLE
 
 GRANTS = {role.code: role.permissions for role in ROLES}
 
 
-def test_only_the_platforms_admin_approves_or_has_everything() -> None:
+def test_only_platform_admin_has_approval_permissions() -> None:
     reserved = {Permission.PAYMENTS_APPROVE, Permission.PUBLISHERS_APPROVE, Permission.ADMIN_FULL}
     for code, granted in GRANTS.items():
         assert bool(granted & reserved) == (code == "admin")
 
 
-def test_an_advertiser_cannot_touch_publishers_nor_a_publisher_campaigns() -> None:
+def test_owner_roles_have_no_permissions_of_other_kinds() -> None:
     names = {code: {Permission.Name(one).partition("_")[0] for one in granted} for code, granted in GRANTS.items()}
     assert "PUBLISHERS" not in names["owner"]
     assert "CAMPAIGNS" not in names["publisher"]
 
 
-def test_a_member_only_looks() -> None:
+def test_member_role_only_reads() -> None:
     assert all(Permission.Name(code).endswith("_READ") for code in GRANTS["member"])
     assert GRANTS["member"] < GRANTS["manager"] < GRANTS["owner"]
 
 
-def test_every_kind_of_organization_has_a_role_for_its_owner() -> None:
+def test_every_organization_kind_has_an_owner_role() -> None:
     assert set(OWNER_ROLE) == {"ADVERTISER", "PUBLISHER", "PLATFORM"}
     assert set(OWNER_ROLE.values()) <= set(GRANTS)
 
@@ -52,23 +48,21 @@ codes = st.frozensets(st.sampled_from(sorted(set(Permission.values()) - {0})))
 
 
 @given(codes, codes)
-def test_what_is_within_ones_rights_is_refused_to_nobody_and_what_is_beyond_to_everybody(
-    own: frozenset[int], others: frozenset[int]
-) -> None:
+def test_permissions_beyond_own_are_refused(own: frozenset[int], others: frozenset[int]) -> None:
     if Permission.ADMIN_FULL in own or others <= own:
         require_within(own, others)
-        assert not beyond(own, others)
+        assert not missing(own, others)
         return
     with pytest.raises(RightsExceeded) as refused:
         require_within(own, frozenset(), others)
-    missing = {Permission.Value(name) for name in refused.value.metadata["missing"].split(",")}
-    assert missing == others - own
+    lacking = {Permission.Value(name) for name in refused.value.metadata["missing"].split(",")}
+    assert lacking == others - own
 
 
 @given(st.sampled_from(sorted(OWNER_ROLE)), codes)
-def test_nobody_holds_what_their_kind_of_organization_cannot(kind: str, granted: frozenset[int]) -> None:
-    assert held(kind, granted) <= granted & RIGHTS_OF_KIND[kind]
-    assert Permission.ADMIN_FULL not in held(kind, granted) or kind == "PLATFORM"
+def test_effective_permissions_are_within_the_organization_kind(kind: str, granted: frozenset[int]) -> None:
+    assert effective(kind, granted) <= granted & MAX_PERMISSIONS[kind]
+    assert Permission.ADMIN_FULL not in effective(kind, granted) or kind == "PLATFORM"
 
 
 @pytest.mark.parametrize(
@@ -82,11 +76,11 @@ def test_nobody_holds_what_their_kind_of_organization_cannot(kind: str, granted:
         ("ADVERTISER", None, Reason.NOT_A_MEMBER),
     ],
 )
-def test_what_decides(kind: str, granted: set[int] | None, reason: Reason) -> None:
+def test_permission_reason(kind: str, granted: set[int] | None, reason: Reason) -> None:
     role = None if granted is None else Role("r", "R", "", frozenset(granted), frozenset({kind}), UUID(int=1))
-    assert why(kind, role, Permission.CAMPAIGNS_READ) is reason
-    assert reason.allows == (reason in {Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL})
-    assert in_words(reason, role, Permission.CAMPAIGNS_READ).endswith(".")
+    assert permission_reason(kind, role, Permission.CAMPAIGNS_READ) is reason
+    assert reason.is_granted == (reason in {Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL})
+    assert described(reason, role, Permission.CAMPAIGNS_READ).endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -114,9 +108,9 @@ def test_what_decides(kind: str, granted: set[int] | None, reason: Reason) -> No
         (" m e m b e r", "Member"),
     ],
 )
-def test_a_name_that_looks_like_a_built_in_role_is_taken(name: str, taken: str) -> None:
+def test_name_that_looks_like_built_in_role_is_refused(name: str, taken: str) -> None:
     with pytest.raises(RoleExists) as refused:
-        require_free_name(name, ())
+        require_available_name(name, ())
     assert refused.value.metadata == {"name": name, "looksLike": taken}
 
 
@@ -133,19 +127,19 @@ def test_a_name_that_looks_like_a_built_in_role_is_taken(name: str, taken: str) 
         ("\u041e\u0442\u0434\u0435\u043b", "\u043e\u0442\u200b\u0434\u0435\u043b"),
     ],
 )
-def test_a_name_that_looks_like_another_role_of_the_organization_is_taken(name: str, other: str) -> None:
+def test_name_that_looks_like_custom_role_is_refused(name: str, other: str) -> None:
     for one, two in ((name, other), (other, name)):
         with pytest.raises(RoleExists) as refused:
-            require_free_name(one, [_named("Reader"), _named(two)])
+            require_available_name(one, [_named("Reader"), _named(two)])
         assert refused.value.metadata["looksLike"] == two
 
 
 @pytest.mark.parametrize(
     "name", ["Buyer", "Team 2", "Team 11", "Sales-team", "Co-owner", "Campaign manager", "Администратор", "営業", "R&D"]
 )
-def test_a_name_that_looks_like_no_other_is_free(name: str) -> None:
+def test_distinct_name_is_available(name: str) -> None:
     others = ["Team 1", "Team 1.1", "Team A", "Sales team", "Оператор", "営業部", "RD", "Buyers"]
-    require_free_name(name, [_named(other) for other in others])
+    require_available_name(name, [_named(other) for other in others])
 
 
 def _named(name: str) -> Role:

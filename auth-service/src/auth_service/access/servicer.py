@@ -1,4 +1,4 @@
-"""AccessService of the contract."""
+"""AccessService over gRPC."""
 
 from uuid import UUID
 
@@ -12,7 +12,9 @@ from auth_service.access.service import AccessService
 
 
 class AccessServicer:
-    """Parses, calls, renders."""
+    """AccessService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["AccessService"]
 
     def __init__(self, access: AccessService) -> None:
         self._access = access
@@ -21,14 +23,14 @@ class AccessServicer:
         session_id = UUID(request.session_id) if request.session_id else NO_SESSION
         person = Person(UUID(request.user_id), session_id)
         organization_id = UUID(request.organization_id) if request.organization_id else None
-        standing = self._access.standing(person, organization_id)
-        if standing is None:
+        access = self._access.find_access(person, organization_id)
+        if access is None:
             return pb.GetAccessResponse(session_ended=True)
         return pb.GetAccessResponse(
-            member=standing.is_member,
-            organization_kind=pb.Organization.Kind.ValueType(standing.kind),
-            permissions=permissions.codes(standing.permissions),
-            email_unverified=standing.is_member and not standing.email_verified,
+            member=access.is_member,
+            organization_kind=pb.Organization.Kind.ValueType(access.kind),
+            permissions=permissions.codes(access.permissions),
+            email_unverified=access.is_member and not access.email_verified,
         )
 
     def FindApiKey(self, request: pb.FindApiKeyRequest, _call: Call) -> pb.FindApiKeyResponse:

@@ -1,21 +1,18 @@
-"""What callers may do, and what the shared cache must be told of it."""
+"""Reads callers' permissions and API keys."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from adplatform.auth.v1.auth_pb2 import Organization
-from sqlalchemy import and_, any_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.types import Uuid
+from sqlalchemy import and_, bindparam, func, or_, select, update
 
 from adlib import permissions as bits
-from adlib.access import NO_ACCESS, Access, CacheInvalidation
+from adlib.access import NO_ACCESS, Access
 from adlib.db import Query, Session, Transaction
 from adlib.identity import ApiKey
-from auth_service.roles.model import held
-from auth_service.tables import api_keys, organizations, pending_marks, role_permissions, sessions, user_roles, users
+from auth_service.authorization.model import effective
+from auth_service.tables import api_keys, organizations, role_permissions, sessions, user_roles, users
 
 _codes = func.array_agg(role_permissions.c.permission_code).label("codes")
 _is_verified = users.c.email_verified_at.is_not(None).label("is_verified")
@@ -51,14 +48,14 @@ _OF_SESSION = Query(
     .group_by(organizations.c.kind, users.c.email_verified_at)
 )
 _NAME = Query(select(organizations.c.name).where(organizations.c.id == bindparam("organization")))
-_KEY = Query(
+_API_KEY = Query(
     select(api_keys).where(
         api_keys.c.hash == bindparam("hash"),
         api_keys.c.revoked_at.is_(None),
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("at")),
     )
 )
-_USED = Query(
+_MARK_USED = Query(
     update(api_keys)
     .where(
         api_keys.c.id == bindparam("key_id"),
@@ -67,23 +64,16 @@ _USED = Query(
     )
     .values(last_used_at=bindparam("at"))
 )
-_ADD_INVALIDATION = Query(
-    insert(pending_marks).values(id=bindparam("id"), key=bindparam("key"), lasts_s=bindparam("lasts_s"))
-)  # fmt: skip
-_INVALIDATIONS = Query(select(pending_marks).order_by(pending_marks.c.id).limit(bindparam("limit")))
-_REMOVE_INVALIDATIONS = Query(
-    delete(pending_marks).where(pending_marks.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
-)
 
 
 def of_session(db: Session, user_id: UUID, session_id: UUID, organization_id: UUID | None) -> Access | None:
-    """The standing of a person in the organization; None where their session has ended."""
+    """The access of a session's user to the organization; None if the session has ended."""
     row = db.one(_OF_SESSION, user_id=user_id, session_id=session_id, organization_id=organization_id)
     return _access(row) if row else None
 
 
 def of_member(db: Session, user_id: UUID, organization_id: UUID) -> Access:
-    """The standing of a person in the organization, whether they are signed in or not."""
+    """The access of a user to the organization, whether they are signed in or not."""
     row = db.one(_OF_MEMBER, user_id=user_id, organization_id=organization_id)
     return _access(row) if row else NO_ACCESS
 
@@ -91,19 +81,19 @@ def of_member(db: Session, user_id: UUID, organization_id: UUID) -> Access:
 def _access(row: Any) -> Access:
     if row.kind is None:
         return NO_ACCESS
-    granted = held(row.kind, [code for code in row.codes if code is not None])
+    granted = effective(row.kind, [code for code in row.codes if code is not None])
     return Access(True, Organization.Kind.Value(row.kind), bits.mask(granted), email_verified=row.is_verified)
 
 
 def organization_name(db: Session, organization_id: UUID) -> str | None:
-    """What the organization calls itself; None where there is no such organization."""
+    """The organization's name; None if it does not exist."""
     row = db.one(_NAME, organization=organization_id)
     return row.name if row else None
 
 
-def api_key(db: Session, hash: bytes, at: datetime) -> ApiKey | None:
-    """The key whose text has this SHA-256, unless it is revoked or has expired."""
-    row = db.one(_KEY, hash=hash, at=at)
+def api_key_any_tenant(db: Session, hash: bytes, at: datetime) -> ApiKey | None:
+    """The API key whose text has this SHA-256, unless it is revoked or expired."""
+    row = db.one(_API_KEY, hash=hash, at=at)
     if row is None:
         return None
     return ApiKey(
@@ -116,21 +106,6 @@ def api_key(db: Session, hash: bytes, at: datetime) -> ApiKey | None:
     )
 
 
-def key_used(tx: Transaction, key: ApiKey, at: datetime, before: datetime) -> None:
-    """Notes that the key is in use, unless that was noted after `before`."""
-    tx.execute(_USED, key_id=key.id, organization=key.organization_id, at=at, before=before)
-
-
-def add_invalidation(tx: Transaction, invalidation_id: UUID, invalidation: CacheInvalidation) -> None:
-    """Stores what the cache must be told."""
-    tx.execute(_ADD_INVALIDATION, id=invalidation_id, key=invalidation.key, lasts_s=invalidation.ttl_s)
-
-
-def invalidations(db: Session, limit: int) -> Mapping[UUID, CacheInvalidation]:
-    """What the cache was not told yet, oldest first."""
-    return {row.id: CacheInvalidation(row.key, row.lasts_s) for row in db.all(_INVALIDATIONS, limit=limit)}
-
-
-def remove_invalidations(tx: Transaction, invalidation_ids: Sequence[UUID]) -> None:
-    """The cache was told of these."""
-    tx.execute(_REMOVE_INVALIDATIONS, ids=invalidation_ids)
+def mark_api_key_used(tx: Transaction, key: ApiKey, at: datetime, before: datetime) -> None:
+    """Stores when the key was last used, unless that was stored after `before`."""
+    tx.execute(_MARK_USED, key_id=key.id, organization=key.organization_id, at=at, before=before)

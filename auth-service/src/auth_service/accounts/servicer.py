@@ -1,4 +1,4 @@
-"""AuthService of the contract."""
+"""AuthService over gRPC."""
 
 from uuid import UUID
 
@@ -7,38 +7,44 @@ from google.api.httpbody_pb2 import HttpBody
 
 from adlib.clock import timestamp
 from adlib.rpc import Call
-from auth_service.accounts.emails import Emails
-from auth_service.accounts.model import Membership, Organization, User
-from auth_service.accounts.password_changes import PasswordChanges
-from auth_service.accounts.proofs import EmailProofs
 from auth_service.accounts.service import AccountService
-from auth_service.accounts.sign_ups import NewAccount, SignUps
+from auth_service.emails.service import EmailService
+from auth_service.passwords.service import PasswordResetRequests, PasswordService
 from auth_service.sessions.model import Client, LiveSession
 from auth_service.sessions.service import SessionService
+from auth_service.signup.model import SignUp
+from auth_service.signup.service import SignUpService
+from auth_service.tenancy.model import Membership, Organization
+from auth_service.users.model import User
+from auth_service.verification.service import EmailVerification
 
 
 class AuthServicer:
-    """Parses, calls, renders."""
+    """AuthService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["AuthService"]
 
     def __init__(
         self,
+        sign_up: SignUpService,
         accounts: AccountService,
-        sign_ups: SignUps,
-        passwords: PasswordChanges,
-        emails: Emails,
-        proofs: EmailProofs,
+        reset_requests: PasswordResetRequests,
+        passwords: PasswordService,
+        emails: EmailService,
+        verification: EmailVerification,
         sessions: SessionService,
     ) -> None:
+        self._sign_up = sign_up
         self._accounts = accounts
-        self._sign_ups = sign_ups
+        self._reset_requests = reset_requests
         self._passwords = passwords
         self._emails = emails
-        self._proofs = proofs
+        self._verification = verification
         self._sessions = sessions
 
     def SignUp(self, request: pb.SignUpRequest, call: Call) -> pb.SignUpResponse:
         kind = request.organization_kind or pb.Organization.ADVERTISER
-        new = NewAccount(
+        sign_up = SignUp(
             name=request.name,
             email=request.email,
             password=request.password,
@@ -47,7 +53,7 @@ class AuthServicer:
             kind=pb.Organization.Kind.Name(kind),
             invitation_token=request.invitation_token,
         )
-        user, organization, tokens = self._sign_ups.sign_up(new, _client(call))
+        user, organization, tokens = self._sign_up.sign_up(sign_up, _client(call))
         call.attribute_to(user.id, organization.id)
         return pb.SignUpResponse(
             user=_user(user),
@@ -59,10 +65,10 @@ class AuthServicer:
 
     def LogIn(self, request: pb.LogInRequest, call: Call) -> pb.LogInResponse:
         if request.firebase_id_token:
-            user, tokens = self._accounts.log_in_with_firebase(request.firebase_id_token, _client(call))
+            user, tokens = self._accounts.sign_in_with_firebase(request.firebase_id_token, _client(call))
         else:
             call.is_rate_limited = True
-            user, tokens = self._accounts.log_in(request.email, request.password, _client(call))
+            user, tokens = self._accounts.sign_in(request.email, request.password, _client(call))
         call.attribute_to(user.id)
         return pb.LogInResponse(
             user=_user(user),
@@ -91,7 +97,7 @@ class AuthServicer:
         return pb.Profile(user=_user(user), memberships=[_membership(one) for one in memberships])
 
     def ListSessions(self, _request: pb.ListSessionsRequest, call: Call) -> pb.ListSessionsResponse:
-        sessions = self._sessions.of(call.caller.user_id)
+        sessions = self._sessions.list_live(call.caller.user_id)
         return pb.ListSessionsResponse(sessions=[_session(one, call.caller.session_id) for one in sessions])
 
     def RevokeSession(self, request: pb.RevokeSessionRequest, call: Call) -> pb.RevokeSessionResponse:
@@ -101,16 +107,16 @@ class AuthServicer:
     def SendEmailVerification(
         self, _request: pb.SendEmailVerificationRequest, call: Call
     ) -> pb.SendEmailVerificationResponse:
-        self._emails.send_verification(call.caller.user_id, call.address)
+        self._emails.resend_verification(call.caller.user_id, call.address)
         return pb.SendEmailVerificationResponse()
 
     def VerifyEmail(self, request: pb.VerifyEmailRequest, call: Call) -> pb.VerifyEmailResponse:
-        proof = self._proofs.verify(request.token, call.session())
-        call.attribute_to(proof.user.id)
-        return pb.VerifyEmailResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
+        verified = self._verification.verify(request.token, call.session())
+        call.attribute_to(verified.user.id)
+        return pb.VerifyEmailResponse(user=_user(verified.user), password_reset_token=verified.password_reset_token)
 
     def ForgotPassword(self, request: pb.ForgotPasswordRequest, call: Call) -> pb.ForgotPasswordResponse:
-        self._passwords.forgot(request.email, call.address)
+        self._reset_requests.request(request.email, call.address)
         return pb.ForgotPasswordResponse()
 
     def ResetPassword(self, request: pb.ResetPasswordRequest, call: Call) -> pb.ResetPasswordResponse:
@@ -125,13 +131,15 @@ class AuthServicer:
         return pb.ChangePasswordResponse()
 
     def ChangeEmail(self, request: pb.ChangeEmailRequest, call: Call) -> pb.ChangeEmailResponse:
-        self._emails.ask_change(call.caller.user_id, request.new_email, request.password, call.address)
+        self._emails.request_change(call.caller.user_id, request.new_email, request.password, call.address)
         return pb.ChangeEmailResponse()
 
     def ConfirmEmailChange(self, request: pb.ConfirmEmailChangeRequest, call: Call) -> pb.ConfirmEmailChangeResponse:
-        proof = self._proofs.confirm_change(request.token, call.session())
-        call.attribute_to(proof.user.id)
-        return pb.ConfirmEmailChangeResponse(user=_user(proof.user), password_reset_token=proof.password_reset_token)
+        verified = self._verification.confirm_change(request.token, call.session())
+        call.attribute_to(verified.user.id)
+        return pb.ConfirmEmailChangeResponse(
+            user=_user(verified.user), password_reset_token=verified.password_reset_token
+        )
 
     def GetJwks(self, _request: pb.GetJwksRequest, _call: Call) -> HttpBody:
         return HttpBody(content_type="application/json", data=self._sessions.jwks().encode())

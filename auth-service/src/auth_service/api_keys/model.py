@@ -1,4 +1,4 @@
-"""API keys, and what one made by another may."""
+"""API keys, and the limits of a key that another key creates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from uuid import UUID
 from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import InvalidField, NotFound
-from auth_service.roles.model import RightsExceeded
+from auth_service.authorization.model import RightsExceeded
 
 MAX_LIVE = 100
 
@@ -17,17 +17,17 @@ Network = IPv4Network | IPv6Network
 
 
 class ApiKeyNotFound(NotFound):
-    """No such key in the organization, or it was revoked before."""
+    """The organization has no such key, or it is already revoked."""
 
     reason = ErrorReason.API_KEY_NOT_FOUND
 
     def __init__(self, api_key_id: UUID) -> None:
-        super().__init__("this organization has no such API key, or it was revoked before", apiKeyId=api_key_id)
+        super().__init__("this organization has no such API key, or it is already revoked", apiKeyId=api_key_id)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its text; `permissions` are codes, and no networks mean that it can be used from everywhere."""
+    """An API key without its text; `permissions` are codes, and without `networks` every address may use it."""
 
     id: UUID
     organization_id: UUID
@@ -42,25 +42,27 @@ class ApiKey:
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    """The networks that these spell; INVALID_FIELD."""
+    """The networks in these CIDR blocks; INVALID_FIELD."""
     try:
         return tuple(dict.fromkeys(ip_network(text) for text in texts))
     except ValueError:
         raise InvalidField("allowedCidrs", "must be networks such as 192.0.2.0/24 or 2001:db8::/32") from None
 
 
-def require_no_wider(
+def require_within_parent(
     *, expires_at: datetime | None, networks: Sequence[Network],
-    makers_expires_at: datetime | None, makers_networks: Sequence[Network],
+    parent_expires_at: datetime | None, parent_networks: Sequence[Network],
 ) -> None:  # fmt: skip
-    """RIGHTS_EXCEEDED where a key would outlive the key that makes it, or work where that one does not."""
-    if makers_expires_at and (expires_at is None or expires_at > makers_expires_at):
-        until = makers_expires_at.isoformat()
-        raise RightsExceeded("a key made by a key cannot outlive it; set expireTime no later", expireTime=until)
-    if makers_networks and not (networks and all(_within(network, makers_networks) for network in networks)):
+    """RIGHTS_EXCEEDED if a key would outlive the key that creates it, or work at addresses where that one does not."""
+    if parent_expires_at and (expires_at is None or expires_at > parent_expires_at):
+        until = parent_expires_at.isoformat()
         raise RightsExceeded(
-            "a key made by a key cannot be used from where that cannot; set allowedCidrs within its own",
-            allowedCidrs=",".join(map(str, makers_networks)),
+            "a key that another key creates cannot outlive it; set expireTime no later than its own", expireTime=until
+        )
+    if parent_networks and not (networks and all(_within(network, parent_networks) for network in networks)):
+        raise RightsExceeded(
+            "a key that another key creates cannot have more networks; set allowedCidrs within its own",
+            allowedCidrs=",".join(map(str, parent_networks)),
         )
 
 

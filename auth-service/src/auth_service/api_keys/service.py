@@ -1,4 +1,4 @@
-"""The use cases of API keys."""
+"""Creates, lists and revokes API keys."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from adplatform.events.v1.events_pb2 import UserNotified
 from google.protobuf.message import Message
 
 from adlib import api_key_format
@@ -18,23 +17,18 @@ from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
-from auth_service.access.invalidations import CacheInvalidations
 from auth_service.api_keys import store
-from auth_service.api_keys.model import (
-    MAX_LIVE,
-    ApiKey,
-    ApiKeyNotFound,
-    Network,
-    require_no_wider,
-)
-from auth_service.organizations.acting import act
+from auth_service.api_keys.messages import api_key_created
+from auth_service.api_keys.model import MAX_LIVE, ApiKey, ApiKeyNotFound, Network, require_within_parent
+from auth_service.authorization.service import authorize
+from auth_service.invalidations.service import CacheInvalidations
 
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """What making a key takes; `permissions` are codes."""
+    """The fields of a new key; `permissions` are codes."""
 
     name: str
     permissions: Collection[int]
@@ -43,7 +37,7 @@ class NewApiKey:
 
 
 class ApiKeyService:
-    """Making, listing and revoking. The text of a key is in the answer that made it, and nowhere else."""
+    """The use cases of API keys. A key's text is only in the response that creates it."""
 
     def __init__(
         self, db: Database, outbox: Outbox, invalidations: CacheInvalidations, clock: Clock, ids: NewId
@@ -55,19 +49,19 @@ class ApiKeyService:
         self._ids = ids
 
     def create(self, caller: Caller, new: NewApiKey, idempotency: Idempotency[ApiKey, M]) -> tuple[M, str]:
-        """The new key and its text, which a repeat of the request does not get again; RIGHTS_EXCEEDED."""
+        """Creates a key; its text is empty in the response to a repeated request. RIGHTS_EXCEEDED, LIMIT_REACHED."""
         text = api_key_format.generate()
         with self._db.transaction() as tx:
-            if (seen := idempotency.replay(tx)) is not None:
-                return seen, ""
-            actor = act(tx, caller)
+            if (replayed := idempotency.replay(tx)) is not None:
+                return replayed, ""
+            actor = authorize(tx, caller)
             actor.require(new.permissions)
             if caller.api_key is not None:
-                require_no_wider(
+                require_within_parent(
                     expires_at=new.expires_at,
                     networks=new.networks,
-                    makers_expires_at=caller.api_key.expires_at,
-                    makers_networks=caller.api_key.networks,
+                    parent_expires_at=caller.api_key.expires_at,
+                    parent_networks=caller.api_key.networks,
                 )
             now = self._clock.now()
             if store.count_live(tx, actor.tenant.id, now) >= MAX_LIVE:
@@ -83,8 +77,8 @@ class ApiKeyService:
                 created_at=now,
                 expires_at=new.expires_at,
             )
-            store.add(tx, key, api_key_format.hash_of(text), made_by=caller.api_key.id if caller.api_key else None)
-            self._outbox.append(tx, key.organization_id, _created(key, actor.tenant.organization.name))
+            store.add(tx, key, api_key_format.hash_of(text), parent_id=caller.api_key.id if caller.api_key else None)
+            self._outbox.append(tx, key.organization_id, api_key_created(key, actor.tenant.organization.name))
             return idempotency.record(tx, key), text
 
     def list_page(self, caller: Caller, page: Page) -> Slice[ApiKey]:
@@ -92,19 +86,10 @@ class ApiKeyService:
         return cut(store.list_page(self._db, caller.organization_id, page), page, lambda key: key.id)
 
     def revoke(self, caller: Caller, api_key_id: UUID) -> None:
-        """Ends a key everywhere, and those that were made with it; API_KEY_NOT_FOUND."""
+        """Revokes a key and every key that it created; API_KEY_NOT_FOUND."""
         with self._db.transaction() as tx:
             revoked = store.revoke(tx, caller.organization_id, api_key_id, self._clock.now())
             if not revoked:
                 raise ApiKeyNotFound(api_key_id)
             for hash in revoked:
                 self._invalidations.api_key_revoked(tx, hash)
-
-
-def _created(key: ApiKey, organization: str) -> UserNotified:
-    return UserNotified(
-        user_id=str(key.user_id),
-        kind=UserNotified.API_KEY_CREATED,
-        title=f"An API key was made in your name in {organization}",
-        body=f"It is called {key.name} and begins with {key.prefix}. If that was not you, revoke it.",
-    )

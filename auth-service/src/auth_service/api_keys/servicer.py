@@ -1,4 +1,4 @@
-"""ApiKeyService of the contract."""
+"""ApiKeyService over gRPC."""
 
 from uuid import UUID
 
@@ -11,7 +11,9 @@ from auth_service.api_keys.service import ApiKeyService, NewApiKey
 
 
 class ApiKeyServicer:
-    """Parses, calls, renders."""
+    """ApiKeyService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["ApiKeyService"]
 
     def __init__(self, api_keys: ApiKeyService) -> None:
         self._api_keys = api_keys
@@ -23,7 +25,7 @@ class ApiKeyServicer:
             expires_at=instant(request.expire_time) if request.HasField("expire_time") else None,
             networks=parse_networks(request.allowed_cidrs),
         )
-        # What is kept for repeats has no secret in it.
+        # The response that is stored for repeated requests has no secret.
         idempotency = call.idempotency(request, _created, pb.CreateApiKeyResponse)
         answer, secret = self._api_keys.create(call.caller, new, idempotency)
         answer.secret = secret

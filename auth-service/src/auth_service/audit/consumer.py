@@ -1,4 +1,4 @@
-"""What the services record, from the bus into the logs."""
+"""Stores the services' audit events in the audit logs."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,7 +17,7 @@ class AuditHandler:
         self._audit = audit
 
     def __call__(self, payloads: Sequence[bytes]) -> None:
-        """Stores a batch, each event once."""
+        """Stores a batch of events, each once."""
         events = [Event.FromString(payload) for payload in payloads]
         self._audit.add(
             [(UUID(event.organization_id), _entry(event)) for event in events if event.HasField("audit_recorded")]

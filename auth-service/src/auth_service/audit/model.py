@@ -1,4 +1,4 @@
-"""The chain of an organization's audit log."""
+"""The hash chain of an organization's audit log."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-# What comes before the first row.
+# The hash before the first row.
 GENESIS = bytes(32)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,7 +15,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One call, without its place; `time` in whole microseconds, as the database keeps it."""
+    """An audited call; `time` has whole microseconds, like the database's."""
 
     id: UUID
     time: datetime
@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """The last row of a chain, or of what was looked at of it."""
+    """The position of a row in a chain: the last one, or the last one verified."""
 
     sequence: int
     hash: bytes
@@ -44,7 +44,7 @@ BEGINNING = Link(0, GENESIS)
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """A call in its place."""
+    """An audited call at its position in the chain."""
 
     organization_id: UUID
     sequence: int
@@ -52,14 +52,14 @@ class LogRow:
     hash: bytes
 
 
-def linked(organization_id: UUID, before: Link, entry: Entry) -> LogRow:
+def chained(organization_id: UUID, before: Link, entry: Entry) -> LogRow:
     """The entry as the next row of the chain."""
     sequence = before.sequence + 1
     return LogRow(organization_id, sequence, entry, row_hash(organization_id, sequence, before.hash, entry))
 
 
 def row_hash(organization_id: UUID, sequence: int, hash_before: bytes, entry: Entry) -> bytes:
-    """SHA-256 over the hash before and every field, each after its length, so that no two rows are the same text."""
+    """SHA-256 over the previous hash and every field, each with its length, so that the encoding is unambiguous."""
     texts = (
         entry.actor, entry.service, entry.action, entry.resource, entry.outcome, entry.reason, entry.request_id,
         entry.address,
@@ -79,7 +79,7 @@ def row_hash(organization_id: UUID, sequence: int, hash_before: bytes, entry: En
 
 
 def first_broken(organization_id: UUID, before: Link, rows: Iterable[LogRow]) -> tuple[Link, int]:
-    """Follows rows, in their order, from the one before them: the last that is right, and where it breaks or 0."""
+    """Verifies rows in order: the last intact one, and the sequence at which the chain breaks, or 0."""
     for row in rows:
         if row.organization_id != organization_id or row.sequence != before.sequence + 1:
             return before, before.sequence + 1
@@ -90,8 +90,8 @@ def first_broken(organization_id: UUID, before: Link, rows: Iterable[LogRow]) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """What came of looking at a part of a chain; `broken_sequence` and `next_sequence` are 0 where there is none."""
+class Verification:
+    """The result of verifying a part of a chain; `broken_sequence` and `next_sequence` are 0 if there is none."""
 
     count: int
     last_hash: bytes
@@ -101,7 +101,7 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows are asked for; what is None does not matter."""
+    """A filter of rows; a field that is None does not filter."""
 
     user_id: UUID | None = None
     action: str | None = None

@@ -1,4 +1,4 @@
-"""AuditService of the contract."""
+"""AuditService over gRPC."""
 
 from uuid import UUID
 
@@ -12,20 +12,22 @@ from auth_service.audit.service import AuditService
 
 
 class AuditServicer:
-    """Parses, calls, renders."""
+    """AuditService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["AuditService"]
 
     def __init__(self, audit: AuditService) -> None:
         self._audit = audit
 
     def ListAuditLogs(self, request: pb.ListAuditLogsRequest, call: Call) -> pb.ListAuditLogsResponse:
-        wanted = Filter(
+        filter = Filter(
             user_id=UUID(request.user_id) if request.user_id else None,
             action=request.action or None,
             start=instant(request.start_time) if request.HasField("start_time") else None,
             end=instant(request.end_time) if request.HasField("end_time") else None,
         )
-        asked = call.page(request)
-        found = self._audit.list_page(call.caller.organization_id, asked, wanted)
+        page = call.page(request)
+        found = self._audit.list_page(call.caller.organization_id, page, filter)
         return pb.ListAuditLogsResponse(
             audit_logs=[_audit_log(row) for row in found.rows], next_page_token=found.next_page_token
         )

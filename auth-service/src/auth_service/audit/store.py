@@ -1,4 +1,4 @@
-"""Audit logs in the database: rows are added at the end of their organization's chain, and stay."""
+"""Audit logs in the database: rows are appended to their organization's chain and never changed."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
@@ -16,10 +16,10 @@ from auth_service.tables import audit_heads, audit_logs, organizations
 _ids = bindparam("ids", type_=ARRAY(Uuid))
 _its_own = audit_logs.c.organization_id == bindparam("organization_id")
 
-_THERE = Query(select(organizations.c.id).where(organizations.c.id == any_(_ids)))
-# As a literal: PostgreSQL uses the index of this one row only then.
+_EXISTING_ORGANIZATIONS = Query(select(organizations.c.id).where(organizations.c.id == any_(_ids)))
+# A literal: PostgreSQL uses the partial index only for a literal.
 _PLATFORM = Query(select(organizations.c.id).where(organizations.c.kind == literal_column("'PLATFORM'")))
-_BEGIN = Query(
+_ADD_HEADS = Query(
     upsert(audit_heads)
     .values(organization_id=bindparam("organization_id"), sequence=0, hash=GENESIS)
     .on_conflict_do_nothing()
@@ -30,14 +30,14 @@ _LOCK = Query(
     .order_by(audit_heads.c.organization_id)
     .with_for_update()
 )
-_KNOWN = Query(select(audit_logs.c.id).where(audit_logs.c.id == any_(_ids)))
+_EXISTING_ENTRIES = Query(select(audit_logs.c.id).where(audit_logs.c.id == any_(_ids)))
 _ADD = Query(insert(audit_logs).values({column.name: bindparam(column.name) for column in audit_logs.columns}))
-_MOVE = Query(
+_SET_HEADS = Query(
     update(audit_heads)
     .where(audit_heads.c.organization_id == bindparam("of_organization"))
     .values(sequence=bindparam("to_sequence"), hash=bindparam("to_hash"))
 )
-# One statement, so that the head and the last row are of the same moment.
+# One statement, so that the head and the last row are from the same snapshot.
 _HEAD = Query(
     select(
         audit_heads.c.sequence,
@@ -48,7 +48,7 @@ _HEAD = Query(
         audit_heads, audit_heads.c.organization_id == bindparam("organization_id")
     ))
 )  # fmt: skip
-_FOLLOWING = Query(
+_BETWEEN = Query(
     select(audit_logs)
     .where(_its_own, audit_logs.c.sequence.between(bindparam("first"), bindparam("last")))
     .order_by(audit_logs.c.sequence)
@@ -74,9 +74,9 @@ _PAGES = {
 }
 
 
-def there(tx: Transaction, organization_ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these organizations there are."""
-    return {row.id for row in tx.all(_THERE, ids=list(organization_ids))}
+def existing_organizations(tx: Transaction, organization_ids: Iterable[UUID]) -> set[UUID]:
+    """Those of these organizations that exist."""
+    return {row.id for row in tx.all(_EXISTING_ORGANIZATIONS, ids=list(organization_ids))}
 
 
 def platform(tx: Transaction) -> UUID | None:
@@ -86,22 +86,22 @@ def platform(tx: Transaction) -> UUID | None:
 
 
 def lock_heads(tx: Transaction, organization_ids: Iterable[UUID]) -> dict[UUID, Link]:
-    """The ends of these chains, which nobody else moves before the transaction ends."""
+    """The last rows of these chains, locked until the transaction ends."""
     ids = sorted(organization_ids)
     rows = tx.all(_LOCK, ids=ids)
     if len(rows) < len(ids):
-        tx.execute_many(_BEGIN, [{"organization_id": id} for id in ids])
+        tx.execute_many(_ADD_HEADS, [{"organization_id": id} for id in ids])
         rows = tx.all(_LOCK, ids=ids)
     return {row.organization_id: Link(row.sequence, row.hash) for row in rows}
 
 
-def known(tx: Transaction, ids: Iterable[UUID]) -> set[UUID]:
-    """Which of these events are in a log already."""
-    return {row.id for row in tx.all(_KNOWN, ids=list(ids))}
+def existing_entries_any_tenant(tx: Transaction, ids: Iterable[UUID]) -> set[UUID]:
+    """Those of these events that are already in a log."""
+    return {row.id for row in tx.all(_EXISTING_ENTRIES, ids=list(ids))}
 
 
 def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, Link]) -> None:
-    """Adds rows, and moves the ends of their chains there."""
+    """Appends rows and updates the heads of their chains."""
     if not rows:
         return
     tx.execute_many(
@@ -113,7 +113,7 @@ def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, Link]) -> 
     )
     changed = {row.organization_id for row in rows}
     tx.execute_many(
-        _MOVE,
+        _SET_HEADS,
         [
             {"of_organization": id, "to_sequence": heads[id].sequence, "to_hash": heads[id].hash}
             for id in sorted(changed)
@@ -122,28 +122,30 @@ def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, Link]) -> 
 
 
 def head(db: Session, organization_id: UUID) -> tuple[Link, int]:
-    """The end of the chain as it was written down, and the sequence of the last row that is there."""
+    """The chain's recorded head, and the sequence of the last row that exists."""
     row = db.one(_HEAD, organization_id=organization_id)
     if row is None or row.sequence is None:
         return BEGINNING, int(row.last or 0) if row else 0
     return Link(row.sequence, row.hash), int(row.last or 0)
 
 
-def following(db: Session, organization_id: UUID, first: int, last: int) -> Sequence[LogRow]:
+def between(db: Session, organization_id: UUID, first: int, last: int) -> Sequence[LogRow]:
     """Rows with these sequences, in order."""
-    return [_made(row) for row in db.all(_FOLLOWING, organization_id=organization_id, first=first, last=last)]
+    return [_log_row(row) for row in db.all(_BETWEEN, organization_id=organization_id, first=first, last=last)]
 
 
-def list_page(db: Session, organization_id: UUID, before: int, limit: int, wanted: Filter) -> Sequence[LogRow]:
+def list_page(db: Session, organization_id: UUID, before: int, limit: int, filter: Filter) -> Sequence[LogRow]:
     """The newest rows below a sequence."""
-    chosen = {name: value for name, value in asdict(wanted).items() if value is not None}
+    chosen = {name: value for name, value in asdict(filter).items() if value is not None}
     query = _PAGES[tuple(name for name in _FILTERS if name in chosen)]
-    return [_made(row) for row in db.all(query, organization_id=organization_id, before=before, rows=limit, **chosen)]
+    return [
+        _log_row(row) for row in db.all(query, organization_id=organization_id, before=before, rows=limit, **chosen)
+    ]
 
 
 _NAMES = [field.name for field in fields(Entry)]
 
 
-def _made(row: Any) -> LogRow:
+def _log_row(row: Any) -> LogRow:
     entry = Entry(**{name: getattr(row, name) for name in _NAMES})
     return LogRow(row.organization_id, row.sequence, entry, row.hash)

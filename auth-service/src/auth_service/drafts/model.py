@@ -1,4 +1,4 @@
-"""Drafts: forms that a person has begun to fill in."""
+"""Drafts: forms that a user has started to fill in."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,14 +7,14 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import NotFound
 
-# A person's, that have not expired.
-MOST = 100
+# Unexpired drafts of a user.
+MAX_DRAFTS = 100
 LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A form that is not finished; `data` is JSON."""
+    """An unfinished form; `data` is JSON."""
 
     id: str
     data: str
@@ -23,7 +23,7 @@ class Draft:
 
 
 class DraftNotFound(NotFound):
-    """No draft of the person's own has this id, or it has expired."""
+    """The user has no draft with this id, or it has expired."""
 
     reason = ErrorReason.DRAFT_NOT_FOUND
 

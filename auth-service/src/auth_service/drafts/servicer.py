@@ -1,4 +1,4 @@
-"""DraftService of the contract."""
+"""DraftService over gRPC."""
 
 from datetime import UTC
 
@@ -12,7 +12,9 @@ from auth_service.json_text import struct_of, text_of
 
 
 class DraftServicer:
-    """Parses, calls, renders."""
+    """DraftService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["DraftService"]
 
     def __init__(self, drafts: DraftService) -> None:
         self._drafts = drafts

@@ -1,4 +1,4 @@
-"""Drafts as documents, a collection a person."""
+"""Drafts as documents, one collection per user."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,7 +12,7 @@ def _collection(user_id: UUID) -> str:
 
 
 def put(documents: Documents, user_id: UUID, draft: Draft) -> None:
-    """Stores the draft in place of the one with its id."""
+    """Stores the draft or replaces the one with its id."""
     data = {
         "formData": draft.data,
         "expiresAt": draft.expires_at.isoformat(),
@@ -22,7 +22,7 @@ def put(documents: Documents, user_id: UUID, draft: Draft) -> None:
 
 
 def get(documents: Documents, user_id: UUID, draft_id: str) -> Draft | None:
-    """The person's draft, unless it has expired."""
+    """The user's draft, unless it has expired."""
     data = documents.get(_collection(user_id), draft_id)
     if data is None:
         return None
@@ -31,10 +31,10 @@ def get(documents: Documents, user_id: UUID, draft_id: str) -> Draft | None:
 
 
 def count(documents: Documents, user_id: UUID, limit: int) -> int:
-    """How many drafts the person has, counted up to the limit."""
+    """The number of the user's drafts, counted up to the limit."""
     return documents.count(_collection(user_id), limit)
 
 
 def delete(documents: Documents, user_id: UUID, draft_id: str) -> bool:
-    """Deletes the person's draft; whether there was one."""
+    """Deletes the user's draft; whether it existed."""
     return documents.delete(_collection(user_id), draft_id)

@@ -1,4 +1,4 @@
-"""One-time links: what they are for, how long they last, what can be wrong with one."""
+"""One-time links: their purposes, lifetimes and errors."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +9,12 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument
 
-# With a link of one's own one could otherwise have passwords judged without end.
-MAX_TRIES = 10
+# Otherwise the holder of a link could have any number of passwords scored.
+MAX_ATTEMPTS = 10
 
 
 class Purpose(Enum):
-    """What a link does when it is used; a link for one thing is good for no other."""
+    """The only use of a link."""
 
     VERIFY_EMAIL = "VERIFY_EMAIL"
     RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105 - the name of a purpose
@@ -23,7 +23,7 @@ class Purpose(Enum):
 
     @property
     def lifetime(self) -> timedelta:
-        """How long a link for this can be used."""
+        """How long such a link can be used."""
         return _LIFETIMES[self]
 
 
@@ -37,7 +37,7 @@ _LIFETIMES = {
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the database knows it; `subject_id` is the person or the invitation it is about."""
+    """A stored link; `subject_id` is its user or invitation."""
 
     id: UUID
     purpose: Purpose
@@ -47,16 +47,16 @@ class Link:
 
 
 class LinkInvalid(InvalidArgument):
-    """Malformed, forged, or for something else."""
+    """The link is malformed, forged, or for another purpose."""
 
     reason = ErrorReason.LINK_INVALID
 
     def __init__(self) -> None:
-        super().__init__("the link is not valid; copy it whole, or ask for a new one")
+        super().__init__("the link is not valid; copy all of it, or ask for a new one")
 
 
 class LinkExpired(FailedPrecondition):
-    """Genuine, but too old."""
+    """The link is genuine but has expired."""
 
     reason = ErrorReason.LINK_EXPIRED
 
@@ -65,7 +65,7 @@ class LinkExpired(FailedPrecondition):
 
 
 class LinkUsed(FailedPrecondition):
-    """Genuine, but used before, tried too often, or replaced by a newer one."""
+    """The link is genuine but was used, tried too often, or replaced by a newer one."""
 
     reason = ErrorReason.LINK_USED
 

@@ -27,16 +27,20 @@ _VOID = Query(
 )
 _columns = (links.c.id, links.c.purpose, links.c.subject_id, links.c.email, links.c.expires_at)
 _UNUSED = Query(select(*_columns).where(links.c.id == bindparam("id"), links.c.used_at.is_(None)))
-_USE = Query(
+_REDEEM = Query(
     update(links)
     .where(links.c.id == bindparam("link_id"), links.c.used_at.is_(None))
     .values(used_at=bindparam("at"))
     .returning(*_columns)
 )
 _open = (links.c.id == bindparam("link_id")) & links.c.used_at.is_(None)
-_COUNT_TRY = Query(update(links).where(_open, links.c.tries < bindparam("most")).values(tries=links.c.tries + 1))
-_GIVE_TRY_BACK = Query(update(links).where(_open, links.c.tries > 0).values(tries=links.c.tries - 1))
-_END_SPENT = Query(update(links).where(_open, links.c.tries >= bindparam("most")).values(used_at=bindparam("at")))
+_COUNT_ATTEMPT = Query(
+    update(links).where(_open, links.c.tries < bindparam("max_attempts")).values(tries=links.c.tries + 1)
+)
+_UNCOUNT_ATTEMPT = Query(update(links).where(_open, links.c.tries > 0).values(tries=links.c.tries - 1))
+_VOID_EXHAUSTED = Query(
+    update(links).where(_open, links.c.tries >= bindparam("max_attempts")).values(used_at=bindparam("at"))
+)
 
 
 def add(tx: Transaction, link: Link, at: datetime) -> None:
@@ -48,7 +52,7 @@ def add(tx: Transaction, link: Link, at: datetime) -> None:
 
 
 def void(tx: Transaction, subject_id: UUID, purposes: Iterable[Purpose], at: datetime) -> None:
-    """Makes the subject's links for these purposes unusable."""
+    """Voids the subject's links for these purposes."""
     tx.execute(_VOID, of_subject=subject_id, purposes=[purpose.value for purpose in purposes], at=at)
 
 
@@ -58,22 +62,22 @@ def unused(db: Session, link_id: UUID) -> Link | None:
     return Link(row.id, Purpose(row.purpose), row.subject_id, row.email, row.expires_at) if row else None
 
 
-def use(tx: Transaction, link_id: UUID, at: datetime) -> Link | None:
-    """Uses the link up; None where it was used before, whoever does it at the same time."""
-    row = tx.one(_USE, link_id=link_id, at=at)
+def redeem(tx: Transaction, link_id: UUID, at: datetime) -> Link | None:
+    """Redeems the link; None if it was used before. Of concurrent calls, one succeeds."""
+    row = tx.one(_REDEEM, link_id=link_id, at=at)
     return Link(row.id, Purpose(row.purpose), row.subject_id, row.email, row.expires_at) if row else None
 
 
-def count_try(tx: Transaction, link_id: UUID, most: int) -> bool:
-    """Counts a try of the link; False where it was used, or tried as often as it may be."""
-    return tx.execute(_COUNT_TRY, link_id=link_id, most=most) == 1
+def count_attempt(tx: Transaction, link_id: UUID, max_attempts: int) -> bool:
+    """Counts an attempt to use the link; False if it was used or has no attempts left."""
+    return tx.execute(_COUNT_ATTEMPT, link_id=link_id, max_attempts=max_attempts) == 1
 
 
-def give_try_back(tx: Transaction, link_id: UUID) -> None:
-    """Counts one try less; nothing where the link was used."""
-    tx.execute(_GIVE_TRY_BACK, link_id=link_id)
+def uncount_attempt(tx: Transaction, link_id: UUID) -> None:
+    """Takes back one counted attempt; does nothing if the link was used."""
+    tx.execute(_UNCOUNT_ATTEMPT, link_id=link_id)
 
 
-def end_spent(tx: Transaction, link_id: UUID, most: int, at: datetime) -> None:
-    """Uses the link up where it was tried as often as it may be."""
-    tx.execute(_END_SPENT, link_id=link_id, most=most, at=at)
+def void_exhausted(tx: Transaction, link_id: UUID, max_attempts: int, at: datetime) -> None:
+    """Voids the link if it has no attempts left."""
+    tx.execute(_VOID_EXHAUSTED, link_id=link_id, max_attempts=max_attempts, at=at)

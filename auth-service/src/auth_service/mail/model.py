@@ -1,15 +1,16 @@
-"""The mails that are sent: their words, and the pages that their links open."""
+"""Mails: their texts, and the pages that their links open."""
 
 import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 from uuid import UUID
 
 
 class MailKind(Enum):
-    """What a mail tells. The comment names the parameters that its words need."""
+    """The kinds of mail. The comments name the parameters of their texts."""
 
     VERIFY_EMAIL = "VERIFY_EMAIL"
     RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105 - the name of a mail
@@ -21,13 +22,13 @@ class MailKind(Enum):
     NOTIFICATION = "NOTIFICATION"  # title, body
 
 
-# What one organization can send much of, and nobody is waiting for: it does not hold up the rest.
+# Sent after all others: one organization can cause many of them, and no recipient is waiting for one.
 BULK = frozenset({MailKind.INVITATION, MailKind.NOTIFICATION})
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail as it is handed to the mail server; `id` stays the same when it is tried again."""
+    """A mail for the mail server; `id` is the same in every attempt to send it."""
 
     id: UUID
     recipient: str
@@ -35,7 +36,8 @@ class Mail:
     text: str
 
 
-_NOT_YOU = "If that was not you, set a new password at once by “forgot password”, and look at your sessions."
+# Also in the notifications of the same changes.
+IF_NOT_YOU = "If that was not you, reset your password at once, and look at your sessions."
 _SUBJECTS: Mapping[MailKind, str] = {
     MailKind.VERIFY_EMAIL: "Verify your e-mail",
     MailKind.RESET_PASSWORD: "Set a new password",
@@ -61,20 +63,20 @@ _TEXTS: Mapping[MailKind, str] = {
     ),
     MailKind.EMAIL_CHANGE_ASKED: (
         "Somebody, probably you, asked to change your e-mail to {new_email}. "
-        f"It changes once the link that was sent there is opened.\n\n{_NOT_YOU}"
+        f"It changes once the link that was sent there is opened.\n\n{IF_NOT_YOU}"
     ),
     MailKind.EMAIL_CHANGED: (
         "From now on you sign in as {new_email} and no longer with this e-mail.\n\n"
-        "If that was not you, tell the platform's support at once."
+        "If that was not you, contact the platform's support at once."
     ),
-    MailKind.PASSWORD_CHANGED: f"Your password was changed.\n\n{_NOT_YOU}",
+    MailKind.PASSWORD_CHANGED: f"Your password was changed.\n\n{IF_NOT_YOU}",
     MailKind.INVITATION: (
         "{invited_by} invites you to {organization_name}, as {role_name}. To join, open this link:\n\n{link}\n\n"
         "It works for seven days. If you do not know them, ignore this mail."
     ),
     MailKind.NOTIFICATION: "{body}",
 }
-# What senders of invitations choose and strangers read; and what was validated as an e-mail.
+# Parameters that the sender of an invitation chooses and a stranger reads, and those validated as e-mail addresses.
 _NAMES = frozenset({"organization_name", "invited_by", "role_name"})
 _EMAILS = frozenset({"new_email"})
 _PATHS: Mapping[MailKind, str] = {
@@ -85,7 +87,7 @@ _PATHS: Mapping[MailKind, str] = {
 }
 
 
-# The two joiners belong to words of some scripts and to emoji; what else shows nothing can hide a link or turn a text.
+# Zero-width joiners are part of some scripts and of emoji; other invisible characters can hide a link or reverse text.
 _JOINERS = "\u200c\u200d"
 _DOT = "[.\u3002\uff0e\uff61]"
 _SLASHES = re.compile(r"([:\uff1a])[/\uff0f]{2,}")
@@ -98,30 +100,46 @@ _INNER_DOT = re.compile(rf"(?<=\w)({_DOT})(?=[^\W\d_])")
 
 
 def without_links(text: str) -> str:
-    """The text on one line, with nothing in it that a mail program would make a link of, but lone domains.
+    """The text on one line, changed so that mail programs detect no link in it except a lone domain.
 
-    The contract refuses such names today; those that were given before are still in the database.
+    The contract refuses names with links; older names in the database may have them.
     """
-    shown = (char for char in text if char.isspace() or char in _JOINERS or unicodedata.category(char)[0] != "C")
-    line = " ".join("".join(shown).split())
+    visible = (char for char in text if char.isspace() or char in _JOINERS or unicodedata.category(char)[0] != "C")
+    line = " ".join("".join(visible).split())
     line = _SCHEME.sub(r"\1 ", _SLASHES.sub(r"\1 ", line))
     return _ADDRESS.sub(lambda found: re.sub(f"({_DOT})", r"\1 ", found[0]), line)
 
 
 def plain_name(name: str) -> str:
-    """A name for a mail to strangers, in which lone domains are no links, either: "Booking. com"."""
+    """A name for a mail to a stranger, in which mail programs do not detect lone domains either: "Booking. com"."""
     return _INNER_DOT.sub(r"\1 ", without_links(name))
 
 
-def written(
+def rendered(
     id: UUID, kind: MailKind, recipient: str, parameters: Mapping[str, str], *, app_url: str, token: str
 ) -> Mail:
-    """The mail in words; `token` is the link's, empty for mails without one."""
-    # A name cannot begin a new line, which would be a header in the subject and words of ours in the text.
-    words = {
+    """The mail with its text; `token` is the link's, empty for mails without one."""
+    # A name with a line break would add a header to the subject, and to the text a paragraph in the platform's name.
+    values = {
         name: plain_name(value) if name in _NAMES else value if name in _EMAILS else without_links(value)
         for name, value in parameters.items()
     }
     if path := _PATHS.get(kind):
-        words["link"] = f"{app_url.rstrip('/')}/{path}?token={token}"
-    return Mail(id, recipient, _SUBJECTS[kind].format(**words), _TEXTS[kind].format(**words) + "\n")
+        values["link"] = f"{app_url.rstrip('/')}/{path}?token={token}"
+    return Mail(id, recipient, _SUBJECTS[kind].format(**values), _TEXTS[kind].format(**values) + "\n")
+
+
+class MailFailed(Exception):
+    """The mail server did not accept the mail; it may accept it later."""
+
+
+class MailRefused(Exception):
+    """The mail server will never accept the mail."""
+
+
+class Mailer(Protocol):
+    """Sends mail."""
+
+    def send(self, mail: Mail) -> None:
+        """Sends the mail; MailFailed if a later attempt may succeed, MailRefused if none can."""
+        ...

@@ -1,4 +1,4 @@
-"""Mail that is to be sent, in the database."""
+"""Queued mail in the database."""
 
 import json
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ from auth_service.tables import links, outgoing_mails
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """A mail that is to be sent now; `moot` where its link was used or replaced meanwhile. `tries` counts this one."""
+class QueuedMail:
+    """A mail to send now; `is_obsolete` if its link was used, replaced or has expired. `attempts` includes this one."""
 
     id: UUID
     kind: MailKind
     recipient: str
     parameters: Mapping[str, str]
     link: Link | None
-    moot: bool
+    is_obsolete: bool
     created_at: datetime
-    tries: int
+    attempts: int
 
 
 _ADD = Query(
@@ -45,11 +45,11 @@ _next = (
 _CLAIM = Query(
     update(outgoing_mails)
     .where(outgoing_mails.c.id == _next.scalar_subquery())
-    .values(next_try_at=bindparam("again_at"), tries=outgoing_mails.c.tries + 1)
+    .values(next_try_at=bindparam("retry_at"), tries=outgoing_mails.c.tries + 1)
     .returning(*outgoing_mails.c)
 )
 _LINK = Query(select(*links.c).where(links.c.id == bindparam("id")))
-_DONE = Query(delete(outgoing_mails).where(outgoing_mails.c.id == bindparam("mail_id")))
+_REMOVE = Query(delete(outgoing_mails).where(outgoing_mails.c.id == bindparam("mail_id")))
 _DEFER = Query(
     update(outgoing_mails).where(outgoing_mails.c.id == bindparam("mail_id")).values(next_try_at=bindparam("at"))
 )
@@ -64,34 +64,35 @@ def add(
     link_id: UUID | None,
     at: datetime,
 ) -> None:
-    """Stores a mail that is to be sent."""
+    """Queues a mail."""
     tx.execute(
         _ADD, id=mail_id, kind=kind.value, recipient=recipient, parameters=json.dumps(parameters), link_id=link_id,
         at=at,
     )  # fmt: skip
 
 
-def claim(db: Database, now: datetime, again_at: datetime) -> Due | None:
-    """The mail that is sent next, bulk after all others and else the one that has waited longest; nobody else gets it
-    before `again_at`.
-    """
+def claim(db: Database, now: datetime, retry_at: datetime) -> QueuedMail | None:
+    """Claims the next mail until `retry_at`: the one due longest, bulk mail after all others."""
     with db.transaction() as tx:
-        row = tx.one(_CLAIM, now=now, again_at=again_at)
+        row = tx.one(_CLAIM, now=now, retry_at=retry_at)
         if row is None:
             return None
         found = tx.one(_LINK, id=row.link_id) if row.link_id else None
     link = Link(found.id, Purpose(found.purpose), found.subject_id, found.email, found.expires_at) if found else None
-    moot = found is not None and (found.used_at is not None or found.expires_at <= now)
-    return Due(row.id, MailKind(row.kind), row.recipient, row.parameters, link, moot, row.created_at, row.tries)
+    is_obsolete = found is not None and (found.used_at is not None or found.expires_at <= now)
+    kind = MailKind(row.kind)
+    return QueuedMail(
+        row.id, kind, row.recipient, row.parameters, link, is_obsolete, row.created_at, attempts=row.tries
+    )
 
 
-def done(db: Database, mail_id: UUID) -> None:
-    """Forgets a mail that was sent, or never will be."""
+def remove(db: Database, mail_id: UUID) -> None:
+    """Deletes a mail that was sent or will not be."""
     with db.transaction() as tx:
-        tx.execute(_DONE, mail_id=mail_id)
+        tx.execute(_REMOVE, mail_id=mail_id)
 
 
 def defer(db: Database, mail_id: UUID, at: datetime) -> None:
-    """Has the mail tried again then."""
+    """Schedules the next attempt."""
     with db.transaction() as tx:
         tx.execute(_DEFER, mail_id=mail_id, at=at)

@@ -1,4 +1,4 @@
-"""Notifications: what a person should know."""
+"""Notifications to users."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,18 +8,18 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import NotFound
 
-# As many as a list shows.
-NEWEST = 50
+# The length of a list.
+MAX_LISTED = 50
 LIFETIME = timedelta(days=90)
-# What changes how a person signs in is mailed with the change itself, whatever their preferences say.
+# Mailed in the transaction of the change, whatever the preferences: they change how a user signs in.
 MAILED_ALREADY = frozenset({"PASSWORD_CHANGED", "EMAIL_CHANGED"})
-# Mailed whatever the preferences say, too: a stolen session could change those first.
+# Also mailed whatever the preferences: a stolen session could change them first.
 ALWAYS_MAILED = frozenset({"SESSION_STOLEN", "API_KEY_CREATED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """Something a person should know; `kind` is a name of `UserNotified.Kind`, `id` the event's."""
+    """A notification to a user; `kind` is a name of `UserNotified.Kind`, `id` is the event's."""
 
     id: UUID
     kind: str
@@ -27,11 +27,11 @@ class Notification:
     body: str
     created_at: datetime
     organization_id: UUID | None
-    read: bool = False
+    is_read: bool = False
 
 
 class NotificationNotFound(NotFound):
-    """No notification of the person's own has this id."""
+    """The user has no notification with this id."""
 
     reason = ErrorReason.NOTIFICATION_NOT_FOUND
 

@@ -1,4 +1,4 @@
-"""NotificationService of the contract."""
+"""NotificationService over gRPC."""
 
 from adplatform.auth.v1 import personal_pb2 as pb
 from adplatform.events.v1.events_pb2 import UserNotified
@@ -11,7 +11,9 @@ from auth_service.notifications.service import NotificationService
 
 
 class NotificationServicer:
-    """Parses, calls, renders."""
+    """NotificationService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["NotificationService"]
 
     def __init__(self, notifications: NotificationService) -> None:
         self._notifications = notifications
@@ -22,7 +24,7 @@ class NotificationServicer:
 
     def ReadNotification(self, request: pb.ReadNotificationRequest, call: Call) -> pb.Notification:
         notification_id = parse_id(request.notification_id, "notificationId")
-        return _notification(self._notifications.read(call.caller.user_id, notification_id))
+        return _notification(self._notifications.mark_read(call.caller.user_id, notification_id))
 
 
 def _notification(notification: Notification) -> pb.Notification:
@@ -32,6 +34,6 @@ def _notification(notification: Notification) -> pb.Notification:
         title=notification.title,
         body=notification.body,
         create_time=timestamp(notification.created_at),
-        read=notification.read,
+        read=notification.is_read,
         organization_id=str(notification.organization_id or ""),
     )

@@ -1,4 +1,4 @@
-"""Notifications as documents, a collection a person; and where a person gets mail."""
+"""Notifications as documents, one collection per user; and users' verified e-mail addresses."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,11 +8,13 @@ from sqlalchemy import bindparam, select
 
 from adlib.db import Query, Session
 from adlib.documents import Document, Documents
-from auth_service.notifications.model import LIFETIME, NEWEST, Notification
+from auth_service.notifications.model import LIFETIME, MAX_LISTED, Notification
 from auth_service.tables import users
 
-# Only what is theirs for sure: people choose what notifications say, by names, and could have it sent to anybody.
-_EMAIL = Query(select(users.c.email).where(users.c.id == bindparam("user_id"), users.c.email_verified_at.is_not(None)))
+# Verified addresses only: notifications contain names that users choose, so one could send text to a stranger.
+_VERIFIED_EMAIL = Query(
+    select(users.c.email).where(users.c.id == bindparam("user_id"), users.c.email_verified_at.is_not(None))
+)
 
 
 def _collection(user_id: UUID) -> str:
@@ -20,14 +22,14 @@ def _collection(user_id: UUID) -> str:
 
 
 def add(documents: Documents, user_id: UUID, notification: Notification) -> None:
-    """Stores a new notification; one that is there stays as it is."""
+    """Stores a new notification; does nothing if it exists."""
     data = {
         "kind": notification.kind,
         "title": notification.title,
         "body": notification.body,
         "createdAt": notification.created_at.isoformat(),
         "organizationId": str(notification.organization_id or ""),
-        "read": notification.read,
+        "read": notification.is_read,
     }
     version = int(notification.created_at.timestamp() * 1e6)
     expires_at = notification.created_at + LIFETIME
@@ -35,19 +37,19 @@ def add(documents: Documents, user_id: UUID, notification: Notification) -> None
 
 
 def newest(documents: Documents, user_id: UUID) -> Sequence[Notification]:
-    """The person's newest notifications."""
-    return [_notification(id, data) for id, data in documents.list(_collection(user_id), NEWEST)]
+    """The user's newest notifications."""
+    return [_notification(id, data) for id, data in documents.list(_collection(user_id), MAX_LISTED)]
 
 
 def mark_read(documents: Documents, user_id: UUID, notification_id: UUID) -> Notification | None:
-    """The person's notification, read now."""
+    """Marks the user's notification as read and returns it."""
     data = documents.update(_collection(user_id), str(notification_id), {"read": True})
     return _notification(str(notification_id), data) if data else None
 
 
-def email(db: Session, user_id: UUID) -> str | None:
-    """The person's e-mail, where they have verified it."""
-    row = db.one(_EMAIL, user_id=user_id)
+def verified_email(db: Session, user_id: UUID) -> str | None:
+    """The user's e-mail address if it is verified."""
+    row = db.one(_VERIFIED_EMAIL, user_id=user_id)
     return row.email if row else None
 
 
@@ -59,5 +61,5 @@ def _notification(id: str, data: Document) -> Notification:
         body=data["body"],
         created_at=datetime.fromisoformat(data["createdAt"]),
         organization_id=UUID(data["organizationId"]) if data["organizationId"] else None,
-        read=data["read"],
+        is_read=data["read"],
     )

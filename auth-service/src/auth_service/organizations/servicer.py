@@ -1,4 +1,4 @@
-"""OrganizationService of the contract."""
+"""OrganizationService over gRPC."""
 
 from uuid import UUID
 
@@ -7,31 +7,37 @@ from adplatform.auth.v1 import organizations_pb2 as pb
 
 from adlib.clock import timestamp
 from adlib.rpc import Call
-from auth_service.accounts.model import Membership, Organization
-from auth_service.organizations.invitations import InvitationService
-from auth_service.organizations.members import MemberService
-from auth_service.organizations.model import Member
+from auth_service.invitations.service import InvitationAcceptance, InvitationService
+from auth_service.members.service import MemberService
 from auth_service.organizations.service import OrganizationService
+from auth_service.tenancy.model import Member, Membership, Organization
 
 _Kind = auth_pb2.Organization.Kind
 
 
 class OrganizationServicer:
-    """Parses, calls, renders."""
+    """OrganizationService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["OrganizationService"]
 
     def __init__(
-        self, organizations: OrganizationService, members: MemberService, invitations: InvitationService
+        self,
+        organizations: OrganizationService,
+        members: MemberService,
+        invitations: InvitationService,
+        acceptance: InvitationAcceptance,
     ) -> None:
         self._organizations = organizations
         self._members = members
         self._invitations = invitations
+        self._acceptance = acceptance
 
     def CreateOrganization(self, request: pb.CreateOrganizationRequest, call: Call) -> auth_pb2.Organization:
         kind = _Kind.Name(request.kind or auth_pb2.Organization.ADVERTISER)
         idempotency = call.idempotency(request, _organization, auth_pb2.Organization)
-        made = self._organizations.create(call.caller.user_id, request.name, kind, idempotency)
-        call.attribute_to(call.caller.user_id, UUID(made.id))
-        return made
+        created = self._organizations.create(call.caller.user_id, request.name, kind, idempotency)
+        call.attribute_to(call.caller.user_id, UUID(created.id))
+        return created
 
     def UpdateOrganization(self, request: pb.UpdateOrganizationRequest, call: Call) -> auth_pb2.Organization:
         return _organization(self._organizations.rename(call.caller, UUID(request.organization_id), request.name))
@@ -65,7 +71,7 @@ class OrganizationServicer:
         return _member(self._invitations.resend(call.caller, UUID(request.user_id)))
 
     def AcceptInvitation(self, request: pb.AcceptInvitationRequest, call: Call) -> auth_pb2.Membership:
-        membership = self._invitations.join(request.token, call.caller.user_id, call.caller.session_id)
+        membership = self._acceptance.join(request.token, call.caller.user_id, call.caller.session_id)
         call.attribute_to(call.caller.user_id, membership.organization.id)
         return _membership(membership)
 

@@ -1,13 +1,13 @@
-"""A person's preferences."""
+"""Preferences of users."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """How a person likes the platform to look and to tell them things; as it is where they have not said.
+    """A user's preferences, with the defaults for those who have set none.
 
-    `dashboard_layout` is JSON as the dashboard keeps it, empty where there is none.
+    `dashboard_layout` is JSON of the dashboard's own format, empty if there is none.
     """
 
     theme: str = "SYSTEM"

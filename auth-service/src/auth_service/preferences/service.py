@@ -1,4 +1,4 @@
-"""Reading and replacing preferences."""
+"""Reads and replaces preferences."""
 
 from uuid import UUID
 
@@ -8,16 +8,16 @@ from auth_service.preferences.model import Preferences
 
 
 class PreferenceService:
-    """The use cases of a person's preferences."""
+    """The use cases of preferences."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
     def get(self, user_id: UUID) -> Preferences:
-        """The person's preferences."""
+        """The user's preferences."""
         return store.get(self._documents, user_id)
 
     def put(self, user_id: UUID, preferences: Preferences) -> Preferences:
-        """Replaces the person's preferences."""
+        """Replaces the user's preferences."""
         store.put(self._documents, user_id, preferences)
         return preferences

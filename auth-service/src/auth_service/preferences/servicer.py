@@ -1,4 +1,4 @@
-"""PreferencesService of the contract."""
+"""PreferencesService over gRPC."""
 
 from adplatform.auth.v1 import personal_pb2 as pb
 
@@ -9,7 +9,9 @@ from auth_service.preferences.service import PreferenceService
 
 
 class PreferencesServicer:
-    """Parses, calls, renders."""
+    """PreferencesService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["PreferencesService"]
 
     def __init__(self, preferences: PreferenceService) -> None:
         self._preferences = preferences

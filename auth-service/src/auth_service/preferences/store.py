@@ -1,4 +1,4 @@
-"""Preferences as documents, one a person."""
+"""Preferences as documents, one per user."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ _COLLECTION = "user_preferences"
 
 
 def put(documents: Documents, user_id: UUID, preferences: Preferences) -> None:
-    """Stores the preferences in place of what was there."""
+    """Stores or replaces the preferences."""
     data = {
         "theme": preferences.theme,
         "language": preferences.language,
@@ -20,7 +20,7 @@ def put(documents: Documents, user_id: UUID, preferences: Preferences) -> None:
 
 
 def get(documents: Documents, user_id: UUID) -> Preferences:
-    """The person's preferences; the defaults where none were stored."""
+    """The user's preferences, or the defaults."""
     data = documents.get(_COLLECTION, str(user_id))
     if data is None:
         return Preferences()

@@ -1,4 +1,4 @@
-"""RoleService of the contract."""
+"""RoleService over gRPC."""
 
 from uuid import UUID
 
@@ -8,12 +8,14 @@ from adplatform.options.v1.options_pb2 import Permission
 
 from adlib import permissions
 from adlib.rpc import Call
-from auth_service.roles.model import Role
+from auth_service.authorization.model import Role
 from auth_service.roles.service import RoleService
 
 
 class RoleServicer:
-    """Parses, calls, renders."""
+    """RoleService of the contract."""
+
+    contract = pb.DESCRIPTOR.services_by_name["RoleService"]
 
     def __init__(self, roles: RoleService) -> None:
         self._roles = roles
@@ -45,11 +47,11 @@ class RoleServicer:
     def ExplainPermission(self, request: pb.ExplainPermissionRequest, call: Call) -> pb.ExplainPermissionResponse:
         explained = self._roles.explain(call.caller, UUID(request.user_id), request.permission)
         return pb.ExplainPermissionResponse(
-            allowed=explained.reason.allows,
+            allowed=explained.reason.is_granted,
             reason=pb.ExplainPermissionResponse.Reason.Value(explained.reason),
-            explanation=explained.words,
+            explanation=explained.description,
             role=explained.role,
-            granting_roles=explained.granting,
+            granting_roles=explained.granting_roles,
         )
 
 

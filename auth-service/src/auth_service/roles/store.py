@@ -1,22 +1,20 @@
-"""Roles and permissions in the database."""
+"""Built-in and custom roles in the database."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, delete, exists, func, insert, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adlib.db import Query, Session, Transaction, UniqueViolated
-from auth_service.roles.model import BUILT_IN, Role, RoleExists
-from auth_service.tables import invitations, organizations, permissions, role_permissions, roles, user_roles
-
-# More than a person's organizations can be expected to have made together.
-_LISTED = 2_000
+from auth_service.authorization.model import Role
+from auth_service.authorization.store import IN_ORGANIZATION, IS_BUILT_IN, ROLES, to_role
+from auth_service.roles.model import RoleExists
+from auth_service.tables import invitations, permissions, role_permissions, roles, user_roles
 
 _new_permission = upsert(permissions).values(code=bindparam("code"), name=bindparam("name"))
-_PUT_PERMISSION = Query(
+_UPSERT_PERMISSION = Query(
     _new_permission.on_conflict_do_update(
         index_elements=[permissions.c.code], set_={"name": _new_permission.excluded.name}
     )
@@ -24,7 +22,7 @@ _PUT_PERMISSION = Query(
 _new_role = upsert(roles).values(
     code=bindparam("code"), name=bindparam("name"), description=bindparam("description")
 )  # fmt: skip
-_PUT_ROLE = Query(
+_UPSERT_ROLE = Query(
     _new_role.on_conflict_do_update(
         index_elements=[roles.c.code],
         set_={"name": _new_role.excluded.name, "description": _new_role.excluded.description},
@@ -35,40 +33,15 @@ _PERMISSIONS = Query(select(permissions.c.code, permissions.c.name))
 _CLEAR_GRANTS = Query(delete(role_permissions).where(role_permissions.c.role_code == bindparam("role")))
 _GRANT = Query(insert(role_permissions).values(role_code=bindparam("role"), permission_code=bindparam("permission")))
 
-_ITS_GRANTS = (
-    select(func.array_agg(role_permissions.c.permission_code))
-    .where(role_permissions.c.role_code == roles.c.code)
-    .scalar_subquery()
-    .label("codes")
-)
-_ROLE = (
-    select(roles.c.code, roles.c.name, roles.c.description, roles.c.organization_id, organizations.c.kind, _ITS_GRANTS)
-    .select_from(roles.outerjoin(organizations, organizations.c.id == roles.c.organization_id))
-    .order_by(roles.c.organization_id.nulls_first(), func.lower(roles.c.name))
-    .limit(_LISTED)
-)  # fmt: skip
-_its_own = roles.c.organization_id == bindparam("organization_id")
-_everyones = roles.c.organization_id.is_(None)
-_EVERYONES = Query(_ROLE.where(_everyones))
-_FIND = Query(_ROLE.where(roles.c.code == bindparam("code"), or_(_everyones, _its_own)))
-_OF_ORGANIZATION = Query(_ROLE.where(or_(_everyones, _its_own)))
-_OF_PERSON = Query(
-    _ROLE.where(
+_BUILT_IN = Query(ROLES.where(IS_BUILT_IN))
+_OF_ORGANIZATION = Query(ROLES.where(or_(IS_BUILT_IN, IN_ORGANIZATION)))
+_OF_USER = Query(
+    ROLES.where(
         or_(
-            _everyones,
+            IS_BUILT_IN,
             roles.c.organization_id.in_(
                 select(user_roles.c.organization_id).where(user_roles.c.user_id == bindparam("user_id"))
             ),
-        )
-    )
-)
-_OF_MEMBER = Query(
-    _ROLE.where(
-        roles.c.code.in_(
-            select(user_roles.c.role_code).where(
-                user_roles.c.user_id == bindparam("user_id"),
-                user_roles.c.organization_id == bindparam("of_organization"),
-            )
         )
     )
 )
@@ -78,11 +51,13 @@ _ADD = Query(
         organization_id=bindparam("organization_id"), created_at=bindparam("at"),
     )
 )  # fmt: skip
-_mine = (roles.c.code == bindparam("of_code")) & (roles.c.organization_id == bindparam("of_organization"))
-_UPDATE = Query(update(roles).where(_mine).values(name=bindparam("new_name"), description=bindparam("new_description")))
-_DELETE = Query(delete(roles).where(_mine))
+_own_role = (roles.c.code == bindparam("of_code")) & (roles.c.organization_id == bindparam("of_organization"))
+_UPDATE = Query(
+    update(roles).where(_own_role).values(name=bindparam("new_name"), description=bindparam("new_description"))
+)
+_DELETE = Query(delete(roles).where(_own_role))
 _COUNT = Query(select(func.count().label("n")).where(roles.c.organization_id == bindparam("organization_id")))
-_IN_USE = Query(
+_IS_USED = Query(
     select(
         or_(
             exists().where(
@@ -97,7 +72,7 @@ _IN_USE = Query(
         ).label("used")
     )
 )
-_FORGET_ACCEPTED = Query(
+_DELETE_ACCEPTED_INVITATIONS = Query(
     delete(invitations).where(
         invitations.c.organization_id == bindparam("of_organization"),
         invitations.c.role_code == bindparam("of_code"),
@@ -106,50 +81,38 @@ _FORGET_ACCEPTED = Query(
 )
 
 
-def put(tx: Transaction, titles: Mapping[int, str], known: Iterable[Role]) -> bool:
-    """Makes the database's permissions and built-in roles these; whether anything was different."""
-    kept_titles = {row.code: row.name for row in tx.all(_PERMISSIONS)}
-    new_titles = [{"code": code, "name": title} for code, title in titles.items() if kept_titles.get(code) != title]
+def upsert_built_in(tx: Transaction, titles: Mapping[int, str], built_in: Iterable[Role]) -> bool:
+    """Stores the release's permissions and built-in roles; whether any of them has changed."""
+    stored_titles = {row.code: row.name for row in tx.all(_PERMISSIONS)}
+    new_titles = [{"code": code, "name": title} for code, title in titles.items() if stored_titles.get(code) != title]
     if new_titles:
-        tx.execute_many(_PUT_PERMISSION, new_titles)
-    kept = {row.code: (row.name, row.description, frozenset(row.codes or ())) for row in tx.all(_EVERYONES)}
-    changed = [role for role in known if kept.get(role.code) != (role.name, role.description, role.permissions)]
+        tx.execute_many(_UPSERT_PERMISSION, new_titles)
+    stored = {row.code: (row.name, row.description, frozenset(row.codes or ())) for row in tx.all(_BUILT_IN)}
+    changed = [role for role in built_in if stored.get(role.code) != (role.name, role.description, role.permissions)]
     for role in changed:
-        tx.execute(_PUT_ROLE, code=role.code, name=role.name, description=role.description)
-        _put_grants(tx, role)
+        tx.execute(_UPSERT_ROLE, code=role.code, name=role.name, description=role.description)
+        _replace_grants(tx, role)
     return bool(new_titles or changed)
 
 
-def find(db: Session, organization_id: UUID, code: str) -> Role | None:
-    """The role with this code, of every organization or of this one."""
-    row = db.one(_FIND, organization_id=organization_id, code=code)
-    return _made(row) if row else None
-
-
 def of_organization(db: Session, organization_id: UUID) -> Sequence[Role]:
-    """The roles of every organization, and this one's by name."""
-    return [_made(row) for row in db.all(_OF_ORGANIZATION, organization_id=organization_id)]
+    """The built-in roles, then the organization's custom roles by name."""
+    return [to_role(row) for row in db.all(_OF_ORGANIZATION, organization_id=organization_id)]
 
 
-def of_person(db: Session, user_id: UUID) -> Sequence[Role]:
-    """The roles of every organization, and those of the person's organizations by name."""
-    return [_made(row) for row in db.all(_OF_PERSON, user_id=user_id)]
-
-
-def of_member(db: Session, organization_id: UUID, user_id: UUID) -> Role | None:
-    """The role the person has in the organization; None where they are no member."""
-    row = db.one(_OF_MEMBER, of_organization=organization_id, user_id=user_id)
-    return _made(row) if row else None
+def of_user(db: Session, user_id: UUID) -> Sequence[Role]:
+    """The built-in roles, then the custom roles of the user's organizations by name."""
+    return [to_role(row) for row in db.all(_OF_USER, user_id=user_id)]
 
 
 def count(db: Session, organization_id: UUID) -> int:
-    """How many roles the organization has made."""
+    """The number of the organization's custom roles."""
     row = db.one(_COUNT, organization_id=organization_id)
     return int(row.n) if row else 0
 
 
 def add(tx: Transaction, role: Role, at: datetime) -> None:
-    """Stores an organization's new role; ROLE_EXISTS."""
+    """Stores a new custom role; ROLE_EXISTS."""
     try:
         with tx.savepoint():
             tx.execute(
@@ -162,11 +125,11 @@ def add(tx: Transaction, role: Role, at: datetime) -> None:
             )
     except UniqueViolated as error:
         raise RoleExists(role.name) from error
-    _put_grants(tx, role)
+    _replace_grants(tx, role)
 
 
 def replace(tx: Transaction, role: Role) -> None:
-    """Stores what an organization's role has become; ROLE_EXISTS."""
+    """Replaces a custom role; ROLE_EXISTS."""
     try:
         with tx.savepoint():
             tx.execute(
@@ -178,34 +141,21 @@ def replace(tx: Transaction, role: Role) -> None:
             )
     except UniqueViolated as error:
         raise RoleExists(role.name) from error
-    _put_grants(tx, role)
+    _replace_grants(tx, role)
 
 
-def in_use(db: Session, organization_id: UUID, code: str) -> bool:
+def is_used(db: Session, organization_id: UUID, code: str) -> bool:
     """Whether members or open invitations have the role."""
-    row = db.one(_IN_USE, organization_id=organization_id, code=code)
+    row = db.one(_IS_USED, organization_id=organization_id, code=code)
     return bool(row and row.used)
 
 
 def remove(tx: Transaction, organization_id: UUID, code: str) -> None:
-    """Deletes an organization's role that nobody has, and with it the accepted invitations that still name it."""
-    tx.execute(_FORGET_ACCEPTED, of_organization=organization_id, of_code=code)
+    """Deletes an unused custom role and the accepted invitations that still reference it."""
+    tx.execute(_DELETE_ACCEPTED_INVITATIONS, of_organization=organization_id, of_code=code)
     tx.execute(_DELETE, of_organization=organization_id, of_code=code)
 
 
-def _put_grants(tx: Transaction, role: Role) -> None:
+def _replace_grants(tx: Transaction, role: Role) -> None:
     tx.execute(_CLEAR_GRANTS, role=role.code)
     tx.execute_many(_GRANT, [{"role": role.code, "permission": code} for code in role.permissions])
-
-
-def _made(row: Any) -> Role:
-    built_in = BUILT_IN.get(row.code)
-    return Role(
-        code=row.code,
-        name=row.name,
-        description=row.description,
-        permissions=frozenset(row.codes or ()),
-        # One that this build does not know any more cannot be given to anybody.
-        kinds=frozenset({row.kind}) if row.kind else built_in.kinds if built_in else frozenset(),
-        organization_id=row.organization_id,
-    )

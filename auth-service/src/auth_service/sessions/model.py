@@ -1,5 +1,8 @@
-"""What a session is made of."""
+"""Sessions and their tokens."""
 
+import base64
+import hashlib
+import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -8,23 +11,24 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import NotFound, Unauthenticated
 
-# Of a refresh token; a session whose tokens are not refreshed for that long is over.
-REFRESH_LIFETIME = timedelta(days=30)
-# Two tabs that refresh at once, or one that lost the answer, come back within this time.
+ACCESS_TOKEN_LIFETIME_S = 900
+# A session that is not refreshed for that long has expired.
+REFRESH_TOKEN_LIFETIME = timedelta(days=30)
+# Two tabs that refresh concurrently, or one whose answer was lost, retry within this time.
 REPEAT_WINDOW = timedelta(seconds=30)
 
 
 class RefreshTokenInvalid(Unauthenticated):
-    """Unknown, expired, revoked, or used again too late."""
+    """The refresh token is unknown, expired, revoked, or was reused too late."""
 
     reason = ErrorReason.REFRESH_TOKEN_INVALID
 
     def __init__(self) -> None:
-        super().__init__("the refresh token is not valid any more; sign in again")
+        super().__init__("the refresh token is no longer valid; sign in again")
 
 
 class SessionNotFound(NotFound):
-    """No such session of the person's own, or it has ended."""
+    """The user has no such session, or it has ended."""
 
     reason = ErrorReason.SESSION_NOT_FOUND
 
@@ -34,7 +38,7 @@ class SessionNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a client signs its calls with; `expires_in_s` is the access token's."""
+    """A session's token pair; `expires_in_s` is the access token's."""
 
     access_token: str
     refresh_token: str
@@ -44,7 +48,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a call comes from, as far as that is known, and what the browser or program calls itself."""
+    """The network address and User-Agent of a caller, as far as they are known."""
 
     address: str = ""
     user_agent: str = ""
@@ -52,7 +56,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A person's time between signing in and out."""
+    """A signed-in user at a client."""
 
     id: UUID
     user_id: UUID
@@ -61,7 +65,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """A session as its person sees it in the list; `refreshed_at` is when it last got tokens."""
+    """An entry in the user's list of sessions; `refreshed_at` is when it last got tokens."""
 
     id: UUID
     client: Client
@@ -70,25 +74,36 @@ class LiveSession:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownToken:
-    """A refresh token that was handed out, and the session it is of.
+class StoredRefreshToken:
+    """A refresh token that was issued, and its session.
 
-    `successor_salt` is what its successor was derived with; None unless it is the token that the session rotated last,
-    whose successor is unused.
+    `successor_salt` is the salt from which its successor was derived; None unless the session rotated this token last
+    and the successor is unused.
     """
 
     session: Session
-    ended: bool
+    has_session_ended: bool
     created_at: datetime
     used_at: datetime | None
     successor_salt: bytes | None
 
     def has_expired(self, at: datetime) -> bool:
-        """Whether it is too old."""
-        return at - self.created_at >= REFRESH_LIFETIME
+        """Whether its lifetime is over."""
+        return at - self.created_at >= REFRESH_TOKEN_LIFETIME
 
     def repeat_salt(self, at: datetime) -> bytes | None:
-        """The salt of the successor that it answers with once more; None unless it was used first so lately."""
+        """The salt of the successor to answer with again; None unless it was first used within the repeat window."""
         if self.used_at is None or at - self.used_at >= REPEAT_WINDOW:
             return None
         return self.successor_salt
+
+
+def successor(refresh_token: str, salt: bytes) -> str:
+    """The refresh token that replaces this one; deriving it takes both the token and the salt."""
+    derived = hmac.digest(refresh_token.encode(), b"refresh-token-successor" + salt, "sha256")
+    return base64.urlsafe_b64encode(derived).rstrip(b"=").decode()
+
+
+def token_hash(refresh_token: str) -> bytes:
+    """The hash under which a refresh token is stored: plain SHA-256, since the token has 256 random bits."""
+    return hashlib.sha256(refresh_token.encode()).digest()

@@ -1,12 +1,11 @@
-"""Starting, refreshing, listing and ending sessions."""
+"""Starts, refreshes, lists and ends sessions."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Protocol
 from uuid import UUID
 
-from adplatform.events.v1.events_pb2 import UserNotified
-
+from adlib import identity
 from adlib.access import SessionEnded
 from adlib.clock import Clock
 from adlib.db import Database, Transaction
@@ -14,30 +13,26 @@ from adlib.identity import NO_SESSION
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import NO_ORGANIZATION
+from auth_service.invalidations.service import CacheInvalidations
 from auth_service.sessions import store
-from auth_service.sessions.keys import KeyRing
+from auth_service.sessions.messages import refresh_token_reused
 from auth_service.sessions.model import (
-    REFRESH_LIFETIME,
+    ACCESS_TOKEN_LIFETIME_S,
+    REFRESH_TOKEN_LIFETIME,
     Client,
     LiveSession,
     RefreshTokenInvalid,
     Session,
     SessionNotFound,
     Tokens,
+    successor,
+    token_hash,
 )
-from auth_service.sessions.tokens import ACCESS_TOKEN_S, access_token, hashed, new_refresh_token, new_salt, successor
-
-
-class CacheInvalidations(Protocol):
-    """Tells every process within a second what changed."""
-
-    def session_ended(self, tx: Transaction, session_id: UUID) -> None:
-        """The session is over."""
-        ...
+from auth_service.signing_keys import KeyRing
 
 
 class SessionService:
-    """The use cases of a session's life."""
+    """The use cases of sessions."""
 
     def __init__(
         self, db: Database, outbox: Outbox, keys: KeyRing, invalidations: CacheInvalidations, clock: Clock, ids: NewId
@@ -49,64 +44,65 @@ class SessionService:
         self._clock = clock
         self._ids = ids
 
-    def begin(self, tx: Transaction, user_id: UUID, client: Client) -> Tokens:
-        """Begins a session of this person, in the caller's transaction; its first pair of tokens."""
+    def start(self, tx: Transaction, user_id: UUID, client: Client) -> Tokens:
+        """Starts a session in the caller's transaction; its first token pair."""
         session = Session(self._ids(), user_id, client)
-        now, token = self._clock.now(), new_refresh_token()
+        now, token = self._clock.now(), secrets.token_urlsafe(32)
         store.add(tx, session, now)
-        store.add_token(tx, hashed(token), session.id, now)
+        store.add_token(tx, token_hash(token), session.id, now)
         return self._tokens(session, token)
 
     def refresh(self, token: str) -> Tokens:
-        """Trades a refresh token for a new pair.
+        """Exchanges a refresh token for a new token pair; REFRESH_TOKEN_INVALID.
 
-        Within 30 s of its first use, and until its successor is used, it answers with that successor again: two tabs
-        refresh at once, or an answer is lost. Any later use means that somebody has a copy, and ends the session.
+        Within 30 s of its first use, and until its successor is used, it answers with the same successor again: two
+        tabs refreshed concurrently, or an answer was lost. Any later use means that the token was copied, and ends the
+        session.
         """
         tokens = None
         with self._db.transaction() as tx:
-            known = store.lock_token(tx, hashed(token))
+            stored = store.lock_token(tx, token_hash(token))
             now = self._clock.now()
-            if known is None or known.ended:
+            if stored is None or stored.has_session_ended:
                 pass
-            elif salt := known.repeat_salt(now):
-                tokens = self._tokens(known.session, successor(token, salt))
-            elif known.has_expired(now):
-                # No sign of theft, whether it was used or not: it is forgotten sooner or later.
+            elif salt := stored.repeat_salt(now):
+                tokens = self._tokens(stored.session, successor(token, salt))
+            elif stored.has_expired(now):
+                # Used or not, an expired token does not indicate theft.
                 pass
-            elif known.used_at is not None:
-                # Committed, unlike what raises in here: whoever holds the newer tokens is put out too.
-                self._end_stolen(tx, known.session)
+            elif stored.used_at is not None:
+                # No error here: raising would roll back the end of the session, and the newer tokens would live on.
+                self._end_stolen(tx, stored.session)
             else:
-                tokens = self._rotate(tx, known.session, token, now)
+                tokens = self._rotate(tx, stored.session, token, now)
         if tokens is None:
             raise RefreshTokenInvalid
         return tokens
 
-    def of(self, user_id: UUID) -> Sequence[LiveSession]:
-        """The person's live sessions, newest first."""
-        return store.of_user(self._db, user_id, self._clock.now() - REFRESH_LIFETIME)
+    def list_live(self, user_id: UUID) -> Sequence[LiveSession]:
+        """The user's live sessions, newest first."""
+        return store.list_live(self._db, user_id, self._clock.now() - REFRESH_TOKEN_LIFETIME)
 
     def end(self, session_id: UUID) -> None:
-        """Ends the session, here at once and in every service within a second; one that has ended stays as it is."""
+        """Ends the session: here at once, in every service within a second. Does nothing if it has ended."""
         with self._db.transaction() as tx:
             if store.end(tx, session_id, self._clock.now()):
                 self._invalidations.session_ended(tx, session_id)
 
     def revoke(self, user_id: UUID, session_id: UUID) -> None:
-        """Ends one of the person's own sessions; SESSION_NOT_FOUND."""
+        """Ends one of the user's own sessions; SESSION_NOT_FOUND."""
         with self._db.transaction() as tx:
             if not store.end_own(tx, user_id, session_id, self._clock.now()):
                 raise SessionNotFound(session_id)
             self._invalidations.session_ended(tx, session_id)
 
-    def end_all(self, tx: Transaction, user_id: UUID, but: UUID = NO_SESSION) -> None:
-        """Ends every session of the person but this one, in the caller's transaction."""
-        for session_id in store.end_all(tx, user_id, but, self._clock.now()):
+    def end_all(self, tx: Transaction, user_id: UUID, *, except_id: UUID = NO_SESSION) -> None:
+        """Ends every session of the user except this one, in the caller's transaction."""
+        for session_id in store.end_all(tx, user_id, except_id, self._clock.now()):
             self._invalidations.session_ended(tx, session_id)
 
     def require_live(self, tx: Transaction, user_id: UUID, session_id: UUID) -> None:
-        """TOKEN_INVALID unless the person's session lives, which it does until the caller's transaction ends."""
+        """TOKEN_INVALID unless the user's session is live; it stays live until the caller's transaction ends."""
         if not store.lock_live(tx, user_id, session_id):
             raise SessionEnded
 
@@ -115,30 +111,27 @@ class SessionService:
         return self._keys.jwks()
 
     def _rotate(self, tx: Transaction, session: Session, token: str, now: datetime) -> Tokens:
-        salt = new_salt()
-        fresh = successor(token, salt)
-        store.use_token(tx, hashed(token), now)
-        store.rotated(tx, session.id, hashed(token), salt, now)
-        store.forget_tokens(tx, session.id, now - REFRESH_LIFETIME)
-        store.add_token(tx, hashed(fresh), session.id, now)
-        return self._tokens(session, fresh)
+        salt = secrets.token_bytes(32)
+        next_token = successor(token, salt)
+        store.mark_token_used(tx, token_hash(token), now)
+        store.set_rotation(tx, session.id, token_hash(token), salt, now)
+        store.delete_tokens(tx, session.id, now - REFRESH_TOKEN_LIFETIME)
+        store.add_token(tx, token_hash(next_token), session.id, now)
+        return self._tokens(session, next_token)
 
     def _tokens(self, session: Session, refresh_token: str) -> Tokens:
-        signed = access_token(self._keys, session.user_id, session.id, self._clock.now())
-        return Tokens(signed, refresh_token, ACCESS_TOKEN_S, session.user_id)
+        issued_at = int(self._clock.now().timestamp())
+        claims = {
+            "iss": identity.USER_ISSUER,
+            "aud": identity.AUDIENCE,
+            "sub": str(session.user_id),
+            "sid": str(session.id),
+            "iat": issued_at,
+            "exp": issued_at + ACCESS_TOKEN_LIFETIME_S,
+        }
+        return Tokens(self._keys.sign(claims), refresh_token, ACCESS_TOKEN_LIFETIME_S, session.user_id)
 
     def _end_stolen(self, tx: Transaction, session: Session) -> None:
         store.end(tx, session.id, self._clock.now())
         self._invalidations.session_ended(tx, session.id)
-        where = f" It was begun from {session.client.address}." if session.client.address else ""
-        self._outbox.append(
-            tx,
-            NO_ORGANIZATION,
-            UserNotified(
-                user_id=str(session.user_id),
-                kind=UserNotified.SESSION_STOLEN,
-                title="A session of yours was ended",
-                body="A refresh token of it was used again after it had been replaced, so somebody else may have it."
-                f"{where} Sign in again; if you do not know why this happened, change your password.",
-            ),
-        )
+        self._outbox.append(tx, NO_ORGANIZATION, refresh_token_reused(session))

@@ -8,11 +8,11 @@ from sqlalchemy import bindparam, case, delete, func, insert, select, update
 
 from adlib.db import Query, Transaction
 from adlib.db import Session as Reader
-from auth_service.sessions.model import Client, KnownToken, LiveSession, Session
+from auth_service.sessions.model import Client, LiveSession, Session, StoredRefreshToken
 from auth_service.tables import refresh_tokens, sessions
 
-# More than a list shows; where a person has more, the oldest are not listed.
-_LISTED = 200
+# The oldest sessions beyond it are not listed.
+_MAX_LISTED = 200
 
 _ADD = Query(
     insert(sessions).values(
@@ -22,13 +22,13 @@ _ADD = Query(
 )  # fmt: skip
 _live = sessions.c.ended_at.is_(None)
 _active_at = func.coalesce(sessions.c.refreshed_at, sessions.c.created_at)
-_OF_USER = Query(
+_LIVE = Query(
     select(
         sessions.c.id, sessions.c.address, sessions.c.user_agent, sessions.c.created_at, _active_at.label("active_at")
     )
     .where(sessions.c.user_id == bindparam("user_id"), _live, _active_at > bindparam("active_after"))
     .order_by(sessions.c.id.desc())
-    .limit(_LISTED)
+    .limit(_MAX_LISTED)
 )  # fmt: skip
 _END = Query(update(sessions).where(sessions.c.id == bindparam("session_id"), _live).values(ended_at=bindparam("at")))
 _END_OWN = Query(
@@ -44,11 +44,11 @@ _LOCK_LIVE = Query(
 _ENDED = Query(select(sessions.c.id).where(sessions.c.id == bindparam("session_id"), sessions.c.ended_at.is_not(None)))
 _END_ALL = Query(
     update(sessions)
-    .where(sessions.c.user_id == bindparam("of_user"), sessions.c.id != bindparam("but"), _live)
+    .where(sessions.c.user_id == bindparam("of_user"), sessions.c.id != bindparam("except_id"), _live)
     .values(ended_at=bindparam("at"))
     .returning(sessions.c.id)
 )
-_ROTATED = Query(
+_SET_ROTATION = Query(
     update(sessions)
     .where(sessions.c.id == bindparam("session_id"))
     .values(refreshed_at=bindparam("at"), rotated_hash=bindparam("rotated"), successor_salt=bindparam("salt"))
@@ -58,7 +58,7 @@ _ADD_TOKEN = Query(
         hash=bindparam("hash"), session_id=bindparam("session_id"), created_at=bindparam("at")
     )
 )
-# Locks the session too: of two calls that refresh it, or end it, one waits for the other.
+# Locks the session too, which serializes concurrent refreshes and ends of it.
 _LOCK_TOKEN = Query(
     select(
         refresh_tokens.c.used_at, refresh_tokens.c.created_at,
@@ -69,10 +69,10 @@ _LOCK_TOKEN = Query(
     .where(refresh_tokens.c.hash == bindparam("hash"))
     .with_for_update()
 )  # fmt: skip
-_USE_TOKEN = Query(
+_MARK_TOKEN_USED = Query(
     update(refresh_tokens).where(refresh_tokens.c.hash == bindparam("used")).values(used_at=bindparam("at"))
 )
-_FORGET_TOKENS = Query(
+_DELETE_TOKENS = Query(
     delete(refresh_tokens).where(
         refresh_tokens.c.session_id == bindparam("of_session"), refresh_tokens.c.created_at < bindparam("before")
     )
@@ -87,39 +87,39 @@ def add(tx: Transaction, session: Session, at: datetime) -> None:
     )  # fmt: skip
 
 
-def of_user(db: Reader, user_id: UUID, active_after: datetime) -> Sequence[LiveSession]:
-    """The person's live sessions that got tokens after that time, newest first."""
-    rows = db.all(_OF_USER, user_id=user_id, active_after=active_after)
+def list_live(db: Reader, user_id: UUID, active_after: datetime) -> Sequence[LiveSession]:
+    """The user's live sessions that got tokens after that time, newest first."""
+    rows = db.all(_LIVE, user_id=user_id, active_after=active_after)
     return [LiveSession(row.id, Client(row.address, row.user_agent), row.created_at, row.active_at) for row in rows]
 
 
 def end(tx: Transaction, session_id: UUID, at: datetime) -> bool:
-    """Ends the session; one that has ended stays as it is. Whether it was live."""
+    """Ends the session; whether it was live."""
     return tx.execute(_END, session_id=session_id, at=at) == 1
 
 
 def end_own(tx: Transaction, user_id: UUID, session_id: UUID, at: datetime) -> bool:
-    """Ends the person's session; False where they have no such one that lives."""
+    """Ends the user's session; False if they have no such live session."""
     return tx.execute(_END_OWN, of_user=user_id, session_id=session_id, at=at) == 1
 
 
-def end_all(tx: Transaction, user_id: UUID, but: UUID, at: datetime) -> Sequence[UUID]:
-    """Ends every session of the person but this one; which these were."""
-    return [row.id for row in tx.all(_END_ALL, of_user=user_id, but=but, at=at)]
+def end_all(tx: Transaction, user_id: UUID, except_id: UUID, at: datetime) -> Sequence[UUID]:
+    """Ends every session of the user except this one; the ids of those that ended."""
+    return [row.id for row in tx.all(_END_ALL, of_user=user_id, except_id=except_id, at=at)]
 
 
-def rotated(tx: Transaction, session_id: UUID, hash: bytes, salt: bytes, at: datetime) -> None:
-    """Notes which refresh token was replaced, and the salt of its successor; what was noted before is forgotten."""
-    tx.execute(_ROTATED, session_id=session_id, rotated=hash, salt=salt, at=at)
+def set_rotation(tx: Transaction, session_id: UUID, hash: bytes, salt: bytes, at: datetime) -> None:
+    """Stores the hash of the token that was replaced last and its successor's salt, in place of the previous ones."""
+    tx.execute(_SET_ROTATION, session_id=session_id, rotated=hash, salt=salt, at=at)
 
 
 def lock_live(tx: Transaction, user_id: UUID, session_id: UUID) -> bool:
-    """Whether the person's session lives; if so, it cannot end before the transaction does."""
+    """Whether the user's session is live; if so, it cannot end before the transaction does."""
     return tx.one(_LOCK_LIVE, of_user=user_id, session_id=session_id) is not None
 
 
 def has_ended(db: Reader, session_id: UUID) -> bool:
-    """Whether the session is over."""
+    """Whether the session has ended."""
     return db.one(_ENDED, session_id=session_id) is not None
 
 
@@ -128,20 +128,20 @@ def add_token(tx: Transaction, hash: bytes, session_id: UUID, at: datetime) -> N
     tx.execute(_ADD_TOKEN, hash=hash, session_id=session_id, at=at)
 
 
-def lock_token(tx: Transaction, hash: bytes) -> KnownToken | None:
-    """The refresh token, which nobody else uses until the transaction ends."""
+def lock_token(tx: Transaction, hash: bytes) -> StoredRefreshToken | None:
+    """The refresh token with this hash, locked with its session until the transaction ends."""
     row = tx.one(_LOCK_TOKEN, hash=hash)
     if row is None:
         return None
     session = Session(row.id, row.user_id, Client(row.address, row.user_agent))
-    return KnownToken(session, row.ended_at is not None, row.created_at, row.used_at, row.successor_salt)
+    return StoredRefreshToken(session, row.ended_at is not None, row.created_at, row.used_at, row.successor_salt)
 
 
-def use_token(tx: Transaction, hash: bytes, at: datetime) -> None:
-    """Notes that the refresh token was used."""
-    tx.execute(_USE_TOKEN, used=hash, at=at)
+def mark_token_used(tx: Transaction, hash: bytes, at: datetime) -> None:
+    """Marks the refresh token as used."""
+    tx.execute(_MARK_TOKEN_USED, used=hash, at=at)
 
 
-def forget_tokens(tx: Transaction, session_id: UUID, before: datetime) -> None:
-    """Deletes the session's refresh tokens that were handed out before that time."""
-    tx.execute(_FORGET_TOKENS, of_session=session_id, before=before)
+def delete_tokens(tx: Transaction, session_id: UUID, before: datetime) -> None:
+    """Deletes the session's refresh tokens that were issued before that time."""
+    tx.execute(_DELETE_TOKENS, of_session=session_id, before=before)

@@ -1,4 +1,4 @@
-"""A town: people and organizations made in the database, and calls in their names to the real servicers."""
+"""An environment: users and organizations in the database, and calls in their names to the real servicers."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -9,14 +9,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from adplatform.auth.v1 import (
-    api_keys_pb2,
-    api_keys_pb2_grpc,
-    organizations_pb2,
-    organizations_pb2_grpc,
-    roles_pb2,
-    roles_pb2_grpc,
-)
+from adplatform.auth.v1 import api_keys_pb2_grpc, organizations_pb2_grpc, roles_pb2_grpc
 from adplatform.events.v1.events_pb2 import Event, UserNotified
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -35,27 +28,27 @@ from adlib.outbox import Outbox
 from adlib.rpc import Caller, ServiceProcess
 from adlib.service import connect_redis
 from adtesting import Identities, running, stub_channel
-from auth_service.access.invalidations import CacheInvalidations, InvalidationRelay
 from auth_service.access.service import AccessService
-from auth_service.accounts import store as accounts
-from auth_service.accounts.attempts import Attempts
-from auth_service.accounts.model import Organization
 from auth_service.api_keys.service import ApiKeyService
 from auth_service.api_keys.servicer import ApiKeyServicer
+from auth_service.invalidations.service import CacheInvalidations
+from auth_service.invalidations.tasks import InvalidationRelay
+from auth_service.invitations.service import InvitationAcceptance, InvitationService
 from auth_service.links.model import Purpose
 from auth_service.links.service import Links
 from auth_service.links.store import unused
-from auth_service.mail.outgoing import Outgoing
-from auth_service.organizations import store
-from auth_service.organizations.invitations import InvitationService
-from auth_service.organizations.members import MemberService
+from auth_service.mail.service import OutgoingMail
+from auth_service.members.service import MemberService
 from auth_service.organizations.service import OrganizationService
 from auth_service.organizations.servicer import OrganizationServicer
-from auth_service.roles.model import OWNER_ROLE
+from auth_service.rate_limits.service import AttemptLimiter
 from auth_service.roles.service import RoleService
 from auth_service.roles.servicer import RoleServicer
-from auth_service.sessions.keys import KeyRing
+from auth_service.sessions.service import SessionService
+from auth_service.signing_keys import KeyRing
 from auth_service.tables import invitations, links, organizations, outgoing_mails, sessions, users
+from auth_service.tenancy import store
+from auth_service.tenancy.model import Organization
 
 _ADD_PERSON = Query(
     insert(users).values(
@@ -82,18 +75,18 @@ _ACCEPTED = Query(select(invitations.c.accepted_at).where(invitations.c.id == bi
 
 
 @dataclass(frozen=True)
-class Someone:
+class EnvUser:
     id: UUID
     email: str
     person: Person
 
 
-class Town:
-    """Whatever is not under test is made by SQL, so that nobody waits for a password's hash."""
+class Env:
+    """Inserts users and organizations by SQL, so that no test waits for a password hash."""
 
     def __init__(self, database_url: str, redis_url: str, folder: Path) -> None:
         self.clock = FixedClock(datetime.now(UTC))
-        # Of somebody who has not signed up yet; another one in every test.
+        # The address of a person who has not signed up; a new one in every test.
         self.new_email = ""
         self.db = Database(database_url)
         self.shared = connect_redis(redis_url)
@@ -102,31 +95,25 @@ class Town:
         outbox = Outbox("auth", self.clock)
         invalidations = CacheInvalidations(new_id)
         self.invalidations = InvalidationRelay(self.db, self.shared, invalidations.added)
-        self.links = Links(KeyRing(folder, self.clock), self.clock, new_id)
-        self.invitations = InvitationService(
-            self.db,
-            outbox,
-            invalidations,
-            Attempts(self.shared, self.clock),
-            self.links,
-            Outgoing(self.clock, new_id),
-            self.clock,
-            new_id,
-        )
+        keys = KeyRing(folder, self.clock)
+        self.links = Links(keys, self.clock, new_id)
+        limiter, mail = AttemptLimiter(self.shared, self.clock), OutgoingMail(self.clock, new_id)
+        self.invitations = InvitationService(self.db, limiter, self.links, mail, self.clock, new_id)
+        sessions = SessionService(self.db, outbox, keys, invalidations, self.clock, new_id)
+        self.acceptance = InvitationAcceptance(self.db, outbox, invalidations, self.links, sessions, self.clock)
         self.members = MemberService(self.db, outbox, invalidations, self.invitations, self.clock)
         self.organizations = OrganizationService(self.db, outbox, invalidations, self.clock, new_id)
         self.roles = RoleService(self.db, invalidations, self.clock, new_id)
         self.keys = ApiKeyService(self.db, outbox, invalidations, self.clock, new_id)
 
     def worker(self) -> ServiceProcess:
+        servicers = [
+            OrganizationServicer(self.organizations, self.members, self.invitations, self.acceptance),
+            RoleServicer(self.roles),
+            ApiKeyServicer(self.keys),
+        ]
         return ServiceProcess(
-            servicers={
-                organizations_pb2.DESCRIPTOR.services_by_name["OrganizationService"]: OrganizationServicer(
-                    self.organizations, self.members, self.invitations
-                ),
-                roles_pb2.DESCRIPTOR.services_by_name["RoleService"]: RoleServicer(self.roles),
-                api_keys_pb2.DESCRIPTOR.services_by_name["ApiKeyService"]: ApiKeyServicer(self.keys),
-            },
+            servicers={servicer.contract: servicer for servicer in servicers},
             verifier=self.identities.verifier(),
             access=self.access,
             audit=PostgresAuditTrail(self.db),
@@ -136,7 +123,7 @@ class Town:
         self.db.close()
         self.shared.close()
 
-    def someone(self, name: str = "Ada", email: str = "", *, email_verified: bool = True) -> Someone:
+    def add_user(self, name: str = "Ada", email: str = "", *, email_verified: bool = True) -> EnvUser:
         person = Person(new_id(), new_id())
         email = email or f"{uuid4().hex}@example.com"
         with self.db.transaction() as tx:
@@ -144,39 +131,39 @@ class Town:
             verified_at = now if email_verified else None
             tx.execute(_ADD_PERSON, id=person.user_id, email=email, name=name, verified_at=verified_at, at=now)
             tx.execute(_ADD_SESSION, id=person.session_id, user_id=person.user_id, at=self.clock.now())
-        return Someone(person.user_id, email, person)
+        return EnvUser(person.user_id, email, person)
 
-    def organization(self, owner: Someone, kind: str = "ADVERTISER", name: str = "Acme") -> UUID:
-        """An organization of this person's; there is one platform, which they join where it is there already."""
+    def add_organization(self, owner: EnvUser, kind: str = "ADVERTISER", name: str = "Acme") -> UUID:
+        """An organization that the user owns. There is one platform, which they join if it exists."""
         row = self.db.one(_PLATFORM) if kind == "PLATFORM" else None
         if row:
             self._join(owner, row.id, "admin")
             return row.id
         made = Organization(new_id(), name, kind)
         with self.db.transaction() as tx:
-            accounts.add_organization(tx, made, owner.id, OWNER_ROLE[kind], self.clock.now())
+            store.add(tx, made, owner.id, self.clock.now())
         return made.id
 
-    def joined(self, organization_id: UUID, role: str, name: str = "Bob") -> Someone:
-        someone = self.someone(name)
+    def add_member(self, organization_id: UUID, role: str, name: str = "Bob") -> EnvUser:
+        someone = self.add_user(name)
         self._join(someone, organization_id, role)
         return someone
 
-    def _join(self, someone: Someone, organization_id: UUID, role: str) -> None:
+    def _join(self, someone: EnvUser, organization_id: UUID, role: str) -> None:
         with self.db.transaction() as tx:
             store.add_member(tx, organization_id, someone.id, role, self.clock.now())
 
-    def by(self, someone: Someone, organization_id: UUID | None = None, **headers: str) -> list[tuple[str, str]]:
-        """The metadata of a call by this person."""
+    def by(self, someone: EnvUser, organization_id: UUID | None = None, **headers: str) -> list[tuple[str, str]]:
+        """The metadata of a call by this user."""
         return self.identities.headers(someone.person, organization_id, **headers)
 
-    def caller(self, someone: Someone, organization_id: UUID, key: ApiKey | None = None) -> Caller:
-        """What the interceptor would make of a call by this person now."""
-        standing = self.access.access(someone.person, organization_id)
-        held = permissions.limited(key.permissions, by=standing.permissions) if key else standing.permissions
-        return Caller(someone.id, someone.person.session_id, organization_id, standing.kind, held, key)
+    def caller(self, someone: EnvUser, organization_id: UUID, key: ApiKey | None = None) -> Caller:
+        """The caller that the interceptor would build for this user now."""
+        access = self.access.access(someone.person, organization_id)
+        held = permissions.limited(key.permissions, by=access.permissions) if key else access.permissions
+        return Caller(someone.id, someone.person.session_id, organization_id, access.kind, held, key)
 
-    def rights(self, someone: Someone, organization_id: UUID) -> set[int]:
+    def permissions(self, someone: EnvUser, organization_id: UUID) -> set[int]:
         return set(permissions.codes(self.access.access(someone.person, organization_id).permissions))
 
     def owner_of(self, organization_id: UUID) -> UUID:
@@ -186,7 +173,7 @@ class Town:
         return tenant.owner_id
 
     def last_token(self) -> str:
-        """What the newest invitation's mail would carry."""
+        """The token in the newest invitation's mail."""
         row = self.db.one(_LAST_LINK)
         assert row
         link = unused(self.db, row.id)
@@ -196,8 +183,8 @@ class Town:
     def mails(self, email: str) -> Sequence[object]:
         return self.db.all(_MAILS, email=email)
 
-    def notices(self, someone: Someone) -> list[str]:
-        """The kinds of what the person was told of, in order."""
+    def notifications(self, someone: EnvUser) -> list[str]:
+        """The kinds of the user's notifications, in order."""
         events = [Event.FromString(row.payload) for row in self.db.all(_EVENTS)]
         return [
             UserNotified.Kind.Name(event.user_notified.kind)
@@ -245,40 +232,40 @@ def refused() -> type[Refusal]:
 
 
 @pytest.fixture(scope="session")
-def towns(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Towns"]:
-    """The town is built by the first test that comes, and stays."""
+def env_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator["EnvCache"]:
+    """The environment is built by the first test and shared by all."""
     folder = tmp_path_factory.mktemp("token-keys")
     key = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "20200101T000000Z.pem").write_bytes(key)
-    made = Towns(folder)
+    made = EnvCache(folder)
     yield made
     made.stack.close()
 
 
-class Towns:
+class EnvCache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.stack = ExitStack()
-        self.built: tuple[Town, Stubs] | None = None
+        self.built: tuple[Env, Stubs] | None = None
 
-    def build(self, database_url: str, redis_url: str) -> tuple[Town, Stubs]:
+    def build(self, database_url: str, redis_url: str) -> tuple[Env, Stubs]:
         if self.built is None:
-            town = Town(database_url, redis_url, self._folder)
-            self.stack.callback(town.close)
-            server = self.stack.enter_context(running(town.worker()))
-            self.built = town, Stubs(self.stack.enter_context(stub_channel(server)))
+            env = Env(database_url, redis_url, self._folder)
+            self.stack.callback(env.close)
+            server = self.stack.enter_context(running(env.worker()))
+            self.built = env, Stubs(self.stack.enter_context(stub_channel(server)))
         return self.built
 
 
 @pytest.fixture
-def town(towns: Towns, shared_database_url: str, redis_url: str) -> Town:
-    town, _ = towns.build(shared_database_url, redis_url)
-    town.clock.at = datetime.now(UTC)
-    town.new_email = f"{uuid4().hex}@example.com"
-    return town
+def env(env_cache: EnvCache, shared_database_url: str, redis_url: str) -> Env:
+    env, _ = env_cache.build(shared_database_url, redis_url)
+    env.clock.at = datetime.now(UTC)
+    env.new_email = f"{uuid4().hex}@example.com"
+    return env
 
 
 @pytest.fixture
-def stubs(towns: Towns, town: Town) -> Stubs:
-    assert towns.built
-    return towns.built[1]
+def stubs(env_cache: EnvCache, env: Env) -> Stubs:
+    assert env_cache.built
+    return env_cache.built[1]

@@ -1,4 +1,4 @@
-"""Members: nobody gives, changes or takes rights beyond their own, and every organization keeps an owner."""
+"""Members grant, change and revoke permissions within their own, and every organization has an owner."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +12,7 @@ from adplatform.auth.v1 import organizations_pb2 as pb
 from adplatform.options.v1.options_pb2 import Permission
 
 from adlib.errors import AppError, NotAMember
-from auth_service.organizations import store
+from auth_service.tenancy import store
 
 MEMBER_EDITOR = [
     Permission.USERS_READ,
@@ -26,32 +26,32 @@ MEMBER_EDITOR = [
 ]
 
 
-def editor(town, stubs, owner, organization):
-    """Somebody who may give and take what a member has, and no more."""
+def editor(env, stubs, owner, organization):
+    """A member who may grant and revoke the permissions of the role member, and no others."""
     role = stubs.roles.CreateRole(
-        roles_pb2.CreateRoleRequest(name="Editor", permissions=MEMBER_EDITOR), metadata=town.by(owner, organization)
+        roles_pb2.CreateRoleRequest(name="Editor", permissions=MEMBER_EDITOR), metadata=env.by(owner, organization)
     )
-    return town.joined(organization, role.code, "Eve")
+    return env.add_member(organization, role.code, "Eve")
 
 
-def test_a_role_is_changed_and_its_holder_told(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
-    bob = town.joined(acme, "member")
+def test_role_change_notifies_member(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    bob = env.add_member(acme, "member")
     changed = stubs.organizations.UpdateUser(
-        pb.UpdateUserRequest(user_id=str(bob.id), role="manager"), metadata=town.by(owner, acme)
+        pb.UpdateUserRequest(user_id=str(bob.id), role="manager"), metadata=env.by(owner, acme)
     )
     assert (changed.id, changed.role, changed.state) == (str(bob.id), "manager", pb.Member.ACTIVE)
-    assert Permission.CAMPAIGNS_CREATE in town.rights(bob, acme)
-    assert town.notices(bob) == ["ROLE_CHANGED"]
+    assert Permission.CAMPAIGNS_CREATE in env.permissions(bob, acme)
+    assert env.notifications(bob) == ["ROLE_CHANGED"]
 
 
-def test_nobody_promotes_beyond_their_own_rights_nor_demotes_or_removes_who_has_more(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    eve = editor(town, stubs, owner, acme)
-    bob, manager = town.joined(acme, "member"), town.joined(acme, "manager")
-    by_eve = town.by(eve, acme)
+def test_member_cannot_grant_or_revoke_beyond_own_permissions(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    eve = editor(env, stubs, owner, acme)
+    bob, manager = env.add_member(acme, "member"), env.add_member(acme, "manager")
+    by_eve = env.by(eve, acme)
     for call, request in (
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(bob.id), role="manager")),
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(eve.id), role="owner")),
@@ -66,8 +66,8 @@ def test_nobody_promotes_beyond_their_own_rights_nor_demotes_or_removes_who_has_
         assert refusal.code is grpc.StatusCode.PERMISSION_DENIED
         assert "CAMPAIGNS_CREATE" in refusal.info.metadata["missing"]
     stubs.organizations.RemoveUser(pb.RemoveUserRequest(user_id=str(bob.id)), metadata=by_eve)
-    assert town.notices(bob) == ["MEMBERSHIP_ENDED"]
-    assert not town.rights(bob, acme)
+    assert env.notifications(bob) == ["MEMBERSHIP_ENDED"]
+    assert not env.permissions(bob, acme)
 
 
 @pytest.mark.parametrize(
@@ -80,24 +80,24 @@ def test_nobody_promotes_beyond_their_own_rights_nor_demotes_or_removes_who_has_
         ("ADVERTISER", "no-such-role", "ROLE_NOT_FOUND"),
     ],
 )
-def test_roles_of_other_kinds_and_unknown_ones_are_given_to_nobody(town, stubs, refused, kind, role, reason):
-    owner = town.someone()
-    acme = town.organization(owner, kind)
-    bob = town.joined(acme, "member")
+def test_unknown_roles_and_roles_of_other_kinds_cannot_be_assigned(env, stubs, refused, kind, role, reason):
+    owner = env.add_user()
+    acme = env.add_organization(owner, kind)
+    bob = env.add_member(acme, "member")
     for call, request in (
         (stubs.organizations.InviteUser, pb.InviteUserRequest(email="x@example.com", role=role)),
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(bob.id), role=role)),
     ):
         with refused() as refusal:
-            call(request, metadata=town.by(owner, acme))
+            call(request, metadata=env.by(owner, acme))
         assert refusal.info.reason == reason
 
 
-def test_the_last_owner_stays_one(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    town.joined(acme, "manager")
-    by_owner = town.by(owner, acme)
+def test_last_owner_cannot_leave_or_be_demoted(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    env.add_member(acme, "manager")
+    by_owner = env.by(owner, acme)
     for call, request in (
         (stubs.organizations.RemoveUser, pb.RemoveUserRequest(user_id=str(owner.id))),
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(owner.id), role="member")),
@@ -106,49 +106,49 @@ def test_the_last_owner_stays_one(town, stubs, refused):
         with refused() as refusal:
             call(request, metadata=by_owner)
         assert (refusal.info.reason, refusal.code) == ("LAST_OWNER", grpc.StatusCode.FAILED_PRECONDITION)
-    assert Permission.USERS_DELETE in town.rights(owner, acme)
+    assert Permission.USERS_DELETE in env.permissions(owner, acme)
 
 
-def test_when_the_owner_leaves_whoever_has_been_one_the_longest_owns_it(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
-    heir = town.joined(acme, "owner")
-    later = town.joined(acme, "owner")
+def test_longest_standing_co_owner_succeeds_a_leaving_owner(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    heir = env.add_member(acme, "owner")
+    later = env.add_member(acme, "owner")
     stubs.organizations.LeaveOrganization(
-        pb.LeaveOrganizationRequest(organization_id=str(acme)), metadata=town.by(owner)
+        pb.LeaveOrganizationRequest(organization_id=str(acme)), metadata=env.by(owner)
     )
-    assert town.owner_of(acme) == heir.id
-    assert town.notices(heir) == ["OWNERSHIP_RECEIVED"]
-    assert not town.notices(later)
+    assert env.owner_of(acme) == heir.id
+    assert env.notifications(heir) == ["OWNERSHIP_RECEIVED"]
+    assert not env.notifications(later)
 
 
-def test_of_two_owners_who_leave_at_the_same_time_one_stays(town):
+def test_concurrently_leaving_owners_leave_one_owner(env):
     for _ in range(5):
-        owner = town.someone()
-        acme = town.organization(owner)
-        owners = [owner, town.joined(acme, "owner")]
+        owner = env.add_user()
+        acme = env.add_organization(owner)
+        owners = [owner, env.add_member(acme, "owner")]
         start = threading.Barrier(2)
         with ThreadPoolExecutor(2) as pool:
-            outcomes = list(pool.map(partial(leaves, town, acme, start), owners))
+            outcomes = list(pool.map(partial(leaves, env, acme, start), owners))
         assert sorted(outcomes) == ["", "LastOwner"]
-        (left,) = [one for one in owners if town.rights(one, acme)]
-        assert town.owner_of(acme) == left.id
+        (left,) = [one for one in owners if env.permissions(one, acme)]
+        assert env.owner_of(acme) == left.id
 
 
-def leaves(town, organization_id, start, someone):
+def leaves(env, organization_id, start, someone):
     start.wait()
     try:
-        town.members.leave(someone.id, organization_id)
+        env.members.leave(someone.id, organization_id)
     except AppError as error:
         return type(error).__name__
     return ""
 
 
-def test_what_is_anothers_organization_is_not_found(town, stubs, refused):
-    owner, stranger = town.someone(), town.someone("Eve")
-    acme, other = town.organization(owner), town.organization(stranger, name="Other")
-    bob = town.joined(acme, "member")
-    by_owner, by_stranger = town.by(owner, acme), town.by(stranger, other)
+def test_resources_of_another_organization_are_not_found(env, stubs, refused):
+    owner, stranger = env.add_user(), env.add_user("Eve")
+    acme, other = env.add_organization(owner), env.add_organization(stranger, name="Other")
+    bob = env.add_member(acme, "member")
+    by_owner, by_stranger = env.by(owner, acme), env.by(stranger, other)
     invited = stubs.organizations.InviteUser(
         pb.InviteUserRequest(email="x@example.com", role="member"), metadata=by_owner
     )
@@ -174,13 +174,13 @@ def test_what_is_anothers_organization_is_not_found(town, stubs, refused):
         assert refusal.info.reason == "ORGANIZATION_NOT_FOUND"
 
 
-def test_members_and_invitations_are_one_list_in_pages(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
-    by_owner = town.by(owner, acme)
-    town.organization(town.someone("Stranger"), name="Other")
+def test_members_and_invitations_are_listed_together_in_pages(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    by_owner = env.by(owner, acme)
+    env.add_organization(env.add_user("Stranger"), name="Other")
     for number in range(3):
-        town.joined(acme, "member")
+        env.add_member(acme, "member")
         request = pb.InviteUserRequest(email=f"{number}@example.com", role="member")
         stubs.organizations.InviteUser(request, metadata=by_owner)
     seen, token = [], ""
@@ -197,14 +197,14 @@ def test_members_and_invitations_are_one_list_in_pages(town, stubs):
     assert all(one.HasField("expire_time") == (one.state == pb.Member.INVITED) for one in seen)
 
 
-def test_the_owner_hands_over_and_can_leave(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    heir, outsider = town.joined(acme, "member"), town.someone()
+def test_owner_can_transfer_ownership_and_leave(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    heir, outsider = env.add_member(acme, "member"), env.add_user()
     request = pb.TransferOwnershipRequest(organization_id=str(acme), user_id=str(heir.id))
-    co_owner = town.joined(acme, "owner")
+    co_owner = env.add_member(acme, "owner")
     with refused() as refusal:
-        stubs.organizations.TransferOwnership(request, metadata=town.by(co_owner, acme))
+        stubs.organizations.TransferOwnership(request, metadata=env.by(co_owner, acme))
     assert refusal.info.reason == "OWNER_REQUIRED"
     for changes, reason in (
         ({"user_id": str(outsider.id)}, "USER_NOT_FOUND"),
@@ -216,76 +216,76 @@ def test_the_owner_hands_over_and_can_leave(town, stubs, refused):
         for name, value in changes.items():
             setattr(wrong, name, value)
         with refused() as refusal:
-            stubs.organizations.TransferOwnership(wrong, metadata=town.by(owner, acme))
+            stubs.organizations.TransferOwnership(wrong, metadata=env.by(owner, acme))
         assert refusal.info.reason == reason
-    stubs.organizations.TransferOwnership(request, metadata=town.by(owner, acme))
-    assert town.owner_of(acme) == heir.id
-    assert Permission.USERS_DELETE in town.rights(heir, acme)
-    assert Permission.USERS_DELETE not in town.rights(owner, acme)
-    assert town.notices(heir) == ["OWNERSHIP_RECEIVED"]
+    stubs.organizations.TransferOwnership(request, metadata=env.by(owner, acme))
+    assert env.owner_of(acme) == heir.id
+    assert Permission.USERS_DELETE in env.permissions(heir, acme)
+    assert Permission.USERS_DELETE not in env.permissions(owner, acme)
+    assert env.notifications(heir) == ["OWNERSHIP_RECEIVED"]
     stubs.organizations.LeaveOrganization(
-        pb.LeaveOrganizationRequest(organization_id=str(acme)), metadata=town.by(owner)
+        pb.LeaveOrganizationRequest(organization_id=str(acme)), metadata=env.by(owner)
     )
-    assert not town.rights(owner, acme)
+    assert not env.permissions(owner, acme)
 
 
-def test_nobody_takes_the_organization_from_its_owner(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    co_owner = town.joined(acme, "owner")
+def test_co_owner_cannot_demote_or_remove_the_owner(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    co_owner = env.add_member(acme, "owner")
     for call, request in (
         (stubs.organizations.UpdateUser, pb.UpdateUserRequest(user_id=str(owner.id), role="member")),
         (stubs.organizations.RemoveUser, pb.RemoveUserRequest(user_id=str(owner.id))),
     ):
         with refused() as refusal:
-            call(request, metadata=town.by(co_owner, acme))
+            call(request, metadata=env.by(co_owner, acme))
         assert (refusal.info.reason, refusal.code) == ("OWNER_REQUIRED", grpc.StatusCode.PERMISSION_DENIED)
-    assert town.owner_of(acme) == owner.id
+    assert env.owner_of(acme) == owner.id
     stubs.organizations.UpdateUser(
-        pb.UpdateUserRequest(user_id=str(owner.id), role="member"), metadata=town.by(owner, acme)
+        pb.UpdateUserRequest(user_id=str(owner.id), role="member"), metadata=env.by(owner, acme)
     )
-    assert town.owner_of(acme) == co_owner.id
+    assert env.owner_of(acme) == co_owner.id
 
 
-def test_a_person_makes_organizations_once_a_key_and_no_more_than_twenty(town, stubs, refused):
-    ada, bob = town.someone(), town.someone("Bob")
+def test_user_creates_at_most_twenty_organizations_idempotently(env, stubs, refused):
+    ada, bob = env.add_user(), env.add_user("Bob")
     request = pb.CreateOrganizationRequest(name="Second", kind=auth_pb2.Organization.PUBLISHER)
-    first = stubs.organizations.CreateOrganization(request, metadata=town.by(ada, idempotency_key="1"))
-    assert stubs.organizations.CreateOrganization(request, metadata=town.by(ada, idempotency_key="1")) == first
-    bobs = stubs.organizations.CreateOrganization(request, metadata=town.by(bob, idempotency_key="1"))
+    first = stubs.organizations.CreateOrganization(request, metadata=env.by(ada, idempotency_key="1"))
+    assert stubs.organizations.CreateOrganization(request, metadata=env.by(ada, idempotency_key="1")) == first
+    bobs = stubs.organizations.CreateOrganization(request, metadata=env.by(bob, idempotency_key="1"))
     assert bobs.id != first.id
     assert first.kind == auth_pb2.Organization.PUBLISHER
-    assert Permission.PUBLISHERS_PAYOUT in town.rights(ada, UUID(first.id))
+    assert Permission.PUBLISHERS_PAYOUT in env.permissions(ada, UUID(first.id))
     for _ in range(19):
-        stubs.organizations.CreateOrganization(request, metadata=town.by(ada))
+        stubs.organizations.CreateOrganization(request, metadata=env.by(ada))
     with refused() as refusal:
-        stubs.organizations.CreateOrganization(request, metadata=town.by(ada))
+        stubs.organizations.CreateOrganization(request, metadata=env.by(ada))
     assert refusal.info.metadata["limit"] == "20"
     with refused() as refusal:
         stubs.organizations.CreateOrganization(
-            pb.CreateOrganizationRequest(name="X", kind=auth_pb2.Organization.PLATFORM), metadata=town.by(bob)
+            pb.CreateOrganizationRequest(name="X", kind=auth_pb2.Organization.PLATFORM), metadata=env.by(bob)
         )
     assert refusal.info.reason == "INVALID_FIELD"
 
 
-def test_an_organization_is_renamed(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
+def test_organization_is_renamed(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
     request = pb.UpdateOrganizationRequest(organization_id=str(acme), name="Acme & Sons")
-    assert stubs.organizations.UpdateOrganization(request, metadata=town.by(owner, acme)).name == "Acme & Sons"
-    with town.db.transaction() as tx:
+    assert stubs.organizations.UpdateOrganization(request, metadata=env.by(owner, acme)).name == "Acme & Sons"
+    with env.db.transaction() as tx:
         tenant = store.lock(tx, acme)
     assert tenant.organization.name == "Acme & Sons"
 
 
-def test_rights_that_a_cache_still_shows_give_nothing_away(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
-    co_owner, bob = town.joined(acme, "owner"), town.joined(acme, "member")
-    stale = town.caller(co_owner, acme)
-    town.members.change_role(town.caller(owner, acme), co_owner.id, "manager")
+def test_stale_cached_permissions_cannot_grant_anything(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    co_owner, bob = env.add_member(acme, "owner"), env.add_member(acme, "member")
+    stale = env.caller(co_owner, acme)
+    env.members.change_role(env.caller(owner, acme), co_owner.id, "manager")
     with pytest.raises(AppError, match="USERS_CREATE"):
-        town.members.change_role(stale, bob.id, "owner")
-    town.members.remove(town.caller(owner, acme), co_owner.id)
+        env.members.change_role(stale, bob.id, "owner")
+    env.members.remove(env.caller(owner, acme), co_owner.id)
     with pytest.raises(NotAMember):
-        town.members.change_role(stale, bob.id, "manager")
+        env.members.change_role(stale, bob.id, "manager")

@@ -1,4 +1,4 @@
-"""Roles that an organization makes for itself, and why somebody may do something."""
+"""Custom roles, and explanations of permissions."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -14,8 +14,8 @@ from adlib.errors import AppError
 from adlib.idempotency import Idempotency
 from adlib.identity import ApiKey
 from adlib.ids import new_id
+from auth_service.authorization.model import Role
 from auth_service.roles import store
-from auth_service.roles.model import Role
 
 BUYING = [Permission.CAMPAIGNS_READ, Permission.CAMPAIGNS_CREATE]
 Explained = pb.ExplainPermissionResponse
@@ -31,67 +31,67 @@ def update(stubs, metadata, code, codes, name="Buyer"):
     return stubs.roles.UpdateRole(pb.UpdateRoleRequest(code=code, name=name, permissions=codes), metadata=metadata)
 
 
-def test_a_role_of_ones_own_is_made_given_changed_and_deleted_when_nobody_has_it(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    by_owner = town.by(owner, acme)
+def test_custom_role_is_created_assigned_changed_and_deleted_once_unused(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    by_owner = env.by(owner, acme)
     role = create(stubs, by_owner)
     assert list(role.permissions) == sorted(BUYING)
     assert list(role.organization_kinds) == [auth_pb2.Organization.ADVERTISER]
-    bob = town.joined(acme, role.code)
-    assert town.rights(bob, acme) == set(BUYING)
+    bob = env.add_member(acme, role.code)
+    assert env.permissions(bob, acme) == set(BUYING)
     update(stubs, by_owner, role.code, [Permission.REPORTS_READ], name="Reader")
-    assert town.rights(bob, acme) == {Permission.REPORTS_READ}
+    assert env.permissions(bob, acme) == {Permission.REPORTS_READ}
     delete = pb.DeleteRoleRequest(code=role.code)
     with refused() as refusal:
         stubs.roles.DeleteRole(delete, metadata=by_owner)
     assert (refusal.info.reason, refusal.code) == ("ROLE_IN_USE", grpc.StatusCode.FAILED_PRECONDITION)
-    town.members.remove(town.caller(owner, acme), bob.id)
+    env.members.remove(env.caller(owner, acme), bob.id)
     stubs.roles.DeleteRole(delete, metadata=by_owner)
     with refused() as refusal:
         stubs.roles.DeleteRole(delete, metadata=by_owner)
     assert refusal.info.reason == "ROLE_NOT_FOUND"
 
 
-def test_an_open_invitation_keeps_its_role_and_an_accepted_one_does_not(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    by_owner = town.by(owner, acme)
+def test_role_of_open_invitation_cannot_be_deleted(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    by_owner = env.by(owner, acme)
     role = create(stubs, by_owner)
-    invite = organizations_pb2.InviteUserRequest(email=town.new_email, role=role.code)
+    invite = organizations_pb2.InviteUserRequest(email=env.new_email, role=role.code)
     stubs.organizations.InviteUser(invite, metadata=by_owner)
     with refused() as refusal:
         stubs.roles.DeleteRole(pb.DeleteRoleRequest(code=role.code), metadata=by_owner)
     assert refusal.info.reason == "ROLE_IN_USE"
-    new = town.someone("New", town.new_email)
-    town.invitations.join(town.last_token(), new.id)
-    town.members.change_role(town.caller(owner, acme), new.id, "member")
+    new = env.add_user("New", env.new_email)
+    env.acceptance.join(env.last_token(), new.id, new.person.session_id)
+    env.members.change_role(env.caller(owner, acme), new.id, "member")
     stubs.roles.DeleteRole(pb.DeleteRoleRequest(code=role.code), metadata=by_owner)
 
 
 @pytest.mark.parametrize("code", ["owner", "admin", "member"])
-def test_what_every_organization_has_stays_as_it_is(town, stubs, refused, code):
-    owner = town.someone()
-    acme = town.organization(owner)
+def test_built_in_roles_cannot_be_changed(env, stubs, refused, code):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
     for call, request in (
         (stubs.roles.UpdateRole, pb.UpdateRoleRequest(code=code, name="Mine", permissions=BUYING)),
         (stubs.roles.DeleteRole, pb.DeleteRoleRequest(code=code)),
     ):
         with refused() as refusal:
-            call(request, metadata=town.by(owner, acme))
+            call(request, metadata=env.by(owner, acme))
         assert (refusal.info.reason, refusal.code) == ("ROLE_BUILT_IN", grpc.StatusCode.FAILED_PRECONDITION)
 
 
-def test_names_are_taken_once_in_an_organization_in_whatever_case(town, stubs, refused):
-    owner = town.someone()
-    acme, other = town.organization(owner), town.organization(owner)
-    create(stubs, town.by(owner, acme))
-    reader = create(stubs, town.by(owner, acme), "Reader")
-    create(stubs, town.by(owner, other))
+def test_role_names_are_unique_regardless_of_case(env, stubs, refused):
+    owner = env.add_user()
+    acme, other = env.add_organization(owner), env.add_organization(owner)
+    create(stubs, env.by(owner, acme))
+    reader = create(stubs, env.by(owner, acme), "Reader")
+    create(stubs, env.by(owner, other))
     for attempt in (
-        lambda: create(stubs, town.by(owner, acme), "BUYER"),
-        lambda: create(stubs, town.by(owner, acme), "oWNER"),
-        lambda: update(stubs, town.by(owner, acme), reader.code, BUYING, name="buyer"),
+        lambda: create(stubs, env.by(owner, acme), "BUYER"),
+        lambda: create(stubs, env.by(owner, acme), "oWNER"),
+        lambda: update(stubs, env.by(owner, acme), reader.code, BUYING, name="buyer"),
     ):
         with refused() as refusal:
             attempt()
@@ -101,31 +101,31 @@ def test_names_are_taken_once_in_an_organization_in_whatever_case(town, stubs, r
 @pytest.mark.parametrize(
     "name", ["0wner", "\N{CYRILLIC CAPITAL LETTER O}wner", "Bu\N{CYRILLIC SMALL LETTER U}er", "BUYER"]
 )
-def test_no_role_looks_like_another(town, stubs, refused, name):
-    owner = town.someone()
-    acme = town.organization(owner)
-    buyer = create(stubs, town.by(owner, acme))
-    reader = create(stubs, town.by(owner, acme), "Reader")
+def test_lookalike_role_names_are_refused(env, stubs, refused, name):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    buyer = create(stubs, env.by(owner, acme))
+    reader = create(stubs, env.by(owner, acme), "Reader")
     for attempt in (
-        lambda: create(stubs, town.by(owner, acme), name),
-        lambda: update(stubs, town.by(owner, acme), reader.code, BUYING, name=name),
+        lambda: create(stubs, env.by(owner, acme), name),
+        lambda: update(stubs, env.by(owner, acme), reader.code, BUYING, name=name),
     ):
         with refused() as refusal:
             attempt()
         assert (refusal.info.reason, refusal.code) == ("ROLE_EXISTS", grpc.StatusCode.ALREADY_EXISTS)
         assert refusal.info.metadata["looksLike"] == ("Owner" if "wner" in name else "Buyer")
-    # A role does not stand in its own way.
-    assert update(stubs, town.by(owner, acme), buyer.code, BUYING, name="BUYER").name == "BUYER"
+    # A role is not a duplicate of itself.
+    assert update(stubs, env.by(owner, acme), buyer.code, BUYING, name="BUYER").name == "BUYER"
 
 
-def test_of_names_that_look_alike_one_is_given_when_they_are_asked_for_at_once(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
+def test_concurrent_lookalike_names_are_given_once(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
     names = ["Seller", "S\N{CYRILLIC SMALL LETTER IE}ller", "5eller", "Sel1er"]
 
     def attempt(name):
         try:
-            return create(stubs, town.by(owner, acme), name).name
+            return create(stubs, env.by(owner, acme), name).name
         except grpc.RpcError as error:
             return error.code()
 
@@ -134,15 +134,15 @@ def test_of_names_that_look_alike_one_is_given_when_they_are_asked_for_at_once(t
     assert outcomes.count(grpc.StatusCode.ALREADY_EXISTS) == len(names) - 1
 
 
-def test_a_role_that_was_named_before_names_were_compared_can_still_be_changed(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
+def test_legacy_lookalike_role_can_still_be_changed(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
     old = Role(str(uuid4()), "0wner", "", frozenset(BUYING), frozenset({"ADVERTISER"}), acme)
-    with town.db.transaction() as tx:
-        store.add(tx, old, town.clock.now())
-    assert update(stubs, town.by(owner, acme), old.code, [Permission.REPORTS_READ], name="0wner").name == "0wner"
+    with env.db.transaction() as tx:
+        store.add(tx, old, env.clock.now())
+    assert update(stubs, env.by(owner, acme), old.code, [Permission.REPORTS_READ], name="0wner").name == "0wner"
     with refused() as refusal:
-        update(stubs, town.by(owner, acme), old.code, BUYING, name="0WNER")
+        update(stubs, env.by(owner, acme), old.code, BUYING, name="0WNER")
     assert refusal.info.reason == "ROLE_EXISTS"
 
 
@@ -156,13 +156,13 @@ def test_a_role_that_was_named_before_names_were_compared_can_still_be_changed(t
         ("PUBLISHER", Permission.ADMIN_FULL),
     ],
 )
-def test_no_role_has_what_its_kind_of_organization_cannot_hold(town, stubs, refused, kind, permission):
-    owner = town.someone()
-    acme = town.organization(owner, kind)
-    role = create(stubs, town.by(owner, acme), codes=[Permission.REPORTS_READ])
+def test_custom_role_is_limited_to_permissions_of_the_organization_kind(env, stubs, refused, kind, permission):
+    owner = env.add_user()
+    acme = env.add_organization(owner, kind)
+    role = create(stubs, env.by(owner, acme), codes=[Permission.REPORTS_READ])
     for attempt in (
-        lambda: create(stubs, town.by(owner, acme), "Other", [permission]),
-        lambda: update(stubs, town.by(owner, acme), role.code, [Permission.REPORTS_READ, permission]),
+        lambda: create(stubs, env.by(owner, acme), "Other", [permission]),
+        lambda: update(stubs, env.by(owner, acme), role.code, [Permission.REPORTS_READ, permission]),
     ):
         with refused() as refusal:
             attempt()
@@ -170,12 +170,12 @@ def test_no_role_has_what_its_kind_of_organization_cannot_hold(town, stubs, refu
         assert refusal.info.metadata["missing"] == Permission.Name(permission)
 
 
-def test_only_an_admin_makes_an_admin(town, stubs, refused):
-    admin = town.someone()
-    platform = town.organization(admin, "PLATFORM")
-    full = create(stubs, town.by(admin, platform), "Deputy", [Permission.ADMIN_FULL])
-    keeper = create(stubs, town.by(admin, platform), "Keeper", [Permission.ORGANIZATIONS_UPDATE])
-    by_keeper = town.by(town.joined(platform, keeper.code), platform)
+def test_only_admin_can_assign_admin(env, stubs, refused):
+    admin = env.add_user()
+    platform = env.add_organization(admin, "PLATFORM")
+    full = create(stubs, env.by(admin, platform), "Deputy", [Permission.ADMIN_FULL])
+    keeper = create(stubs, env.by(admin, platform), "Keeper", [Permission.ORGANIZATIONS_UPDATE])
+    by_keeper = env.by(env.add_member(platform, keeper.code), platform)
     for attempt in (
         lambda: create(stubs, by_keeper, "Mine", [Permission.ADMIN_FULL]),
         lambda: update(stubs, by_keeper, keeper.code, [Permission.ORGANIZATIONS_UPDATE, Permission.ADMIN_FULL]),
@@ -185,17 +185,17 @@ def test_only_an_admin_makes_an_admin(town, stubs, refused):
         with refused() as refusal:
             attempt()
         assert refusal.info.reason == "RIGHTS_EXCEEDED"
-    # Who has everything needs no permission by its own name.
-    by_deputy = town.by(town.joined(platform, full.code), platform)
+    # ADMIN_FULL includes every permission.
+    by_deputy = env.by(env.add_member(platform, full.code), platform)
     assert create(stubs, by_deputy, "Approver", [Permission.PAYMENTS_APPROVE]).code
 
 
-def test_another_organizations_roles_are_not_there(town, stubs, refused):
-    owner, stranger = town.someone(), town.someone("Eve")
-    acme, other = town.organization(owner), town.organization(stranger)
-    role = create(stubs, town.by(owner, acme))
-    bob = town.joined(other, "member")
-    by_stranger = town.by(stranger, other)
+def test_roles_of_another_organization_are_not_found(env, stubs, refused):
+    owner, stranger = env.add_user(), env.add_user("Eve")
+    acme, other = env.add_organization(owner), env.add_organization(stranger)
+    role = create(stubs, env.by(owner, acme))
+    bob = env.add_member(other, "member")
+    by_stranger = env.by(stranger, other)
     for call, request in (
         (stubs.roles.UpdateRole, pb.UpdateRoleRequest(code=role.code, name="Mine", permissions=BUYING)),
         (stubs.roles.DeleteRole, pb.DeleteRoleRequest(code=role.code)),
@@ -216,33 +216,33 @@ def test_another_organizations_roles_are_not_there(town, stubs, refused):
     }
 
 
-def test_one_sees_the_roles_of_ones_organizations_and_a_key_those_of_its_own(town, stubs):
-    owner = town.someone()
-    acme, other = town.organization(owner), town.organization(owner, "PUBLISHER")
-    first = create(stubs, town.by(owner, acme))
-    second = create(stubs, town.by(owner, other), codes=[Permission.PUBLISHERS_READ])
-    roles = {one.code: one for one in stubs.roles.ListRoles(pb.ListRolesRequest(), metadata=town.by(owner)).roles}
+def test_roles_of_own_organizations_are_listed(env, stubs):
+    owner = env.add_user()
+    acme, other = env.add_organization(owner), env.add_organization(owner, "PUBLISHER")
+    first = create(stubs, env.by(owner, acme))
+    second = create(stubs, env.by(owner, other), codes=[Permission.PUBLISHERS_READ])
+    roles = {one.code: one for one in stubs.roles.ListRoles(pb.ListRolesRequest(), metadata=env.by(owner)).roles}
     assert set(roles) == {"admin", "owner", "publisher", "manager", "member", first.code, second.code}
     assert roles["owner"].organization_id == ""
     assert list(roles["publisher"].organization_kinds) == [auth_pb2.Organization.PUBLISHER]
     assert Permission.ADMIN_FULL in roles["admin"].permissions
     key = ApiKey(new_id(), owner.id, acme, permissions.mask(BUYING))
-    assert second.code not in {one.code for one in town.roles.list_all(town.caller(owner, acme, key))}
+    assert second.code not in {one.code for one in env.roles.list_all(env.caller(owner, acme, key))}
 
 
-def test_permissions_are_listed_by_code_name_and_title(town, stubs):
-    listed = stubs.roles.ListPermissions(pb.ListPermissionsRequest(), metadata=town.by(town.someone())).permissions
+def test_permissions_are_listed_with_code_name_and_title(env, stubs):
+    listed = stubs.roles.ListPermissions(pb.ListPermissionsRequest(), metadata=env.by(env.add_user())).permissions
     assert [one.code for one in listed] == sorted(set(Permission.values()) - {0})
     assert (listed[0].name, listed[0].title) == ("CAMPAIGNS_READ", "View campaigns")
 
 
-def test_why_somebody_may_or_may_not_is_said_of_members_alone(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner)
-    by_owner = town.by(owner, acme)
+def test_permissions_are_explained_for_members_only(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    by_owner = env.by(owner, acme)
     role = create(stubs, by_owner)
-    bob, stranger = town.joined(acme, role.code), town.someone("Eve")
-    town.organization(stranger)
+    bob, stranger = env.add_member(acme, role.code), env.add_user("Eve")
+    env.add_organization(stranger)
 
     def explain(user_id, permission):
         request = pb.ExplainPermissionRequest(user_id=str(user_id), permission=permission)
@@ -255,32 +255,32 @@ def test_why_somebody_may_or_may_not_is_said_of_members_alone(town, stubs):
     assert (denied.allowed, denied.reason) == (False, Explained.NOT_IN_ROLE)
     assert "CAMPAIGNS_START" in denied.explanation
     assert not explain(bob.id, Permission.PAYMENTS_APPROVE).granting_roles
-    manager = town.joined(acme, "manager")
+    manager = env.add_member(acme, "manager")
     assert explain(manager.id, Permission.CAMPAIGNS_READ).allowed
     nobodys = explain(uuid4(), Permission.CAMPAIGNS_READ)
     assert (nobodys.allowed, nobodys.reason, nobodys.role) == (False, Explained.NOT_A_MEMBER, "")
     assert explain(stranger.id, Permission.CAMPAIGNS_READ) == nobodys
 
 
-def test_a_publishers_manager_does_not_get_the_campaigns_that_the_role_grants(town, stubs):
-    owner = town.someone()
-    acme = town.organization(owner, "PUBLISHER")
-    manager = town.joined(acme, "manager")
+def test_publisher_manager_has_no_campaign_permissions(env, stubs):
+    owner = env.add_user()
+    acme = env.add_organization(owner, "PUBLISHER")
+    manager = env.add_member(acme, "manager")
     answer = stubs.roles.ExplainPermission(
         pb.ExplainPermissionRequest(user_id=str(manager.id), permission=Permission.CAMPAIGNS_READ),
-        metadata=town.by(owner, acme),
+        metadata=env.by(owner, acme),
     )
     assert (answer.allowed, answer.reason) == (False, Explained.NOT_IN_KIND)
 
 
-def test_an_organization_makes_no_more_than_a_hundred_roles(town, stubs, refused):
-    owner = town.someone()
-    acme = town.organization(owner)
-    caller = town.caller(owner, acme)
+def test_organization_has_at_most_a_hundred_custom_roles(env, stubs, refused):
+    owner = env.add_user()
+    acme = env.add_organization(owner)
+    caller = env.caller(owner, acme)
     for number in range(100):
-        town.roles.create(caller, f"Role {number}", "", BUYING, unrepeated(caller))
-    with pytest.raises(AppError, match="100 roles") as refusal:
-        town.roles.create(caller, "One more", "", BUYING, unrepeated(caller))
+        env.roles.create(caller, f"Role {number}", "", BUYING, unrepeated(caller))
+    with pytest.raises(AppError, match="100 custom roles") as refusal:
+        env.roles.create(caller, "One more", "", BUYING, unrepeated(caller))
     assert refusal.value.metadata == {"limit": "100"}
 
 
