@@ -33,7 +33,7 @@ def bounce(sandboxes):
 def suspended(db):
     """The balance of the suspense account of bank transfers."""
     account = Account(Kind.SUSPENSE, "USD", None, "WISE")
-    return lambda: store.takeable(db, [account])[account]
+    return lambda: store.available(db, [account])[account]
 
 
 def _status(sandboxes, number: str) -> str:
