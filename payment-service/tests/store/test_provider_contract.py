@@ -1,4 +1,4 @@
-"""What every provider guarantees by its capabilities, whichever it is."""
+"""The guarantees of every provider's capabilities."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
-from sqlalchemy import ColumnElement, Text, bindparam, func, insert, or_, select, text, update
+from sqlalchemy import Text, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from adlib.db import Query, Session, Transaction, UniqueViolated
@@ -49,16 +49,9 @@ _SAVE = Query(
         next_attempt_at=bindparam("next_at"), returned_micros=bindparam("returned"), updated_at=bindparam("at"),
     )
 )  # fmt: skip
-
-
-def _save_step(column: ColumnElement[str]) -> Query:
-    return Query(update(payouts).where(_IS_PAYOUT).values({column: bindparam("external", type_=Text)}))
-
-
 _SAVE_STEP = {
-    "recipient_id": _save_step(payouts.c.recipient_id),
-    "quote_id": _save_step(payouts.c.quote_id),
-    "transfer_id": _save_step(payouts.c.transfer_id),
+    name: Query(update(payouts).where(_IS_PAYOUT).values({payouts.c[name]: bindparam("external", type_=Text)}))
+    for name in ("recipient_id", "quote_id", "transfer_id")
 }
 _CLAIM = Query(
     update(payouts)

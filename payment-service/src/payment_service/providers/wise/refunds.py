@@ -62,7 +62,7 @@ class WiseRefunds(SendsRefunds, VerifiesManualRefunds):
     @override
     def find(self, payment: Payment, amount_micros: int, sent_as: str) -> ManualRefund:
         found = self._find(payment, amount_micros, sent_as)
-        if store.is_claimed_any_tenant(self._db, sent_as):
+        if store.is_claimed(self._db, sent_as):
             raise _TransferTaken(sent_as)
         return found
 

@@ -75,7 +75,7 @@ def is_payout_any_tenant(db: Session, transfer_id: str) -> bool:
     return db.one(_PAYOUT_ANY_TENANT, transfer=transfer_id) is not None
 
 
-def is_claimed_any_tenant(db: Session, transfer_id: str) -> bool:
+def is_claimed(db: Session, transfer_id: str) -> bool:
     """Whether the transfer was sent for a refund or a payout."""
     return is_payout_any_tenant(db, transfer_id) or db.one(_CLAIMED_ANY_TENANT, transfer=transfer_id) is not None
 
