@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from uuid import UUID, uuid4
 
@@ -21,7 +21,6 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from google.api.httpbody_pb2 import HttpBody
 
 from adctl.embedded.valkey import DATABASES
 from adlib import service
@@ -31,7 +30,7 @@ from adlib.db import Database, migrate
 from adlib.rpc import Settings
 from adlib.service import Authorization, CommonSettings, Dependencies
 from adtesting import FakeAccess, Identities, running, stub_channel
-from adtesting.payment import FakeOrganizations
+from adtesting.payment import FakeOrganizations, Gateway
 from adtesting.pytest_servers import Addresses, FreshDatabase
 from payment_service.__main__ import MIGRATIONS, build
 from payment_service.config import Config
@@ -80,38 +79,6 @@ def sql(database_url: str) -> Iterator[psycopg.Connection]:
     """A connection for raw SQL."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
-
-
-@dataclass
-class Gateway:
-    """Forwards webhooks to the service, or only stores them while `open` is off."""
-
-    url: str = ""
-    open: bool = True
-    stub: payment_pb2_grpc.WebhookServiceStub | None = None
-    received: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
-
-    def take(self, path: str, body: bytes, headers: dict[str, str]) -> int:
-        self.received.append((path, body, headers))
-        if self.stub is None or not self.open:
-            return 200
-        try:
-            self.deliver(path, body, headers)
-        except grpc.RpcError as error:
-            return 503 if error.code() is grpc.StatusCode.UNAVAILABLE else 400
-        return 200
-
-    def deliver(self, path: str, body: bytes, headers: dict[str, str]) -> None:
-        assert self.stub is not None
-        metadata = [(name, headers[name]) for name in SIGNATURE_HEADERS if name in headers]
-        raw = HttpBody(content_type="application/json", data=body)
-        if path == "/webhooks/stripe":
-            self.stub.ReceiveStripeEvent(pb.ReceiveStripeEventRequest(body=raw), metadata=metadata)
-        else:
-            self.stub.ReceiveWiseEvent(pb.ReceiveWiseEventRequest(body=raw), metadata=metadata)
-
-
-SIGNATURE_HEADERS = ("stripe-signature", "x-signature-sha256", "x-delivery-id")
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,17 @@
 """Fakes for payment-service."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from uuid import UUID
 
+import grpc
+from adplatform.payment.v1 import payment_pb2 as pb
+from adplatform.payment.v1 import payment_pb2_grpc
+from google.api.httpbody_pb2 import HttpBody
+
 from adlib.errors import Unavailable
+
+_SIGNATURE_HEADERS = ("stripe-signature", "x-signature-sha256", "x-delivery-id")
 
 
 class FakeOrganizations:
@@ -20,3 +28,35 @@ class FakeOrganizations:
         if self.is_down:
             raise Unavailable("auth-service does not answer; try again")
         return self.names.get(organization_id, "")
+
+
+@dataclass
+class Gateway:
+    """Forwards webhooks to the service, or only stores them while `open` is off."""
+
+    url: str = ""
+    open: bool = True
+    stub: payment_pb2_grpc.WebhookServiceStub | None = None
+    received: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
+
+    def take(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+        """Stores the webhook, and forwards it while open; the HTTP status."""
+        self.received.append((path, body, headers))
+        if self.stub is None or not self.open:
+            return 200
+        try:
+            self.deliver(path, body, headers)
+        except grpc.RpcError as error:
+            return 503 if error.code() is grpc.StatusCode.UNAVAILABLE else 400
+        return 200
+
+    def deliver(self, path: str, body: bytes, headers: dict[str, str]) -> None:
+        """Forwards the webhook; RpcError."""
+        if self.stub is None:
+            raise LookupError("the gateway has no service")
+        metadata = tuple((name, headers[name]) for name in _SIGNATURE_HEADERS if name in headers)
+        raw = HttpBody(content_type="application/json", data=body)
+        if path == "/webhooks/stripe":
+            self.stub.ReceiveStripeEvent(pb.ReceiveStripeEventRequest(body=raw), metadata=metadata)
+        else:
+            self.stub.ReceiveWiseEvent(pb.ReceiveWiseEventRequest(body=raw), metadata=metadata)
