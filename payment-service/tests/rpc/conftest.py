@@ -21,7 +21,7 @@ from payment_service.providers.crypto.settings import CryptoSettings
 
 
 class ProviderClock:
-    """The real time, and what a test lets pass."""
+    """The real time plus the time that a test lets pass."""
 
     def __init__(self) -> None:
         self.passed = timedelta()
@@ -41,7 +41,7 @@ class Platform:
 
 @pytest.fixture
 def wallet_currencies() -> tuple[str, ...]:
-    """What campaigns can be billed in; a module that wants others has a fixture of this name."""
+    """The billable currencies; a module that needs others overrides this fixture."""
     return CURRENCIES
 
 
@@ -57,7 +57,7 @@ def platform(
     url = fresh_database("payment_outages", lambda url: migrate(url, *MIGRATIONS))
     account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
     node = str(running_sandboxes.chain.base_url).rstrip("/")
-    # USDT is counted in dollars alone.
+    # USDT has a rate in dollars only.
     rates = {"USDC": {"USD": Decimal(1), "EUR": Decimal("0.92")}, "USDT": {"USD": Decimal(1)}}
     coins = [Coin(name, 6, of, COINS[name].contract) for name, of in rates.items()]
     crypto = CryptoSettings(

@@ -62,11 +62,11 @@ class Desk:
         return self.payments.GetPayment(pb.GetPaymentRequest(payment_id=payment_id), metadata=self.customer)
 
     def unmatched(self, provider: str, currency_code: str = "USD") -> str:
-        """A deposit that came by the provider and is nobody's; its id."""
-        arrival = IncomingFunds(f"key-{uuid4()}", ASKED, currency_code)
+        """Adds an unmatched deposit of the provider and returns its id."""
+        funds = IncomingFunds(f"key-{uuid4()}", ASKED, currency_code)
         with self.db.transaction() as tx:
-            DepositService(SystemClock(), new_id).suspend(tx, provider, arrival)
-            return str(deposits.lock_any_tenant(tx, provider, arrival.key).id)
+            DepositService(SystemClock(), new_id).suspend(tx, provider, funds)
+            return str(deposits.lock_any_tenant(tx, provider, funds.key).id)
 
     def confirm(self, payment_id: str) -> pb.Payment:
         return self.payments.ConfirmPayment(pb.ConfirmPaymentRequest(payment_id=payment_id), metadata=self.customer)

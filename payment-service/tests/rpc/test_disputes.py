@@ -168,8 +168,8 @@ def test_lost_dispute_won_on_appeal_returns_the_money(customer, pay, bank, gatew
     dispute = bank(payment_id, "lose")
     eventually(lambda: money(customer) == (0, 0, 400 * UNIT))
     for status in ("appeal_needs_response", "appeal_under_review", "won", "lost"):
-        told = {**dispute, "status": status}
-        event = {"id": f"evt_{uuid4().hex}", "type": "charge.dispute.updated", "data": {"object": told}}
+        changed = {**dispute, "status": status}
+        event = {"id": f"evt_{uuid4().hex}", "type": "charge.dispute.updated", "data": {"object": changed}}
         body = json.dumps(event)
         signature = stripe.WebhookSignature.generate_signature_header(body, SECRET, int(time.time()))
         gateway.deliver("/webhooks/stripe", body.encode(), {"stripe-signature": signature})
@@ -188,18 +188,18 @@ def test_concurrent_disputes_do_not_deadlock(customer, new_customer, sandboxes, 
         sandboxes.stripe.post("/sandbox/pay", json={"payment_id": payment_id}).raise_for_status()
         body = {"payment_id": payment_id, "outcome": "lose", "amount": 100}
         sandboxes.stripe.post("/sandbox/dispute", json=body).raise_for_status()
-    # Half of them are credited by what tells of the dispute.
+    # Half of the payments are credited by the dispute's event.
     for payer, payment_id in payments[::2]:
         payer.confirm(payment_id)
     events = sandboxes.stripe.get("/v1/events", params={"limit": 100}).raise_for_status().json()["data"]
     bodies = [json.dumps(event) for event in events if event["type"].startswith("charge.dispute.")][: 3 * len(payments)]
 
-    def tell(body: str) -> None:
+    def deliver(body: str) -> None:
         signature = stripe.WebhookSignature.generate_signature_header(body, SECRET, int(time.time()))
         gateway.deliver("/webhooks/stripe", body.encode(), {"stripe-signature": signature})
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(tell, bodies))
+        list(pool.map(deliver, bodies))
     ids = [json.loads(body)["id"] for body in bodies]
     unbooked = "SELECT count(*) FROM webhook_events WHERE event_id = ANY(%s) AND booked_at IS NULL"
     assert sql.execute(unbooked, [ids]).fetchone() == (0,)

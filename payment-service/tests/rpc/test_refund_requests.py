@@ -31,7 +31,7 @@ def info(call) -> ErrorInfo:
 
 @dataclass
 class Desk:
-    """What one caller may do about refunds."""
+    """A caller's stubs for refunds and refund requests."""
 
     headers: list
     requests: refund_requests_pb2_grpc.RefundRequestServiceStub

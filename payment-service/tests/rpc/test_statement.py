@@ -20,23 +20,23 @@ from payment_service.ledger import store
 from payment_service.ledger.model import Transfer, Wallet, deposit
 
 Line = pb.StatementLine
-# What a line is about and by how much it changes available, held and spent.
-Told = tuple[int, str, int, int, int]
+# Kind, reference, and the change of available, held and spent.
+LineSummary = tuple[int, str, int, int, int]
 
 
-def told(line: pb.StatementLine) -> Told:
+def summary(line: pb.StatementLine) -> LineSummary:
     assert bool(line.payment_id) != bool(line.campaign_id)
     deltas = line.available_delta_micros, line.held_delta_micros, line.spent_delta_micros
     return line.kind, line.payment_id or line.campaign_id, *deltas
 
 
 def sums(lines: list[pb.StatementLine]) -> tuple[int, int, int]:
-    deltas = [told(line)[2:] for line in lines]
+    deltas = [summary(line)[2:] for line in lines]
     return sum(one[0] for one in deltas), sum(one[1] for one in deltas), sum(one[2] for one in deltas)
 
 
 class Money:
-    """Moves it as the provider and campaign-service do."""
+    """Moves money like the provider and campaign-service."""
 
     def __init__(self, db: Database, stub: Any, identities: Identities) -> None:
         self._db = db
@@ -109,7 +109,7 @@ def test_statement_lines_add_up_to_the_balance(
         )
         for one in reversed(customers)
     ]  # fmt: skip
-    wanted: list[list[Told]] = [[], []]
+    wanted: list[list[LineSummary]] = [[], []]
     for number, (what, who, which, micros, again) in enumerate(sequence):
         owner, campaign_id, lines, key = customers[who].organization_id, campaigns[which], wanted[who], f"k{number}"
         for round in range(1 + again):
@@ -125,7 +125,7 @@ def test_statement_lines_add_up_to_the_balance(
                 lines.append((Line.RELEASE, campaign_id, released, -released, 0))
     for customer, lines in zip(customers, wanted, strict=True):
         found = customer.statement(page_size)
-        assert [told(line) for line in reversed(found)] == lines
+        assert [summary(line) for line in reversed(found)] == lines
         assert len({line.id for line in found}) == len(found)
         assert sums(found) == customer.figures()
 
@@ -225,7 +225,7 @@ def test_statement_is_in_one_currency(customer: Any, money: Money) -> None:
     money.deposit(customer.organization_id, 5)
     euros = money.deposit(customer.organization_id, 7, "EUR")
     assert sums(customer.statement()) == (5, 0, 0)
-    assert [told(line) for line in customer.statement(currency_code="EUR")] == [(Line.DEPOSIT, euros, 7, 0, 0)]
+    assert [summary(line) for line in customer.statement(currency_code="EUR")] == [(Line.DEPOSIT, euros, 7, 0, 0)]
     with pytest.raises(grpc.RpcError) as refused:
         customer.statement(currency_code="XXX")
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -162,7 +162,7 @@ def test_concurrent_holds_beyond_the_balance_succeed_while_funds_last(crowd: Dat
 
 
 def test_partial_spend_locks_accounts_in_order(crowd: Database, own_database_url: str) -> None:
-    """Whom nothing is due is not waited for: who has the publisher's account may be waiting for the escrow's."""
+    """A publisher account without a share is not locked, since its holder may be waiting for the escrow."""
     escrow, earners = Escrow(uuid4(), uuid4(), "USD"), (Earner(uuid4(), uuid4(), 0) for _ in range(1_000))
     wallet = Wallet(escrow.organization_id, "USD")
     holds = HoldService(crowd, new_id)

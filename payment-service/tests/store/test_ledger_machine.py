@@ -88,7 +88,7 @@ class CutDatabase(Database):
 
 @dataclass
 class Figures:
-    """What an organization should have."""
+    """An organization's expected balance."""
 
     available: int = 0
     held: int = 0
@@ -221,7 +221,7 @@ class Machine(RuleBasedStateMachine):
             return
         figures.held += micros
         figures.available -= micros
-        # What it says of a repeat is what is held then.
+        # A repeat returns the amount that is held now.
         assert self.hold_cut(cut, escrow, micros, key, who) == figures.held
 
         def again() -> bool:

@@ -245,7 +245,7 @@ def test_raw_sql_cannot_release_more_than_is_reserved(desk: Desk, sql: psycopg.C
         with pytest.raises(psycopg.Error):
             sql.execute(INSERT, plain | wrong)
     assert desk.balance() == (89, 10, 0)
-    # What was freed is what was set aside, whatever is said.
+    # The database computes the released amount and ignores the given one.
     sql.execute(INSERT, plain | {"phase": "COMPLETED", "pending": ids[pending.key], "freed": 1_000, "amount": 4})
     assert desk.balance() == (95, 0, 0)
     assert all(one.is_sound for one in books.verify(desk.db))

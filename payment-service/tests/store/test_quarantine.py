@@ -68,7 +68,7 @@ class Provider:
 
 
 class Idle:
-    """Has nothing to do."""
+    """A source without items."""
 
     def unsettled(self, _limit: int) -> list[UUID]:
         return []
@@ -78,7 +78,7 @@ class Idle:
 
 @dataclass
 class Bank(Idle):
-    """Has a payout to be sent, which fails."""
+    """A source with one payout, whose attempt fails."""
 
     error: Exception = field(default_factory=lambda: Unavailable("the balance is short"))
 
@@ -90,8 +90,8 @@ class Bank(Idle):
 
 
 @dataclass
-class Settlement:
-    """The job over real payments and events, with a clock that a test moves."""
+class Reconciliation:
+    """The job on real payments and events, with a clock that the test moves."""
 
     db: Database
     clock: FixedClock
@@ -104,12 +104,12 @@ class Settlement:
         return QuarantineService(self.db, self.providers, self.clock, new_id)
 
     def run(self) -> JobResult:
-        """As if five minutes had passed."""
+        """Runs the job as if five minutes had passed."""
         self.clock.at += timedelta(minutes=5)
-        nobody: Any = None
+        unused: Any = None
         providers = Providers(self.providers, {})
         features = PaymentFeatures.build(self.db, Outbox("payment", self.clock), providers, self.clock, new_id)
-        webhooks = WebhookService(self.db, self.providers, self.providers, nobody, self.clock)
+        webhooks = WebhookService(self.db, self.providers, self.providers, unused, self.clock)
         sources = [
             partial(jobs.missed_events, webhooks),
             partial(jobs.open_payments, features.poll),
@@ -135,15 +135,15 @@ def sql(url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def settlement(url: str) -> Iterator[Settlement]:
+def reconciliation(url: str) -> Iterator[Reconciliation]:
     database, provider = Database(url), Provider()
-    yield Settlement(database, FixedClock(NOW), provider, {"STRIPE": provider})
+    yield Reconciliation(database, FixedClock(NOW), provider, {"STRIPE": provider})
     database.close()
 
 
 @pytest.fixture
 def event(sql: psycopg.Connection) -> str:
-    """One that was stored and could not be booked."""
+    """A stored event that could not be booked."""
     sql.execute(
         "INSERT INTO webhook_events (provider, event_id, kind, payload, received_at)"
         " VALUES ('STRIPE', 'evt_bad', 'x', 'evt_bad', %s)",
@@ -154,7 +154,7 @@ def event(sql: psycopg.Connection) -> str:
 
 @pytest.fixture
 def payment(sql: psycopg.Connection) -> str:
-    """One that is open at Stripe."""
+    """A payment that is open at Stripe."""
     payment_id = new_id()
     sql.execute(
         "INSERT INTO payments (id, organization_id, provider, state, amount_micros, currency_code, external_id,"
@@ -169,150 +169,152 @@ def quarantined(kind: str) -> float:
 
 
 def test_failing_event_is_quarantined_after_five_failures_and_booked_by_a_retry(
-    settlement: Settlement, event: str, sql: psycopg.Connection
+    reconciliation: Reconciliation, event: str, sql: psycopg.Connection
 ) -> None:
-    settlement.provider.error, before = KeyError("amount"), quarantined("EVENT")
+    reconciliation.provider.error, before = KeyError("amount"), quarantined("EVENT")
     for run in range(1, MAX_FAILURES + 1):
-        result = settlement.run()
+        result = reconciliation.run()
         assert (result.success, result.stats.error_count) == (False, 1)
         assert [(one.item, one.reason) for one in result.failures] == [("book STRIPE evt_bad", "KeyError: 'amount'")]
         assert result.stats.quarantined_count == (run == MAX_FAILURES)
     assert quarantined("EVENT") - before == 1
     for _ in range(2):
-        result = settlement.run()
+        result = reconciliation.run()
         assert (result.success, result.stats.quarantined_count) == (True, 1)
-    (item,) = settlement.waiting()
+    (item,) = reconciliation.waiting()
     assert item.key == ItemKey(Kind.EVENT, event, "STRIPE")
     assert (item.failure_count, item.last_error) == (5, "KeyError: 'amount'")
     assert item.first_failed_at < item.last_failed_at == item.quarantined_at
 
-    settlement.provider.error = None
-    settlement.quarantine.retry(item.id)
-    result = settlement.run()
+    reconciliation.provider.error = None
+    reconciliation.quarantine.retry(item.id)
+    result = reconciliation.run()
     assert (result.success, result.stats.quarantined_count) == (True, 0)
     assert sql.execute("SELECT booked_at IS NOT NULL FROM webhook_events").fetchone() == (True,)
     assert sql.execute("SELECT count(*) FROM failing_items").fetchone() == (0,)
     with pytest.raises(ItemNotFound):
-        settlement.quarantine.retry(item.id)
+        reconciliation.quarantine.retry(item.id)
 
 
-def test_retried_item_is_quarantined_after_five_more_failures(settlement: Settlement, event: str) -> None:
-    settlement.provider.error = Internal()
+def test_retried_item_is_quarantined_after_five_more_failures(reconciliation: Reconciliation, event: str) -> None:
+    reconciliation.provider.error = Internal()
     for _ in range(MAX_FAILURES):
-        settlement.run()
-    settlement.quarantine.retry(settlement.waiting()[0].id)
+        reconciliation.run()
+    reconciliation.quarantine.retry(reconciliation.waiting()[0].id)
     for _ in range(MAX_FAILURES - 1):
-        assert settlement.run().stats.quarantined_count == 0
-    assert settlement.run().stats.quarantined_count == 1
+        assert reconciliation.run().stats.quarantined_count == 0
+    assert reconciliation.run().stats.quarantined_count == 1
 
 
-def test_permanent_fault_is_quarantined_at_once(settlement: Settlement, event: str) -> None:
-    settlement.provider.error = NotFound("there is no such thing")
-    first = settlement.run()
+def test_permanent_fault_is_quarantined_at_once(reconciliation: Reconciliation, event: str) -> None:
+    reconciliation.provider.error = NotFound("there is no such thing")
+    first = reconciliation.run()
     assert (first.success, first.stats.quarantined_count) == (False, 1)
-    assert settlement.run().success
+    assert reconciliation.run().success
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), DeadlineExceeded("slow")])
 def test_item_is_quarantined_after_an_outage_of_three_days(
-    settlement: Settlement, payment: str, error: Exception
+    reconciliation: Reconciliation, payment: str, error: Exception
 ) -> None:
-    settlement.provider.error = error
+    reconciliation.provider.error = error
     for _ in range(2 * MAX_FAILURES):
-        assert settlement.run().stats.quarantined_count == 0
-    settlement.clock.at = NOW + timedelta(days=2, hours=23)
-    assert settlement.run().stats.quarantined_count == 0
-    settlement.clock.at = NOW + timedelta(days=3)
-    assert settlement.run().stats.quarantined_count == 1
-    assert settlement.run().success
+        assert reconciliation.run().stats.quarantined_count == 0
+    reconciliation.clock.at = NOW + timedelta(days=2, hours=23)
+    assert reconciliation.run().stats.quarantined_count == 0
+    reconciliation.clock.at = NOW + timedelta(days=3)
+    assert reconciliation.run().stats.quarantined_count == 1
+    assert reconciliation.run().success
 
 
-def test_success_deletes_the_record_of_failures(settlement: Settlement, payment: str, sql: psycopg.Connection) -> None:
+def test_success_deletes_the_record_of_failures(
+    reconciliation: Reconciliation, payment: str, sql: psycopg.Connection
+) -> None:
     for _ in range(2):
-        settlement.provider.error = ProviderRejected("no")
+        reconciliation.provider.error = ProviderRejected("no")
         for _ in range(MAX_FAILURES - 1):
-            assert not settlement.run().success
-        settlement.provider.error = None
-        assert settlement.run().success
+            assert not reconciliation.run().success
+        reconciliation.provider.error = None
+        assert reconciliation.run().success
         assert sql.execute("SELECT count(*) FROM failing_items").fetchone() == (0,)
 
 
 def test_payment_of_a_removed_provider_is_quarantined_until_the_provider_is_configured_again(
-    settlement: Settlement, payment: str, sql: psycopg.Connection
+    reconciliation: Reconciliation, payment: str, sql: psycopg.Connection
 ) -> None:
     sql.execute("UPDATE payments SET expires_at = %s", [NOW])
-    provider = settlement.providers.pop("STRIPE")
-    result = settlement.run()
+    provider = reconciliation.providers.pop("STRIPE")
+    result = reconciliation.run()
     (failure,) = result.failures
     assert failure.item == f"payment {payment}"
     assert "provider STRIPE cannot be paid with here" in failure.reason
     for _ in range(2):
-        result = settlement.run()
+        result = reconciliation.run()
         assert (result.success, result.stats.total, result.stats.quarantined_count) == (True, 0, 1)
     sql.execute("UPDATE payments SET expires_at = NULL")
-    settlement.providers["STRIPE"] = provider
-    result = settlement.run()
+    reconciliation.providers["STRIPE"] = provider
+    result = reconciliation.run()
     assert (result.success, result.stats.quarantined_count) == (True, 0)
-    assert sql.execute("SELECT checked_at FROM payments").fetchone() == (settlement.clock.at,)
+    assert sql.execute("SELECT checked_at FROM payments").fetchone() == (reconciliation.clock.at,)
 
 
 @pytest.mark.parametrize("ended", ["state = 'SUCCEEDED'", "is_closed = TRUE"])
 def test_ended_payment_leaves_quarantine(
-    settlement: Settlement, payment: str, sql: psycopg.Connection, ended: str
+    reconciliation: Reconciliation, payment: str, sql: psycopg.Connection, ended: str
 ) -> None:
-    settlement.provider.error = NotFound("there is no such payment")
-    settlement.run()
-    assert settlement.run().stats.quarantined_count == 1
+    reconciliation.provider.error = NotFound("there is no such payment")
+    reconciliation.run()
+    assert reconciliation.run().stats.quarantined_count == 1
     sql.execute(f"UPDATE payments SET {ended}".encode())  # noqa: S608 - the test's own
-    assert settlement.run().stats.quarantined_count == 0
-    assert settlement.waiting() == []
+    assert reconciliation.run().stats.quarantined_count == 0
+    assert reconciliation.waiting() == []
 
 
-def test_unfunded_payout_is_never_quarantined(settlement: Settlement) -> None:
-    settlement.payouts = Bank()
-    settlement.run()
-    settlement.clock.at += timedelta(days=30)
-    result = settlement.run()
+def test_unfunded_payout_is_never_quarantined(reconciliation: Reconciliation) -> None:
+    reconciliation.payouts = Bank()
+    reconciliation.run()
+    reconciliation.clock.at += timedelta(days=30)
+    result = reconciliation.run()
     assert (result.success, result.stats.quarantined_count) == (False, 0)
-    settlement.payouts.error = ValueError("a fault of ours")
+    reconciliation.payouts.error = ValueError("a fault of ours")
     for _ in range(MAX_FAILURES):
-        result = settlement.run()
+        result = reconciliation.run()
     assert result.stats.quarantined_count == 1
 
 
-def test_discarded_item_is_not_retried_and_can_be_read(settlement: Settlement, event: str) -> None:
-    settlement.provider.error = NotFound("there is no such thing")
-    settlement.run()
-    (item,) = settlement.waiting()
-    discarded = settlement.quarantine.discard(item.id, "a test of Stripe's")
-    assert settlement.quarantine.discard(item.id, "another reason") == discarded
-    assert settlement.quarantine.get(item.id) == discarded
-    assert (discarded.discard_reason, discarded.discarded_at) == ("a test of Stripe's", settlement.clock.at)
-    assert settlement.waiting() == []
-    result = settlement.run()
+def test_discarded_item_is_not_retried_and_can_be_read(reconciliation: Reconciliation, event: str) -> None:
+    reconciliation.provider.error = NotFound("there is no such thing")
+    reconciliation.run()
+    (item,) = reconciliation.waiting()
+    discarded = reconciliation.quarantine.discard(item.id, "a test of Stripe's")
+    assert reconciliation.quarantine.discard(item.id, "another reason") == discarded
+    assert reconciliation.quarantine.get(item.id) == discarded
+    assert (discarded.discard_reason, discarded.discarded_at) == ("a test of Stripe's", reconciliation.clock.at)
+    assert reconciliation.waiting() == []
+    result = reconciliation.run()
     assert (result.success, result.stats.quarantined_count) == (True, 0)
-    settlement.provider.error = None
-    settlement.quarantine.retry(item.id)
-    assert settlement.run().stats.success_count == 2  # the event, and what webhooks missed
+    reconciliation.provider.error = None
+    reconciliation.quarantine.retry(item.id)
+    assert reconciliation.run().stats.success_count == 2  # the event, and what webhooks missed
 
 
-def test_failing_item_below_the_limit_is_not_in_quarantine(settlement: Settlement, event: str) -> None:
-    settlement.provider.error = ValueError("x")
-    settlement.run()
-    (key,) = settlement.quarantine.failing()
+def test_failing_item_below_the_limit_is_not_in_quarantine(reconciliation: Reconciliation, event: str) -> None:
+    reconciliation.provider.error = ValueError("x")
+    reconciliation.run()
+    (key,) = reconciliation.quarantine.failing()
     assert key == ItemKey(Kind.EVENT, event, "STRIPE")
-    for call in (settlement.quarantine.get, settlement.quarantine.retry):
+    for call in (reconciliation.quarantine.get, reconciliation.quarantine.retry):
         with pytest.raises(ItemNotFound):
             call(uuid4())
     with pytest.raises(ItemNotFound):
-        settlement.quarantine.discard(uuid4(), "x")
+        reconciliation.quarantine.discard(uuid4(), "x")
 
 
-def test_failure_reason_has_no_secret(settlement: Settlement, event: str) -> None:
-    settlement.provider.error = ValueError("https://node.example/v3/s3cret refused")
+def test_failure_reason_has_no_secret(reconciliation: Reconciliation, event: str) -> None:
+    reconciliation.provider.error = ValueError("https://node.example/v3/s3cret refused")
     for _ in range(MAX_FAILURES):
-        settlement.run()
-    assert settlement.waiting()[0].last_error == "ValueError: https://node.example refused"
+        reconciliation.run()
+    assert reconciliation.waiting()[0].last_error == "ValueError: https://node.example refused"
 
 
 def test_migration_rolls_back_with_rows(fresh_database: FreshDatabase) -> None:

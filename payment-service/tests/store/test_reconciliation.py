@@ -15,14 +15,14 @@ from payment_service.reconciliation import jobs
 
 @dataclass
 class Waiting:
-    """An id that a job finds and looks after."""
+    """An item of a source."""
 
     id: UUID = field(default_factory=uuid4)
 
 
 @dataclass
 class Work:
-    """More of one kind than a run has time for."""
+    """A source with more items than a run can process."""
 
     checked: int = 0
 
@@ -36,7 +36,7 @@ class Work:
 
 
 class Clock:
-    """A second goes by whenever somebody looks."""
+    """A clock that advances by a second with each reading."""
 
     now_s = 0.0
 

@@ -24,12 +24,12 @@ OPEN = Payment(
     created_at=AT,
     updated_at=AT,
 )
-TOLD = [State.PENDING, State.PROCESSING, State.FAILED, State.EXPIRED]
+REPORTED = [State.PENDING, State.PROCESSING, State.FAILED, State.EXPIRED]
 ASKED = OPEN.amount_micros
 LATER = AT + timedelta(hours=1)
 
 
-def told(*states: State) -> Payment:
+def reported(*states: State) -> Payment:
     payment = OPEN
     for state in states:
         payment = payment.apply(Report("pi", state), AT)
@@ -42,22 +42,22 @@ def credited(payment: Payment, *amounts: int, at: datetime = AT) -> Payment:
     return payment
 
 
-@given(st.lists(st.sampled_from(TOLD), min_size=1))
+@given(st.lists(st.sampled_from(REPORTED), min_size=1))
 def test_reports_in_any_order_end_in_the_highest_state(states: list[State]) -> None:
-    assert told(*states).state is max(states, key=TOLD.index)
-    assert told(*states, *states[::-1]) == told(*states)
+    assert reported(*states).state is max(states, key=REPORTED.index)
+    assert reported(*states, *states[::-1]) == reported(*states)
 
 
-@given(st.lists(st.sampled_from(TOLD)), st.lists(st.sampled_from([*TOLD, State.SUCCEEDED])))
+@given(st.lists(st.sampled_from(REPORTED)), st.lists(st.sampled_from([*REPORTED, State.SUCCEEDED])))
 def test_paid_payment_stays_paid_after_any_report(before: list[State], after: list[State]) -> None:
-    payment = credited(told(*before), ASKED)
+    payment = credited(reported(*before), ASKED)
     for state in after:
         payment = payment.apply(Report("pi", state), AT)
     assert (payment.state, payment.paid_micros) == (State.SUCCEEDED, ASKED)
 
 
 def test_success_is_trusted_only_with_funds() -> None:
-    assert told(State.SUCCEEDED).state is State.PENDING
+    assert reported(State.SUCCEEDED).state is State.PENDING
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_outcome_compares_paid_and_requested_amounts(amounts: tuple[int, ...], o
 
 def test_deposit_after_expiry_is_credited_as_late() -> None:
     until = replace(OPEN, expires_at=AT + timedelta(minutes=1))
-    for payment in (told(State.EXPIRED), until):
+    for payment in (reported(State.EXPIRED), until):
         late = credited(payment, ASKED - 1, at=LATER)
         assert (late.outcome, late.state, late.paid_micros) == (Outcome.LATE, State.SUCCEEDED, ASKED - 1)
 
@@ -115,7 +115,7 @@ def test_unpaid_payment_is_abandoned_after_its_expiry() -> None:
     later = AT + ABANDONED_AFTER
     assert OPEN.is_abandoned(later)
     assert not OPEN.is_abandoned(later - timedelta(seconds=1))
-    assert told(State.FAILED).is_abandoned(later)
+    assert reported(State.FAILED).is_abandoned(later)
     assert not credited(OPEN, ASKED).is_abandoned(later)
     assert replace(OPEN, expires_at=LATER).is_abandoned(LATER)
 
