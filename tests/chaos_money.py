@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from adctl.children import forget_grpc_at_fork
+from adctl.supervision.children import disable_grpc_fork_support
 
 CUSTOMERS = 6
 
@@ -84,5 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    forget_grpc_at_fork()
+    disable_grpc_fork_support()
     main()

@@ -25,14 +25,16 @@ from adplatform.payment.v1 import payment_pb2 as pb
 from adplatform.payment.v1 import payment_pb2_grpc
 from google.api.httpbody_pb2 import HttpBody
 
-from adctl import children, probes
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
 from adctl.keys import Keys
-from adctl.platform import inherited, make_database, processes
+from adctl.platform.databases import make_database
+from adctl.platform.environment import inherited
+from adctl.platform.processes import platform_processes
 from adctl.ports import LOOPBACK, free_port
-from adctl.process import Process
 from adctl.state import State, prepare
+from adctl.supervision import children, probes
+from adctl.supervision.process import Process
 from adtesting import Identities, eventually
 
 START_S = 60.0
@@ -92,7 +94,7 @@ class ChaosPlatform:
     def __init__(self, folder: Path, stack: ExitStack, *, fsync: bool) -> None:
         self.state: State = prepare(folder / "home", free_port())
         self.keys = Keys(self.state.paths.keys)
-        specs = {process.name: process for process in processes(self.state)}
+        specs = {process.name: process for process in platform_processes(self.state)}
         self.identities = Identities()
         ports, secrets = self.state.ports, self.state.secrets
         stack.enter_context(

@@ -24,12 +24,12 @@ from adplatform.options.v1.options_pb2 import Permission
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adctl import children, probes
 from adctl.embedded.valkey import ValkeyServer
 from adctl.keys import Keys
-from adctl.platform import inherited, service_environment
+from adctl.platform.environment import inherited, service_environment
 from adctl.ports import LOOPBACK, free_port
 from adctl.state import State, prepare
+from adctl.supervision import children, probes
 from adlib.access import EVERYTHING_CHANGED, organization_changed
 from adtesting import eventually
 from adtesting.pytest_servers import FreshDatabase

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from adctl.client import Client
-from adctl.newcomers import mailed_token, sign_up
+from adctl.demo.signup import mailed_token, sign_up
 from adctl.state import State
 
 PASSWORD = "correct horse battery"

@@ -14,9 +14,11 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adctl import newcomers, sandbox_commands
 from adctl.client import Client, Refused
+from adctl.demo import signup
 from adctl.keys import Keys
+from adctl.sandboxes.client import Name, set_behaviour
+from adctl.sandboxes.stripe import pay_intent
 from adctl.state import State
 from adlib import identity
 
@@ -43,7 +45,7 @@ def stranger(platform: State) -> Client:
 def sign_up(platform: State, **more: str) -> Client:
     client = Client(platform.gateway_url)
     fields = {"email": f"{uuid4().hex}@example.com", "password": "correct horse battery", "name": "Ada"}
-    newcomers.sign_up(platform, client, **fields, organizationName="Acme", **more)
+    signup.sign_up(platform, client, **fields, organizationName="Acme", **more)
     return client
 
 
@@ -199,10 +201,10 @@ def signed(platform: State, body: str, *, at: float | None = None, secret: str |
 def test_unsigned_forged_stale_or_repeated_webhooks_do_not_credit(platform: State) -> None:
     customer = sign_up(platform)
     made = customer.post("/payments/create", {"amountMicros": "25000000", "currencyCode": "USD", "provider": "STRIPE"})
-    stripe = sandbox_commands.Name.STRIPE
-    sandbox_commands.set_behaviour(platform, stripe, drop_webhooks=True)
-    sandbox_commands.pay_intent(platform, made["payment"]["id"])
-    sandbox_commands.set_behaviour(platform, stripe)
+    stripe = Name.STRIPE
+    set_behaviour(platform, stripe, drop_webhooks=True)
+    pay_intent(platform, made["payment"]["id"])
+    set_behaviour(platform, stripe)
     intent = made["stripe"]["clientSecret"].partition("_secret_")[0]
     event = {
         "id": f"evt_{uuid4().hex}",

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from adctl.client import Refused
-from adctl.journey import Journey
+from adctl.demo.journey import Journey
 from adctl.state import State
 from adtesting import eventually
 

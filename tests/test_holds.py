@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adctl.client import Refused
-from adctl.journey import Journey
+from adctl.demo.journey import Journey
 from adctl.state import State
 
 from .conftest import adctl

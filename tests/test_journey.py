@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from adctl.client import Client
-from adctl.journey import Journey
+from adctl.demo.journey import Journey
 from adctl.state import State
 
 from .conftest import adctl

@@ -9,15 +9,15 @@ import jwt
 import pytest
 
 from adctl.client import Client
+from adctl.platform.status import find
 from adctl.state import State
-from adctl.status import find
-from adctl.token_keys import SEEN_AFTER_S
+from adctl.token_keys import PROPAGATION_S
 from adtesting import eventually
 
 pytestmark = pytest.mark.xdist_group("platform")
 
 PASSWORD = "correct horse battery"
-BEGINS_IN_S = SEEN_AFTER_S + 1
+BEGINS_IN_S = PROPAGATION_S + 1
 
 
 def process_ids(platform: State) -> dict[str, int | None]:

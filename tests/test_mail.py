@@ -6,7 +6,8 @@ from uuid import uuid4
 import pytest
 
 from adctl.client import Client, Refused
-from adctl.sandbox_commands import Name, mails, set_behaviour
+from adctl.sandboxes.client import Name, set_behaviour
+from adctl.sandboxes.mail import list_mails
 from adctl.state import State
 from adtesting import eventually
 
@@ -17,7 +18,7 @@ def test_sign_up_mail_is_retried_and_its_link_verifies_once(platform: State) -> 
     email, client = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
     set_behaviour(platform, Name.MAIL, fail_next=1)
     client.sign_up(email=email, password="correct horse battery", name="Ada", organizationName="Acme")
-    (mail,) = eventually(lambda: mails(platform, to=email), within_s=20)
+    (mail,) = eventually(lambda: list_mails(platform, to=email), within_s=20)
     # Settings that are not named are returned unchanged: the failure was used up.
     assert set_behaviour(platform, Name.MAIL, delay_ms=0)["fail_next"] == 0
     assert client.get("/auth/profile")["user"]["emailVerified"] is False

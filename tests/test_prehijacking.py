@@ -7,8 +7,8 @@ import psycopg
 import pytest
 
 from adctl.client import Client, Refused
-from adctl.newcomers import mailed_token
-from adctl.sandbox_commands import pay_intent
+from adctl.demo.signup import mailed_token
+from adctl.sandboxes.stripe import pay_intent
 from adctl.state import State
 from adtesting import eventually
 

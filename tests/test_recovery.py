@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from adctl.client import Client, Refused
+from adctl.platform.status import find
 from adctl.state import State
-from adctl.status import find
 
 pytestmark = pytest.mark.xdist_group("platform")
 

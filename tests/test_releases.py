@@ -16,11 +16,12 @@ import pytest
 
 from adctl.embedded.postgres import PostgresServer
 from adctl.keys import Keys
-from adctl.platform import make_database, service_environment
+from adctl.platform.chain import make_xpub
+from adctl.platform.databases import make_database
+from adctl.platform.environment import service_environment
 from adctl.ports import free_port
-from adctl.probes import grpc_serving
-from adctl.sandbox_chain import make_xpub
 from adctl.state import DATABASES, State, prepare
+from adctl.supervision.probes import grpc_serving
 from adlib.db import migrate
 from adlib.db.releases import record
 from adlib.release import RELEASE

@@ -2,7 +2,7 @@ import socket
 from pathlib import Path
 
 from adctl import ports
-from adctl.doctor import examine
+from adctl.platform.doctor import examine
 
 
 def test_a_machine_that_runs_these_tests_is_well_but_for_a_taken_port(tmp_path: Path) -> None:
@@ -10,7 +10,7 @@ def test_a_machine_that_runs_these_tests_is_well_but_for_a_taken_port(tmp_path: 
         listener.bind((ports.LOOPBACK, 0))
         listener.listen()
         port = listener.getsockname()[1]
-        findings = {finding.name: finding for finding in examine(tmp_path / "new" / "home", port, running=False)}
+        findings = {finding.name: finding for finding in examine(tmp_path / "new" / "home", port, is_running=False)}
     assert "18." in findings["PostgreSQL"].found
     assert "(pid " in findings["gateway"].found
     assert "--port" in findings["gateway"].remedy

@@ -4,12 +4,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 from typer.testing import CliRunner
 
-from adctl import jobs, ports
+from adctl import ports
 from adctl.__main__ import app
 from adctl.keys import SCHEDULER, Keys
-from adctl.scheduler import SCHEDULES, build
+from adctl.operations import jobs
+from adctl.operations.scheduler import build
 from adctl.state import SERVICES, prepare
 
 FAILED = (
@@ -53,13 +55,15 @@ def job(name: str) -> jobs.Job:
     return jobs.Job(name, f"/jobs/{name}", "campaign-service", ("scheduler",))
 
 
-def test_a_job_answers_what_it_did(gateway: str) -> None:
+def test_job_result_is_returned(gateway: str) -> None:
     done = jobs.run(gateway, job("good"), lambda service: f"token-for-{service}")
     assert done == {"success": True, "stats": {"total": 3}}
     assert Gateway.tokens[-1] == "Bearer token-for-campaign-service"
 
 
-def test_a_run_names_what_failed_and_why(gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_prints_each_failed_item_with_its_reason(
+    gateway: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
     state = prepare(tmp_path, int(gateway.rsplit(":", 1)[1]))
     state.save()
@@ -77,42 +81,47 @@ def test_a_run_names_what_failed_and_why(gateway: str, tmp_path: Path, monkeypat
     ]
 
 
-@pytest.mark.parametrize(("name", "said"), [("busy", "409: another runner is at it"), ("text", "502: bad gateway")])
-def test_a_refusal_is_told(gateway: str, name: str, said: str) -> None:
-    with pytest.raises(jobs.JobError, match=said):
+@pytest.mark.parametrize(("name", "message"), [("busy", "409: another runner is at it"), ("text", "502: bad gateway")])
+def test_refused_job_raises_the_gateways_message(gateway: str, name: str, message: str) -> None:
+    with pytest.raises(jobs.JobError, match=message):
         jobs.run(gateway, job(name), lambda service: "t0ken")
 
 
-def test_a_gateway_that_is_down_is_told() -> None:
+def test_unreachable_gateway_asks_whether_the_platform_is_up() -> None:
     with pytest.raises(jobs.JobError, match="is the platform up"):
         jobs.run(f"http://{ports.LOOPBACK}:{ports.free_port()}", job("good"), lambda service: "t0ken")
 
 
-def test_every_job_of_the_contract_has_its_schedule(tmp_path: Path) -> None:
-    found = jobs.find()
-    assert {one.path for one in found.values()} == SCHEDULES.keys()
+def test_scheduler_runs_every_job_at_the_times_of_the_contract(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     keys.make()
     scheduler = build({"GATEWAY_URL": "http://localhost", "SERVICE_KEY_FILE": str(keys.of(SCHEDULER))})
-    assert {one.id for one in scheduler.get_jobs()} == found.keys()
+    wanted = {one.name: str(CronTrigger.from_crontab(one.schedule, timezone="UTC")) for one in jobs.find().values()}
+    assert {one.id: str(one.trigger) for one in scheduler.get_jobs()} == wanted
 
 
-def test_a_job_knows_whose_it_is() -> None:
+def test_jobs_are_listed_with_their_schedules() -> None:
+    lines = CliRunner().invoke(app, ["jobs", "list"]).output.splitlines()
+    assert "sync-stats                 */7 * * * *" in lines
+    assert len(lines) == len(jobs.find())
+
+
+def test_job_belongs_to_the_service_of_its_package() -> None:
     assert jobs.named("sync-stats").service == "campaign-service"
     assert {job.service for job in jobs.find().values()} <= set(SERVICES)
 
 
-def test_holds_are_swept_some_minutes_after_campaigns_that_deliver_were_changed() -> None:
-    every, swept = (int(SCHEDULES[f"/jobs/{name}"].split()[0].strip("*/")) for name in ("sync-stats", "sweep-holds"))
-    assert swept % every >= 4
+def test_sweep_holds_runs_4_minutes_or_more_after_sync_stats() -> None:
+    interval, minute = (int(jobs.named(name).schedule.split()[0].strip("*/")) for name in ("sync-stats", "sweep-holds"))
+    assert minute % interval >= 4
 
 
-def test_the_scheduler_names_what_it_misses() -> None:
+def test_scheduler_names_missing_variables() -> None:
     with pytest.raises(SystemExit, match="GATEWAY_URL and SERVICE_KEY_FILE"):
         build({})
 
 
-def test_an_unknown_job_lists_the_known() -> None:
+def test_unknown_job_error_lists_the_known_jobs() -> None:
     known = (
         "purge-expired, purge-expired-campaign, purge-expired-payment, purge-expired-pixel, purge-expired-publisher, "
         "settle-payments, sweep-holds, sync-publisher-balances, sync-stats"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from adctl import ports
 from adctl.__main__ import app
 from adctl.keys import Keys
-from adctl.ledger import Books, LedgerError
+from adctl.operations.ledger import Books, LedgerError
 from adctl.state import prepare
 
 

@@ -16,9 +16,10 @@ import psutil
 import pytest
 import redis
 
-from adctl import control, ports
+from adctl import ports
+from adctl.platform import control
+from adctl.platform.status import find
 from adctl.state import SERVICES, Paths, load
-from adctl.status import find
 from adtesting.small_disk import Filler, on_small_disk
 
 HERE = Path(__file__).parent

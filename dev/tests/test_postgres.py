@@ -5,8 +5,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from adctl.children import NAMESPACE, NO_ACCESS, SAME_USER, ChildError, Identity, unprivileged
 from adctl.embedded.postgres import PostgresServer
+from adctl.supervision.children import NAMESPACE, NO_ACCESS, SAME_USER, ChildError, Identity, unprivileged
 
 # Root may run it in two ways, of which the second must work where the first is refused.
 IDENTITIES = [SAME_USER] if os.geteuid() != 0 else [NO_ACCESS, *([NAMESPACE] if unprivileged() == NAMESPACE else [])]

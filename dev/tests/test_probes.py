@@ -5,9 +5,10 @@ import grpc
 import psutil
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from adctl import ports, probes
+from adctl import ports
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import ValkeyServer
+from adctl.supervision import probes
 
 
 def test_health_is_what_the_server_says() -> None:

@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 from adctl import ports
 from adctl.__main__ import app
 from adctl.keys import Keys
-from adctl.quarantine import QuarantineError
+from adctl.operations.quarantine import QuarantineError
 from adctl.state import prepare
 from adlib.errors import NotFound
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from adctl import disk
-from adctl.process import PlatformPhase, Snapshot
+from adctl.platform.status import Publisher, last, publish
 from adctl.state import Paths, write_privately
-from adctl.status import Publisher, last, publish
+from adctl.supervision import disk
+from adctl.supervision.process import PlatformPhase, Snapshot
 
 FULL = Path("/dev/full")
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this kernel has no device that is always full")

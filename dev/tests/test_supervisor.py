@@ -8,8 +8,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adctl.process import Phase, PlatformPhase, Process, Snapshot
-from adctl.supervisor import Supervisor
+from adctl.supervision.logs import LogCollector
+from adctl.supervision.process import Phase, PlatformPhase, Process, Snapshot
+from adctl.supervision.supervisor import Supervisor
 
 SLEEP = ("sleep", "60")
 DEAF = (sys.executable, "-S", "-c", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
@@ -19,7 +20,7 @@ class Groups:
     def __init__(self) -> None:
         self.live: set[int] = set()
 
-    def began(self, pid: int) -> None:
+    def started(self, pid: int) -> None:
         self.live.add(pid)
 
     def ended(self, pid: int) -> None:
@@ -33,15 +34,15 @@ class Harness:
         self.folder = folder
         self.groups = Groups()
         self.seen: list[Snapshot] = []
-        self.said: list[str] = []
+        self.reports: list[str] = []
 
     def run(self, *processes: Process, until: Callable[[Snapshot], bool], **options: float) -> str:
         supervisor = Supervisor(
             processes,
-            log=lambda name: self.folder / f"{name}.log",
+            logs=LogCollector(lambda name: self.folder / f"{name}.log"),
             groups=self.groups,
             on_change=self.seen.append,
-            say=self.said.append,
+            report=self.reports.append,
             environment={"PATH": "/usr/bin:/bin"},
             **options,  # type: ignore[arg-type]  # the numbers among its fields
         )
@@ -99,11 +100,11 @@ def test_a_server_that_dies_is_started_again_and_its_workers_go_with_it(harness:
     script = f"sleep 60 & echo $! >> {pids}; test $(wc -l < {pids}) -lt 3 && sleep 0.1 && exit 4; wait"
     reason = harness.run(
         Process(name="service", command=("sh", "-c", script), ready=lambda pid: True),
-        until=lambda snapshot: up(snapshot) and snapshot.processes[0].restarts == 2 and snapshot.well,
+        until=lambda snapshot: up(snapshot) and snapshot.processes[0].restarts == 2 and snapshot.is_healthy,
     )
     assert reason == ""
-    assert "service ended with code 4; it is started again in 0.2 s" in harness.said[0]
-    assert any("started again in 0.4 s" in text for text in harness.said)
+    assert "service ended with code 4; it is started again in 0.2 s" in harness.reports[0]
+    assert any("started again in 0.4 s" in text for text in harness.reports)
     workers = [int(pid) for pid in pids.read_text().split()]
     assert len(workers) == 3
     assert [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
@@ -122,7 +123,7 @@ def test_a_server_that_never_gets_ready_fails_the_start_with_the_end_of_its_log(
 
 def test_a_server_that_hangs_while_starting_fails_the_start(harness: Harness) -> None:
     process = Process(name="service", command=SLEEP, ready=lambda pid: False)
-    reason = harness.run(process, until=lambda snapshot: False, start_timeout_seconds=0.3)
+    reason = harness.run(process, until=lambda snapshot: False, start_timeout_s=0.3)
     assert reason == "service was not ready within 0.3 s"
 
 
@@ -145,9 +146,9 @@ def test_a_program_that_does_not_exist_is_named(harness: Harness) -> None:
 
 
 def test_a_deaf_process_is_killed_after_its_grace(harness: Harness) -> None:
-    reason = harness.run(Process(name="deaf", command=DEAF), until=up, stop_grace_seconds=0.3)
+    reason = harness.run(Process(name="deaf", command=DEAF), until=up, stop_timeout_s=0.3)
     assert reason == ""
-    assert "deaf did not stop within 0.3 s" in harness.said[-1]
+    assert "deaf did not stop within 0.3 s" in harness.reports[-1]
 
 
 def test_a_server_that_stops_answering_is_unhealthy_until_it_answers_again(harness: Harness, tmp_path: Path) -> None:
@@ -159,14 +160,16 @@ def test_a_server_that_stops_answering_is_unhealthy_until_it_answers_again(harne
 
     reason = harness.run(
         Process(name="service", command=SLEEP, ready=ready),
-        until=lambda snapshot: snapshot.well and len(calls) > 6,
-        health_every_seconds=0.01,
+        until=lambda snapshot: snapshot.is_healthy and len(calls) > 6,
+        probe_interval_s=0.01,
     )
     assert reason == ""
-    assert harness.said == ["service does not answer its health check", "service is healthy again"]
+    assert harness.reports == ["service does not answer its health check", "service is healthy again"]
     assert len(set(calls)) == 1
 
 
 def test_a_need_that_nobody_has_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing is named store"):
-        Supervisor([Process(name="a", needs=("store",))], log=lambda name: tmp_path / name, groups=Groups())
+    with pytest.raises(ValueError, match="no process is named store"):
+        Supervisor(
+            [Process(name="a", needs=("store",))], logs=LogCollector(lambda name: tmp_path / name), groups=Groups()
+        )

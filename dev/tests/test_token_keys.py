@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adctl.__main__ import app
-from adctl.children import ChildError
+from adctl.errors import UserError
 from adctl.keys import Keys
 from adctl.state import prepare
 from adctl.token_keys import TokenKey, TokenKeys
@@ -61,7 +61,7 @@ def test_a_new_key_begins_when_it_was_told_to(keys: TokenKeys) -> None:
 def test_a_key_is_never_written_over(keys: TokenKeys) -> None:
     for seconds in range(600, 603):  # the clock may go on by a second in between
         add(keys, timedelta(seconds=-seconds))
-    with pytest.raises(ChildError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         keys.rotate(601)
 
 
@@ -83,12 +83,12 @@ def test_a_key_says_what_it_is_good_for() -> None:
     assert state(MINUTE) == "begins to sign in 60 s"
     assert state(-DAY) == state(-DAY, MINUTE) == "signs"
     assert state(-DAY, -MINUTE) == "its tokens are accepted until 12:29:00"
-    assert state(-DAY, -31 * MINUTE) == "its links are good, at most until 2026-01-18"
+    assert state(-DAY, -31 * MINUTE) == "its links are accepted until 2026-01-18"
 
 
 def test_a_file_with_another_name_is_named(keys: TokenKeys) -> None:
     (keys.folder / "mine.pem").write_text("a key")
-    with pytest.raises(ChildError, match=r"mine\.pem is not named by a time"):
+    with pytest.raises(UserError, match=r"mine\.pem is not named by a time"):
         keys.all()
 
 

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from adsandbox.settings import Settings
-from adsandbox.traffic_engine import traffic_engine_sandbox
+from adsandbox.traffic_engine.sandbox import traffic_engine_sandbox
 from adtesting import eventually
 from adtesting.campaign import FakeNetwork
 from campaign_service.campaigns.model import Campaign

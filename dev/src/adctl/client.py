@@ -1,4 +1,4 @@
-"""A client of the platform's public HTTP API, as a customer's program would be."""
+"""A client of the platform's public HTTP API, as a customer's program uses it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ import httpx
 
 
 class Refused(Exception):
-    """The platform answered with an error; `status` is HTTP's, `reason` the ErrorInfo's."""
+    """The platform returned an error; `status` is the HTTP status, `reason` the ErrorInfo's."""
 
     def __init__(self, method: str, path: str, status: int, body: Any) -> None:
         self.status = status
@@ -20,7 +20,7 @@ class Refused(Exception):
 
 @dataclass
 class Client:
-    """Calls the gateway for one person, in one organization, once they are signed in."""
+    """Calls the gateway as one person, in one organization after sign-in."""
 
     gateway_url: str
     token: str = ""
@@ -31,28 +31,28 @@ class Client:
         self._http = httpx.Client(base_url=self.gateway_url, timeout=20.0, trust_env=False)
 
     def sign_up(self, **fields: str) -> Any:
-        """Signs up and stays signed in."""
+        """Sign up and stay signed in; return the answer."""
         signed = self.post("/auth/signup", fields)
         self.token, self.organization_id = signed["accessToken"], signed["organization"]["id"]
         return signed
 
     def log_in(self, email: str, password: str) -> Any:
-        """Signs in, for the first organization in the profile."""
+        """Sign in to the first organization of the profile; return the profile."""
         self.token = self.post("/auth/login", {"email": email, "password": password})["accessToken"]
         profile = self.get("/auth/profile")
         self.organization_id = profile["memberships"][0]["organizationId"]
         return profile
 
     def get(self, path: str, **query: str | int) -> Any:
-        """GET; the answer's JSON, or Refused."""
+        """Send a GET and return the answer's JSON; Refused."""
         return self.request("GET", path, params=query)
 
     def post(self, path: str, body: Any = None, **headers: str) -> Any:
-        """POST; the answer's JSON, or Refused. `headers` with _ for -."""
+        """Send a POST and return the answer's JSON; Refused. `headers` are named with _ instead of -."""
         return self.request("POST", path, json={} if body is None else body, headers=headers)
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Any request; the answer's JSON, or Refused."""
+        """Send a request and return the answer's JSON; Refused."""
         own = {"authorization": f"Bearer {self.token}"} if self.token else {}
         if self.organization_id:
             own["organization-id"] = self.organization_id

@@ -1,4 +1,4 @@
-"""The keys of a local platform: made once, kept in files that only their owner reads."""
+"""The keys of a local platform, created once in files that only their owner can read."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -17,7 +17,7 @@ IDENTITIES = (*SERVICES, SCHEDULER, OPERATOR)
 
 
 class Keys:
-    """The files in the keys' folder."""
+    """The files in the key folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -29,27 +29,27 @@ class Keys:
 
     @property
     def tokens(self) -> TokenKeys:
-        """What auth-service signs access tokens and links with."""
+        """The keys that auth-service signs access tokens and links with."""
         return TokenKeys(self._folder / "tokens")
 
     @property
     def wise_private(self) -> Path:
-        """What the Wise sandbox signs its webhooks with."""
+        """The key that the Wise sandbox signs its webhooks with."""
         return self._folder / "wise-webhook.pem"
 
     @property
     def wise_public(self) -> Path:
-        """What payment-service checks Wise's webhooks with."""
+        """The key that payment-service verifies Wise's webhooks with."""
         return self._folder / "wise-webhook.public.pem"
 
     @property
     def chain_seed(self) -> Path:
-        """What the keys of all deposit addresses on the sandbox's chain follow from; no service is told it."""
+        """The seed of the keys of all deposit addresses on the sandbox's chain; no service gets it."""
         return self._folder / "chain-wallet.seed"
 
     @property
     def chain_xpub(self) -> Path:
-        """What payment-service derives deposit addresses from."""
+        """The extended public key that payment-service derives deposit addresses from."""
         return self._folder / "chain-wallet.xpub"
 
     def of(self, identity: str) -> Path:
@@ -57,7 +57,7 @@ class Keys:
         return self._folder / f"{identity}.pem"
 
     def make(self) -> None:
-        """Make what is missing, and the public files from the private ones."""
+        """Create the missing keys, and the public files from the private ones."""
         entries = [_jwk(identity, _ed25519(self.of(identity)).public_key()) for identity in IDENTITIES]
         write_privately(self.jwks, json.dumps({"keys": entries}, indent=2))
         self.tokens.make(older=self._folder / "token.pem")
@@ -67,7 +67,7 @@ class Keys:
         )
 
     def service_token(self, identity: str, audience: str) -> str:
-        """Return a token that proves the identity to the gateway and to the service named, for some minutes."""
+        """Return a short-lived token that proves the identity to the gateway and to the service `audience`."""
         from adlib.identity import SignedIdentity
 
         return SignedIdentity(identity, _ed25519(self.of(identity))).token(audience)

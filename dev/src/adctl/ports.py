@@ -1,4 +1,4 @@
-"""Free ports on the loopback interface, and who holds a taken one."""
+"""Free ports of the loopback interface, and the process that holds a taken one."""
 
 import errno
 import os
@@ -6,15 +6,15 @@ import random
 import socket
 
 LOOPBACK = "127.0.0.1"
-# Below what systems hand to outgoing connections, which would otherwise take a chosen port before its server does.
+# Below the ephemeral range: an outgoing connection could take a chosen port before its server listens.
 _LOWEST, _HIGHEST = 15_000, 31_999
-# A port is chosen seconds before its server listens on it. Platforms that start at the same time, such as those of
-# tests, are kept apart by this variable: the first and the last port to choose from, as in 15000-19999.
+# The first and the last port to choose from, as in 15000-19999. A port is chosen seconds before its server listens, so
+# platforms that start at the same time, such as those of parallel tests, need ranges of their own.
 VARIABLE = "ADPLATFORM_PORTS"
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port without a listener."""
     first, _, last = os.environ.get(VARIABLE, f"{_LOWEST}-{_HIGHEST}").partition("-")
     for _ in range(1_000):
         port = random.randint(int(first), int(last))
@@ -24,21 +24,21 @@ def free_port() -> int:
 
 
 def part(number: int, of: int) -> str:
-    """Return one of so many equal parts of the range, as the variable wants it."""
+    """Return the range's nth of so many equal parts, in the format of ADPLATFORM_PORTS."""
     size = (_HIGHEST - _LOWEST + 1) // of
     first = _LOWEST + number % of * size
     return f"{first}-{first + size - 1}"
 
 
 def is_free(port: int) -> bool:
-    """Say whether a server could listen on the port, by either name of this machine; PermissionError below 1024."""
+    """Whether a server could listen on the port, by IPv4 and IPv6; PermissionError below 1024."""
     return _can_listen(socket.AF_INET, LOOPBACK, port) and _can_listen(socket.AF_INET6, "::1", port)
 
 
 def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
     try:
         with socket.socket(family) as listener:
-            # As servers do: a connection that lingers from the last run is not a listener.
+            # As servers do: a connection in TIME_WAIT is no listener.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
     except PermissionError:
@@ -49,7 +49,7 @@ def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
 
 
 def choose(wanted: int | None, taken: set[int]) -> int:
-    """Return the wanted port when it is free, else a free one that is not among those taken, and add it to them."""
+    """Return the wanted port if it is free, else another one, and add it to those taken."""
     port = wanted
     while port is None or port in taken or not is_free(port):
         port = free_port()
@@ -58,7 +58,7 @@ def choose(wanted: int | None, taken: set[int]) -> int:
 
 
 def holder(port: int) -> str:
-    """Name the process that listens on the port, as well as we are allowed to know it."""
+    """Return a description of the process that listens on the port, as far as this user may see it."""
     import psutil
 
     try:

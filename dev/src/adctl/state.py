@@ -1,4 +1,4 @@
-"""Where the local platform keeps its state: the folder `.adplatform` and what is in it."""
+"""The local platform's state folder, `.adplatform`, and the files in it."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from adctl import ports
-from adctl.children import ChildError
+from adctl.errors import UserError
 
 SERVICES = (
     "auth-service",
@@ -20,7 +20,7 @@ SERVICES = (
     "analytics-service",
     "pixel-service",
 )
-# Services with a database; its name is also the name of the role that owns it.
+# Services with a database, and the name of the database and of the role that owns it.
 DATABASES = {
     "auth-service": "auth",
     "campaign-service": "campaign",
@@ -57,19 +57,19 @@ _SECRETS: Mapping[str, Callable[[], str]] = {
 }
 
 
-class StateError(ChildError):
-    """The state folder cannot be used; the text is for people."""
+class StateError(UserError):
+    """The state folder cannot be used."""
 
 
 @dataclass(frozen=True)
 class Paths:
-    """The places in the state folder."""
+    """The paths in the state folder."""
 
     home: Path
 
     @property
     def dev_json(self) -> Path:
-        """Addresses, ports and secrets of the platform here, for people's scripts too."""
+        """The platform's addresses, ports and secrets; scripts may read it."""
         return self.home / "dev.json"
 
     @property
@@ -79,12 +79,12 @@ class Paths:
 
     @property
     def secrets(self) -> Path:
-        """Passwords and tokens; kept apart from dev.json, so that losing that file locks nobody out of the data."""
+        """Passwords and tokens. Not in dev.json: its loss must not lock anyone out of the data."""
         return self.keys / "secrets.json"
 
     @property
     def data(self) -> Path:
-        """What the servers keep."""
+        """The servers' data."""
         return self.home / "data"
 
     @property
@@ -94,7 +94,7 @@ class Paths:
 
     @property
     def logs(self) -> Path:
-        """One log file a process."""
+        """A log file for each process."""
         return self.home / "logs"
 
     def log(self, name: str) -> Path:
@@ -102,33 +102,46 @@ class Paths:
         return self.logs / f"{name}.log"
 
     def make(self) -> Self:
-        """Make the folders, readable by their owner only; git leaves them out."""
+        """Create the folders, readable by their owner only and ignored by git; delete what killed runs left."""
         for folder in (self.home, self.keys, self.data, self.run, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        self.home.chmod(0o711)  # nobody's PostgreSQL must be able to walk through to its data
+        self.home.chmod(0o711)  # PostgreSQL as nobody must be able to reach its data
         for folder in (self.keys, self.run, self.logs):
             folder.chmod(0o700)
+        self._delete_leftovers()
         ignore = self.home / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
         return self
 
+    def _delete_leftovers(self) -> None:
+        """Delete the `.NAME.PID` files of `write_privately` and of disk probes whose process is not alive."""
+        for folder in (self.home, self.keys, self.keys / "tokens", self.data, self.run, self.logs):
+            for file in folder.glob(".*.[0-9]*"):
+                pid = file.name.rpartition(".")[2]
+                if pid.isdigit() and not Path("/proc", pid).exists():
+                    file.unlink(missing_ok=True)
+
 
 def find_home(start: Path, environment: Mapping[str, str]) -> Path:
-    """Return the state folder: ADPLATFORM_HOME, or `.adplatform` of the workspace that holds the start folder."""
-    if told := environment.get("ADPLATFORM_HOME"):
-        return Path(told).expanduser().absolute()
-    start = start.absolute()
-    for folder in (start, *start.parents):
-        # A service's folder has a Makefile and a skaffold.yaml as well, but not the contract.
+    """Return the state folder: ADPLATFORM_HOME, or `.adplatform` in the workspace that contains the start folder."""
+    if chosen := environment.get("ADPLATFORM_HOME"):
+        return Path(chosen).expanduser().absolute()
+    return (find_workspace(start) or start.absolute()) / ".adplatform"
+
+
+def find_workspace(start: Path) -> Path | None:
+    """Return the root of the source tree that contains the start folder, if there is one."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        # A service's folder has a Makefile and a skaffold.yaml too, but no contract.
         if (folder / "protos").is_dir() and ((folder / "skaffold.yaml").exists() or (folder / "Makefile").exists()):
-            return folder / ".adplatform"
-    return start / ".adplatform"
+            return folder
+    return None
 
 
 @dataclass(frozen=True)
 class State:
-    """What `dev.json` holds."""
+    """The content of `dev.json`."""
 
     paths: Paths
     gateway_port: int
@@ -148,7 +161,7 @@ class State:
 
     @property
     def stripe_webhook_secret(self) -> str:
-        """What the Stripe sandbox signs its webhooks with."""
+        """The secret that signs the Stripe sandbox's webhooks."""
         return self.secrets["stripeWebhookSecret"]
 
     def database_url(self, service: str) -> str:
@@ -171,7 +184,7 @@ class State:
         return valkey.connection_url(self.ports["valkey"], self.secrets["valkey"])
 
     def url(self, port_name: str) -> str:
-        """Return the HTTP URL of a port of ours, such as `stripe-sandbox`."""
+        """Return the HTTP URL of a named port, such as `stripe-sandbox`."""
         return f"http://{ports.LOOPBACK}:{self.ports[port_name]}"
 
     def smtp_url(self) -> str:
@@ -179,7 +192,7 @@ class State:
         return f"smtp://{ports.LOOPBACK}:{self.ports['mail-sandbox-smtp']}"
 
     def document(self) -> dict[str, Any]:
-        """Return what is written into `dev.json`."""
+        """Return the content of `dev.json`."""
         return {
             "gatewayUrl": self.gateway_url,
             "admin": {"email": self.admin_email, "password": self.admin_password},
@@ -194,7 +207,7 @@ class State:
         }
 
     def save(self) -> None:
-        """Write `dev.json` and the secrets, each whole or not at all and readable by its owner only."""
+        """Write `dev.json` and the secrets, each atomically and readable by its owner only."""
         write_privately(self.paths.secrets, json.dumps(dict(self.secrets), indent=2) + "\n")
         write_privately(self.paths.dev_json, json.dumps(self.document(), indent=2) + "\n")
 
@@ -209,23 +222,23 @@ def load(home: Path) -> State:
         chosen = {name: int(document["ports"][name]) for name in PORTS}
         return State(paths, int(document["ports"]["gateway"]), chosen, {name: known[name] for name in _SECRETS})
     except (KeyError, TypeError, ValueError):
-        raise StateError(f"{paths.dev_json} is from another version; run `adctl up` to write it anew") from None
+        raise StateError(f"{paths.dev_json} is from another version; run `adctl up` to write it again") from None
 
 
 def prepare(home: Path, gateway_port: int) -> State:
-    """Return the state to start with: secrets are made once and kept, ports are kept while they are free."""
+    """Return the state to start with: existing secrets, and the ports of the last run where they are free."""
     paths = Paths(home).make()
     old_ports, old_secrets = (_read(paths.dev_json) or {}).get("ports", {}), _read(paths.secrets) or {}
     taken = {gateway_port}
     chosen = {name: ports.choose(old_ports.get(name), taken) for name in PORTS}
-    kept = {name: old_secrets.get(name) or make() for name, make in _SECRETS.items()}
-    state = State(paths, gateway_port, chosen, kept)
+    known = {name: old_secrets.get(name) or make() for name, make in _SECRETS.items()}
+    state = State(paths, gateway_port, chosen, known)
     state.save()
     return state
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Replace a file in one step with one that only its owner reads; one that says the same already stays."""
+    """Replace a file atomically with one that only its owner can read; do nothing if it has that content already."""
     with suppress(OSError, ValueError):
         if path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text:
             return
@@ -249,7 +262,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise StateError(f"{path} cannot be read ({error}); repair it, or `adctl reset` to begin anew") from None
+        raise StateError(
+            f"{path} cannot be read ({error}); repair it, or `adctl reset` to start without data"
+        ) from None
     if not isinstance(document, dict):
-        raise StateError(f"{path} is not a JSON object; repair it, or `adctl reset` to begin anew")
+        raise StateError(f"{path} is not a JSON object; repair it, or start without data: `adctl reset`")
     return document

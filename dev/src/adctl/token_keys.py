@@ -1,4 +1,4 @@
-"""The keys that auth-service signs access tokens and links with: files named by the UTC time they begin to sign."""
+"""The keys that auth-service signs access tokens and links with: files named by the UTC time from which they sign."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,44 +8,44 @@ from cryptography.hazmat.primitives import serialization as form
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from adctl.children import ChildError
+from adctl.errors import UserError
 from adctl.state import write_privately
 
-# What auth-service holds to: tokens live 15 minutes, links 7 days; both with something to spare.
-TOKENS_ACCEPTED = timedelta(minutes=30)
-KEPT = timedelta(days=8)
-# auth-service looks at the folder every 2 s, the gateway asks it every 10 s; by then both have seen a new key.
-SEEN_AFTER_S = 13
+# Longer than auth-service's tokens (15 minutes) and links (7 days) live.
+TOKEN_LIFETIME = timedelta(minutes=30)
+LINK_LIFETIME = timedelta(days=8)
+# auth-service reads the folder every 2 s and the gateway fetches its keys every 10 s; then both have a new key.
+PROPAGATION_S = 13
 _NAME = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
 class TokenKey:
-    """A key's file; it signs from `begins` until its successor's time has come."""
+    """A key's file; it signs from `begins` until the next key does."""
 
     path: Path
     begins: datetime
     ends: datetime | None
 
     def state(self, now: datetime) -> str:
-        """What it is good for, for people."""
+        """Return what the key is used for now, as text."""
         if self.begins > now:
             return f"begins to sign in {(self.begins - now).total_seconds():.0f} s"
         if self.ends is None or self.ends > now:
             return "signs"
-        if self.ends + TOKENS_ACCEPTED > now:
-            return f"its tokens are accepted until {self.ends + TOKENS_ACCEPTED:%H:%M:%S}"
-        return f"its links are good, at most until {self.ends + KEPT:%Y-%m-%d}"
+        if self.ends + TOKEN_LIFETIME > now:
+            return f"its tokens are accepted until {self.ends + TOKEN_LIFETIME:%H:%M:%S}"
+        return f"its links are accepted until {self.ends + LINK_LIFETIME:%Y-%m-%d}"
 
 
 class TokenKeys:
-    """The folder of the keys."""
+    """The folder with the keys."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def make(self, older: Path) -> None:
-        """Make the first key unless there is one: the file of a state that had only one, or a new one."""
+        """Create the first key unless there is one: from the only key of an earlier release's state, or new."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         if self.all():
             return
@@ -56,20 +56,20 @@ class TokenKeys:
             _write_new(path)
 
     def all(self) -> list[TokenKey]:
-        """Return all keys, oldest first; ChildError naming a file that is named wrongly."""
+        """Return all keys, oldest first; UserError naming a file whose name is not a time."""
         begins = {path: _begins(path) for path in sorted(self.folder.glob("*.pem"))}
         ends = [*begins.values(), None][1:]
         return [TokenKey(path, begins[path], end) for path, end in zip(begins, ends, strict=True)]
 
     def rotate(self, in_s: int) -> datetime:
-        """Make a key that begins to sign in that time, which is returned, and delete those that are long over."""
+        """Create a key that signs from `in_s` seconds on, which is returned, and delete those whose links expired."""
         begins = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=in_s)
         path = self._path(begins)
         if path.exists():
-            raise ChildError(f"{path} is there already; wait a second")
+            raise UserError(f"{path} exists already; wait a second")
         _write_new(path)
         for key in self.all():
-            if key.ends is not None and key.ends + KEPT < datetime.now(UTC):
+            if key.ends is not None and key.ends + LINK_LIFETIME < datetime.now(UTC):
                 key.path.unlink()
         return begins
 
@@ -90,4 +90,4 @@ def _begins(path: Path) -> datetime:
     try:
         return datetime.strptime(path.stem, _NAME).replace(tzinfo=UTC)
     except ValueError:
-        raise ChildError(f"{path} is not named by a time, such as 20260131T235959Z.pem; take it away") from None
+        raise UserError(f"{path} is not named by a time, such as 20260131T235959Z.pem; remove it") from None

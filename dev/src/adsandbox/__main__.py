@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 import uvicorn
 
-from adsandbox.mail import mail_sandbox
+from adsandbox.mail.sandbox import mail_sandbox
 from adsandbox.sandbox import Listener, Sandbox
 from adsandbox.settings import Settings, SettingsError
-from adsandbox.stripe import stripe_sandbox
-from adsandbox.traffic_engine import traffic_engine_sandbox
-from adsandbox.wise import wise_sandbox
+from adsandbox.stripe.sandbox import stripe_sandbox
+from adsandbox.traffic_engine.sandbox import traffic_engine_sandbox
+from adsandbox.wise.sandbox import wise_sandbox
 
 STOP_WITHIN_S = 2
 
@@ -95,7 +95,7 @@ def _chain(settings: Settings) -> list[Sandbox]:
     if settings.chain_port is None:
         return []
     # Only here: it brings an EVM with it, which takes half a second and 30 MB.
-    from adsandbox.chain import chain_sandbox
+    from adsandbox.chain.sandbox import chain_sandbox
 
     return [chain_sandbox(settings)]
 

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
+from adctl.commands.sandbox import app
+from adctl.platform.chain import make_xpub
 from adctl.ports import free_port
-from adctl.sandbox_chain import make_xpub
-from adctl.sandbox_commands import app
 from adctl.state import prepare
-from adsandbox.chain_coins import CHAIN_ID, COINS
+from adsandbox.chain.coins import CHAIN_ID, COINS
 from adtesting import eventually
 
 TRANSFER = "0x" + Web3.keccak(text="Transfer(address,address,uint256)").hex()

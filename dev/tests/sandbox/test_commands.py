@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from typer.testing import CliRunner
 
+from adctl.commands.sandbox import app
 from adctl.ports import free_port
-from adctl.sandbox_commands import app
 from adctl.state import prepare
 
 PROFILE = 4_000_001

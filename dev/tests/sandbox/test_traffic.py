@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from adctl.sandbox_commands import SandboxError, postback_key, send_traffic
+from adctl.sandboxes.client import SandboxError
+from adctl.sandboxes.traffic import postback_key, send_traffic
 from adctl.state import State
 
 SIGNING_KEY = "a signing key of at least 32 characters"

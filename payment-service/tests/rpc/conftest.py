@@ -13,7 +13,7 @@ from bip_utils import Bip44, Bip44Coins
 from adlib.clock import SystemClock
 from adlib.db import migrate
 from adlib.money import CURRENCIES
-from adsandbox.chain_coins import CHAIN_ID, COINS
+from adsandbox.chain.coins import CHAIN_ID, COINS
 from payment_service.__main__ import MIGRATIONS
 from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin

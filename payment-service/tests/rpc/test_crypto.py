@@ -17,7 +17,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adlib.db import migrate
-from adsandbox.chain_coins import CHAIN_ID, COINS
+from adsandbox.chain.coins import CHAIN_ID, COINS
 from adtesting import FakeAccess, Identities, eventually
 from payment_service.__main__ import MIGRATIONS
 from payment_service.providers.crypto.addresses.model import Addresses

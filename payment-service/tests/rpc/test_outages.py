@@ -15,7 +15,7 @@ from adplatform.payment.v1 import payment_pb2_grpc
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
-from adsandbox.chain_coins import CHAIN_ID
+from adsandbox.chain.coins import CHAIN_ID
 from adtesting import FakeAccess, Identities, eventually
 
 every_provider = pytest.mark.parametrize("provider", ["STRIPE", "CRYPTO", "WISE"])

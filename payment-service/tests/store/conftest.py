@@ -17,7 +17,7 @@ from adlib.clock import SystemClock
 from adlib.db import Database
 from adlib.ids import new_id
 from adlib.outbox import Outbox
-from adsandbox.chain_coins import CHAIN_ID, NATIVE, TOKENS
+from adsandbox.chain.coins import CHAIN_ID, NATIVE, TOKENS
 from payment_service.balances.service import BalanceService
 from payment_service.bookings.service import PaymentBooking
 from payment_service.checkout.service import NewPayment

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from adsandbox.chain_coins import CHAIN_ID
+from adsandbox.chain.coins import CHAIN_ID
 from payment_service.checkout.service import NewPayment
 from payment_service.payments.model import Outcome, Payment, State
 

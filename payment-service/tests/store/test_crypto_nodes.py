@@ -12,7 +12,7 @@ from yoyo import get_backend, read_migrations
 
 from adlib.db import migrate
 from adlib.errors import Unavailable
-from adsandbox.chain_coins import CHAIN_ID
+from adsandbox.chain.coins import CHAIN_ID
 from adtesting import eventually
 from payment_service.__main__ import MIGRATIONS
 from payment_service.payments.model import Outcome, Payment, State

@@ -7,7 +7,7 @@ import pytest
 
 from adlib.errors import Aborted, Unavailable
 from adlib.ids import new_id
-from adsandbox.chain_coins import CHAIN_ID
+from adsandbox.chain.coins import CHAIN_ID
 from payment_service.holds.model import Escrow
 from payment_service.ledger import store as ledger
 from payment_service.ledger.model import Wallet

@@ -12,7 +12,7 @@ import pytest
 
 from adlib.errors import Unavailable
 from adlib.paging import Page
-from adsandbox.chain_coins import CHAIN_ID
+from adsandbox.chain.coins import CHAIN_ID
 from adtesting import eventually
 from payment_service.deposits.store import unmatched_any_tenant
 from payment_service.payments.model import Outcome, Payment, State

@@ -11,7 +11,7 @@ import pytest
 from adlib.clock import SystemClock
 from adlib.errors import InvalidArgument
 from adlib.ids import new_id
-from adsandbox.chain_coins import CHAIN_ID, COINS
+from adsandbox.chain.coins import CHAIN_ID, COINS
 from payment_service.payments.model import Payment, State
 from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from adctl import ports
-from adctl.children import forget_grpc_at_fork
 from adctl.embedded.postgres import PostgresServer
 from adctl.embedded.valkey import DATABASES, ValkeyServer
+from adctl.supervision.children import disable_grpc_fork_support
 from adtesting.small_disk import small_disk_folder
 
 Addresses = dict[str, str]
@@ -60,7 +60,7 @@ _servers = pytest.StashKey[RunServers]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepares the servers without starting them, because runs of pure tests need none."""
-    forget_grpc_at_fork()
+    disable_grpc_fork_support()
     worker_input = getattr(config, "workerinput", {})
     # The controller uses the last part; the workers are named gw0, gw1, …
     number = int(worker_input["workerid"].removeprefix("gw")) if worker_input else _PORT_PARTS - 1

