@@ -4,12 +4,15 @@ ROOT := $(CURDIR)
 .DEFAULT_GOAL := help
 include make/venv.mk
 
-.PHONY: help up down demo test coverage lint words types bench chaos-money protos lock
+.PHONY: help up dev down demo test coverage lint words types bench chaos-money protos lock
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 up: venv ## start the platform; Ctrl-C stops it
 	@$(VENV)/bin/adctl up
+
+dev: venv ## start the platform and restart what each change of the source affects
+	@$(VENV)/bin/adctl up --reload
 
 down: venv ## stop a platform that was started with --detach
 	@$(VENV)/bin/adctl down

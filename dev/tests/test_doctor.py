@@ -5,7 +5,7 @@ from adctl import ports
 from adctl.platform.doctor import examine
 
 
-def test_a_machine_that_runs_these_tests_is_well_but_for_a_taken_port(tmp_path: Path) -> None:
+def test_doctor_names_the_holder_of_a_taken_port_and_passes_every_other_check(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind((ports.LOOPBACK, 0))
         listener.listen()

@@ -57,7 +57,7 @@ def books(currency_code: str, **wrong: int) -> Books:
     return Books(currency_code=currency_code, accounts=5, transfers=12, **wrong)
 
 
-def test_sound_books_are_told_as_the_operator(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
+def test_verify_calls_as_operator_and_prints_sums(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
     ledger, port = served
     ledger.books = [books("EUR"), books("USD")]
     done = verify(port)
@@ -79,7 +79,7 @@ def test_sound_books_are_told_as_the_operator(served: tuple[Ledger, int], verify
     ],
     ids=["sum", "difference", "overdrawn", "payments"],
 )
-def test_books_that_do_not_add_up_end_in_exit_code_1(
+def test_unsound_books_exit_with_code_1(
     served: tuple[Ledger, int], verify: Callable[[int], Result], wrong: Books
 ) -> None:
     ledger, port = served
@@ -93,7 +93,7 @@ def test_books_that_do_not_add_up_end_in_exit_code_1(
     assert "✓ EUR" in done.output
 
 
-def test_payments_that_differ_are_named(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
+def test_differing_payments_are_listed(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
     ledger, port = served
     ids = ["0190-a", "0190-b"]
     ledger.books = [
@@ -106,12 +106,12 @@ def test_payments_that_differ_are_named(served: tuple[Ledger, int], verify: Call
     ]
 
 
-def test_books_that_nobody_has_begun_are_sound(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
+def test_ledger_without_accounts_is_sound(served: tuple[Ledger, int], verify: Callable[[int], Result]) -> None:
     done = verify(served[1])
     assert (done.exit_code, done.output) == (0, "there are no accounts yet\n")
 
 
-def test_a_service_that_is_down_is_told(verify: Callable[[int], Result]) -> None:
+def test_unreachable_service_asks_whether_the_platform_is_up(verify: Callable[[int], Result]) -> None:
     done = verify(ports.free_port())
     assert isinstance(done.exception, LedgerError)
     assert "is the platform up" in str(done.exception)

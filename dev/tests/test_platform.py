@@ -95,7 +95,7 @@ def running(platform: Platform) -> Platform:
     return platform
 
 
-def test_up_says_where_and_the_gateway_answers(running: Platform) -> None:
+def test_second_up_prints_the_url_of_the_running_gateway(running: Platform) -> None:
     again = running.up()
     state = load(running.paths.home)
     assert again.returncode == 0
@@ -107,7 +107,7 @@ def test_up_says_where_and_the_gateway_answers(running: Platform) -> None:
     assert httpx.get(f"{state.gateway_url}/health").status_code == 200
 
 
-def test_status_knows_every_process(running: Platform) -> None:
+def test_status_lists_every_process(running: Platform) -> None:
     views = {view["name"]: view for view in running.status()["snapshot"]["processes"]}
     servers = {name for name, view in views.items() if not view["once"]}
     assert servers == {*SERVICES, "postgres", "valkey", "sandboxes", "gateway", "scheduler"}
@@ -117,7 +117,7 @@ def test_status_knows_every_process(running: Platform) -> None:
     assert all(name in shown.stdout for name in servers)
 
 
-def test_each_service_owns_its_database_only(running: Platform) -> None:
+def test_service_role_can_connect_only_to_its_own_database(running: Platform) -> None:
     assert running.adctl("psql", "auth", "-c", "CREATE TABLE kept AS SELECT 7 AS number").returncode == 0
     assert "7" in running.adctl("psql", "auth-service", "-tc", "SELECT number FROM kept").stdout
     refused = running.adctl("psql", "campaign", "-d", "auth", "-c", "SELECT 1")
@@ -126,7 +126,7 @@ def test_each_service_owns_its_database_only(running: Platform) -> None:
     assert "auth, campaign" in running.adctl("psql", "analytics").stderr
 
 
-def test_a_killed_service_comes_back_and_status_says_so(running: Platform) -> None:
+def test_killed_service_restarts_and_is_counted(running: Platform) -> None:
     def view() -> dict[str, Any]:
         views: list[dict[str, Any]] = running.status()["snapshot"]["processes"]
         return next(view for view in views if view["name"] == "campaign-service")
@@ -139,7 +139,7 @@ def test_a_killed_service_comes_back_and_status_says_so(running: Platform) -> No
 
 
 @pytest.mark.parametrize("name", ["valkey", "postgres", "payment-service", "gateway"])
-def test_status_names_what_runs_and_does_not_answer(running: Platform, name: str) -> None:
+def test_status_names_a_frozen_server(running: Platform, name: str) -> None:
     wait_until(lambda: running.adctl("status").returncode == 0)
     views = running.status()["snapshot"]["processes"]
     frozen = psutil.Process(next(view["pid"] for view in views if view["name"] == name))
@@ -165,7 +165,7 @@ def runs_again(supervisor: psutil.Process, module: str, killed: int) -> bool:
 
 
 @on_small_disk(450)
-def test_a_full_disk_is_survived_and_named_and_needs_nobody_afterwards(small_disk: Path) -> None:
+def test_platform_recovers_from_a_full_disk_by_itself(small_disk: Path) -> None:
     platform, filler = Platform(small_disk / "platform"), Filler(small_disk)
     killed = ("postgres", "campaign-service")
 
@@ -203,7 +203,7 @@ def test_a_full_disk_is_survived_and_named_and_needs_nobody_afterwards(small_dis
 
 
 @on_small_disk(60)
-def test_a_start_on_a_full_disk_is_refused_in_a_sentence(small_disk: Path) -> None:
+def test_start_on_a_full_disk_is_refused_without_traceback(small_disk: Path) -> None:
     platform = Platform(small_disk / "platform")
     platform.paths.make()
     Filler(small_disk).fill()
@@ -213,7 +213,7 @@ def test_a_start_on_a_full_disk_is_refused_in_a_sentence(small_disk: Path) -> No
     assert "Traceback" not in refused.stdout + refused.stderr
 
 
-def test_logs_are_shown_by_name(running: Platform) -> None:
+def test_logs_print_one_process_or_all(running: Platform) -> None:
     assert "serving" in running.adctl("logs", "auth-service").stdout
     assert "auth-service | serving" in " ".join(running.adctl("logs").stdout.split())
     unknown = running.adctl("logs", "nobody")
@@ -221,7 +221,7 @@ def test_logs_are_shown_by_name(running: Platform) -> None:
     assert "campaign-service" in unknown.stderr
 
 
-def test_a_job_that_fails_says_so(running: Platform) -> None:
+def test_failed_job_exits_with_code_1(running: Platform) -> None:
     failed = running.adctl("jobs", "run", "sync-stats")
     assert failed.returncode == 1
     assert "POST /jobs/sync-stats answered 5" in failed.stderr  # the fake has no such method; the token passed
@@ -232,14 +232,14 @@ def test_a_job_that_fails_says_so(running: Platform) -> None:
     )
 
 
-def test_reset_refuses_while_it_runs(running: Platform) -> None:
+def test_reset_is_refused_while_the_platform_runs(running: Platform) -> None:
     refused = running.adctl("reset", "--yes")
     assert refused.returncode == 1
     assert "adctl down" in refused.stderr
     assert running.paths.dev_json.exists()
 
 
-def test_a_taken_port_is_named_with_who_holds_it(running: Platform, tmp_path: Path) -> None:
+def test_taken_port_error_names_the_holder(running: Platform, tmp_path: Path) -> None:
     other = {**running.environment, "ADPLATFORM_HOME": str(tmp_path)}
     command = running.command("up", "--detach", "--port", str(running.port))
     refused = subprocess.run(command, env=other, capture_output=True, text=True, timeout=60, check=False)
@@ -248,7 +248,7 @@ def test_a_taken_port_is_named_with_who_holds_it(running: Platform, tmp_path: Pa
     assert "--port" in refused.stderr
 
 
-def test_data_survives_down_and_nothing_is_left(running: Platform) -> None:
+def test_data_survives_down_and_no_process_does(running: Platform) -> None:
     with redis.Redis.from_url(load(running.paths.home).redis_url()) as client:
         client.set("kept", "8")
     running.adctl("psql", "auth", "-c", "CREATE TABLE more AS SELECT 9 AS number")
@@ -263,7 +263,7 @@ def test_data_survives_down_and_nothing_is_left(running: Platform) -> None:
     assert "9" in running.adctl("psql", "auth", "-tc", "SELECT number FROM more").stdout
 
 
-def test_a_killed_supervisor_leaves_no_process_and_no_damage(running: Platform) -> None:
+def test_killed_supervisor_leaves_no_process_and_no_damaged_data(running: Platform) -> None:
     running.adctl("psql", "auth", "-c", "CREATE TABLE last AS SELECT 11 AS number")
     supervisor = running.status()["pid"]
     assert len(running.members()) > 15  # the services' deaf workers among them
@@ -275,7 +275,7 @@ def test_a_killed_supervisor_leaves_no_process_and_no_damage(running: Platform) 
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_in_the_foreground_stops_everything(platform: Platform, ending: signal.Signals) -> None:
+def test_signal_to_a_foreground_platform_stops_every_process(platform: Platform, ending: signal.Signals) -> None:
     control.stop(platform.paths)
     command = platform.command("up", "--port", str(platform.port))
     with subprocess.Popen(command, env=platform.environment, stdout=subprocess.PIPE, text=True) as process:
@@ -288,7 +288,7 @@ def test_a_signal_in_the_foreground_stops_everything(platform: Platform, ending:
     assert platform.members() == []
 
 
-def test_a_service_that_is_not_there_is_named(platform: Platform) -> None:
+def test_missing_service_module_is_named(platform: Platform) -> None:
     control.stop(platform.paths)
     main = Path(platform.environment["PYTHONPATH"]) / "campaign_service" / "__main__.py"
     hidden = main.rename(main.with_suffix(".hidden"))
@@ -299,7 +299,7 @@ def test_a_service_that_is_not_there_is_named(platform: Platform) -> None:
     assert platform.members() == []
 
 
-def test_reset_deletes_all_of_it(platform: Platform, tmp_path: Path) -> None:
+def test_reset_deletes_the_state_folder(platform: Platform, tmp_path: Path) -> None:
     control.stop(platform.paths)
     assert platform.adctl("reset", "--yes").returncode == 0
     assert not platform.paths.home.exists()

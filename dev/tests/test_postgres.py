@@ -27,18 +27,18 @@ def _execute(server: PostgresServer, statement: str) -> list[tuple[object, ...]]
         return cursor.fetchall() if cursor.description else []
 
 
-def test_it_runs_in_utc_and_utf8_and_not_as_root(server: PostgresServer) -> None:
+def test_postgres_runs_in_utc_and_utf8_and_not_as_root(server: PostgresServer) -> None:
     assert _execute(server, "SHOW timezone") == [("UTC",)]
     assert _execute(server, "SHOW server_encoding") == [("UTF8",)]
     assert _execute(server, "SELECT length(uuidv7()::text)") == [(36,)]
 
 
-def test_a_wrong_password_is_refused(server: PostgresServer) -> None:
+def test_wrong_password_is_refused(server: PostgresServer) -> None:
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         psycopg.connect(server.url().replace(server.password, "wrong"))
 
 
-def test_data_survives_a_kill_and_the_pid_file_that_it_leaves(server: PostgresServer) -> None:
+def test_postgres_starts_after_a_kill_despite_a_stale_pid_file(server: PostgresServer) -> None:
     _execute(server, "CREATE TABLE kept AS SELECT 7 AS number")
     server.kill()
     pid_file = server.cluster.data_dir / "postmaster.pid"
@@ -52,7 +52,7 @@ def test_data_survives_a_kill_and_the_pid_file_that_it_leaves(server: PostgresSe
     assert _execute(server, "SELECT number FROM kept") == [(7,)]
 
 
-def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
+def test_unfinished_cluster_is_created_again(tmp_path: Path) -> None:
     leftover = tmp_path / "data.new" / "cluster"
     leftover.mkdir(parents=True)
     (leftover / "PG_VERSION").write_text("18")
@@ -61,7 +61,7 @@ def test_a_half_made_cluster_is_made_anew(tmp_path: Path) -> None:
     assert not leftover.exists()
 
 
-def test_data_of_another_major_version_is_named(tmp_path: Path) -> None:
+def test_data_of_another_major_version_is_refused(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", fsync=False) as server:
         pass
     (server.cluster.data_dir / "PG_VERSION").write_text("99\n")

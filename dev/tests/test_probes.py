@@ -11,7 +11,7 @@ from adctl.embedded.valkey import ValkeyServer
 from adctl.supervision import probes
 
 
-def test_health_is_what_the_server_says() -> None:
+def test_grpc_probe_follows_the_health_service() -> None:
     server = grpc.server(ThreadPoolExecutor(2))
     servicer = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
@@ -24,7 +24,7 @@ def test_health_is_what_the_server_says() -> None:
     assert not probes.grpc_serving(port)
 
 
-def test_a_server_without_the_health_service_is_not_serving() -> None:
+def test_server_without_health_service_is_not_serving() -> None:
     server = grpc.server(ThreadPoolExecutor(2))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -32,7 +32,7 @@ def test_a_server_without_the_health_service_is_not_serving() -> None:
     server.stop(None).wait()
 
 
-def test_a_frozen_postgres_does_not_answer(tmp_path: Path) -> None:
+def test_frozen_postgres_fails_its_probe(tmp_path: Path) -> None:
     with PostgresServer(tmp_path / "data", fsync=False) as server:
         assert probes.postgres_answers(server.port)
         frozen = psutil.Process(server.pid)
@@ -46,7 +46,7 @@ def test_a_frozen_postgres_does_not_answer(tmp_path: Path) -> None:
     assert not probes.postgres_answers(server.port)
 
 
-def test_other_protocols_and_closed_ports_are_not_serving(tmp_path: Path) -> None:
+def test_closed_ports_and_other_protocols_fail_probes(tmp_path: Path) -> None:
     with ValkeyServer(tmp_path) as valkey:
         assert not probes.grpc_serving(valkey.port)
         assert not probes.http_ok(valkey.port, "/")

@@ -103,7 +103,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, port: int) -> Run:
     return call
 
 
-def test_all_pages_are_listed_as_the_operator(run: Run, quarantine: Quarantine) -> None:
+def test_list_reads_all_pages_as_operator(run: Run, quarantine: Quarantine) -> None:
     payment = item(2, kind=pb.QuarantinedItem.PAYMENT, provider="", subject="0191-7", last_error="y" * 100)
     quarantine.pages = {"": ([item(1)], "more"), "more": ([payment], "")}
     done = run("list")
@@ -115,11 +115,11 @@ def test_all_pages_are_listed_as_the_operator(run: Run, quarantine: Quarantine) 
     assert [caller.startswith("Bearer ") for caller in quarantine.callers] == [True, True]
 
 
-def test_an_empty_quarantine_says_so(run: Run) -> None:
+def test_empty_quarantine_is_reported(run: Run) -> None:
     assert run("list").output == "nothing is in quarantine\n"
 
 
-def test_an_item_is_shown_whole(run: Run) -> None:
+def test_show_prints_all_fields_of_an_item(run: Run) -> None:
     assert run("show", "0190-1").output.splitlines() == [
         "item          event STRIPE evt_1",
         f"last error    {'x' * 200}",
@@ -128,20 +128,20 @@ def test_an_item_is_shown_whole(run: Run) -> None:
     ]
 
 
-def test_an_item_is_retried(run: Run, quarantine: Quarantine) -> None:
+def test_retry_returns_an_item_to_the_job(run: Run, quarantine: Quarantine) -> None:
     done = run("retry", "0190-1")
     assert (done.exit_code, quarantine.retried) == (0, ["0190-1"])
     assert "settle-payments" in done.output
 
 
-def test_an_item_is_discarded_with_a_reason_only(run: Run, quarantine: Quarantine) -> None:
+def test_discard_requires_a_reason(run: Run, quarantine: Quarantine) -> None:
     assert run("discard", "0190-1").exit_code == 2
     done = run("discard", "0190-1", "--reason", "a test of Stripe's")
     assert (done.exit_code, quarantine.discarded) == (0, [("0190-1", "a test of Stripe's")])
     assert done.output.splitlines()[-1] == "discarded     2026-05-01 10:30:00 UTC: a test of Stripe's"
 
 
-def test_a_refusal_and_a_service_that_is_down_are_told(run: Run) -> None:
+def test_refusals_and_unreachable_service_are_reported(run: Run) -> None:
     done = run("show", "0190-9")
     assert isinstance(done.exception, QuarantineError)
     assert "there is no such item in quarantine" in str(done.exception)

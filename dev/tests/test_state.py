@@ -10,7 +10,7 @@ from adlib.errors import TokenInvalid
 from adlib.identity import Service, Verifier, parse_jwks
 
 
-def test_a_saved_state_is_loaded_as_it_was(tmp_path: Path) -> None:
+def test_saved_state_loads_unchanged(tmp_path: Path) -> None:
     state = prepare(tmp_path / "home", 8080)
     assert load(tmp_path / "home") == state
     document = json.loads(state.paths.dev_json.read_text())
@@ -20,7 +20,7 @@ def test_a_saved_state_is_loaded_as_it_was(tmp_path: Path) -> None:
     assert document["ports"] == {"gateway": 8080, **state.ports}
 
 
-def test_secrets_are_for_their_owner_only(tmp_path: Path) -> None:
+def test_secrets_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     state = prepare(tmp_path / "home", 8080)
     Keys(state.paths.keys).make()
     files = [state.paths.dev_json, *(path for path in state.paths.keys.rglob("*") if path.is_file())]
@@ -30,7 +30,7 @@ def test_secrets_are_for_their_owner_only(tmp_path: Path) -> None:
     assert state.admin_password not in repr(state)
 
 
-def test_the_next_start_keeps_secrets_and_free_ports_but_not_taken_ones(tmp_path: Path) -> None:
+def test_next_start_retains_secrets_and_free_ports(tmp_path: Path) -> None:
     first = prepare(tmp_path, 8080)
     second = prepare(tmp_path, first.ports["postgres"])
     assert second.secrets == first.secrets
@@ -38,7 +38,7 @@ def test_the_next_start_keeps_secrets_and_free_ports_but_not_taken_ones(tmp_path
     assert len({*second.ports.values(), second.gateway_port}) == len(PORTS) + 1
 
 
-def test_a_lost_dev_json_locks_nobody_out_of_the_data(tmp_path: Path) -> None:
+def test_lost_dev_json_does_not_change_secrets(tmp_path: Path) -> None:
     first = prepare(tmp_path, 8080)
     first.paths.dev_json.unlink()
     with pytest.raises(StateError, match="adctl up"):
@@ -47,14 +47,14 @@ def test_a_lost_dev_json_locks_nobody_out_of_the_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"ports": {}}'])
-def test_a_damaged_dev_json_is_named(tmp_path: Path, text: str) -> None:
+def test_damaged_dev_json_is_named(tmp_path: Path, text: str) -> None:
     state = prepare(tmp_path, 8080)
     state.paths.dev_json.write_text(text)
     with pytest.raises(StateError, match=str(state.paths.dev_json)):
         load(tmp_path)
 
 
-def test_the_home_is_the_workspaces_even_from_within_a_service(tmp_path: Path) -> None:
+def test_home_is_that_of_the_workspace_in_a_services_folder_too(tmp_path: Path) -> None:
     service = tmp_path / "work" / "auth-service" / "src"
     service.mkdir(parents=True)
     (tmp_path / "work" / "protos").mkdir()
@@ -65,7 +65,7 @@ def test_the_home_is_the_workspaces_even_from_within_a_service(tmp_path: Path) -
     assert find_home(tmp_path, {}) == tmp_path / ".adplatform"
 
 
-def test_a_service_token_is_what_the_services_accept(tmp_path: Path) -> None:
+def test_service_token_is_accepted_by_services(tmp_path: Path) -> None:
     keys = Keys(tmp_path)
     keys.make()
     public = keys.jwks.read_text()
@@ -77,7 +77,7 @@ def test_a_service_token_is_what_the_services_accept(tmp_path: Path) -> None:
         verifier.verify(keys.service_token("operator", "payment-service"))
 
 
-def test_a_port_is_free_until_somebody_listens() -> None:
+def test_port_with_a_listener_is_not_free() -> None:
     import socket
 
     with socket.socket() as listener:

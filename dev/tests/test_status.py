@@ -1,4 +1,4 @@
-"""What the supervisor says about itself, on a disk that refuses it."""
+"""The supervisor's published state, on a full disk."""
 
 import os
 import time
@@ -21,7 +21,7 @@ def paths(tmp_path: Path) -> Paths:
     return Paths(tmp_path / "home").make()
 
 
-def test_a_full_disk_leaves_the_last_word_and_gets_the_next_one_later(paths: Paths) -> None:
+def test_full_disk_delays_a_snapshot_and_retains_the_last_one(paths: Paths) -> None:
     publish(paths, STARTING)
     said: list[str] = []
     publisher = Publisher(paths, said.append)
@@ -29,7 +29,7 @@ def test_a_full_disk_leaves_the_last_word_and_gets_the_next_one_later(paths: Pat
     publisher.publish(UP)
     assert last(paths) == (os.getpid(), STARTING)
     assert said == [f"nothing can be written in {paths.run}: No space left on device; the platform goes on"]
-    # The link is gone, so there is space again.
+    # The failed write deleted the link, so there is space again.
     deadline = time.monotonic() + 10
     while last(paths) != (os.getpid(), UP):
         assert time.monotonic() < deadline
@@ -38,19 +38,19 @@ def test_a_full_disk_leaves_the_last_word_and_gets_the_next_one_later(paths: Pat
     assert said[1:] == ["the disk takes what is written again"]
 
 
-def test_what_is_not_the_disks_refusal_is_raised(paths: Paths) -> None:
+def test_other_errors_than_the_disks_are_raised(paths: Paths) -> None:
     (paths.run / "status.new").mkdir()
     with pytest.raises(IsADirectoryError):
         Publisher(paths, lambda text: None).publish(UP)
 
 
-def test_a_disk_that_takes_nothing_is_named(paths: Paths) -> None:
+def test_full_disk_is_named_with_its_folder(paths: Paths) -> None:
     assert disk.trouble([paths.run, paths.logs]) == ""
     (paths.logs / f".probe.{os.getpid()}").symlink_to(FULL)
     assert disk.trouble([paths.run, paths.logs]) == f"nothing can be written in {paths.logs}: No space left on device"
 
 
-def test_a_file_that_says_the_same_already_needs_no_space(tmp_path: Path) -> None:
+def test_unchanged_private_file_is_not_rewritten(tmp_path: Path) -> None:
     file = tmp_path / "envoy.json"
     write_privately(file, "{}")
     before = file.stat().st_ino

@@ -1,6 +1,5 @@
 """The supervisor, with small real processes."""
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,6 @@ from adctl.supervision.process import Phase, PlatformPhase, Process, Snapshot
 from adctl.supervision.supervisor import Supervisor
 
 SLEEP = ("sleep", "60")
-DEAF = (sys.executable, "-S", "-c", "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.pause()")
 
 
 class Groups:
@@ -78,7 +76,7 @@ def up(snapshot: Snapshot) -> bool:
     return snapshot.phase is PlatformPhase.UP
 
 
-def test_everything_starts_after_what_it_needs_and_stops_before_it(harness: Harness) -> None:
+def test_processes_start_after_their_needs_and_stop_before_them(harness: Harness) -> None:
     done: list[str] = []
     reason = harness.run(
         Process(name="front", command=SLEEP, needs=("service",)),
@@ -95,7 +93,7 @@ def test_everything_starts_after_what_it_needs_and_stops_before_it(harness: Harn
     assert {one.phase for one in harness.seen[-1].processes} == {Phase.STOPPED, Phase.DONE}
 
 
-def test_a_server_that_dies_is_started_again_and_its_workers_go_with_it(harness: Harness, tmp_path: Path) -> None:
+def test_exited_server_restarts_with_backoff_and_its_workers_are_killed(harness: Harness, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"sleep 60 & echo $! >> {pids}; test $(wc -l < {pids}) -lt 3 && sleep 0.1 && exit 4; wait"
     reason = harness.run(
@@ -110,7 +108,7 @@ def test_a_server_that_dies_is_started_again_and_its_workers_go_with_it(harness:
     assert [pid for pid in workers if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"] == []
 
 
-def test_a_server_that_never_gets_ready_fails_the_start_with_the_end_of_its_log(harness: Harness) -> None:
+def test_server_that_keeps_exiting_fails_the_start_with_the_end_of_its_log(harness: Harness) -> None:
     reason = harness.run(
         Process(name="store", command=SLEEP),
         Process(name="service", command=("sh", "-c", "echo the key is missing; exit 3"), ready=lambda pid: False),
@@ -121,18 +119,18 @@ def test_a_server_that_never_gets_ready_fails_the_start_with_the_end_of_its_log(
     assert harness.seen[-1].phase is PlatformPhase.FAILED
 
 
-def test_a_server_that_hangs_while_starting_fails_the_start(harness: Harness) -> None:
+def test_server_not_ready_in_time_fails_the_start(harness: Harness) -> None:
     process = Process(name="service", command=SLEEP, ready=lambda pid: False)
     reason = harness.run(process, until=lambda snapshot: False, start_timeout_s=0.3)
     assert reason == "service was not ready within 0.3 s"
 
 
-def test_a_task_that_fails_is_named(harness: Harness) -> None:
+def test_failed_task_is_named(harness: Harness) -> None:
     task = Process(name="migrate", command=("sh", "-c", "echo bad column; exit 1"), once=True)
     assert harness.run(task, until=lambda snapshot: False) == "migrate ended with code 1\n  bad column"
 
 
-def test_a_preparation_that_fails_says_why(harness: Harness) -> None:
+def test_failed_preparation_is_reported_with_its_reason(harness: Harness) -> None:
     def fail() -> None:
         raise ValueError("there is no wheel")
 
@@ -140,18 +138,21 @@ def test_a_preparation_that_fails_says_why(harness: Harness) -> None:
     assert harness.run(task, until=lambda snapshot: False) == "store: there is no wheel"
 
 
-def test_a_program_that_does_not_exist_is_named(harness: Harness) -> None:
+def test_missing_program_is_named(harness: Harness) -> None:
     task = Process(name="store", command=("/no/such/program",), once=True)
     assert "/no/such/program" in harness.run(task, until=lambda snapshot: False)
 
 
-def test_a_deaf_process_is_killed_after_its_grace(harness: Harness) -> None:
-    reason = harness.run(Process(name="deaf", command=DEAF), until=up, stop_timeout_s=0.3)
+def test_process_that_ignores_sigterm_is_killed_after_the_stop_timeout(harness: Harness, tmp_path: Path) -> None:
+    ignoring = tmp_path / "ignoring"
+    command = ("sh", "-c", f"trap '' TERM; touch {ignoring}; sleep 60")
+    process = Process(name="deaf", command=command, ready=lambda pid: ignoring.exists())
+    reason = harness.run(process, until=up, stop_timeout_s=0.3)
     assert reason == ""
     assert "deaf did not stop within 0.3 s" in harness.reports[-1]
 
 
-def test_a_server_that_stops_answering_is_unhealthy_until_it_answers_again(harness: Harness, tmp_path: Path) -> None:
+def test_server_is_unhealthy_until_its_probe_succeeds_again(harness: Harness, tmp_path: Path) -> None:
     calls: list[int] = []
 
     def ready(pid: int) -> bool:
@@ -168,7 +169,7 @@ def test_a_server_that_stops_answering_is_unhealthy_until_it_answers_again(harne
     assert len(set(calls)) == 1
 
 
-def test_a_need_that_nobody_has_is_refused(tmp_path: Path) -> None:
+def test_unknown_need_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no process is named store"):
         Supervisor(
             [Process(name="a", needs=("store",))], logs=LogCollector(lambda name: tmp_path / name), groups=Groups()

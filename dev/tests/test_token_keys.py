@@ -28,7 +28,7 @@ def add(keys: TokenKeys, age: timedelta) -> Path:
     return path
 
 
-def test_the_first_key_signs_at_once_and_is_kept(keys: TokenKeys, tmp_path: Path) -> None:
+def test_first_key_signs_at_once_and_is_retained(keys: TokenKeys, tmp_path: Path) -> None:
     (first,) = keys.all()
     assert first.state(datetime.now(UTC)) == "signs"
     text = first.path.read_text()
@@ -37,7 +37,7 @@ def test_the_first_key_signs_at_once_and_is_kept(keys: TokenKeys, tmp_path: Path
     assert first.path.read_text() == text
 
 
-def test_the_only_key_of_an_older_state_is_the_first(tmp_path: Path) -> None:
+def test_only_key_of_an_earlier_state_becomes_the_first(tmp_path: Path) -> None:
     older = tmp_path / "token.pem"
     older.write_text("the key of before")
     keys = TokenKeys(tmp_path / "tokens")
@@ -47,7 +47,7 @@ def test_the_only_key_of_an_older_state_is_the_first(tmp_path: Path) -> None:
     assert not older.exists()
 
 
-def test_a_new_key_begins_when_it_was_told_to(keys: TokenKeys) -> None:
+def test_new_key_signs_from_the_requested_time(keys: TokenKeys) -> None:
     before = datetime.now(UTC)
     begins = keys.rotate(30)
     old, new = keys.all()
@@ -58,14 +58,14 @@ def test_a_new_key_begins_when_it_was_told_to(keys: TokenKeys) -> None:
     assert sorted(os.listdir(keys.folder)) == [old.path.name, new.path.name]
 
 
-def test_a_key_is_never_written_over(keys: TokenKeys) -> None:
+def test_key_is_never_overwritten(keys: TokenKeys) -> None:
     for seconds in range(600, 603):  # the clock may go on by a second in between
         add(keys, timedelta(seconds=-seconds))
     with pytest.raises(UserError, match="exists already"):
         keys.rotate(601)
 
 
-def test_keys_whose_successor_is_older_than_any_link_are_deleted(keys: TokenKeys) -> None:
+def test_keys_without_valid_links_are_deleted(keys: TokenKeys) -> None:
     gone, kept = add(keys, 30 * DAY), add(keys, 9 * DAY)
     add(keys, 7 * DAY)
     keys.rotate(30)
@@ -74,7 +74,7 @@ def test_keys_whose_successor_is_older_than_any_link_are_deleted(keys: TokenKeys
     assert len(keys.all()) == 4
 
 
-def test_a_key_says_what_it_is_good_for() -> None:
+def test_key_state_names_its_present_use() -> None:
     now = datetime(2026, 1, 10, 12, tzinfo=UTC)
 
     def state(begins: timedelta, ends: timedelta | None = None) -> str:
@@ -86,13 +86,13 @@ def test_a_key_says_what_it_is_good_for() -> None:
     assert state(-DAY, -31 * MINUTE) == "its links are accepted until 2026-01-18"
 
 
-def test_a_file_with_another_name_is_named(keys: TokenKeys) -> None:
+def test_file_whose_name_is_not_a_time_is_refused(keys: TokenKeys) -> None:
     (keys.folder / "mine.pem").write_text("a key")
     with pytest.raises(UserError, match=r"mine\.pem is not named by a time"):
         keys.all()
 
 
-def test_the_command_rotates_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_command_rotates_and_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
     state = prepare(tmp_path, 8080)
     runner = CliRunner()

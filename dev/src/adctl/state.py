@@ -105,7 +105,7 @@ class Paths:
         """Create the folders, readable by their owner only and ignored by git; delete what killed runs left."""
         for folder in (self.home, self.keys, self.data, self.run, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
-        self.home.chmod(0o711)  # PostgreSQL as nobody must be able to reach its data
+        self.home.chmod(0o711)  # PostgreSQL as `nobody` must be able to reach its data
         for folder in (self.keys, self.run, self.logs):
             folder.chmod(0o700)
         self._delete_leftovers()

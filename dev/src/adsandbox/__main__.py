@@ -35,7 +35,7 @@ class _JsonLines(logging.Formatter):
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to the process, which has several of them."""
+    """A server without signal handlers: the process has several servers."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -43,7 +43,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve(sandboxes: list[Sandbox]) -> None:
-    """Serves all of them, and stops all of them when one fails."""
+    """Serve all sandboxes until a signal; stop all when one fails."""
     servers = [(_server(sandbox), _bind(sandbox)) for sandbox in sandboxes]
     others = [(listener, _bind(listener)) for sandbox in sandboxes for listener in sandbox.listeners]
 
@@ -72,7 +72,7 @@ async def serve(sandboxes: list[Sandbox]) -> None:
 
 
 def _server(sandbox: Sandbox) -> _Server:
-    # An answer that is held back on purpose must not hold back the end of the process.
+    # A deliberately delayed answer must not delay the end of the process.
     config = uvicorn.Config(
         sandbox.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_WITHIN_S
     )
@@ -94,14 +94,14 @@ def _bind(served: Sandbox | Listener) -> socket.socket:
 def _chain(settings: Settings) -> list[Sandbox]:
     if settings.chain_port is None:
         return []
-    # Only here: it brings an EVM with it, which takes half a second and 30 MB.
+    # Imported here: the EVM takes half a second and 30 MB.
     from adsandbox.chain.sandbox import chain_sandbox
 
     return [chain_sandbox(settings)]
 
 
 def main() -> None:
-    """Composes the sandboxes from the environment."""
+    """Build the sandboxes from the environment and serve them."""
     handler = logging.StreamHandler()
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])

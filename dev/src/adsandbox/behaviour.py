@@ -13,12 +13,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from adsandbox.control import ControlError, read_object
 
-LONGEST_DELAY_MS = 600_000
+MAX_DELAY_MS = 600_000
 
 
 @dataclass
 class Behaviour:
-    """How an outside system misbehaves. It is not kept over a restart: a new process behaves well."""
+    """The misbehaviour of an outside system. It is not stored: a new process behaves well."""
 
     delay_ms: int = 0
     fail_rate: float = 0.0
@@ -34,7 +34,7 @@ class Behaviour:
         self._well = asdict(self)
 
     def change(self, wanted: dict[str, Any]) -> None:
-        """Sets what is named and leaves the rest. Nothing is set when a value is wrong."""
+        """Set the named values, all or none; ControlError for an unknown name or a wrong value."""
         known = {field.name: field.type for field in fields(self)}
         for name, value in wanted.items():
             if name not in known:
@@ -44,11 +44,11 @@ class Behaviour:
             setattr(self, name, float(value) if name == "fail_rate" else value)
 
     def reset(self) -> None:
-        """Behaves well again."""
+        """End all misbehaviour."""
         self.change(self._well)
 
-    def fails_now(self) -> bool:
-        """Whether this request is to fail; uses up one of `fail_next`."""
+    def take_failure(self) -> bool:
+        """Decide whether this request fails; decrements `fail_next`."""
         if self.fail_next > 0:
             self.fail_next -= 1
             return True
@@ -66,12 +66,12 @@ def _check(name: str, value: Any, wanted: Any) -> None:
     elif name == "status":
         if not number or not 400 <= value <= 599:
             raise ControlError(400, "status must be from 400 to 599")
-    elif not number or not 0 <= value <= LONGEST_DELAY_MS:
-        raise ControlError(400, f"{name} must be a whole number from 0 to {LONGEST_DELAY_MS}")
+    elif not number or not 0 <= value <= MAX_DELAY_MS:
+        raise ControlError(400, f"{name} must be a whole number from 0 to {MAX_DELAY_MS}")
 
 
 class Misbehave:
-    """Applies a behaviour to the outside system's own API; the control endpoints always answer."""
+    """Applies a behaviour to the outside system's own API; the control endpoints are exempt."""
 
     def __init__(self, app: ASGIApp, behaviour: Behaviour, failure: Callable[[int], Response]) -> None:
         self._app = app
@@ -79,12 +79,12 @@ class Misbehave:
         self._failure = failure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Delays, then fails or lets through. A lost answer is a failure after the work was done."""
+        """Delay the request, then fail it or pass it on. A lost answer is a failure after the request was served."""
         if scope["type"] != "http" or scope["path"].startswith("/sandbox/"):
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(self._behaviour.delay_ms / 1000)
-        if not self._behaviour.fails_now():
+        if not self._behaviour.take_failure():
             await self._app(scope, receive, send)
             return
         if self._behaviour.lose_answers:
@@ -100,7 +100,7 @@ async def _swallow(_: Message) -> None:
 
 
 def behaviour_routes(behaviour: Behaviour) -> list[Route]:
-    """GET, PUT and DELETE /sandbox/behaviour."""
+    """Return the routes of /sandbox/behaviour."""
 
     async def show(request: Request) -> Response:
         if request.method == "PUT":

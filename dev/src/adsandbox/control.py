@@ -1,4 +1,4 @@
-"""What every sandbox's /sandbox/ endpoints share: reading JSON, and saying what was wrong with it."""
+"""Reading JSON and rendering errors at the control endpoints of every sandbox."""
 
 import json
 from decimal import Decimal
@@ -13,11 +13,11 @@ MAX_INTEGER = 2**53
 
 
 class BadJson(Exception):
-    """A body that is not one JSON object; the message says where."""
+    """The body is not a JSON object; the message says where."""
 
 
 class ControlError(Exception):
-    """A control request that cannot be done."""
+    """A control request that is refused, with its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -25,7 +25,7 @@ class ControlError(Exception):
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The body as a JSON object; fractions become Decimal, never float."""
+    """Return the body's JSON object; fractions are Decimal, never float."""
     try:
         found = json.loads(await request.body(), parse_float=Decimal, parse_constant=_no_constant)
     except ValueError as error:
@@ -36,7 +36,7 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def counted(body: dict[str, Any], name: str) -> int:
-    """A whole number that is not negative; 0 where it is not given."""
+    """Return a non-negative integer, 0 by default."""
     value = body.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
         raise ControlError(400, f"{name} must be a whole number, 0 or more")
@@ -44,18 +44,18 @@ def counted(body: dict[str, Any], name: str) -> int:
 
 
 async def health(_: Request) -> Response:
-    """Answers as soon as the sandbox serves."""
+    """Answer 200."""
     return JSONResponse({"status": "ok"})
 
 
 def control_error(_: Request, error: Exception) -> Response:
-    """Renders ControlError and BadJson on the control endpoints."""
+    """Render ControlError and BadJson."""
     status = error.status if isinstance(error, ControlError) else 400
     return JSONResponse({"error": {"message": str(error)}}, status)
 
 
 def not_found(request: Request, error: Exception) -> Response:
-    """Renders the framework's own errors, and a number that no row can have: such a thing does not exist."""
+    """Render the framework's errors and OverflowError, which an id beyond SQLite's integers raises."""
     status = error.status_code if isinstance(error, HTTPException) else 404
     message = f"{request.method} {request.url.path} is not something this sandbox answers"
     return JSONResponse({"error": {"message": message}}, status)

@@ -1,4 +1,4 @@
-"""One SQLite file a sandbox: what an outside system remembers, also after kill -9."""
+"""A SQLite file for each sandbox: its state, which survives kill -9."""
 
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Database:
-    """A single connection, used from the event loop's thread only; every answer is read back from the file."""
+    """A single connection, used from the event loop's thread only. Nothing is cached."""
 
     def __init__(self, path: Path, *schemas: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection = sqlite3.connect(path, isolation_level=None, timeout=5)
         self._connection.row_factory = sqlite3.Row
-        # With WAL, NORMAL loses nothing when the process dies; only a power cut could take the last commits.
+        # With WAL, NORMAL loses nothing when the process is killed; a power cut may lose the last commits.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         for schema in schemas:
@@ -22,7 +22,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All of the block's statements are kept, or none. Blocks do not nest and do not await."""
+        """Commit the block's statements, or roll them back on an exception. Blocks do not nest and do not await."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -32,18 +32,18 @@ class Database:
         self._connection.execute("COMMIT")
 
     def execute(self, statement: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> int:
-        """Runs one statement; returns the id of the row it inserted, if it did."""
+        """Execute a statement; return the id of the inserted row, or 0."""
         return self._connection.execute(statement, parameters).lastrowid or 0
 
     def row(self, statement: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> sqlite3.Row | None:
-        """The first row."""
+        """Return the first row."""
         found: sqlite3.Row | None = self._connection.execute(statement, parameters).fetchone()
         return found
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-        """All rows."""
+        """Return all rows."""
         return self._connection.execute(statement, parameters).fetchall()
 
     def close(self) -> None:
-        """Folds the log into the file."""
+        """Merge the write-ahead log into the file and close it."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""What the ad networks here bill in: campaigns are made in these currencies, and wallets are filled in them."""
+"""The billing currency of each ad network, in which campaigns are created and wallets are funded."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""One outside system as an application: its own API, the control endpoints and what runs beside them."""
+"""An outside system as an application: its API, the control endpoints and background tasks."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -21,7 +21,7 @@ Renders = Callable[[Request, Exception], Response]
 
 @dataclass(frozen=True)
 class Listener:
-    """A further port, that speaks something else than HTTP."""
+    """A further port with another protocol than HTTP."""
 
     name: str
     port: int
@@ -30,7 +30,7 @@ class Listener:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """What `__main__` serves."""
+    """An outside system as `__main__` serves it."""
 
     name: str
     port: int
@@ -46,7 +46,7 @@ def application(
     failure: Callable[[int], Response],
     renders: dict[type[Exception], Renders],
 ) -> Starlette:
-    """The system's own routes, with misbehaviour in front and the shared control endpoints beside."""
+    """Return the application: the system's routes behind the misbehaviour, and the shared control endpoints."""
     return Starlette(
         routes=[HEALTH, *behaviour_routes(behaviour), *routes],
         middleware=[Middleware(Misbehave, behaviour=behaviour, failure=failure)],

@@ -1,4 +1,4 @@
-"""What the sandboxes are told by the environment, read once."""
+"""The sandboxes' settings, read once from the environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Ports (0: any free one), keys and where state and webhooks go. Without a port there is no chain."""
+    """Ports (0: any free one), keys, the state folder and the gateway. Without a port there is no chain."""
 
     stripe_port: int
     traffic_engine_port: int
@@ -32,7 +32,7 @@ class Settings:
 
     @classmethod
     def read(cls, environment: Mapping[str, str]) -> "Settings":
-        """Reads them all; a missing key is named."""
+        """Read all settings; SettingsError names a missing or unusable variable."""
         return cls(
             stripe_port=_integer(environment, "STRIPE_SANDBOX_PORT", highest=65535),
             traffic_engine_port=_integer(environment, "TRAFFIC_ENGINE_SANDBOX_PORT", highest=65535),
@@ -53,7 +53,7 @@ class Settings:
 
 
 def _text(environment: Mapping[str, str], name: str) -> str:
-    """The value of NAME, or what the file at NAME_FILE holds."""
+    """Return the value of NAME, or the content of the file NAME_FILE."""
     if value := environment.get(name):
         return value
     if environment.get(f"{name}_FILE"):
@@ -73,7 +73,7 @@ def _port(environment: Mapping[str, str], name: str) -> int | None:
 
 
 def _seconds(environment: Mapping[str, str], name: str) -> Decimal:
-    """2 unless set; 0: no block comes by itself."""
+    """Return the seconds between blocks, 2 by default; 0: blocks are mined only on request."""
     text = environment.get(name) or "2"
     try:
         found = Decimal(text)

@@ -1,4 +1,4 @@
-"""Webhooks, at least once: queued in the transaction that caused them, then sent until the receiver says 2xx."""
+"""At-least-once webhooks: queued in the transaction that causes them, then sent until the receiver answers 2xx."""
 
 import asyncio
 import json
@@ -33,23 +33,25 @@ CREATE TABLE IF NOT EXISTS webhooks (
 CREATE INDEX IF NOT EXISTS webhooks_due ON webhooks (due_at) WHERE state = 'PENDING';
 """
 
-# 0.25 s doubling to 30 s: the last of 15 tries comes some five minutes after the first.
-FIRST_PAUSE_S = 0.25
-LONGEST_PAUSE_S = 30.0
-MOST_TRIES = 15
+# 0.25 s doubling to 30 s: the last of 15 attempts is about five minutes after the first.
+MIN_RETRY_DELAY_S = 0.25
+MAX_RETRY_DELAY_S = 30.0
+MAX_ATTEMPTS = 15
 TIMEOUT_S = 5.0
 SHUFFLE_WINDOW_S = 0.5
 BATCH = 100
 LISTED = 500
+# The oldest are deleted, except for those that are still to be sent.
+MAX_STORED = 10_000
 
-# The raw body, the event's id, and whether the signature is to be the right one → headers.
+# The raw body, the event's id, and whether the signature is valid → headers.
 Sign = Callable[[bytes, str, bool], dict[str, str]]
 
 _log = logging.getLogger(__name__)
 
 
 class Webhooks:
-    """The queue of one sandbox, and what sends it."""
+    """The webhook queue of a sandbox and its sender."""
 
     def __init__(self, database: Database, behaviour: Behaviour, url: str, sign: Sign) -> None:
         self._database = database
@@ -59,18 +61,21 @@ class Webhooks:
         self._wake = asyncio.Event()
 
     def add(self, event_id: str, kind: str, subject: str, body: dict[str, Any]) -> None:
-        """Queues an event about a subject; call it inside the transaction that made the event."""
+        """Queue an event about a subject; call it inside the transaction that causes it."""
         due_at = time.time() + (SHUFFLE_WINDOW_S if self._behaviour.shuffle_webhooks else 0)
         state = "DROPPED" if self._behaviour.drop_webhooks else "PENDING"
         for _ in range(2 if self._behaviour.duplicate_webhooks else 1):
-            self._database.execute(
+            webhook_id = self._database.execute(
                 "INSERT INTO webhooks (event_id, kind, subject, body, state, due_at) VALUES (?, ?, ?, ?, ?, ?)",
                 (event_id, kind, subject, json.dumps(body), state, due_at),
+            )
+            self._database.execute(
+                "DELETE FROM webhooks WHERE id <= ? AND state != 'PENDING'", (webhook_id - MAX_STORED,)
             )
         self._wake.set()
 
     async def run(self) -> None:
-        """Sends until cancelled. What was not answered with 2xx is sent again by the next process."""
+        """Send until cancelled; the next process sends what was not answered with 2xx."""
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
             while True:
                 self._wake.clear()
@@ -83,7 +88,7 @@ class Webhooks:
                     continue
 
     def _due(self) -> list[list[Any]]:
-        """Webhooks to send now: those of one subject in their order, or all of them newest first when shuffled."""
+        """Return the due webhooks grouped by subject, in order, or if shuffled as one group, newest first."""
         now = time.time()
         due = self._database.rows(
             "SELECT * FROM webhooks WHERE state = 'PENDING' AND due_at <= ? ORDER BY id LIMIT ?", (now, BATCH)
@@ -104,7 +109,7 @@ class Webhooks:
 
     async def _send(self, client: httpx.AsyncClient, row: Any) -> None:
         body = str(row["body"]).encode()
-        # Signed as it is sent: a receiver refuses a signature that is minutes old.
+        # Signed at each attempt: a receiver refuses a signature that is minutes old.
         headers = self._sign(body, row["event_id"], not self._behaviour.forge_webhooks)
         status, error = None, None
         try:
@@ -117,16 +122,16 @@ class Webhooks:
         if error is None:
             state = "DELIVERED"
         else:
-            state = "PENDING" if tries < MOST_TRIES else "FAILED"
+            state = "PENDING" if tries < MAX_ATTEMPTS else "FAILED"
             _log.warning("webhook %s (%s) try %d: %s %s", row["event_id"], row["kind"], tries, status or "", error)
-        due_at = time.time() + min(FIRST_PAUSE_S * 2 ** (tries - 1), LONGEST_PAUSE_S)
+        due_at = time.time() + min(MIN_RETRY_DELAY_S * 2 ** (tries - 1), MAX_RETRY_DELAY_S)
         self._database.execute(
             "UPDATE webhooks SET state = ?, tries = ?, due_at = ?, last_status = ?, last_error = ? WHERE id = ?",
             (state, tries, due_at, status, error, row["id"]),
         )
 
     def routes(self) -> list[Route]:
-        """GET /sandbox/webhooks and POST /sandbox/webhooks/{id}/resend."""
+        """Return the control endpoints."""
         return [
             Route("/sandbox/webhooks", self._list, methods=["GET"]),
             Route("/sandbox/webhooks/{id:int}/resend", self._resend, methods=["POST"]),
@@ -137,7 +142,7 @@ class Webhooks:
         return JSONResponse({"webhooks": [_rendered(row) for row in reversed(rows)]})
 
     async def _resend(self, request: Request) -> Response:
-        """Sends it once more, whatever became of it."""
+        """Send a webhook again, in any state."""
         webhook_id = request.path_params["id"]
         self._database.execute(
             "UPDATE webhooks SET state = 'PENDING', tries = 0, due_at = ? WHERE id = ?", (time.time(), webhook_id)

@@ -37,7 +37,7 @@ class Received:
 
 @dataclass
 class Receiver:
-    """Answers 200 unless told to answer something else first."""
+    """Answers 200, or first the statuses that a test queues."""
 
     url: str = ""
     received: list[Received] = field(default_factory=list)
@@ -166,7 +166,7 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
                 base_url=f"http://127.0.0.1:{ports[name]}", headers={"Authorization": f"Bearer {token}"}, timeout=10
             )
 
-        begun = Process(
+        started = Process(
             process,
             ports,
             state_dir,
@@ -175,8 +175,8 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
             client("wise-sandbox", TOKEN),
             client("mail-sandbox", TOKEN),
         )
-        started.append(begun)
-        return begun
+        started.append(started)
+        return started
 
     yield run
     for one in started:

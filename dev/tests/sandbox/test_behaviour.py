@@ -38,7 +38,7 @@ def _queued(sandboxes, subject):
 
 
 @pytest.mark.parametrize("name", ["stripe", "traffic_engine", "wise", "mail"])
-def test_every_sandbox_is_healthy_also_while_it_misbehaves(sandboxes, name):
+def test_health_endpoints_are_exempt_from_misbehaviour(sandboxes, name):
     client = getattr(sandboxes, name)
     _misbehave(client, fail_rate=1, status=500)
     assert client.get("/sandbox/health").json() == {"status": "ok"}
@@ -46,20 +46,20 @@ def test_every_sandbox_is_healthy_also_while_it_misbehaves(sandboxes, name):
     assert client.delete("/sandbox/behaviour").json()["fail_rate"] == 0
 
 
-def test_delay_is_waited_out(sandboxes):
+def test_delay_ms_delays_answers(sandboxes):
     _misbehave(sandboxes.wise, delay_ms=300)
     began = time.monotonic()
     sandboxes.wise.get("/v1/transfers/1")
     assert time.monotonic() - began >= 0.3
 
 
-def test_failures_are_counted_down(sandboxes):
+def test_fail_next_fails_that_many_requests(sandboxes):
     _misbehave(sandboxes.traffic_engine, fail_next=2)
     statuses = [sandboxes.traffic_engine.get("/v5/adv/campaigns").status_code for _ in range(3)]
     assert statuses == [503, 503, 200]
 
 
-def test_lost_answer_has_done_its_work(sandboxes):
+def test_request_with_a_lost_answer_takes_effect(sandboxes):
     key, payment_id = str(uuid4()), str(uuid4())
     _misbehave(sandboxes.stripe, fail_next=1, lose_answers=True, status=500)
     with pytest.raises(stripe.APIError):
@@ -72,21 +72,21 @@ def test_lost_answer_has_done_its_work(sandboxes):
     "wanted",
     [{"fail_rate": 2}, {"delay_ms": -1}, {"status": 200}, {"drop_webhooks": 1}, {"sulk": True}, {"fail_next": "1"}],
 )
-def test_wrong_behaviour_is_refused_and_changes_nothing(sandboxes, wanted):
+def test_invalid_behaviour_is_refused_and_changes_nothing(sandboxes, wanted):
     answer = sandboxes.stripe.put("/sandbox/behaviour", json={"delay_ms": 5, **wanted})
     assert answer.status_code == 400
     assert next(iter(wanted)) in answer.json()["error"]["message"]
     assert sandboxes.stripe.get("/sandbox/behaviour").json()["delay_ms"] == 0
 
 
-def test_duplicate_webhooks_come_twice_with_the_same_event(sandboxes, receiver):
+def test_duplicate_webhooks_are_sent_twice_with_the_same_event(sandboxes, receiver):
     _misbehave(sandboxes.stripe, duplicate_webhooks=True)
     intent = _create(sandboxes, str(uuid4()))
     first, second = receiver.about(intent.id, 2)
     assert first.body["id"] == second.body["id"]
 
 
-def test_shuffled_webhooks_come_newest_first(sandboxes, receiver):
+def test_shuffled_webhooks_are_sent_newest_first(sandboxes, receiver):
     _misbehave(sandboxes.stripe, shuffle_webhooks=True)
     payment_id = str(uuid4())
     intent = _create(sandboxes, payment_id)
@@ -108,7 +108,7 @@ def test_dropped_webhook_is_not_sent_until_it_is_resent(sandboxes, receiver):
     assert _genuine(receiver.about(dropped.id, 1)[0])
 
 
-def test_forged_webhook_does_not_verify_and_the_genuine_one_follows(sandboxes, receiver):
+def test_forged_webhook_fails_verification_and_a_genuine_one_follows(sandboxes, receiver):
     _misbehave(sandboxes.stripe, forge_webhooks=True)
     receiver.answers[:] = [400]
     intent = _create(sandboxes, str(uuid4()))
@@ -118,7 +118,7 @@ def test_forged_webhook_does_not_verify_and_the_genuine_one_follows(sandboxes, r
 
 
 @pytest.mark.parametrize("refusal", [302, 400, 503])
-def test_refused_webhook_is_sent_again(sandboxes, receiver, refusal):
+def test_refused_webhook_is_retried(sandboxes, receiver, refusal):
     receiver.answers[:] = [refusal]
     intent = _create(sandboxes, str(uuid4()))
     first, second = receiver.about(intent.id, 2)
@@ -159,7 +159,7 @@ def test_state_and_unsent_webhooks_survive_a_kill(start, receiver, tmp_path):
     assert after.process.wait(timeout=5) == 0
 
 
-def test_held_back_answer_does_not_hold_back_the_end(start, tmp_path):
+def test_delayed_answer_does_not_delay_shutdown(start, tmp_path):
     slow = start(tmp_path)
     _misbehave(slow.wise, delay_ms=60_000)
     with socket.create_connection(("127.0.0.1", slow.ports["wise-sandbox"])) as waiting:

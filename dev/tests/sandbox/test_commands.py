@@ -39,7 +39,7 @@ def test_payment_can_be_declined_and_then_paid(run, sandboxes):
     assert "succeeded already" in str(run("stripe", "pay", payment_id).exception)
 
 
-def test_paid_payment_is_refunded_at_the_dashboard_and_disputed(run, sandboxes):
+def test_paid_payment_can_be_refunded_at_the_dashboard_and_disputed(run, sandboxes):
     payment_id = _payment(sandboxes)
     run("stripe", "pay", payment_id, "--card", "pm_card_pendingRefund")
     refunded = run("stripe", "refund", payment_id, "--amount", 700).output
@@ -68,7 +68,7 @@ def test_payout_is_found_by_its_own_id_and_bounces(run, sandboxes, receiver):
     receiver.about(f'"id": {transfer["id"]}', 8)
 
 
-def test_refund_is_sent_by_hand_and_comes_back_in_part(run, receiver):
+def test_manual_refund_bounces_in_part(run, receiver):
     number = run("wise", "send", "20", "--currency", "EUR").output.split()[-1]
     receiver.about(f'"id": {number}', 4)
     assert f"transfer {number} bounces" in run("wise", "bounce", number, "--returned", "19.00").output
@@ -77,13 +77,13 @@ def test_refund_is_sent_by_hand_and_comes_back_in_part(run, receiver):
     assert "was not sent, or bounces already" in str(run("wise", "charge-back", number).exception)
 
 
-def test_bank_transfer_is_taken_back_in_part(run):
+def test_deposit_is_recalled_in_part(run):
     number = run("wise", "deposit", "ADP-7KQ2-M9XR-4", "12.34", "--currency", "EUR").output.split()[0]
     assert f"{number} was taken back" in run("wise", "recall", number, "--amount", "0.50").output
     assert "less than that is left" in str(run("wise", "recall", number, "--amount", "12").exception)
 
 
-def test_bank_transfer_arrives_and_is_taken_back(run, sandboxes):
+def test_deposit_arrives_and_is_recalled(run, sandboxes):
     said = run("wise", "deposit", "ADP-7KQ2-M9XR-4", "12.34", "--currency", "EUR").output
     number = said.split()[0]
     assert said == f"{number} has arrived; the webhook is on its way\n"
@@ -104,7 +104,7 @@ def test_behaviour_is_set_shown_and_reset(run):
     assert "KEY=VALUE" in str(run("behaviour", "wise", "sulk").exception)
 
 
-def test_mails_are_listed_with_their_links_and_shown_whole(run, sandboxes):
+def test_mails_are_listed_with_their_links_and_printed_in_full(run, sandboxes):
     address, link = f"{uuid4().hex}@example.com", f"https://app.example/verify?token={'x' * 300}"
     assert "no mail yet" in run("mail", "--to", address).output
     mail = EmailMessage()
@@ -122,16 +122,16 @@ def test_mails_are_listed_with_their_links_and_shown_whole(run, sandboxes):
     assert "fail_next=1\n" in run("behaviour", "mail", "fail_next=1").output
 
 
-def test_bad_values_are_refused_before_anything_is_asked(run):
+def test_invalid_arguments_are_refused_without_a_request(run):
     assert run("stripe", "pay", "not-an-id").exit_code == 2
     assert run("traffic", uuid4(), "--impressions", -1).exit_code == 2
     assert run("behaviour", "paypal").exit_code == 2
 
 
-def test_platform_that_was_never_started_is_said_to_be_so(run, monkeypatch, tmp_path):
+def test_platform_that_was_never_started_is_reported(run, monkeypatch, tmp_path):
     monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path / "other"))
     assert "adctl up" in str(run("behaviour", "stripe").exception)
 
 
-def test_services_without_tables_are_said_to_be_down(run):
+def test_missing_tables_ask_whether_the_platform_is_up(run):
     assert "is the platform up?" in str(run("traffic", uuid4(), "--impressions", 1).exception)

@@ -33,7 +33,7 @@ def address() -> str:
     return f"{uuid4().hex}@example.com"
 
 
-def test_mail_is_kept_with_its_text_and_links(sandboxes, address):
+def test_mail_is_stored_with_its_text_and_links(sandboxes, address):
     _send(sandboxes, _mail(address))
     (mail,) = _received(sandboxes, address.upper())
     assert mail["subject"] == "Prüfe deine Adresse"
@@ -44,7 +44,7 @@ def test_mail_is_kept_with_its_text_and_links(sandboxes, address):
     assert sandboxes.mail.get(f"/sandbox/mails/{mail['id']}").json() == mail
 
 
-def test_newest_comes_first_and_the_limit_holds(sandboxes, address):
+def test_mails_are_listed_newest_first_up_to_the_limit(sandboxes, address):
     for number in range(3):
         _send(sandboxes, _mail(address, subject=str(number)))
     shown = sandboxes.mail.get("/sandbox/mails", params={"to": address, "limit": 2}).json()["mails"]
@@ -61,7 +61,7 @@ def test_links_of_a_mail_without_plain_text_are_found(sandboxes, address):
     assert _received(sandboxes, address)[0]["links"] == ["https://app.example/a?b=1&c=2"]
 
 
-def test_mail_above_1_mib_and_one_that_is_none_are_refused(sandboxes, address):
+def test_mail_above_1_mib_and_unreadable_mail_are_refused(sandboxes, address):
     with pytest.raises(smtplib.SMTPResponseException) as too_large:
         _send(sandboxes, _mail(address, text="x" * 70 + "\n" + ("y" * 70 + "\n") * 15_000))
     assert too_large.value.smtp_code == 552
@@ -72,7 +72,7 @@ def test_mail_above_1_mib_and_one_that_is_none_are_refused(sandboxes, address):
     assert _received(sandboxes, address) == []
 
 
-def test_failing_server_says_so_and_keeps_nothing(sandboxes, address):
+def test_failing_mail_server_stores_nothing(sandboxes, address):
     assert sandboxes.mail.get("/sandbox/behaviour").json()["status"] == 451
     sandboxes.mail.put("/sandbox/behaviour", json={"fail_next": 1}).raise_for_status()
     with pytest.raises(smtplib.SMTPDataError) as later:
@@ -88,7 +88,7 @@ def test_failing_server_says_so_and_keeps_nothing(sandboxes, address):
     assert len(_received(sandboxes, address)) == 1
 
 
-def test_lost_answer_has_kept_the_mail(sandboxes, address):
+def test_mail_with_a_lost_answer_is_stored(sandboxes, address):
     sandboxes.mail.put("/sandbox/behaviour", json={"fail_next": 1, "lose_answers": True}).raise_for_status()
     with pytest.raises(smtplib.SMTPServerDisconnected):
         _send(sandboxes, _mail(address))
@@ -96,7 +96,7 @@ def test_lost_answer_has_kept_the_mail(sandboxes, address):
     _send(sandboxes, _mail(address))
 
 
-def test_slow_server_is_waited_out_and_does_not_hold_back_the_end(start, tmp_path, address):
+def test_slow_mail_server_does_not_delay_shutdown(start, tmp_path, address):
     slow = start(tmp_path)
     slow.mail.put("/sandbox/behaviour", json={"delay_ms": 300}).raise_for_status()
     began = time.monotonic()
@@ -109,7 +109,7 @@ def test_slow_server_is_waited_out_and_does_not_hold_back_the_end(start, tmp_pat
         idle.close()
 
 
-def test_mails_survive_a_kill_and_are_deleted_when_asked(start, tmp_path, address):
+def test_mails_survive_a_kill_and_are_deleted_on_request(start, tmp_path, address):
     before = start(tmp_path)
     _send(before, _mail(address))
     before.process.send_signal(signal.SIGKILL)

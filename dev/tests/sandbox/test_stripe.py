@@ -27,7 +27,7 @@ def _verified(delivery):
     return stripe.Webhook.construct_event(delivery.raw, delivery.headers["stripe-signature"], SECRET)
 
 
-def test_created_intent_waits_for_a_payment_method_and_can_be_retrieved_and_listed(sandboxes):
+def test_created_intent_requires_a_payment_method_and_is_listed(sandboxes):
     client = sandboxes.stripe_client
     intents = [_create(client) for _ in range(3)]
     assert intents[0].status == "requires_payment_method"
@@ -61,7 +61,7 @@ def test_same_key_and_other_parameters_are_refused(sandboxes):
     assert refused.value.http_status == 400
 
 
-def test_refused_parameters_do_not_use_up_the_key(sandboxes):
+def test_refused_parameters_do_not_consume_the_idempotency_key(sandboxes):
     client, key, payment_id = sandboxes.stripe_client, str(uuid4()), str(uuid4())
     with pytest.raises(stripe.InvalidRequestError):
         _create(client, payment_id, key, amount=1)
@@ -97,7 +97,7 @@ def test_wrong_key_and_unknown_intent_are_refused(sandboxes):
     assert (missing.value.http_status, missing.value.code) == (404, "resource_missing")
 
 
-def test_basic_authentication_is_taken_as_stripe_takes_it(sandboxes):
+def test_basic_authentication_is_accepted(sandboxes):
     answer = sandboxes.stripe.get("/v1/events", auth=("sk_test_sandbox", ""))
     assert answer.json()["object"] == "list"
 
@@ -116,7 +116,7 @@ def test_paying_sends_a_signed_event_that_stripes_library_verifies(sandboxes, re
     assert kinds.data[0].id == succeeded.id
 
 
-def test_declined_payment_says_why_and_can_still_be_paid(sandboxes, receiver):
+def test_declined_payment_has_a_reason_and_can_still_be_paid(sandboxes, receiver):
     payment_id = str(uuid4())
     intent = _create(sandboxes.stripe_client, payment_id)
     _pay(sandboxes, payment_id, "decline").raise_for_status()
@@ -127,7 +127,7 @@ def test_declined_payment_says_why_and_can_still_be_paid(sandboxes, receiver):
     assert _pay(sandboxes, payment_id).json()["status"] == "succeeded"
 
 
-def test_paying_twice_or_an_unknown_payment_is_refused_clearly(sandboxes):
+def test_second_payment_and_unknown_payment_are_refused(sandboxes):
     payment_id = str(uuid4())
     _create(sandboxes.stripe_client, payment_id)
     _pay(sandboxes, payment_id)

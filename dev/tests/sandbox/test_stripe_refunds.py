@@ -40,7 +40,7 @@ def kinds_about(receiver, intent, count):
     return [(event["type"], event["data"]["object"]["status"]) for event in events][2:]
 
 
-def test_charge_says_what_stripe_keeps_for_itself(paid, client):
+def test_charge_has_a_balance_transaction_with_stripes_fee(paid, client):
     _, intent = paid()
     charge = client.v1.charges.retrieve(intent.latest_charge.id, {"expand": ["balance_transaction"]})
     assert (charge.amount_captured, charge.paid, charge.metadata) == (PAID, True, intent.metadata)
@@ -49,7 +49,7 @@ def test_charge_says_what_stripe_keeps_for_itself(paid, client):
     assert both.latest_charge.balance_transaction.fee == 1480
 
 
-def test_refund_in_parts_is_told_and_never_more_than_is_left(paid, client, receiver):
+def test_partial_refunds_cannot_exceed_the_charge(paid, client, receiver):
     _, intent = paid()
     first = client.v1.refunds.create({"payment_intent": intent.id, "amount": 20_000, "metadata": {"refund_id": "r1"}})
     assert (first.status, first.charge, first.metadata["refund_id"]) == ("succeeded", intent.latest_charge.id, "r1")
@@ -63,11 +63,11 @@ def test_refund_in_parts_is_told_and_never_more_than_is_left(paid, client, recei
     assert nothing.value.code == "charge_already_refunded"
     assert [one.id for one in client.v1.refunds.list({"payment_intent": intent.id}).data] == [rest.id, first.id]
     assert client.v1.refunds.retrieve(first.id).amount == 20_000
-    told = kinds_about(receiver, intent, 6)
-    assert told == [("refund.created", "succeeded"), ("charge.refunded", "succeeded")] * 2
+    kinds = kinds_about(receiver, intent, 6)
+    assert kinds == [("refund.created", "succeeded"), ("charge.refunded", "succeeded")] * 2
 
 
-def test_refund_is_made_once_for_a_key(paid, client):
+def test_idempotency_key_refunds_once(paid, client):
     _, intent = paid()
     parameters, options = {"payment_intent": intent.id, "amount": 100}, {"idempotency_key": str(uuid4())}
     ids = {client.v1.refunds.create(parameters, options).id for _ in range(2)}
@@ -80,7 +80,7 @@ def test_unpaid_intent_cannot_be_refunded(client):
         client.v1.refunds.create({"payment_intent": intent.id})
 
 
-def test_pending_refund_ends_as_it_is_told_also_after_it_succeeded(paid, client, sandboxes, receiver):
+def test_pending_refund_can_succeed_and_then_fail(paid, client, sandboxes, receiver):
     _, intent = paid("pm_card_pendingRefund")
     refund = client.v1.refunds.create({"payment_intent": intent.id})
     assert refund.status == "pending"
@@ -100,14 +100,14 @@ def test_pending_refund_ends_as_it_is_told_also_after_it_succeeded(paid, client,
     assert sandboxes.stripe.post(f"/sandbox/refunds/{refund.id}/fail").status_code == 409
 
 
-def test_refund_at_the_dashboard_carries_no_id_of_ours(paid, client, sandboxes):
+def test_dashboard_refund_has_no_metadata_of_the_platform(paid, client, sandboxes):
     payment_id, _ = paid()
     refund = sandboxes.stripe.post("/sandbox/refund", json={"payment_id": payment_id, "amount": 700}).json()
     assert (refund["amount"], refund["metadata"]) == (700, {})
     assert sandboxes.stripe.post("/sandbox/refund", json={"payment_id": str(uuid4())}).status_code == 404
 
 
-def test_won_dispute_gives_the_money_back_but_not_the_fee(paid, client, dispute, receiver):
+def test_won_dispute_returns_the_money_without_the_fee(paid, client, dispute, receiver):
     payment_id, intent = paid()
     opened = dispute(payment_id).json()
     assert opened["status"] == "needs_response"
@@ -128,7 +128,7 @@ def test_won_dispute_gives_the_money_back_but_not_the_fee(paid, client, dispute,
     assert client.v1.refunds.create({"payment_intent": intent.id}).amount == PAID
 
 
-def test_what_a_lost_dispute_took_cannot_be_refunded(paid, client, dispute):
+def test_amount_of_a_lost_dispute_cannot_be_refunded(paid, client, dispute):
     payment_id, intent = paid()
     assert dispute(payment_id, "lose", amount=PAID + 1).status_code == 409
     assert dispute(payment_id, "lose", amount=20_000).json()["status"] == "lost"

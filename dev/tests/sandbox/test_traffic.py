@@ -33,7 +33,7 @@ class Gateway:
     port: int = 0
 
     def take(self, path: str, query: dict[str, str], headers: dict[str, str]) -> tuple[str, bool]:
-        """What kind of event it is, and whether it is a duplicate."""
+        """Return the event's kind and whether it is a duplicate."""
         kind = path.split("/")[2]
         with self.lock:
             self.seen.append((path, query, headers))
@@ -175,7 +175,7 @@ def test_every_event_arrives_once_and_is_booked_at_the_network(platform, campaig
     assert _booked(sandboxes, external_id) == [{"zone_id": zone, **figures}]
 
 
-def test_conversions_share_the_clicks_that_there_are(platform, campaign, gateway):
+def test_conversions_share_the_clicks(platform, campaign, gateway):
     report = send_traffic(platform, campaign[0], impressions=0, clicks=1, conversions=3)
     assert report.ok, report
     conversions = [query for path, query, _ in gateway.seen if path == "/track/s2s"]
@@ -183,7 +183,7 @@ def test_conversions_share_the_clicks_that_there_are(platform, campaign, gateway
     assert len({query["txid"] for query in conversions}) == 3
 
 
-def test_turned_away_requests_are_sent_again_and_counted_once(platform, campaign, gateway):
+def test_refused_requests_are_retried_and_counted_once(platform, campaign, gateway):
     gateway.faults[:] = ["turned away"] * 10
     report = send_traffic(platform, campaign[0], impressions=30, clicks=0, conversions=0)
     assert report.ok, report
@@ -192,7 +192,7 @@ def test_turned_away_requests_are_sent_again_and_counted_once(platform, campaign
 
 
 @pytest.mark.parametrize("fault", ["lost", "bare 503"])
-def test_impression_that_may_have_counted_is_reported_and_not_sent_again(platform, campaign, gateway, fault):
+def test_impression_that_may_have_counted_is_reported_and_not_retried(platform, campaign, gateway, fault):
     gateway.faults[:] = [fault]
     report = send_traffic(platform, campaign[0], impressions=5, clicks=0, conversions=0)
     assert not report.ok
@@ -201,7 +201,7 @@ def test_impression_that_may_have_counted_is_reported_and_not_sent_again(platfor
     assert gateway.counted["pixel"] == 5
 
 
-def test_conversion_whose_answer_was_lost_is_repeated_and_counts_once(platform, campaign, gateway):
+def test_conversion_with_a_lost_answer_is_retried_and_counts_once(platform, campaign, gateway):
     gateway.faults[:] = ["", "lost", "bare 503"]
     report = send_traffic(platform, campaign[0], impressions=0, clicks=1, conversions=2)
     assert report.ok, report
@@ -216,7 +216,7 @@ def test_refused_key_is_reported_with_the_answer(platform, campaign, gateway):
     assert dict(report.conversions.unexpected) == {'403 {"reason":"KEY_INVALID"}': 2}
 
 
-def test_what_cannot_take_traffic_is_refused_with_what_to_do(platform, campaign, gateway, sandboxes):
+def test_campaign_without_pixel_or_start_is_refused_with_a_remedy(platform, campaign, gateway, sandboxes):
     def refusal(campaign_id, clicks=1, conversions=0):
         with pytest.raises(SandboxError) as refused:
             send_traffic(platform, campaign_id, impressions=1, clicks=clicks, conversions=conversions)
@@ -229,7 +229,7 @@ def test_what_cannot_take_traffic_is_refused_with_what_to_do(platform, campaign,
     assert f"POST /campaigns/{unstarted}/start" in refusal(unstarted)
     bare = uuid4()
     _network(platform, bare, campaign[1])
-    assert "make one: POST /pixels" in refusal(bare)
+    assert "create one: POST /pixels" in refusal(bare)
     sandboxes.traffic_engine.put("/v5/adv/campaigns/stop", json={"campaign_ids": [campaign[1]]})
     assert "is not playing at TrafficEngine" in refusal(campaign[0])
     assert not gateway.seen

@@ -56,7 +56,7 @@ def test_created_campaign_is_stopped_and_found_by_its_exact_name(sandboxes):
     ]
 
 
-def test_fields_of_a_campaign_are_changed_and_checked_again(sandboxes):
+def test_changed_campaign_fields_are_validated(sandboxes):
     engine = sandboxes.traffic_engine
     campaign_id = _created(engine)
     changed = engine.patch(f"/v5/adv/campaigns/{campaign_id}", json={"total_amount": 250.000001})
@@ -98,7 +98,7 @@ def test_wrong_token_and_unknown_campaign_are_refused(sandboxes):
     assert answer["result"] == {"success": [], "failed": [999999999]}
 
 
-def test_only_a_playing_campaign_takes_traffic(sandboxes):
+def test_only_a_playing_campaign_accepts_traffic(sandboxes):
     engine = sandboxes.traffic_engine
     campaign_id = _created(engine)
     refused = _serve(engine, campaign_id, impressions=1)
@@ -111,7 +111,7 @@ def test_only_a_playing_campaign_takes_traffic(sandboxes):
     assert _serve(engine, 999999999, impressions=1).status_code == 404
 
 
-def test_statistics_are_cumulative_and_grouped_as_asked(sandboxes):
+def test_statistics_are_cumulative_and_grouped_on_request(sandboxes):
     engine, zone = sandboxes.traffic_engine, str(uuid4())
     campaign_id = _playing(engine)
     _serve(engine, campaign_id, 400, 20, 2, day="2030-01-01", zone_id=zone)
@@ -169,7 +169,7 @@ def test_bad_statistics_request_is_refused(sandboxes, asked):
     assert answer.json()["errors"][0]["code"] == "validation_error"
 
 
-def test_too_many_requests_on_demand_says_when_to_come_back(sandboxes):
+def test_status_429_carries_retry_after(sandboxes):
     engine = sandboxes.traffic_engine
     engine.put("/sandbox/behaviour", json={"fail_next": 1, "status": 429})
     refused = engine.get("/v5/adv/campaigns")

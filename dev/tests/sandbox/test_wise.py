@@ -63,7 +63,7 @@ def _balance(wise, code):
     return next(one["amount"]["value"] for one in balances if one["currency"] == code)
 
 
-def test_funded_transfer_is_paid_out_by_itself_with_a_webhook_a_state(sandboxes, receiver):
+def test_funded_transfer_pays_out_with_a_webhook_for_each_state(sandboxes, receiver):
     wise = sandboxes.wise
     transfer = _transfer(wise)
     assert (transfer["status"], transfer["targetValue"]) == (PAID[0], 70.25)
@@ -119,7 +119,7 @@ def test_bounced_transfer_is_refunded(sandboxes, receiver):
     assert again.status_code == 409
 
 
-def test_bounce_asked_for_early_comes_after_the_payment(sandboxes, receiver):
+def test_early_bounce_follows_the_payment(sandboxes, receiver):
     transfer = _transfer(sandboxes.wise)
     _fund(sandboxes.wise, transfer["id"])
     sandboxes.wise.post(f"/sandbox/transfers/{transfer['id']}/bounce").raise_for_status()
@@ -133,7 +133,7 @@ def test_unfunded_or_unknown_transfer_cannot_bounce(sandboxes):
     assert sandboxes.wise.post(f"/sandbox/transfers/{uuid4()}/bounce").status_code == 404
 
 
-def test_funding_beyond_the_balance_is_rejected_until_there_is_money(sandboxes):
+def test_funding_beyond_the_balance_is_rejected(sandboxes):
     wise = sandboxes.wise
     transfer = _transfer(wise, sourceCurrency="PLN", targetCurrency="PLN")
     wise.put("/sandbox/balance", json={"currency": "PLN", "amount": 70.74}).raise_for_status()
@@ -144,7 +144,7 @@ def test_funding_beyond_the_balance_is_rejected_until_there_is_money(sandboxes):
     assert _fund(wise, transfer["id"]).json()["status"] == "COMPLETED"
 
 
-def test_fee_comes_on_top_of_a_target_amount_and_out_of_a_source_amount(sandboxes):
+def test_fee_is_added_to_a_target_amount_and_taken_from_a_source_amount(sandboxes):
     asked = _quote(sandboxes.wise)
     assert (asked["sourceAmount"], asked["targetAmount"]) == (70.75, 70.25)
     given = _quote(sandboxes.wise, targetAmount=None, sourceAmount=10, targetCurrency="EUR")
@@ -185,7 +185,7 @@ def test_bad_recipient_is_refused_with_the_field_named(sandboxes, changes, path)
     assert (answer.status_code, answer.json()["errors"][0]["path"]) == (422, path)
 
 
-def test_american_account_is_taken(sandboxes):
+def test_us_account_is_accepted(sandboxes):
     details = {"abartn": "021000021", "accountNumber": "12345678", "accountType": "CHECKING"}
     account_id = _account(sandboxes.wise, type="aba", details=details)
     assert sandboxes.wise.get(f"/v1/accounts/{account_id}").json()["details"] == details
@@ -217,7 +217,7 @@ def test_unfunded_transfer_can_be_cancelled(sandboxes):
     assert _fund(sandboxes.wise, transfer["id"]).status_code == 422
 
 
-def test_transfer_that_bounces_with_a_part_gives_back_that_part_and_more_later(sandboxes, receiver):
+def test_partial_bounce_returns_that_part_and_more_on_request(sandboxes, receiver):
     wise = sandboxes.wise
     sent = wise.post("/sandbox/transfers", json={"currency": "SEK", "amount": 100, "reference": "refund"}).json()
     receiver.about(_mention(sent), 4)

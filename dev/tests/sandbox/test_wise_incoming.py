@@ -45,7 +45,7 @@ def _about(receiver, wise, reference):
     return [delivery for body in bodies for delivery in receiver.about(body, 1)]
 
 
-def test_received_money_is_in_balance_statement_and_webhook(sandboxes, receiver, wise_key):
+def test_deposit_is_in_balance_statement_and_webhook(sandboxes, receiver, wise_key):
     wise = sandboxes.wise
     before = _balance(wise, "EUR")["amount"]["value"]
     reference = _receive(wise, 12.34, "EUR", "invoice 7")
@@ -65,7 +65,7 @@ def test_received_money_is_in_balance_statement_and_webhook(sandboxes, receiver,
     wise_key.public_key().verify(signature, delivery.raw, padding.PKCS1v15(), hashes.SHA256())
 
 
-def test_recall_takes_the_money_back_under_the_same_number_once(sandboxes, receiver):
+def test_deposit_is_recalled_once_with_the_same_reference_number(sandboxes, receiver):
     wise = sandboxes.wise
     before = _balance(wise, "GBP")["amount"]["value"]
     reference = _receive(wise, 5, "GBP")
@@ -78,7 +78,7 @@ def test_recall_takes_the_money_back_under_the_same_number_once(sandboxes, recei
     assert wise.post("/sandbox/incoming/TRANSFER-1/recall").status_code == 404
 
 
-def test_forged_webhook_is_signed_by_somebody_else(sandboxes, receiver, wise_key):
+def test_forged_webhook_has_an_invalid_signature(sandboxes, receiver, wise_key):
     sandboxes.wise.put("/sandbox/behaviour", json={"forge_webhooks": True}).raise_for_status()
     reference = _receive(sandboxes.wise)
     (delivery,) = _about(receiver, sandboxes.wise, reference)
@@ -87,7 +87,7 @@ def test_forged_webhook_is_signed_by_somebody_else(sandboxes, receiver, wise_key
         wise_key.public_key().verify(signature, delivery.raw, padding.PKCS1v15(), hashes.SHA256())
 
 
-def test_statement_has_what_lies_in_the_interval_newest_first(sandboxes):
+def test_statement_lists_the_interval_newest_first(sandboxes):
     wise = sandboxes.wise
     first, second = _receive(wise), _receive(wise)
     numbers = [one["referenceNumber"] for one in _lines(wise).json()["transactions"]]
@@ -95,7 +95,7 @@ def test_statement_has_what_lies_in_the_interval_newest_first(sandboxes):
     assert _lines(wise, intervalEnd=_day(-0.5)).json()["transactions"] == []
 
 
-def test_statement_that_wise_would_not_give_is_refused(sandboxes):
+def test_invalid_statement_request_is_refused(sandboxes):
     wise = sandboxes.wise
     for changes in ({"intervalEnd": _day(470)}, {"intervalStart": "soon"}, {"type": "FLAT"}):
         assert _lines(wise, **changes).is_client_error
@@ -103,7 +103,7 @@ def test_statement_that_wise_would_not_give_is_refused(sandboxes):
     assert wise.get(path, params={"currency": "EUR", "intervalStart": _day(-1), "intervalEnd": _day(0)}).is_client_error
 
 
-def test_account_details_are_ready_in_the_ordered_currencies_only(sandboxes):
+def test_account_details_are_active_only_in_open_currencies(sandboxes):
     found = sandboxes.wise.get(f"/v1/profiles/{PROFILE}/account-details").raise_for_status().json()
     ready = {one["currency"]["code"]: one for one in found if one["status"] == "ACTIVE"}
     assert set(ready) == {"USD", "EUR", "GBP"}
@@ -113,12 +113,12 @@ def test_account_details_are_ready_in_the_ordered_currencies_only(sandboxes):
 
 
 @pytest.mark.parametrize("changes", [{"amount": 0}, {"amount": None}, {"currency": "XXX"}, {"reference": "x" * 501}])
-def test_transfer_that_no_bank_would_make_is_refused(sandboxes, changes):
+def test_invalid_deposit_is_refused(sandboxes, changes):
     body = {"currency": "USD", "amount": 1, "reference": "x", "sender_name": "Ada Zone", **changes}
     assert sandboxes.wise.post("/sandbox/incoming", json=body).is_client_error
 
 
-def test_recall_of_a_part_leaves_the_rest_to_be_recalled(sandboxes):
+def test_partial_recall_leaves_the_rest_recallable(sandboxes):
     wise = sandboxes.wise
     reference = _receive(wise, 100, "GBP")
     path = f"/sandbox/incoming/{reference}/recall"

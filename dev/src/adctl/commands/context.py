@@ -1,4 +1,4 @@
-"""What all commands share: the state folder of this directory and where output goes."""
+"""The state folder and the console of all commands."""
 
 import os
 from pathlib import Path

@@ -14,7 +14,7 @@ app = typer.Typer(help="The customer, the customer's bank and Stripe's dashboard
 
 
 class RefundOutcome(StrEnum):
-    """What the customer's bank does with a refund; it can also fail a refund that it accepted before."""
+    """The end of a refund; the customer's bank can also fail a refund that succeeded."""
 
     SUCCEED = "succeed"
     FAIL = "fail"

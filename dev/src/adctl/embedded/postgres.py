@@ -136,9 +136,9 @@ class Cluster:
 
     def _program(self, name: str) -> Path:
         program = binary(name)
-        if not self.identity.nobody or _traversable(program):
+        if not self.identity.drops_root or _traversable(program):
             return program
-        # Such as a virtual environment under /root: nobody gets a copy, with the libraries beside the package.
+        # Such as a virtual environment under /root: `nobody` gets a copy, with the libraries beside the package.
         package = program.parents[2]
         version = hashlib.sha256(f"{package} {binary('postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = _private_folder(f"adplatform-postgres-{version}")
@@ -149,7 +149,7 @@ class Cluster:
         return copy / program.relative_to(package.parent)
 
     def _reachable(self, data_dir: Path) -> Path:
-        if not self.identity.nobody or _traversable(data_dir):
+        if not self.identity.drops_root or _traversable(data_dir):
             return data_dir
         return _private_folder(f"adplatform-data-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]}") / "cluster"
 

@@ -66,7 +66,9 @@ def _identity() -> Finding:
     if identity == NAMESPACE:
         return Finding("account", f"uid {os.geteuid()}; PostgreSQL runs in a user namespace")
     if identity == NO_ACCESS:
-        return Finding("account", "root without user namespaces; PostgreSQL runs as nobody, its data in /var/tmp")
+        return Finding(
+            "account", "root without user namespaces; PostgreSQL runs as the user `nobody`, its data in /var/tmp"
+        )
     return Finding("account", f"uid {os.geteuid()}")
 
 

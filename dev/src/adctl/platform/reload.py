@@ -25,7 +25,7 @@ _MAX_NAMED_FILES = 3
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a change of the source: lines to report and the processes to reload."""
+    """The effect of changed files: lines to report and processes to reload."""
 
     messages: tuple[str, ...]
     processes: tuple[str, ...]

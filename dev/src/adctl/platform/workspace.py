@@ -1,4 +1,4 @@
-"""The source tree that the platform runs from, and what a change in it affects."""
+"""The source tree of the platform, and the processes that a change in it affects."""
 
 import ast
 import os
@@ -13,7 +13,7 @@ from adctl.state import SERVICES, find_workspace
 from adctl.supervision.logs import error_line
 
 _GENERATE_TIMEOUT_S = 120.0
-# What `make` hands to the programs that it runs would make an inner `make` a part of the outer one.
+# Set if adctl itself runs under `make`; they would join an inner `make` to the outer one's jobs.
 _MAKE_VARIABLES = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 

@@ -33,20 +33,20 @@ class ChildError(UserError):
 
 @dataclass(frozen=True)
 class Identity:
-    """The account of a child: this process's (the default), this one in a user namespace as nobody, or nobody."""
+    """The account of a child: this process's (the default), this one as `nobody` in a user namespace, or `nobody`."""
 
     namespace: bool = False
-    nobody: bool = False
+    drops_root: bool = False
 
     def own(self, path: Path) -> None:
         """Give the path to this account."""
-        if self.nobody:
+        if self.drops_root:
             os.chown(path, _NOBODY, _NOBODY)
 
 
 SAME_USER = Identity()
 NAMESPACE = Identity(namespace=True)
-NO_ACCESS = Identity(nobody=True)
+NO_ACCESS = Identity(drops_root=True)
 
 
 def unprivileged() -> Identity:
@@ -92,7 +92,7 @@ def spawn(
 
     if identity.namespace:
         command = [sys.executable, "-S", namespace.__file__, str(int(stop_signal)), *command]
-    account = _NOBODY if identity.nobody else None
+    account = _NOBODY if identity.drops_root else None
     return subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ def spawn(
         preexec_fn=between_fork_and_exec,
         user=account,
         group=account,
-        extra_groups=[] if identity.nobody else None,
+        extra_groups=[] if identity.drops_root else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""What the supervisor knows of one process."""
+"""The supervisor's record of a process."""
 
 import subprocess
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""Runs a command in a user namespace as nobody, while its files keep their owner.
+"""Runs a command in a user namespace as `nobody`, while its files keep their owner.
 
 A program of its own: the kernel refuses a new namespace to a process with several threads, and gRPC starts some in a
 process that is forked from one that uses it.

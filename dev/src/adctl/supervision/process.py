@@ -1,4 +1,4 @@
-"""What describes a process to the supervisor, and the supervisor's published view of it."""
+"""The description of a process for the supervisor, and the published view of its state."""
 
 import signal
 from collections.abc import Callable, Mapping

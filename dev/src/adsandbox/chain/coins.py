@@ -1,4 +1,4 @@
-"""What can be sent on the sandbox's chain. The addresses follow from the deployer and the order of deployment."""
+"""The coins of the sandbox's chain. Contract addresses follow from the deployer and the order of deployment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ CHAIN_NAME = "Sandbox"
 
 @dataclass(frozen=True)
 class Coin:
-    """A token, or without a contract the chain's own coin."""
+    """A token, or the chain's native coin, which has no contract."""
 
     symbol: str
     decimals: int
@@ -17,7 +17,7 @@ class Coin:
 
 
 NATIVE = Coin("ETH", 18)
-# FAKE calls itself a stablecoin too, and is worth nothing: anybody can deploy such a contract.
+# FAKE is worthless although it calls itself a stablecoin: anyone can deploy such a contract.
 TOKENS = (
     Coin("USDC", 6, "0xC2F79a14F43B0A022395b19Ff9fD5343b92371ED"),
     Coin("USDT", 6, "0x53e84F5868Dbc00AEE00Fd0a02FA18Ee18Ae0F0c"),

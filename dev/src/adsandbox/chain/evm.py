@@ -1,8 +1,7 @@
-"""A chain of one node: real EVM, real blocks, real signatures; py-evm computes, SQLite keeps.
+"""A chain of one node with a real EVM (py-evm), real blocks and real signatures, stored in SQLite.
 
-State, blocks and receipts are in one file and change in one transaction, so the chain is the same after kill -9: a
-chain that began anew with every start would be a reorganization of everything. It is made of wheels alone; anvil, which
-does as much, would need Node on every machine.
+State, blocks and receipts change in one transaction of one file, so the chain survives kill -9. A chain that started
+from genesis at every start would be a reorganization of all blocks. It needs wheels only; anvil would need Node.
 """
 
 import json
@@ -69,21 +68,21 @@ GAS_LIMIT = 30_000_000
 GAS = 200_000
 MAX_FEE = 10**11
 SUPPLY = 10**12
-# The only account there is; its key is no secret, as nothing here is worth anything.
+# The only account. Its key is public: the coins are worthless.
 CUSTOMER = PrivateKey(keccak(text="the customer of the sandbox's chain"))
 CUSTOMER_ADDRESS = CUSTOMER.public_key.to_checksum_address()
 _CUSTOMER = CUSTOMER.public_key.to_canonical_address()
 _FUNDS_WEI = 10**30
-# Well below what the gas of a block is enough for: nothing waits in vain.
+# Fits into the gas of a block, so every transaction is included in the next one.
 _MOST_IN_A_BLOCK = 100
 
 
 class NotPossible(Exception):
-    """What was asked of the chain cannot be; the message says why."""
+    """The chain refuses a request; the message says why."""
 
 
 class _Nodes(BaseDB):
-    """State's nodes, contracts and headers, by their hashes."""
+    """The trie nodes, contracts and headers, by their hashes."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -105,13 +104,13 @@ class _Nodes(BaseDB):
 
 
 class _Rules(MiningChain):
-    # Shanghai, since from Cancun on even an empty block changes the state, and an idle chain would grow by it.
+    # Shanghai: from Cancun on even an empty block changes the state, so an idle chain would grow.
     vm_configuration = ((BlockNumber(0), ShanghaiVM),)
     chain_id = CHAIN_ID
 
 
 class Evm:
-    """The chain. Every method that changes it does so in one transaction of the database."""
+    """The chain. Every method that changes it uses one database transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -126,31 +125,31 @@ class Evm:
 
     @property
     def head(self) -> int:
-        """The number of the last block."""
+        """The number of the newest block."""
         row = self._database.row("SELECT max(number) AS number FROM blocks")
         return int(row["number"]) if row else 0
 
     @property
     def waiting(self) -> int:
-        """How many transactions are in no block yet."""
+        """The number of pending transactions."""
         row = self._database.row("SELECT count(*) AS count FROM waiting")
         return int(row["count"]) if row else 0
 
     @property
     def last_used(self) -> int:
-        """The number of the last block with a transaction."""
+        """The number of the newest block with a transaction."""
         row = self._database.row("SELECT max(number) AS number FROM transactions")
         return int(row["number"] or 0) if row else 0
 
     def pay(self, to: str, amount: int, coin: Coin) -> str:
-        """Lets the customer send so much of the coin's smallest unit; the transaction's hash."""
+        """Send an amount of the coin's smallest unit as the customer; return the transaction's hash."""
         if coin.contract:
             data = keccak(text="transfer(address,uint256)")[:4] + encode(["address", "uint256"], [to, amount])
             return self.send(self._signed(coin.contract, 0, data))
         return self.send(self._signed(to, amount, b""))
 
     def send(self, transaction: SignedTransactionAPI) -> str:
-        """Takes a signed transaction, for the next block."""
+        """Accept a signed transaction for the next block."""
         try:
             transaction.validate()
             transaction.check_signature_validity()
@@ -160,18 +159,18 @@ class Evm:
             return self._send(transaction)
 
     def decode(self, raw: bytes) -> SignedTransactionAPI:
-        """The transaction that these bytes are."""
+        """Return the decoded transaction."""
         return self._rules.get_vm().get_transaction_builder().decode(raw)
 
     def mine(self, blocks: int) -> list[str]:
-        """Mines so many blocks, the first with all that waits; their hashes."""
+        """Mine blocks, the first with all pending transactions; return their hashes."""
         with self._database.transaction():
             return self._mine(blocks)
 
     def reorganize(self, depth: int, keep_transactions: bool) -> list[str]:
-        """Replaces the last blocks by others, and one more; the hashes of those that are gone.
+        """Replace the newest blocks by others and one more; return the hashes of those replaced.
 
-        What they held is in the second of the new ones, or was never sent.
+        Their transactions are in the second of the new blocks, or dropped.
         """
         if not 0 < depth < self.head:
             raise NotPossible(f"depth must be from 1 to {self.head - 1}: the block that the tokens are in stays")
@@ -193,7 +192,7 @@ class Evm:
         return [row["hash"] for row in gone]
 
     def call(self, to: str, data: bytes) -> bytes:
-        """What a contract answers as of the last block."""
+        """Return the result of a call on the state of the newest block."""
         vm = self._vm(self._last())
         unsigned = vm.get_transaction_builder().create_unsigned_transaction(
             nonce=self.nonce(CUSTOMER_ADDRESS),
@@ -203,22 +202,22 @@ class Evm:
             value=0,
             data=data,
         )
-        # On a state that nobody keeps.
+        # On a copy of the state that is discarded.
         computation = vm.state.apply_transaction(SpoofTransaction(unsigned, from_=_CUSTOMER))
         if computation.is_error:
             raise NotPossible(f"execution reverted: {computation.error}")
         return bytes(computation.output)
 
     def balance(self, address: str) -> int:
-        """Wei of an address as of the last block."""
+        """Return the balance of an address in wei, as of the newest block."""
         return int(self._vm(self._last()).state.get_balance(to_canonical_address(address)))
 
     def nonce(self, address: str) -> int:
-        """How many transactions of the address are in blocks."""
+        """Return the number of mined transactions of the address."""
         return int(self._vm(self._last()).state.get_nonce(to_canonical_address(address)))
 
     def _begin(self, nodes: AtomicDB) -> None:
-        """The genesis block and, in the first, the tokens."""
+        """Create the genesis block, and a first block that deploys the tokens."""
         genesis: dict[str, Any] = {
             "coinbase": constants.ZERO_ADDRESS,
             "difficulty": constants.POST_MERGE_DIFFICULTY,
@@ -265,7 +264,7 @@ class Evm:
         return signed
 
     def _nonce(self) -> int:
-        """The customer's next, after those that wait."""
+        """Return the customer's next nonce, after the pending transactions."""
         raws = self._database.rows("SELECT raw FROM waiting")
         own = [one.nonce for row in raws if (one := self.decode(row["raw"])).sender == _CUSTOMER]
         return max([self.nonce(CUSTOMER_ADDRESS), *(nonce + 1 for nonce in own)])
@@ -291,7 +290,7 @@ class Evm:
                 fitting.append(transaction)
                 receipts.append(receipt)
             block = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, fitting, receipts)
-            # The random part makes the hash of a block that replaces another one differ from it.
+            # The random part makes the hash of a replacing block differ from the replaced one's.
             mined = vm.mine_block(block, mix_hash=os.urandom(32)).block
             hashes.append(self._keep(mined.header, fitting, receipts))
         return hashes
@@ -331,7 +330,7 @@ def _header(raw: bytes) -> BlockHeaderAPI:
 
 
 def _compiled() -> bytes:
-    """The token's code; compiled at the first start of a chain alone, in a third of a second."""
+    """Return the token's bytecode. Compiled only when a chain is created, in a third of a second."""
     from vyper import compile_code
 
     source = files("adsandbox.chain").joinpath("token.vy").read_text()

@@ -16,8 +16,8 @@ from adsandbox.chain.evm import MAX_FEE, Evm, NotPossible
 from adsandbox.chain.wire import Json
 from adsandbox.database import Database
 
-MOST_LOGS = 10_000
-MOST_IN_A_BATCH = 1_000
+MAX_LOGS = 10_000
+MAX_IN_A_BATCH = 1_000
 
 _METHOD_NOT_FOUND = -32601
 _INVALID_PARAMETERS = -32602
@@ -26,7 +26,7 @@ _LIMIT_EXCEEDED = -32005
 
 @dataclass(frozen=True)
 class View:
-    """What the node is willing to see of the chain."""
+    """The restrictions of a node: how far behind it is and what it refuses."""
 
     behind_blocks: int = 0
     log_range_limit: int = 0
@@ -35,7 +35,7 @@ class View:
 
 
 class RpcError(Exception):
-    """An error that JSON-RPC has a code for."""
+    """An error with its JSON-RPC code."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -43,12 +43,12 @@ class RpcError(Exception):
 
 
 def failure(id: Any, code: int, message: str) -> Json:
-    """An error as JSON-RPC writes it."""
+    """Return an error in JSON-RPC's format."""
     return {"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message}}
 
 
 class Rpc:
-    """Answers one request, or several at once."""
+    """Answers single and batch requests."""
 
     def __init__(self, evm: Evm, database: Database, view: Callable[[], View]) -> None:
         self._evm = evm
@@ -75,7 +75,7 @@ class Rpc:
         }
 
     async def answer(self, request: Request) -> Response:
-        """The endpoint."""
+        """Answer a request or a batch."""
         try:
             body = json.loads(await request.body())
         except ValueError:
@@ -83,7 +83,7 @@ class Rpc:
         if isinstance(body, list):
             if 0 < self._view().batch_limit < len(body):
                 return JSONResponse(failure(None, _LIMIT_EXCEEDED, "the batch has too many calls"))
-            return JSONResponse([self._one(call) for call in body[:MOST_IN_A_BATCH]])
+            return JSONResponse([self._one(call) for call in body[:MAX_IN_A_BATCH]])
         return JSONResponse(self._one(body))
 
     def _one(self, call: Any) -> Json:
@@ -151,14 +151,14 @@ class Rpc:
                 first,
                 min(last, head),
                 *[json.dumps([one.lower() for one in addresses]) if addresses else None] * 2,
-                MOST_LOGS + 1,
+                MAX_LOGS + 1,
             ),
         )
         found = [
             one for row in rows if _matches((one := json.loads(row["body"]))["topics"], wanted.get("topics") or [])
         ]
-        if len(found) > MOST_LOGS:
-            raise RpcError(_LIMIT_EXCEEDED, f"query returned more than {MOST_LOGS} results")
+        if len(found) > MAX_LOGS:
+            raise RpcError(_LIMIT_EXCEEDED, f"query returned more than {MAX_LOGS} results")
         return found
 
 

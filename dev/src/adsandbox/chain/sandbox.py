@@ -1,4 +1,4 @@
-"""An EVM chain behind JSON-RPC, the customer who sends coins on it, and what may happen to a chain."""
+"""An EVM chain behind JSON-RPC, a customer's wallet on it, and reorganizations."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -20,15 +20,15 @@ from adsandbox.database import Database
 from adsandbox.sandbox import Sandbox, application
 from adsandbox.settings import Settings
 
-MOST_BLOCKS = 20_000
-# So many blocks follow a transaction by themselves; then the chain rests, and costs nothing, until the next one.
+MAX_BLOCKS = 20_000
+# Blocks that are mined after a transaction. Then mining pauses until the next one, so an idle chain costs nothing.
 FOLLOWING_BLOCKS = 40
 _SLICE = 50
 
 
 @dataclass
 class ChainBehaviour(Behaviour):
-    """How a node misbehaves beside what every outside system does.
+    """A node's misbehaviour, in addition to what every outside system has.
 
     `behind_blocks`: it knows nothing of so many of the last blocks. `log_range_limit`: it refuses to look for logs in
     more blocks at once; 0: in any number. `batch_limit`: it refuses more calls at once; 0: any number. `hide_logs`: it
@@ -42,7 +42,7 @@ class ChainBehaviour(Behaviour):
 
 
 def chain_sandbox(settings: Settings) -> Sandbox:
-    """The sandbox, with its chain read back."""
+    """Return the sandbox with its stored chain."""
     if settings.chain_port is None:
         raise ValueError("the chain has no port")
     database = Database(settings.state_dir / "chain.db", SCHEMA)
@@ -64,14 +64,14 @@ def chain_sandbox(settings: Settings) -> Sandbox:
 
 
 class Miner:
-    """Makes blocks while somebody waits for them."""
+    """Mines blocks while a transaction is pending or needs confirmations."""
 
     def __init__(self, evm: Evm, block_s: Decimal) -> None:
         self._evm = evm
         self._block_s = float(block_s)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Mine until cancelled."""
         while True:
             await asyncio.sleep(self._block_s)
             if self._evm.waiting or self._evm.head - self._evm.last_used < FOLLOWING_BLOCKS:
@@ -79,13 +79,13 @@ class Miner:
 
 
 class Control:
-    """The customer's side, and the chain's own fate."""
+    """The control endpoints: the customer's wallet, mining and reorganizations."""
 
     def __init__(self, evm: Evm) -> None:
         self._evm = evm
 
     def routes(self) -> list[Route]:
-        """The control endpoints."""
+        """Return the control endpoints."""
         endpoints: dict[str, Callable[[Request], Coroutine[Any, Any, Response]]] = {
             "pay": self._pay,
             "mine": self._mine,
@@ -118,8 +118,8 @@ class Control:
 
     async def _mine(self, request: Request) -> Response:
         blocks = counted(await read_object(request), "blocks")
-        if not 0 < blocks <= MOST_BLOCKS:
-            raise ControlError(400, f"blocks must be from 1 to {MOST_BLOCKS}")
+        if not 0 < blocks <= MAX_BLOCKS:
+            raise ControlError(400, f"blocks must be from 1 to {MAX_BLOCKS}")
         for left in range(blocks, 0, -_SLICE):
             self._evm.mine(min(left, _SLICE))
             await asyncio.sleep(0)
@@ -130,8 +130,8 @@ class Control:
         keep = body.get("keep_transactions", True)
         if not isinstance(keep, bool):
             raise ControlError(400, "keep_transactions must be true or false")
-        gone = self._evm.reorganize(counted(body, "depth"), keep)
-        return JSONResponse({"head": self._evm.head, "orphaned": gone})
+        orphaned = self._evm.reorganize(counted(body, "depth"), keep)
+        return JSONResponse({"head": self._evm.head, "orphaned": orphaned})
 
 
 def _smallest(body: dict[str, Any], coin: Coin) -> int:
@@ -141,5 +141,5 @@ def _smallest(body: dict[str, Any], coin: Coin) -> int:
     except InvalidOperation:
         raise ControlError(400, 'amount must be a number of coins, such as "12.5"') from None
     if not amount.is_finite() or amount < 0 or amount != int(amount) or amount >= 2**256:
-        raise ControlError(400, f"{text} {coin.symbol} is no whole number of its smallest unit, or too many")
+        raise ControlError(400, f"{text} {coin.symbol} is not a whole number of its smallest unit, or too large")
     return int(amount)

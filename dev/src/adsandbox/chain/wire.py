@@ -1,4 +1,4 @@
-"""Blocks, transactions, receipts and logs as JSON-RPC writes them."""
+"""The JSON-RPC format of blocks, transactions, receipts and logs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Written:
-    """A block with the hashes of its transactions, these themselves, and their receipts with the logs."""
+    """A block with its transactions' hashes, the transactions, and their receipts with logs."""
 
     body: Json
     transactions: list[Json]
@@ -22,19 +22,19 @@ class Written:
 
 
 def quantity(number: int) -> str:
-    """A number."""
+    """Return a number in JSON-RPC's format."""
     return hex(number)
 
 
 def data(raw: bytes) -> str:
-    """Bytes."""
+    """Return bytes in JSON-RPC's format."""
     return "0x" + raw.hex()
 
 
 def block(
     header: BlockHeaderAPI, transactions: Sequence[SignedTransactionAPI], receipts: Sequence[ReceiptAPI]
 ) -> Written:
-    """A block, and all that is in it."""
+    """Return a block and its content in JSON-RPC's format."""
     where = {"blockHash": data(header.hash), "blockNumber": quantity(header.block_number)}
     written, outcomes, gas_before, logs_before = [], [], 0, 0
     for position, (one, receipt) in enumerate(zip(transactions, receipts, strict=True)):
@@ -96,7 +96,7 @@ def _receipt(one: SignedTransactionAPI, receipt: ReceiptAPI, gas_before: int, lo
         "from": data(one.sender),
         "to": data(one.to) if one.to else None,
         "contractAddress": contract,
-        # What a receipt holds besides the root of older times is one byte: whether it succeeded.
+        # Since Byzantium a receipt has one byte for success in place of the state root.
         "status": quantity(int.from_bytes(receipt.state_root, "big")),
         "cumulativeGasUsed": quantity(receipt.gas_used),
         "gasUsed": quantity(receipt.gas_used - gas_before),

@@ -1,4 +1,4 @@
-"""A mail server that delivers to nobody: what it is given is kept, and can be read at its control endpoints."""
+"""A mail server that stores every mail, delivers none and lists them at its control endpoints."""
 
 import asyncio
 import html
@@ -34,23 +34,24 @@ CREATE TABLE IF NOT EXISTS mails (
 );
 """
 
-LARGEST_BYTES = 2**20
-LISTED = 50
+MAX_BYTES = 2**20
+DEFAULT_LISTED = 50
 MAX_LISTED = 500
-# "Try again later": what a busy mail server answers. 5xx is for good.
+MAX_STORED = 10_000
+# SMTP's temporary failure, as of a busy server; 5xx is permanent.
 FAILURE = 451
 
 _LINK = re.compile(r"https?://[^\s<>\"']+")
 
 
 def mail_sandbox(settings: Settings) -> Sandbox:
-    """The sandbox, with the mails of earlier processes."""
+    """Return the sandbox with its stored mails."""
     database = Database(settings.state_dir / "mail.db", SCHEMA)
     behaviour = Behaviour(status=FAILURE)
     mails = Mails(database, behaviour)
 
     def smtp() -> SMTP:
-        return SMTP(mails, data_size_limit=LARGEST_BYTES, enable_SMTPUTF8=True, hostname="localhost")
+        return SMTP(mails, data_size_limit=MAX_BYTES, enable_SMTPUTF8=True, hostname="localhost")
 
     def failure(status: int) -> Response:
         return JSONResponse({"error": {"message": "The sandbox was asked to fail."}}, status)
@@ -66,20 +67,20 @@ def mail_sandbox(settings: Settings) -> Sandbox:
 
 
 class Mails:
-    """Takes mails from aiosmtpd, which calls `handle_DATA`, and shows them."""
+    """Stores mails from aiosmtpd, which calls `handle_DATA`, and lists them."""
 
     def __init__(self, database: Database, behaviour: Behaviour) -> None:
         self._database = database
         self._behaviour = behaviour
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 aiosmtpd's name
-        """Keeps the mail, unless it is to fail. A lost answer is a connection that breaks after the mail was kept."""
+        """Store the mail, unless it is to fail. A lost answer is a connection that breaks after that."""
         await asyncio.sleep(self._behaviour.delay_ms / 1000)
-        fails = self._behaviour.fails_now()
+        fails = self._behaviour.take_failure()
         if fails and not self._behaviour.lose_answers:
             return f"{self._behaviour.status} The sandbox was asked to fail"
         try:
-            self._keep(envelope)
+            self._store(envelope)
         except (LookupError, ValueError, MessageError) as error:
             return f"554 The mail cannot be read: {type(error).__name__}"
         if fails and isinstance(server.transport, asyncio.WriteTransport):
@@ -87,7 +88,7 @@ class Mails:
             await asyncio.get_running_loop().create_future()  # the end of the connection cancels this
         return "250 Kept"
 
-    def _keep(self, envelope: Envelope) -> None:
+    def _store(self, envelope: Envelope) -> None:
         message: EmailMessage = message_from_bytes(envelope.original_content or b"", policy=default)
         values = (
             time.time(),
@@ -96,12 +97,13 @@ class Mails:
             str(message["subject"] or ""),
             _text(message),
         )
-        self._database.execute(
+        mail_id = self._database.execute(
             "INSERT INTO mails (received_at, sender, recipients, subject, body) VALUES (?, ?, ?, ?, ?)", values
         )
+        self._database.execute("DELETE FROM mails WHERE id <= ?", (mail_id - MAX_STORED,))
 
     def routes(self) -> list[Route]:
-        """GET and DELETE /sandbox/mails, GET /sandbox/mails/{id}."""
+        """Return the control endpoints."""
         return [
             Route("/sandbox/mails", self._list, methods=["GET"]),
             Route("/sandbox/mails", self._delete, methods=["DELETE"]),
@@ -109,8 +111,8 @@ class Mails:
         ]
 
     async def _list(self, request: Request) -> Response:
-        """Newest first; `to` in any case, `limit` at most `MAX_LISTED`."""
-        wanted, limit = request.query_params.get("to"), request.query_params.get("limit", str(LISTED))
+        """List the newest mails first; `to` ignores case, `limit` is at most `MAX_LISTED`."""
+        wanted, limit = request.query_params.get("to"), request.query_params.get("limit", str(DEFAULT_LISTED))
         if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LISTED:
             raise ControlError(400, f"limit must be a whole number from 1 to {MAX_LISTED}")
         rows = self._database.rows(
@@ -136,7 +138,7 @@ class Mails:
 
 
 def _text(message: EmailMessage) -> str:
-    """What people read: the plain text, or where there is none the HTML with its entities resolved."""
+    """Return the plain text, or else the HTML with its entities resolved."""
     part = message.get_body(("plain", "html"))
     if part is None:
         return ""

@@ -1,4 +1,4 @@
-"""Stripe's charges, and the balance transactions that say what they and all that follows did to the account."""
+"""Stripe's charges, and the balance transactions of charges, refunds and disputes."""
 
 import time
 
@@ -10,12 +10,12 @@ DISPUTE_FEE_MINOR = 1500
 
 
 def card_fee(amount_minor: int) -> int:
-    """2.9 % and 30."""
+    """Return the fee in minor units: 2.9 % and 30."""
     return amount_minor * 29 // 1000 + 30
 
 
 def new_charge(intent: Json, last4: str, *, is_paid: bool) -> Json:
-    """What the customer's bank was asked for, with the intent's metadata as Stripe copies it."""
+    """Return a new charge of the intent, with the intent's metadata, which Stripe copies."""
     return {
         "id": new_id("ch"),
         "object": "charge",
@@ -44,7 +44,7 @@ def new_charge(intent: Json, last4: str, *, is_paid: bool) -> Json:
 
 
 def new_balance_transaction(source: Json, kind: str, amount_minor: int, fee_minor: int, category: str) -> Json:
-    """What an object did to the account's balance."""
+    """Return a new balance transaction for the object."""
     fee = {"amount": fee_minor, "application": None, "currency": source["currency"], "type": "stripe_fee"}
     return {
         "id": new_id("txn"),

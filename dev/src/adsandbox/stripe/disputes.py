@@ -1,4 +1,4 @@
-"""Stripe's disputes: the customer's bank takes the money back, and may return it; an inquiry only asks."""
+"""Stripe's disputes: the customer's bank withdraws the money and may return it; an inquiry withdraws nothing."""
 
 import time
 
@@ -15,18 +15,18 @@ OUTCOMES = ("open", "inquire", "review", "win", "lose")
 
 
 class Disputes:
-    """What the customer's bank asks back."""
+    """Opens, advances and closes the disputes of payments."""
 
     def __init__(self, database: Database, objects: Objects) -> None:
         self._database = database
         self._objects = objects
 
     def control(self) -> list[Route]:
-        """The customer's bank."""
+        """Return the control endpoint of the customer's bank."""
         return [Route("/sandbox/dispute", self._dispute, methods=["POST"])]
 
     async def _dispute(self, request: Request) -> Response:
-        """{payment_id, outcome: open|inquire|review|win|lose, amount?, reason?}; opened first where it is not yet.
+        """{payment_id, outcome: open|inquire|review|win|lose, amount?, reason?}; opens the dispute first if needed.
 
         `open` makes a dispute of an inquiry; `win` closes an inquiry without one.
         """

@@ -1,4 +1,4 @@
-"""Stripe's objects as they are kept, listed and expanded, and the events about them."""
+"""Stripe's objects: their storage, lists and expansion, and the events about them."""
 
 import json
 import secrets
@@ -39,26 +39,26 @@ WHERE object = :object
 ORDER BY seq {order}
 LIMIT :limit
 """
-# Each finds its rows by the index, which one statement for both would not.
+# Two statements, because one for both would not use the index.
 _NEWEST, _NEXT_NEWER = _LIST.format(order="DESC"), _LIST.format(order="ASC")
 
 Json = dict[str, Any]
 
 
 def new_id(prefix: str) -> str:
-    """An id that says what it is of."""
+    """Return a new id with the prefix of its object's type."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
 class Objects:
-    """Everything that has an id at Stripe. What changes is changed inside the caller's transaction."""
+    """Stores every object with an id. Methods that write need the caller's transaction."""
 
     def __init__(self, database: Database, webhooks: Webhooks) -> None:
         self._database = database
         self._webhooks = webhooks
 
     def add(self, made: Json, payment_id: str | None = None) -> Json:
-        """Keeps a new object."""
+        """Store a new object."""
         self._database.execute(
             "INSERT INTO objects (id, object, type, payment_id, created, body) VALUES (?, ?, ?, ?, ?, ?)",
             (made["id"], made["object"], made.get("type"), payment_id, made["created"], json.dumps(made)),
@@ -66,12 +66,12 @@ class Objects:
         return made
 
     def save(self, changed: Json) -> Json:
-        """Keeps what has become of an object."""
+        """Store a changed object."""
         self._database.execute("UPDATE objects SET body = ? WHERE id = ?", (json.dumps(changed), changed["id"]))
         return changed
 
     def find(self, kind: str, object_id: str, param: str = "id") -> Json:
-        """The object of that kind, as its endpoint answers it."""
+        """Return the object of that type; StripeError if there is none."""
         row = self._database.row("SELECT body FROM objects WHERE object = ? AND id = ?", (kind, object_id))
         if row is None:
             raise StripeError(f"No such {kind}: '{object_id}'", status=404, code="resource_missing", param=param)
@@ -79,13 +79,13 @@ class Objects:
         return found
 
     def intent_of(self, payment_id: object) -> Json | None:
-        """The newest payment intent whose metadata has this payment_id."""
+        """Return the newest payment intent whose metadata has this payment_id."""
         newest = "SELECT body FROM objects WHERE object = 'payment_intent' AND payment_id = ? ORDER BY seq DESC"
         row = self._database.row(newest, (str(payment_id),))
         return json.loads(row["body"]) if row else None
 
     def open_dispute(self, charge_id: str, *, inquiries: bool = False) -> Json | None:
-        """The charge's dispute that is under way; one that only asks counts where it is said so."""
+        """Return the charge's open dispute; an inquiry counts only on request."""
         for dispute in self._disputes(charge_id):
             is_inquiry = dispute["status"].startswith("warning_")
             if dispute["status"] not in ("won", "lost", "warning_closed") and (inquiries or not is_inquiry):
@@ -93,7 +93,7 @@ class Objects:
         return None
 
     def lost(self, charge_id: str) -> int:
-        """What of the charge the customer's bank has back for good, in minor units."""
+        """Return the part of the charge that lost disputes took, in minor units."""
         return sum(one["amount"] for one in self._disputes(charge_id) if one["status"] == "lost")
 
     def _disputes(self, charge_id: str) -> list[Json]:
@@ -101,7 +101,7 @@ class Objects:
         return [json.loads(row["body"]) for row in self._database.rows(of_charge, (charge_id,))]
 
     def page(self, kind: str, call: Call, *more: str) -> Json:
-        """A page, newest first, of 10 unless `limit` says otherwise; `more` are the filters that this list has."""
+        """Return a page, newest first, of `limit` (10) objects; `more` are the list's own filters."""
         given = call.parameters
         wire.only(given, "limit", "starting_after", "ending_before", "created", *more)
         limit = wire.integer(given, "limit") or 10
@@ -135,7 +135,7 @@ class Objects:
         }
 
     def expanded(self, answer: Json, call: Call) -> Json:
-        """The answer with the objects that `expand` asks for in place of their ids."""
+        """Return the answer with the ids that `expand` names replaced by their objects."""
         for path in (call.parameters.get("expand") or {}).values():
             steps = str(path).split(".")
             if len(steps) > DEEPEST_EXPANSION:
@@ -159,7 +159,7 @@ class Objects:
         self._expand(inner, steps[1:])
 
     def emit(self, kind: str, about: Json, call: Call | None = None) -> None:
-        """Tells of an object as it is now; events about one payment are sent in their order."""
+        """Queue an event with the object's present state; events about one payment keep their order."""
         request = {"id": call.request_id, "idempotency_key": call.idempotency_key} if call else None
         event = {
             "id": new_id("evt"),
@@ -177,7 +177,7 @@ class Objects:
 
 
 def _created(given: Any) -> tuple[int, int]:
-    """The least and the greatest time that `created` lets through, in seconds."""
+    """Return the earliest and the latest time that the filter `created` admits, in seconds."""
     if isinstance(given, dict):
         wire.only(given, "gt", "gte", "lt", "lte")
         bounds = {name: wire.integer(given, name) for name in given}

@@ -18,14 +18,14 @@ FAILURES = ("declined", "expired_or_canceled_card", "lost_or_stolen_card", "unkn
 
 
 class Refunds:
-    """What goes back to a card. One of the card 7726 stays pending until it is told how it ends."""
+    """Refunds to cards. A refund to the card 7726 stays pending until the control endpoint ends it."""
 
     def __init__(self, database: Database, objects: Objects) -> None:
         self._database = database
         self._objects = objects
 
     def create(self, call: Call) -> tuple[int, Json]:
-        """POST /v1/refunds."""
+        """Create a refund: POST /v1/refunds."""
         given = call.parameters
         wire.only(given, "amount", "charge", "instructions_email", "metadata", "payment_intent", "reason")
         reason = given.get("reason")
@@ -35,7 +35,7 @@ class Refunds:
         return 200, self._make(charge, wire.integer(given, "amount"), wire.metadata(given), reason, call)
 
     def control(self) -> list[Route]:
-        """Stripe's dashboard, and the customer's bank."""
+        """Return the control endpoints of Stripe's dashboard and of the customer's bank."""
         return [
             Route("/sandbox/refund", self._refund, methods=["POST"]),
             Route("/sandbox/refunds/{id}/{outcome:str}", self._end, methods=["POST"]),
@@ -86,7 +86,7 @@ class Refunds:
         self._objects.save(charge)
 
     async def _refund(self, request: Request) -> Response:
-        """Somebody gives back at Stripe's dashboard: {payment_id, amount?}; all that is left unless given."""
+        """Refund at Stripe's dashboard: {payment_id, amount?}; by default all that is left."""
         body = await read_object(request)
         amount = body.get("amount")
         if amount is not None and (isinstance(amount, bool) or not isinstance(amount, int) or amount > MAX_INTEGER):
@@ -99,7 +99,7 @@ class Refunds:
             return JSONResponse(self._make(charge, amount, {}, "requested_by_customer", None))
 
     async def _end(self, request: Request) -> Response:
-        """The customer's bank takes a pending refund (succeed), or sends one back, also one that it took (fail)."""
+        """Complete a pending refund (succeed), or fail a pending or succeeded one, as the customer's bank."""
         refund_id, outcome = request.path_params["id"], request.path_params["outcome"]
         reason = (await read_object(request) if await request.body() else {}).get("reason", FAILURES[0])
         if outcome not in ("succeed", "fail") or reason not in FAILURES:

@@ -1,4 +1,4 @@
-"""Stripe: payment intents, refunds and disputes over API v1, and the customer who pays or is declined."""
+"""Stripe: payment intents, refunds and disputes over API v1, and the customer who pays them."""
 
 import base64
 import hashlib
@@ -28,7 +28,7 @@ from adsandbox.stripe.wire import Call, StripeError
 from adsandbox.webhooks import SCHEMA as WEBHOOKS_SCHEMA
 from adsandbox.webhooks import Webhooks
 
-LONGEST_IDEMPOTENCY_KEY = 255
+MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -40,12 +40,12 @@ CREATE TABLE IF NOT EXISTS answers (
 );
 """
 
-# What an endpoint does: the call → status and body. Runs inside one transaction.
+# An endpoint's work: the call → status and body. Runs inside one transaction.
 Work = Callable[[Call], tuple[int, Json]]
 
 
 def stripe_sandbox(settings: Settings) -> Sandbox:
-    """The sandbox, with its state read back."""
+    """Return the sandbox with its stored state."""
     database = Database(settings.state_dir / "stripe.db", OBJECTS_SCHEMA, SCHEMA, WEBHOOKS_SCHEMA)
     behaviour = Behaviour()
 
@@ -65,7 +65,7 @@ def stripe_sandbox(settings: Settings) -> Sandbox:
 
 
 def signature(body: bytes, secret: str, at_s: int) -> str:
-    """The Stripe-Signature header of a body sent at that time."""
+    """Return the Stripe-Signature header of a body sent at that time."""
     signed = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={signed}"
 
@@ -91,7 +91,7 @@ class Stripe:
         self._disputes = Disputes(database, self._objects)
 
     def routes(self) -> list[Route]:
-        """The API of Stripe and the customer's side of it."""
+        """Return the routes of Stripe's API and of the customer."""
 
         def route(path: str, method: str, work: Work) -> Route:
             async def endpoint(request: Request) -> Response:
@@ -134,9 +134,9 @@ class Stripe:
             raise StripeError(f"Invalid Stripe API version: {version}. This sandbox speaks {API_VERSION}.")
         form = (await request.body()).decode(errors="replace") if request.method == "POST" else request.url.query
         key = request.headers.get("idempotency-key")
-        if key is not None and not 0 < len(key) <= LONGEST_IDEMPOTENCY_KEY:
+        if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY_LENGTH:
             raise StripeError(
-                f"Idempotency keys have 1 to {LONGEST_IDEMPOTENCY_KEY} characters.", kind="idempotency_error"
+                f"Idempotency keys have 1 to {MAX_IDEMPOTENCY_KEY_LENGTH} characters.", kind="idempotency_error"
             )
         return Call(
             method=request.method,
@@ -160,7 +160,7 @@ class Stripe:
             raise StripeError(f"Invalid API Key provided: {value[:8]}****", status=401)
 
     def _answer(self, call: Call, work: Work) -> Response:
-        """Does the work once for an idempotency key, and says the same again to a repeat."""
+        """Do the work once for an idempotency key; a repeat gets the first answer."""
         headers = {"Request-Id": call.request_id, "Stripe-Version": API_VERSION}
         if call.idempotency_key is None:
             with self._database.transaction():
@@ -170,7 +170,7 @@ class Stripe:
         headers["Idempotency-Key"] = call.idempotency_key
         asked = json.dumps([call.path, call.parameters], sort_keys=True)
         with self._database.transaction():
-            # An error raised here is one of the parameters: Stripe keeps no answer for those either.
+            # An error here is about the parameters; Stripe stores no answer for those either.
             before = self._database.row("SELECT * FROM answers WHERE idempotency_key = ?", (call.idempotency_key,))
             if before is None:
                 status, body = work(call)
@@ -208,7 +208,7 @@ class Stripe:
         return self._settle(self._find("payment_intent", call), call.parameters, call)
 
     def _settle(self, intent: Json, given: Json, call: Call) -> tuple[int, Json]:
-        """Takes Stripe's test payment methods; one whose name it does not know is as good as a Visa."""
+        """Pay with one of Stripe's test payment methods; an unknown one behaves like a Visa."""
         _expect_open(intent, "confirm")
         method = str(wire.required(given, "payment_method"))
         if "chargeDeclined" not in method:
@@ -263,7 +263,7 @@ class Stripe:
         return intent
 
     async def _pay(self, request: Request) -> Response:
-        """The customer enters a card: {payment_id, outcome: succeed|decline, card: one of CARDS}."""
+        """Pay as the customer: {payment_id, outcome: succeed|decline, card: one of CARDS}."""
         body = await read_object(request)
         payment_id, outcome = body.get("payment_id"), body.get("outcome", "succeed")
         card = body.get("card", "pm_card_visa")

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from starlette.responses import JSONResponse, Response
 
-MOST_AMOUNT = 99_999_999
+MAX_AMOUNT = 99_999_999
 LEAST_AMOUNT = 50
 LEAST_AMOUNTS = {"gbp": 30, "aed": 200, "dkk": 250, "nok": 300, "sek": 300, "hkd": 400, "mxn": 1000, "czk": 1500}
 CURRENCIES = frozenset(
@@ -15,15 +15,15 @@ CURRENCIES = frozenset(
     | {"ils", "inr", "jpy", "krw", "mxn", "myr", "nok", "nzd", "pen", "php", "pln", "ron", "sar", "sek", "sgd", "thb"}
     | {"try", "twd", "uah", "usd", "vnd", "zar"}
 )
-MOST_METADATA = 50
-LONGEST_KEY = 40
-LONGEST_VALUE = 500
+MAX_METADATA = 50
+MAX_KEY_LENGTH = 40
+MAX_VALUE_LENGTH = 500
 
 _BRACKETS = re.compile(r"\[([^\]]*)\]")
 
 
 class StripeError(Exception):
-    """An error that Stripe answers before anything is done."""
+    """A request that Stripe refuses without any effect."""
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class StripeError(Exception):
         self.body = {"error": {name: value for name, value in found.items() if value is not None}}
 
     def response(self) -> Response:
-        """The answer that says so."""
+        """Return the error as Stripe's answer."""
         headers = {"WWW-Authenticate": 'Basic realm="Stripe"'} if self.status == 401 else None
         return JSONResponse(self.body, self.status, headers)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request, checked for its key and decoded."""
+    """A request with a valid key, decoded."""
 
     method: str
     path: str
@@ -60,7 +60,7 @@ class Call:
 
 
 def decode(form: str) -> dict[str, Any]:
-    """Nests `metadata[payment_id]=1&expand[]=a&types[0]=b` the way Stripe reads it; lists become dicts of positions."""
+    """Return nested parameters of `metadata[payment_id]=1&expand[]=a&types[0]=b`; lists are dicts by position."""
     found: dict[str, Any] = {}
     for name, value in parse_qsl(form, keep_blank_values=True):
         head = name.split("[", 1)[0]
@@ -75,14 +75,14 @@ def decode(form: str) -> dict[str, Any]:
 
 
 def only(parameters: dict[str, Any], *known: str) -> None:
-    """Refuses a parameter that the endpoint does not have."""
+    """Raise StripeError for a parameter that the endpoint does not have."""
     for name in parameters:
         if name not in known and name != "expand":
             raise StripeError(f"Received unknown parameter: {name}", code="parameter_unknown", param=name)
 
 
 def integer(parameters: dict[str, Any], name: str) -> int | None:
-    """A whole number, or None where it is not given."""
+    """Return an integer parameter, or None without it."""
     value = parameters.get(name)
     if value is None:
         return None
@@ -92,14 +92,14 @@ def integer(parameters: dict[str, Any], name: str) -> int | None:
 
 
 def required(parameters: dict[str, Any], name: str) -> Any:
-    """The parameter's value."""
+    """Return the parameter's value; StripeError without it."""
     if parameters.get(name) in (None, ""):
         raise StripeError(f"Missing required param: {name}.", code="parameter_missing", param=name)
     return parameters[name]
 
 
 def amount(parameters: dict[str, Any]) -> tuple[int, str]:
-    """Minor units and the currency, within what Stripe charges."""
+    """Return the amount in minor units and the currency, within Stripe's limits."""
     required(parameters, "amount")
     currency = str(required(parameters, "currency")).lower()
     minor = integer(parameters, "amount") or 0
@@ -114,9 +114,9 @@ def amount(parameters: dict[str, Any]) -> tuple[int, str]:
         raise StripeError(
             f"Amount must be at least {least} {currency} in minor units", code="amount_too_small", param="amount"
         )
-    if minor > MOST_AMOUNT:
+    if minor > MAX_AMOUNT:
         raise StripeError(
-            f"Amount must be no more than {MOST_AMOUNT} {currency} in minor units",
+            f"Amount must be no more than {MAX_AMOUNT} {currency} in minor units",
             code="amount_too_large",
             param="amount",
         )
@@ -124,16 +124,16 @@ def amount(parameters: dict[str, Any]) -> tuple[int, str]:
 
 
 def metadata(parameters: dict[str, Any]) -> dict[str, str]:
-    """The caller's own keys and values, within Stripe's limits."""
+    """Return the metadata, within Stripe's limits."""
     found = parameters.get("metadata") or {}
     if not isinstance(found, dict):
         raise StripeError("Invalid object", param="metadata")
-    if len(found) > MOST_METADATA:
-        raise StripeError(f"You can have up to {MOST_METADATA} metadata keys.", param="metadata")
+    if len(found) > MAX_METADATA:
+        raise StripeError(f"You can have up to {MAX_METADATA} metadata keys.", param="metadata")
     for key, value in found.items():
-        if not isinstance(value, str) or len(key) > LONGEST_KEY or len(value) > LONGEST_VALUE:
+        if not isinstance(value, str) or len(key) > MAX_KEY_LENGTH or len(value) > MAX_VALUE_LENGTH:
             raise StripeError(
-                f"Metadata keys have up to {LONGEST_KEY} characters and values up to {LONGEST_VALUE}: {key[:80]}",
+                f"Metadata keys have up to {MAX_KEY_LENGTH} characters and values up to {MAX_VALUE_LENGTH}: {key[:80]}",
                 param=f"metadata[{key[:80]}]",
             )
     return {key: value for key, value in found.items() if value != ""}

@@ -43,19 +43,19 @@ CREATE TABLE IF NOT EXISTS bookings (request_id TEXT PRIMARY KEY);
 
 CURRENCY = BILLING_CURRENCIES["TRAFFIC_ENGINE"]
 WORKING, STOPPED = 6, 8
-# What one price buys: the figure that is billed and how many of it.
+# The billed event of each pricing model and how many of them the price buys.
 BILLED = {"cpm": ("impressions", 1000), "cpc": ("clicks", 1), "cpa": ("conversions", 1)}
 GROUPS = ("campaign_id", "day", "zone_id")
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 MICROS = 1_000_000
-MOST_MICROS = 10**15
-LONGEST_NAME = 512
+MAX_MICROS = 10**15
+MAX_NAME_LENGTH = 512
 
 Json = dict[str, Any]
 
 
 class EngineError(Exception):
-    """An error in the network's own shape."""
+    """An error in the network's format."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -63,12 +63,12 @@ class EngineError(Exception):
         self.code = code
 
     def response(self) -> Response:
-        """The answer that says so."""
+        """Return the error as the network's answer."""
         return JSONResponse({"errors": [{"message": str(self), "code": self.code}]}, self.status)
 
 
 def traffic_engine_sandbox(settings: Settings) -> Sandbox:
-    """The sandbox, with its state read back."""
+    """Return the sandbox with its stored state."""
     database = Database(settings.state_dir / "traffic-engine.db", SCHEMA)
     behaviour = Behaviour()
     app = application(
@@ -95,14 +95,14 @@ def _unknown_path(request: Request, error: Exception) -> Response:
 
 
 class TrafficEngine:
-    """A campaign is approved at once and stopped until it is played; only a working one takes traffic."""
+    """Campaigns are approved at once and stopped until they are played; only working ones take traffic."""
 
     def __init__(self, token: str, database: Database) -> None:
         self._token = token
         self._database = database
 
     def routes(self) -> list[Route]:
-        """The API of the network and its traffic."""
+        """Return the routes of the network's API and of its traffic."""
 
         def route(path: str, method: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
             async def endpoint(request: Request) -> Response:
@@ -138,7 +138,7 @@ class TrafficEngine:
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
-        size, page = _page(query.get("page_size", MOST_ROWS), query.get("page", 1))
+        size, page = _page(query.get("page_size", MAX_ROWS), query.get("page", 1))
         statuses = query.getlist("status[]")
         matching = {"name": query.get("name"), "statuses": json.dumps(statuses) if statuses else None}
         found = self._database.rows(
@@ -160,7 +160,7 @@ class TrafficEngine:
         return JSONResponse({"result": _campaign(row)})
 
     async def _change(self, request: Request) -> Response:
-        """Changes the fields that are sent; what comes of it must be a campaign that could be made."""
+        """Change the given fields; the result must be valid as a new campaign."""
         found = self._database.row("SELECT body FROM campaigns WHERE id = ?", (request.path_params["id"],))
         if found is None:
             raise EngineError(404, "not_found", f"campaign {request.path_params['id']} does not exist")
@@ -178,7 +178,7 @@ class TrafficEngine:
         return self._set_status(await read_object(request), STOPPED)
 
     def _set_status(self, body: Json, status: int) -> Response:
-        """Both ways may be repeated; an id that does not exist is named in `failed`."""
+        """Play or stop campaigns, idempotently; unknown ids are in `failed`."""
         ids = body.get("campaign_ids")
         if not isinstance(ids, list) or not ids or not all(type(one) is int for one in ids):
             raise EngineError(400, "validation_error", "campaign_ids must be a list of campaign ids")
@@ -191,7 +191,7 @@ class TrafficEngine:
         return JSONResponse({"result": {"success": success, "failed": failed}})
 
     async def _statistics(self, request: Request) -> Response:
-        """Cumulative figures of each day (UTC); a day or a zone without traffic has no row."""
+        """Return cumulative figures for each day (UTC); a day or zone without traffic has no row."""
         body = await read_object(request)
         first, last = _day(body, "day_from"), _day(body, "day_to")
         if last < first:
@@ -203,7 +203,7 @@ class TrafficEngine:
         ids = [ids] if type(ids) is int else ids
         if ids is not None and not (isinstance(ids, list) and all(type(one) is int for one in ids)):
             raise EngineError(400, "validation_error", "campaign_id must be a list of campaign ids")
-        size, page = _page(body.get("page_size", MOST_ROWS), body.get("page", 1))
+        size, page = _page(body.get("page_size", MAX_ROWS), body.get("page", 1))
         rows = self._database.rows(
             """
             SELECT s.*, c.price_micros, c.body FROM statistics s JOIN campaigns c ON c.id = s.campaign_id
@@ -218,7 +218,7 @@ class TrafficEngine:
         return JSONResponse({"result": shown, "meta": {"total_items": len(found), "page": page}})
 
     async def _traffic(self, request: Request) -> Response:
-        """The network serves: {campaign_id, zone_id?, impressions, clicks, conversions, day?, request_id?}.
+        """Serve traffic: {campaign_id, zone_id?, impressions, clicks, conversions, day?, request_id?}.
 
         A request_id that was booked before books nothing.
         """
@@ -251,14 +251,14 @@ class TrafficEngine:
 
 
 def _checked(body: Json) -> tuple[Json, int]:
-    """The campaign as it will be kept, and the price that traffic from anywhere is billed by."""
+    """Return the validated campaign and the price of its traffic."""
 
     def refuse(message: str) -> EngineError:
         return EngineError(400, "validation_error", message)
 
     name, target_url = body.get("name"), body.get("target_url")
-    if not isinstance(name, str) or not 0 < len(name.strip()) <= LONGEST_NAME:
-        raise refuse(f"name must have 1 to {LONGEST_NAME} characters")
+    if not isinstance(name, str) or not 0 < len(name.strip()) <= MAX_NAME_LENGTH:
+        raise refuse(f"name must have 1 to {MAX_NAME_LENGTH} characters")
     if body.get("direction") != "onclick":
         raise refuse("direction must be onclick")
     if body.get("rate_model") not in BILLED:
@@ -284,14 +284,14 @@ def _checked(body: Json) -> tuple[Json, int]:
 
 
 def _micros(value: Any) -> int | None:
-    """A positive number of USD in micros; None for anything else, also a fraction of a micro."""
+    """Return a positive USD amount in micros; None for anything else, such as a fraction of a micro."""
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     try:
         micros = Decimal(value) * MICROS
     except DecimalException:
         return None
-    return int(micros) if micros.is_finite() and 0 < micros <= MOST_MICROS and micros == int(micros) else None
+    return int(micros) if micros.is_finite() and 0 < micros <= MAX_MICROS and micros == int(micros) else None
 
 
 def _is_web_address(text: str) -> bool:
@@ -318,8 +318,8 @@ def _day(body: Json, name: str) -> str:
 
 
 def _page(size: Any, page: Any) -> tuple[int, int]:
-    if not (str(size).isdecimal() and 1 <= int(size) <= MOST_ROWS and str(page).isdecimal() and int(page) >= 1):
-        raise EngineError(400, "validation_error", f"page_size must be from 1 to {MOST_ROWS} and page 1 or more")
+    if not (str(size).isdecimal() and 1 <= int(size) <= MAX_ROWS and str(page).isdecimal() and int(page) >= 1):
+        raise EngineError(400, "validation_error", f"page_size must be from 1 to {MAX_ROWS} and page 1 or more")
     return int(size), int(page)
 
 
@@ -328,7 +328,7 @@ def _campaign(row: Any) -> Json:
 
 
 def _grouped(rows: list[Any], groups: list[str]) -> list[Json]:
-    """Sums the rows that agree in the groups; money is summed in micros and written as USD."""
+    """Sum the rows of each group; money is summed in micros and returned in USD."""
     found: dict[tuple[Any, ...], Json] = {}
     for row in rows:
         key = tuple(row[group] for group in groups)

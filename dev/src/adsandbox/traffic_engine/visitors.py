@@ -1,4 +1,4 @@
-"""Browsers and partners' servers: traffic through a campaign's public tracking URLs, each event counted once."""
+"""Traffic of browsers and partners' servers through a campaign's public tracking URLs, each event counted once."""
 
 import asyncio
 import random
@@ -11,9 +11,9 @@ from uuid import uuid4
 import httpx
 
 AT_ONCE = 20
-MOST_TRIES = 4
-FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 2.0
+MAX_ATTEMPTS = 4
+MIN_RETRY_DELAY_S = 0.2
+MAX_RETRY_DELAY_S = 2.0
 TIMEOUT_S = 15.0
 
 _BROWSERS = (
@@ -44,7 +44,7 @@ _PAGE = {
 
 @dataclass(frozen=True)
 class Tracked:
-    """Where the traffic goes: the gateway's URL, the pixel, its postback key, and the zone it is shown in."""
+    """The target of the traffic: the gateway's URL, the pixel, its postback key and the zone of the ad."""
 
     gateway_url: str
     pixel_id: str
@@ -54,7 +54,7 @@ class Tracked:
 
 @dataclass
 class Tally:
-    """What was sent of one kind, and what came back."""
+    """The events of one kind that were sent, and their answers."""
 
     kind: str
     sent: int = 0
@@ -65,7 +65,7 @@ class Tally:
 
 @dataclass
 class TrafficReport:
-    """Each event once, however often it had to be asked for."""
+    """The result of sending traffic; an event counts once, however often it was retried."""
 
     impressions: Tally = field(default_factory=lambda: Tally("impressions"))
     clicks: Tally = field(default_factory=lambda: Tally("clicks"))
@@ -75,19 +75,19 @@ class TrafficReport:
 
     @property
     def tallies(self) -> tuple[Tally, ...]:
-        """In the order in which they were sent."""
+        """The tallies in the order of sending."""
         return self.impressions, self.clicks, self.conversions, self.repeated_conversions
 
     @property
     def ok(self) -> bool:
-        """Whether everything was answered as it should be, and booked at the network."""
+        """Whether every answer was the expected one and the network booked the traffic."""
         return not self.booking_error and all(tally.accepted == tally.sent for tally in self.tallies)
 
 
 async def visit(
     tracked: Tracked, *, impressions: int, clicks: int, conversions: int, repeat_conversions: int = 0
 ) -> TrafficReport:
-    """Sends the traffic; conversions take turns with the click ids that the clicks brought."""
+    """Send the traffic; conversions use the click ids of the clicks in turn."""
     report = TrafficReport()
     limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
     async with httpx.AsyncClient(
@@ -115,7 +115,7 @@ class _Visitors:
         self.click_ids: list[str] = []
 
     async def see(self, tally: Tally) -> None:
-        """A page with the ad on it loads the pixel."""
+        """Load the pixel, as a page with the ad does."""
         path = f"/track/pixel/{self._tracked.pixel_id}{self._shown}"
         answer = await self._ask(tally, path, _browser(_IMAGE))
         if answer is None:
@@ -126,7 +126,7 @@ class _Visitors:
             tally.unexpected[_described(answer)] += 1
 
     async def click(self, tally: Tally) -> None:
-        """The ad is clicked; the browser would follow to the page that the click id is for."""
+        """Click the ad; keep the click id of the redirect, which is not followed."""
         path = f"/track/click/{self._tracked.pixel_id}{self._shown}"
         answer = await self._ask(tally, path, _browser(_PAGE))
         if answer is None:
@@ -139,7 +139,7 @@ class _Visitors:
             tally.unexpected[_described(answer)] += 1
 
     async def convert(self, tally: Tally, number: int, *, again: bool) -> None:
-        """A partner's server reports a conversion, for the first time or again with the same transaction id."""
+        """Report a conversion as a partner's server, or repeat one with the same transaction id."""
         query = {
             "click_id": self.click_ids[number % len(self.click_ids)],
             "goal": "conversion",
@@ -152,7 +152,7 @@ class _Visitors:
         if answer is None:
             return
         duplicate = _duplicate(answer)
-        # A try whose answer was lost may have counted; then the next one rightly says duplicate.
+        # An attempt whose answer was lost may have counted; the retry then correctly says duplicate.
         if duplicate is again or (duplicate and tally.retried > retried_before):
             tally.accepted += 1
         else:
@@ -161,11 +161,11 @@ class _Visitors:
     async def _ask(
         self, tally: Tally, path: str, headers: dict[str, str], *, repeatable: bool = False
     ) -> httpx.Response | None:
-        """Asks once. Asks again only where that cannot count twice: the request never left, was turned away, or may be
-        repeated."""
+        """Send a request. Retry only where the event cannot count twice: the request was never sent, was refused, or is
+        idempotent."""
         tally.sent += 1
-        for attempt in range(MOST_TRIES):
-            last = attempt == MOST_TRIES - 1
+        for attempt in range(MAX_ATTEMPTS):
+            last = attempt == MAX_ATTEMPTS - 1
             try:
                 answer = await self._client.get(path, headers=headers)
             except httpx.HTTPError as error:
@@ -174,17 +174,17 @@ class _Visitors:
                     tally.unexpected[f"{type(error).__name__}: {error}"[:120]] += 1
                     return None
             else:
-                # The service says Retry-After when it did not take the event; a bare 503 may come after it was taken.
+                # With Retry-After the service did not accept the event; a 503 without it may follow an accepted one.
                 turned_away = answer.status_code in (429, 503) and "retry-after" in answer.headers
                 if last or not (turned_away or (repeatable and answer.status_code >= 500)):
                     return answer
             tally.retried += 1
-            await asyncio.sleep(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S))
+            await asyncio.sleep(min(MIN_RETRY_DELAY_S * 2**attempt, MAX_RETRY_DELAY_S))
         return None
 
 
 async def _each(count: int, act: Callable[[int], Awaitable[None]]) -> None:
-    """Acts that many times, a bounded number of them at once."""
+    """Call the function `count` times with bounded concurrency."""
     numbers = iter(range(count))
 
     async def worker() -> None:
@@ -205,14 +205,14 @@ def _browser(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _duplicate(answer: httpx.Response) -> bool | None:
-    """What a postback's answer says of it; None when it is no such answer."""
+    """Return the status in a postback's answer; None for any other answer."""
     if answer.status_code != 200:
         return None
     try:
         body = answer.json()
     except ValueError:
         return None
-    # JSON made from a contract may leave out what is false.
+    # Protobuf's JSON omits fields that are false.
     return body.get("duplicate", False) is True if isinstance(body, dict) and body.get("eventId") else None
 
 

@@ -1,4 +1,4 @@
-"""What the profile has at Wise in each currency, every movement of it, and the webhooks that tell of them."""
+"""The profile's Wise balance in each currency, its movements and their webhooks."""
 
 import json
 import time
@@ -29,9 +29,9 @@ CREATE INDEX IF NOT EXISTS movements_of_currency ON movements (currency, at);
 CREATE INDEX IF NOT EXISTS movements_of_reference ON movements (reference);
 """
 
-# A balance that nobody has set.
+# The initial balance in each currency.
 FULL_CENTS = 10**11
-LONGEST_INTERVAL_S = 469 * 86_400
+MAX_INTERVAL_S = 469 * 86_400
 
 IDS = {code: number for number, code in enumerate(wire.USD_CENTS, 1)}
 
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 
 
 class Balances:
-    """Each movement is kept together with its webhook, so a killed process loses neither."""
+    """A movement is stored with its webhook in one transaction, so a killed process loses neither."""
 
     def __init__(self, profile_id: int, database: Database, webhooks: Webhooks) -> None:
         self._profile_id = profile_id
@@ -47,16 +47,16 @@ class Balances:
         self._webhooks = webhooks
 
     def held_cents(self, code: str) -> int:
-        """What the profile has in a currency."""
+        """Return the balance in a currency, in cents."""
         row = self._database.row("SELECT cents FROM balances WHERE currency = ?", (code,))
         return FULL_CENTS if row is None else int(row["cents"])
 
     def set(self, code: str, held_cents: int) -> None:
-        """Says what the profile has in a currency from now on."""
+        """Set the balance in a currency."""
         self._database.execute("INSERT OR REPLACE INTO balances VALUES (?, ?)", (code, held_cents))
 
     def move(self, code: str, cents: int, reference: str, transfer_reference: str, details: Json) -> None:
-        """Adds to a balance, or takes from it; call it inside a transaction."""
+        """Credit or debit a balance; call it inside a transaction."""
         now, running_cents = time.time(), self.held_cents(code) + cents
         self.set(code, running_cents)
         step_id = self._database.execute(
@@ -85,7 +85,7 @@ class Balances:
         self._webhooks.add(str(uuid4()), f"balances#update {direction}", reference, event)
 
     async def list(self, _: Request) -> Response:
-        """GET /v4/profiles/{profile}/balances."""
+        """Return the balances: GET /v4/profiles/{profile}/balances."""
         return JSONResponse(
             [
                 {"id": number, "currency": code, "type": "STANDARD", "amount": _money(self.held_cents(code), code)}
@@ -94,10 +94,10 @@ class Balances:
         )
 
     async def statement(self, request: Request) -> Response:
-        """Every movement of an interval, newest first: who sent it and what they wrote is told nowhere else."""
+        """Return the movements of an interval, newest first. Only the statement names sender and reference."""
         asked, code = request.query_params, _currency_of(request)
         start_s, end_s = _time(request, "intervalStart"), _time(request, "intervalEnd")
-        if not 0 <= end_s - start_s <= LONGEST_INTERVAL_S:
+        if not 0 <= end_s - start_s <= MAX_INTERVAL_S:
             raise WiseError("the interval must not exceed 469 days", status=400, path="intervalEnd")
         if asked.get("type", "COMPACT") != "COMPACT":
             raise WiseError("the sandbox knows COMPACT only", status=400, path="type")

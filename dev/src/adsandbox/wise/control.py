@@ -1,4 +1,4 @@
-"""What staff do at wise.com, and other banks with what the profile has sent."""
+"""The control endpoints of Wise: transfers that staff send by hand, returns by other banks, and balances."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ class Control:
         self._balances = balances
 
     def routes(self) -> list[Route]:
-        """POST, GET /sandbox/transfers…, and PUT /sandbox/balance."""
+        """Return the routes of /sandbox/transfers… and /sandbox/balance."""
         return [
             Route("/sandbox/transfers", self._send, methods=["POST"]),
             Route("/sandbox/transfers/{id}/bounce", self._bounce, methods=["POST"]),
@@ -39,7 +39,7 @@ class Control:
         return self._database.row("SELECT * FROM transfers WHERE id = ?", (transfer_id,))
 
     def _found(self, request: Request) -> Any:
-        """By Wise's own id, by our customerTransactionId, or by our reference."""
+        """Find a transfer by Wise's id, by our customerTransactionId or by our reference."""
         wanted = request.path_params["id"]
         row = self._database.row(
             """
@@ -56,7 +56,7 @@ class Control:
         return JSONResponse(rendered(self._found(request)))
 
     async def _send(self, request: Request) -> Response:
-        """{currency, amount, reference}: staff send so much by hand at wise.com, from the balance."""
+        """{currency, amount, reference}: send money from the balance, as staff do by hand at wise.com."""
         body = await read_object(request)
         code, cents, reference = (
             wire.currency(body, "currency"),
@@ -84,7 +84,7 @@ class Control:
         return JSONResponse(rendered(row))
 
     async def _bounce(self, request: Request) -> Response:
-        """The recipient's bank sends the money back: after it was sent, or as soon as it will be.
+        """Return the money as the recipient's bank: now, or as soon as it is sent.
 
         {returned}: so much of it comes back; all of it and the fee unless given.
         """
@@ -96,14 +96,14 @@ class Control:
         return JSONResponse(rendered(row))
 
     async def _charge_back(self, request: Request) -> Response:
-        """What was sent is taken back at once."""
+        """Charge a sent transfer back at once."""
         row = self._found(request)
         if not self._transfers.charge_back(row):
             raise ControlError(409, f"transfer {row['id']} is {row['status']}; it was not sent, or bounces already")
         return JSONResponse(rendered(self._row(row["id"])))
 
     async def _return(self, request: Request) -> Response:
-        """{amount}: more of a transfer that bounced in part comes back."""
+        """{amount}: return a further part of a transfer that bounced in part."""
         row = self._found(request)
         if not self._transfers.give_back(row, wire.decimal_cents(await read_object(request), "amount")):
             raise ControlError(
@@ -112,7 +112,7 @@ class Control:
         return JSONResponse(rendered(row))
 
     async def _set_balance(self, request: Request) -> Response:
-        """{currency, amount}: what the profile has, so that funding can be short of it."""
+        """{currency, amount}: set the balance, so that a funding can exceed it."""
         body = await read_object(request)
         code = wire.currency(body, "currency")
         held_cents = 0 if body.get("amount") == 0 else wire.cents(body, "amount")

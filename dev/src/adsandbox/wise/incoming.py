@@ -1,4 +1,4 @@
-"""Bank transfers to the profile: the accounts that they go to, what customers send, and what their banks take back."""
+"""Bank transfers to the profile: the account details, deposits and recalls."""
 
 import json
 import time
@@ -14,8 +14,8 @@ from adsandbox.wise import wire
 from adsandbox.wise.balances import IDS, Balances
 
 FIRST_ID = 34_188_888
-_LONGEST_TEXT = 500
-# Accounts that have been ordered; all other currencies show an example.
+_MAX_TEXT_LENGTH = 500
+# Currencies whose account is open; all others show an example.
 _LOCAL = {
     "USD": {"ROUTING_NUMBER": "026008086", "ACCOUNT_NUMBER": "8310456789", "ADDRESS": "Sandbox Savings Bank\nNew York"},
     "EUR": {"SWIFT_CODE": "TRWIBEB1XXX", "IBAN": "BE25967000000042", "ADDRESS": "Wise\nBrussels"},
@@ -32,25 +32,25 @@ Json = dict[str, Any]
 
 
 class Incoming:
-    """What happens at other banks; nothing that the profile does."""
+    """Deposits and recalls by other banks."""
 
     def __init__(self, database: Database, balances: Balances) -> None:
         self._database = database
         self._balances = balances
 
     def routes(self) -> list[Route]:
-        """POST /sandbox/incoming and POST /sandbox/incoming/{reference}/recall."""
+        """Return the control endpoints of deposits and recalls."""
         return [
             Route("/sandbox/incoming", self._receive, methods=["POST"]),
             Route("/sandbox/incoming/{reference}/recall", self._recall, methods=["POST"]),
         ]
 
     async def account_details(self, _: Request) -> Response:
-        """GET /v1/profiles/{profile}/account-details."""
+        """Return the account details: GET /v1/profiles/{profile}/account-details."""
         return JSONResponse([_account(code, number) for code, number in IDS.items()])
 
     async def _receive(self, request: Request) -> Response:
-        """{currency, amount, reference, sender_name, type}: so much arrives with that text, by transfer unless told.
+        """{currency, amount, reference, sender_name, type}: credit a deposit; `type` is DEPOSIT by default.
 
         The amount is a number, or a text such as "12.34".
         """
@@ -67,12 +67,12 @@ class Incoming:
         with self._database.transaction():
             last = self._database.row("SELECT count(*) AS many FROM movements")
             number = FIRST_ID + (last["many"] if last else 0)
-            # The webhook calls it otherwise than the statement does, as in Wise's own examples.
+            # The webhook uses another name than the statement, as in Wise's own examples.
             self._balances.move(code, cents, f"TRANSFER-{number}", f"BNK-{int(time.time() * 1000)}", details)
         return JSONResponse({"referenceNumber": f"TRANSFER-{number}"})
 
     async def _recall(self, request: Request) -> Response:
-        """The sender's bank takes the money back: a debit under the credit's own reference number.
+        """Recall a deposit as the sender's bank: a debit with the credit's reference number.
 
         {amount}: so much of it, any number of times; all that is left unless given.
         """
@@ -120,6 +120,6 @@ def _account(code: str, number: int) -> Json:
 
 def _text(body: Json, name: str, default: str) -> str:
     value = body.get(name, default)
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        raise ControlError(400, f"{name} must be a text of at most {_LONGEST_TEXT} characters")
+    if not isinstance(value, str) or len(value) > _MAX_TEXT_LENGTH:
+        raise ControlError(400, f"{name} must be a text of at most {_MAX_TEXT_LENGTH} characters")
     return value

@@ -1,4 +1,4 @@
-"""Wise: quote, recipient, transfer, funding; then the transfer moves on by itself and says so by signed webhooks."""
+"""Wise: quotes, recipients, transfers and funding; a funded transfer advances by itself and sends signed webhooks."""
 
 import base64
 import hmac
@@ -46,7 +46,7 @@ Json = dict[str, Any]
 
 
 def wise_sandbox(settings: Settings) -> Sandbox:
-    """The sandbox, with its state read back; transfers under way go on."""
+    """Return the sandbox with its stored state; pending transfers continue."""
     key = load_pem_private_key(settings.wise_webhook_key_pem, password=None)
     if not isinstance(key, RSAPrivateKey):
         raise SettingsError("WISE_WEBHOOK_PRIVATE_KEY_FILE must hold an RSA private key")
@@ -110,7 +110,7 @@ class Wise:
         self._control = control
 
     def routes(self) -> list[Route]:
-        """The API of Wise, and what banks do."""
+        """Return the routes of Wise's API and of other banks."""
 
         def route(path: str, method: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
             async def endpoint(request: Request) -> Response:
@@ -150,7 +150,7 @@ class Wise:
             raise WiseError(f"profile {profile} is not yours", status=403, code="profile.forbidden", path="profile")
 
     async def _quote(self, request: Request) -> Response:
-        """The fee comes on top of a target amount, and out of a source amount, as at Wise."""
+        """Create a quote. As at Wise, the fee is added to a target amount and taken from a source amount."""
         body = await read_object(request)
         source, target = wire.currency(body, "sourceCurrency"), wire.currency(body, "targetCurrency")
         source_cents, target_cents = wire.cents(body, "sourceAmount"), wire.cents(body, "targetAmount")
@@ -160,7 +160,7 @@ class Wise:
             raise WiseError("payOut must be BANK_TRANSFER", path="payOut")
         side = "TARGET" if source_cents is None else "SOURCE"
         if target_cents is not None:
-            # Rounded up, so that what arrives is never less than was asked for.
+            # Rounded up, so that at least the target amount arrives.
             source_cents = -wire.converted(-target_cents, target, source) + FEE_CENTS
         elif source_cents is not None:
             target_cents = wire.converted(source_cents - FEE_CENTS, source, target)
@@ -224,7 +224,7 @@ class Wise:
         return JSONResponse({"id": row["id"], **json.loads(row["body"])})
 
     async def _create_transfer(self, request: Request) -> Response:
-        """The same customerTransactionId is the same transfer, whatever else is in the repeat."""
+        """Create a transfer; a repeat of a customerTransactionId returns the first transfer."""
         body = await read_object(request)
         transaction_id = _uuid(body, "customerTransactionId")
         before = self._database.row("SELECT * FROM transfers WHERE transaction_id = ?", (transaction_id,))
@@ -293,7 +293,7 @@ class Wise:
         return JSONResponse(rendered(self._row(row["id"])))
 
     async def _fund(self, request: Request) -> Response:
-        """Takes the amount and the fee from the balance, once; a second funding is refused, as at Wise."""
+        """Take the amount and the fee from the balance; a second funding is refused, as at Wise."""
         if (await read_object(request)).get("type") != "BALANCE":
             raise WiseError("type must be BALANCE", path="type")
         row = self._row(request.path_params["id"])

@@ -1,4 +1,4 @@
-"""What becomes of a Wise transfer: funded from a balance, paid out step by step, perhaps bounced and refunded."""
+"""The life of a Wise transfer: funded from a balance, paid out in steps, and possibly bounced and refunded."""
 
 import asyncio
 import json
@@ -28,21 +28,21 @@ CREATE TABLE IF NOT EXISTS transfers (
 WAITING = "incoming_payment_waiting"
 PAID_OUT = ["processing", "funds_converted", "outgoing_payment_sent"]
 BOUNCED = ["bounced_back", "processing", "cancelled", "funds_refunded"]
-# A step of a plan that ends with less than was sent: the banks on the way kept the rest.
+# The last step of a plan that returns less than was sent: intermediary banks deducted their fees.
 REFUNDED_IN_PART = "funds_refunded:"
 STEP_S = 0.1
 FIRST_ID = 16_500_000
-# What Wise takes for a transfer, on top of it.
+# Wise's fee, on top of the transfer's amount.
 FEE_CENTS = 50
 
 
 def rendered(row: Any) -> dict[str, Any]:
-    """A transfer as the API has it."""
+    """Return a transfer in the API's format."""
     return {"id": row["id"], **json.loads(row["body"]), "status": row["status"]}
 
 
 class Transfers:
-    """Each state is kept together with the webhook that tells it, so a killed process loses neither."""
+    """A state is stored with its webhook in one transaction, so a killed process loses neither."""
 
     def __init__(self, profile_id: int, database: Database, webhooks: Webhooks, balances: Balances) -> None:
         self._profile_id = profile_id
@@ -52,7 +52,7 @@ class Transfers:
         self._wake = asyncio.Event()
 
     def open(self, body: dict[str, Any], source_cents: int) -> int:
-        """Keeps a new transfer that waits for its money; returns its id."""
+        """Store a new transfer that waits for its funding; return its id."""
         with self._database.transaction():
             transfer_id = self._database.execute(
                 """
@@ -73,7 +73,7 @@ class Transfers:
         return transfer_id
 
     def fund(self, row: Any) -> bool:
-        """Takes the money and starts paying out; False when the balance is short of it."""
+        """Take the money and start the payout; False if the balance is too low."""
         code = json.loads(row["body"])["sourceCurrency"]
         if self._balances.held_cents(code) < row["source_cents"]:
             return False
@@ -83,9 +83,9 @@ class Transfers:
         return True
 
     def bounce(self, row: Any, returned_cents: int | None = None) -> bool:
-        """Lets the recipient's bank send it back, now or as soon as it was sent; False when it cannot.
+        """Return the money as the recipient's bank, now or as soon as it is sent; False if that is impossible.
 
-        All that was paid comes back, fee included, unless it is told how much.
+        By default all comes back, with the fee.
         """
         plan = json.loads(row["plan"])
         if BOUNCED[0] in plan or not (plan or row["status"] == PAID_OUT[-1]):
@@ -95,7 +95,7 @@ class Transfers:
         return True
 
     def give_back(self, row: Any, cents: int) -> bool:
-        """Lets more of a refunded transfer come back; False where it is not refunded."""
+        """Return a further part of a refunded transfer; False if it is not refunded."""
         if row["status"] != BOUNCED[-1]:
             return False
         with self._database.transaction():
@@ -103,7 +103,7 @@ class Transfers:
         return True
 
     def charge_back(self, row: Any) -> bool:
-        """Lets what was sent be taken back at once; False where it was not sent."""
+        """Charge a sent transfer back at once; False if it was not sent."""
         if row["status"] != PAID_OUT[-1] or row["due_at"] is not None:
             return False
         with self._database.transaction():
@@ -112,12 +112,12 @@ class Transfers:
         return True
 
     def cancel(self, row: Any) -> None:
-        """Ends a transfer that was not funded."""
+        """Cancel a transfer that was not funded."""
         with self._database.transaction():
             self._move(row, "cancelled", [])
 
     async def run(self) -> None:
-        """Moves transfers on, one state a step, until cancelled."""
+        """Advance transfers by one state a step, until cancelled."""
         while True:
             self._wake.clear()
             for row in self._database.rows("SELECT * FROM transfers WHERE due_at <= ? ORDER BY due_at", (time.time(),)):
@@ -153,7 +153,7 @@ class Transfers:
         self._emit(row["id"], row["account_id"], row["status"], state)
 
     def _emit(self, transfer_id: int, account_id: int, previous: str | None, state: str) -> None:
-        """Times have milliseconds: receivers order states by `occurred_at`, and steps are a tenth of a second."""
+        """Queue a webhook. Its times have milliseconds: receivers order by `occurred_at`, and a step is 0.1 s."""
         now = iso_time(time.time())
         resource = {"type": "transfer", "id": transfer_id, "profile_id": self._profile_id, "account_id": account_id}
         event = {

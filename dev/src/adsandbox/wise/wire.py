@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from adsandbox.control import ControlError
 
-# What one unit is worth in USD cents, fixed so that figures can be predicted.
+# The value of a unit in USD cents, fixed so that tests can predict amounts.
 USD_CENTS = {"USD": 100, "EUR": 110, "GBP": 130, "CHF": 112, "PLN": 25, "SEK": 9, "AUD": 65, "CAD": 73, "SGD": 74}
-MOST_CENTS = 10**12
-# Who the profile is.
+MAX_CENTS = 10**12
+# The profile's name.
 HOLDER = "Ad Platform Ltd"
 
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}")
@@ -20,7 +20,7 @@ _ABA_WEIGHTS = (3, 7, 1, 3, 7, 1, 3, 7, 1)
 
 
 class WiseError(Exception):
-    """A refusal in Wise's shape; `path` is the field it is about."""
+    """An error in Wise's format; `path` is the field that it is about."""
 
     def __init__(self, message: str, *, status: int = 422, code: str = "NOT_VALID", path: str | None = None) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class WiseError(Exception):
         self.path = path
 
     def response(self) -> Response:
-        """The answer that says so."""
+        """Return the error as Wise's answer."""
         if self.status == 401:
             return JSONResponse({"error": "invalid_token", "error_description": str(self)}, 401)
         error: dict[str, Any] = {"code": self.code, "message": str(self), "path": self.path, "arguments": []}
@@ -39,19 +39,19 @@ class WiseError(Exception):
 
 
 def cents(body: dict[str, Any], name: str) -> int | None:
-    """A positive amount with at most two decimals, or None where it is not given."""
+    """Return a positive amount with at most two decimals in cents, or None without it."""
     value = body.get(name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         raise WiseError(f"{name} must be a number", path=name)
-    if not 0 < value <= MOST_CENTS // 100 or value * 100 != int(value * 100):
+    if not 0 < value <= MAX_CENTS // 100 or value * 100 != int(value * 100):
         raise WiseError(f"{name} must be more than 0, with at most two decimals", path=name)
     return int(value * 100)
 
 
 def decimal_cents(body: dict[str, Any], name: str) -> int:
-    """A positive amount of a control request: a number, or a text such as "12.34"."""
+    """Return a positive amount of a control request, a number or a string such as "12.34", in cents."""
     value = body.get(name)
     if isinstance(value, str):
         try:
@@ -59,7 +59,7 @@ def decimal_cents(body: dict[str, Any], name: str) -> int:
         except InvalidOperation:
             value = Decimal("NaN")
         if not value.is_finite():
-            raise ControlError(400, f"{body[name]} is no amount")
+            raise ControlError(400, f"{body[name]} is not an amount")
     found = cents({name: value}, name)
     if found is None:
         raise ControlError(400, f"{name} is missing")
@@ -67,12 +67,12 @@ def decimal_cents(body: dict[str, Any], name: str) -> int:
 
 
 def amount(minor: int) -> float:
-    """Cents as the JSON number that Wise writes: read as a decimal it is exact."""
+    """Return cents as the JSON number that Wise writes; parsed as a decimal it is exact."""
     return float(Decimal(minor) / 100)
 
 
 def currency(body: dict[str, Any], name: str) -> str:
-    """A currency that can be sent or received."""
+    """Return a supported currency."""
     value = body.get(name)
     if not isinstance(value, str) or value not in USD_CENTS:
         raise WiseError(f"{name} is not a supported currency", code="error.currency.notsupported", path=name)
@@ -80,22 +80,22 @@ def currency(body: dict[str, Any], name: str) -> str:
 
 
 def converted(minor: int, source: str, target: str) -> int:
-    """Cents of one currency in cents of another, rounded down."""
+    """Convert cents of one currency into cents of another, rounded down."""
     return minor * USD_CENTS[source] // USD_CENTS[target]
 
 
 def rate(source: str, target: str) -> float:
-    """Units of target that one unit of source buys."""
+    """Return the units of target that one unit of source buys."""
     return float(round(Decimal(USD_CENTS[source]) / USD_CENTS[target], 6))
 
 
 def iso_time(at_s: float) -> str:
-    """UTC with milliseconds."""
+    """Return a time in UTC with milliseconds."""
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def checked_details(kind: Any, code: str, details: Any) -> dict[str, Any]:
-    """The bank details of a recipient, with their check digits verified."""
+    """Return the bank details of a recipient; WiseError if a check digit is wrong."""
     if not isinstance(details, dict):
         raise WiseError("details must be an object", path="details")
     if kind == "iban":
@@ -119,7 +119,7 @@ def checked_details(kind: Any, code: str, details: Any) -> dict[str, Any]:
 
 
 def _iban_is_valid(iban: str) -> bool:
-    """ISO 7064 mod 97 over the rearranged number."""
+    """Whether the check digits (ISO 7064, mod 97) are right."""
     return bool(_IBAN.fullmatch(iban)) and int("".join(str(int(sign, 36)) for sign in iban[4:] + iban[:4])) % 97 == 1
 
 
