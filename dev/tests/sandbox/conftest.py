@@ -166,7 +166,7 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
                 base_url=f"http://127.0.0.1:{ports[name]}", headers={"Authorization": f"Bearer {token}"}, timeout=10
             )
 
-        started = Process(
+        sandbox = Process(
             process,
             ports,
             state_dir,
@@ -175,8 +175,8 @@ def start(receiver: Receiver, wise_key: rsa.RSAPrivateKey, tmp_path_factory: pyt
             client("wise-sandbox", TOKEN),
             client("mail-sandbox", TOKEN),
         )
-        started.append(started)
-        return started
+        started.append(sandbox)
+        return sandbox
 
     yield run
     for one in started:
