@@ -1,3 +1,5 @@
+import base64
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,6 +100,23 @@ def test_scheduler_runs_every_job_at_the_times_of_the_contract(tmp_path: Path) -
     scheduler = build({"GATEWAY_URL": "http://localhost", "SERVICE_KEY_FILE": str(keys.of(SCHEDULER))})
     wanted = {one.name: str(CronTrigger.from_crontab(one.schedule, timezone="UTC")) for one in jobs.find().values()}
     assert {one.id: str(one.trigger) for one in scheduler.get_jobs()} == wanted
+
+
+def test_cloud_scheduler_calls_every_job_at_the_times_of_the_contract() -> None:
+    parent = "projects/ads/locations/europe-west1"
+    command = ["jobs", "cloud-scheduler", parent, "https://api.example.com/", "scheduler@ads.iam.gserviceaccount.com"]
+    printed = {one["name"]: one for one in json.loads(CliRunner().invoke(app, command).output)}
+    assert {name: one["schedule"] for name, one in printed.items()} == {
+        f"{parent}/jobs/{one.name}": one.schedule for one in jobs.find().values()
+    }
+    assert {one["timeZone"] for one in printed.values()} == {"Etc/UTC"}
+    target = printed[f"{parent}/jobs/sync-stats"]["httpTarget"]
+    assert (target["httpMethod"], target["uri"]) == ("POST", "https://api.example.com/jobs/sync-stats")
+    assert base64.b64decode(target["body"]) == b"{}"
+    assert target["oidcToken"] == {
+        "serviceAccountEmail": "scheduler@ads.iam.gserviceaccount.com",
+        "audience": "campaign-service",
+    }
 
 
 def test_jobs_are_listed_with_their_schedules() -> None:

@@ -4,7 +4,6 @@ from adlib import service
 from adlib.audit import TOPIC as AUDIT
 from adlib.clock import SystemClock
 from adlib.db import Database
-from adlib.purge import PurgeExpired
 from adlib.rpc import ServiceProcess
 from adlib.service import connect_redis, connect_redis_for_calls
 from auth_service import config
@@ -60,7 +59,7 @@ def from_config(settings: config.Config, hasher: Argon2Hasher | None = None) -> 
             PreferencesServicer(preferences),
             NotificationServicer(notifications),
             DraftServicer(DraftService(documents, clock)),
-            AuthJobsServicer(PurgeExpired(db, clock, RULES)),
+            AuthJobsServicer(own.purge(RULES)),
         ],
         background=[
             own.relay(core.outbox),

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from adlib import service
+from adlib.db import sources
 from adlib.documents import Documents, PostgresDocuments
 from adlib.outbox import Outbox
-from adlib.purge import PurgeExpired
 from adlib.rpc import ServiceProcess
 from adlib.service import Dependencies
 from campaign_service import config
@@ -30,13 +30,7 @@ from campaign_service.starts.service import CampaignStarter, StartFunding
 from campaign_service.stops.service import CampaignStopper, HoldReleases
 from campaign_service.sync.jobs import SpendSync, SyncStats
 
-MIGRATIONS = (
-    ("adlib", "migrations/outbox"),
-    ("adlib", "migrations/audit"),
-    ("adlib", "migrations/idempotency"),
-    ("adlib", "migrations/documents"),
-    ("campaign_service", "migrations"),
-)
+MIGRATIONS = sources("campaign_service", "outbox", "audit", "idempotency", "documents")
 
 
 def from_config(config: Config) -> ServiceProcess:
@@ -44,8 +38,7 @@ def from_config(config: Config) -> ServiceProcess:
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     payments = RemotePayments(own.remote("payment-service", config.payment_targets))
     publishers = RemotePublishers(own.remote("publisher-service", config.publisher_targets))
-    networks = [settings.open() for settings in config.networks.values()]
-    own.closing[:0] = [network.close for network in networks]
+    networks = [own.owned(settings.open()) for settings in config.networks.values()]
     return build(own, payments, publishers, networks, PostgresDocuments(own.db))
 
 
@@ -72,7 +65,7 @@ def build(
         servicers=[
             CampaignServicer(campaigns, editor, starter, stopper, lifecycle, clock),
             CampaignDirectoryServicer(campaigns),
-            CampaignJobsServicer(sync, sweep, PurgeExpired(db, clock, RULES)),
+            CampaignJobsServicer(sync, sweep, own.purge(RULES)),
         ],
         background=[
             own.relay(outbox),

@@ -1,7 +1,7 @@
 """payment-service: what it is made of."""
 
 from adlib import service
-from adlib.purge import PurgeExpired
+from adlib.db import sources
 from adlib.rpc import ServiceProcess
 from adlib.service import Dependencies
 from payment_service import config
@@ -24,19 +24,13 @@ from payment_service.suspense.servicer import SuspenseServicer
 from payment_service.task_queue.tasks import TaskWorker
 from payment_service.webhooks.servicer import WebhookServicer
 
-MIGRATIONS = (
-    ("adlib", "migrations/outbox"),
-    ("adlib", "migrations/audit"),
-    ("adlib", "migrations/idempotency"),
-    ("payment_service", "migrations"),
-)
+MIGRATIONS = sources("payment_service", "outbox", "audit", "idempotency")
 
 
 def from_config(config: Config) -> ServiceProcess:
     """The service on the servers that the configuration names."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
-    providers = config.providers.registry(own.db, own.clock)
-    own.closing.append(providers.close)
+    providers = own.owned(config.providers.registry(own.db, own.clock))
     organizations = RemoteOrganizations(own.remote("auth-service", config.common.auth_targets))
     return build(own, config, providers, organizations)
 
@@ -58,7 +52,7 @@ def build(
             SuspenseServicer(features.suspense),
             WebhookServicer(features.webhooks),
             QuarantineServicer(features.quarantine),
-            PaymentJobsServicer(features.reconciliation, PurgeExpired(own.db, own.clock, RULES)),
+            PaymentJobsServicer(features.reconciliation, own.purge(RULES)),
         ],
         background=[
             own.relay(features.outbox),

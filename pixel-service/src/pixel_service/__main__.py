@@ -3,7 +3,7 @@
 from functools import partial
 
 from adlib import service
-from adlib.purge import PurgeExpired
+from adlib.db import sources
 from adlib.rpc import ServiceProcess
 from adlib.service import Dependencies
 from pixel_service import config, tracking
@@ -23,12 +23,7 @@ from pixel_service.retention import RULES
 from pixel_service.tracking_process import TrackingProcess
 from pixel_service.visitor_ids import VisitorIds
 
-MIGRATIONS = (
-    ("adlib", "migrations/outbox"),
-    ("adlib", "migrations/audit"),
-    ("adlib", "migrations/idempotency"),
-    ("pixel_service", "migrations"),
-)
+MIGRATIONS = sources("pixel_service", "outbox", "audit", "idempotency")
 _ENRICHER_BATCH = 500
 
 
@@ -47,7 +42,7 @@ def build(own: Dependencies, campaigns: Campaigns, config: Config, tracking: Tra
     return own.process(
         servicers=[
             PixelServicer(PixelService(db, campaigns, clock, own.new_id), messages),
-            PixelJobsServicer(PurgeExpired(db, clock, RULES)),
+            PixelJobsServicer(own.purge(RULES)),
         ],
         background=[
             own.consumer("collected", "enricher", Enricher(parser, own.bus, db, clock).handle, batch=_ENRICHER_BATCH),

@@ -1,8 +1,8 @@
 """publisher-service: what it is made of."""
 
 from adlib import service
+from adlib.db import sources
 from adlib.outbox import Outbox
-from adlib.purge import PurgeExpired
 from adlib.rpc import ServiceProcess
 from adlib.service import Dependencies
 from publisher_service import config
@@ -20,13 +20,7 @@ from publisher_service.publishers.service import PublisherService
 from publisher_service.publishers.servicer import PublisherServicer, ZoneDirectoryServicer
 from publisher_service.retention import RULES
 
-MIGRATIONS = (
-    ("adlib", "migrations/outbox"),
-    ("adlib", "migrations/audit"),
-    ("adlib", "migrations/inbox"),
-    ("adlib", "migrations/idempotency"),
-    ("publisher_service", "migrations"),
-)
+MIGRATIONS = sources("publisher_service", "outbox", "audit", "inbox", "idempotency")
 _GROUP = "publisher-service"
 
 
@@ -56,7 +50,7 @@ def build(
             PublisherServicer(publishers),
             PayoutServicer(payouts),
             ZoneDirectoryServicer(publishers),
-            PublisherJobsServicer(sync, PurgeExpired(db, clock, RULES)),
+            PublisherJobsServicer(sync, own.purge(RULES)),
         ],
         background=[
             own.relay(outbox),

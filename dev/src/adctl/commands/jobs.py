@@ -33,6 +33,20 @@ def list_jobs() -> None:
         console.print(f"{job.name:<26} {job.schedule or 'only by hand'}", highlight=False)
 
 
+@app.command("cloud-scheduler")
+def cloud_scheduler(
+    parent: Annotated[str, typer.Argument(help="Where: projects/PROJECT/locations/LOCATION.")],
+    gateway_url: Annotated[str, typer.Argument(help="The gateway's public URL.")],
+    service_account: Annotated[str, typer.Argument(help="The e-mail address of the scheduler's service account.")],
+) -> None:
+    """Print the schedules as Cloud Scheduler's jobs, in JSON."""
+    import json
+
+    from adctl.operations.cloud_scheduler import resources
+
+    print_plain(json.dumps(resources(parent, gateway_url, service_account), indent=2))
+
+
 def _print(name: str, result: dict[str, Any], failures: list[str]) -> None:
     succeeded, stats = bool(result.get("success")), result.get("stats", {})
     console.print(

@@ -1,7 +1,7 @@
 """PostgreSQL: statements are written in SQLAlchemy Core, compiled once and run by psycopg."""
 
 from adlib.db.database import CheckViolated, Database, Session, Transaction, UniqueViolated, before_commit
-from adlib.db.migrations import migrate
+from adlib.db.migrations import migrate, sources
 from adlib.db.query import Query
 from adlib.db.releases import ReleaseTooOld, require_compatible
 
@@ -16,4 +16,5 @@ __all__ = [
     "before_commit",
     "migrate",
     "require_compatible",
+    "sources",
 ]

@@ -11,6 +11,11 @@ from adlib.db import releases
 _LOCK_ID = 7_205_759_403_792
 
 
+def sources(package: str, *shared: str) -> tuple[releases.Source, ...]:
+    """The migrations of a service's database: of `adlib`'s tables with these names, then the package's own."""
+    return (*(("adlib", f"migrations/{name}") for name in shared), (package, "migrations"))
+
+
 def migrate(url: str, *sources: tuple[str, str]) -> list[str]:
     """Applies the migrations that the database lacks and returns their ids; a source is a package and its folder.
 

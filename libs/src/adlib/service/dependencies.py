@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from google.protobuf.descriptor import ServiceDescriptor
 
@@ -14,7 +14,9 @@ from adlib.db import Database
 from adlib.identity import ServiceIdentity
 from adlib.ids import NewId, new_id
 from adlib.outbox import Outbox, Relay
+from adlib.purge import PurgeExpired
 from adlib.redis_clients import connect_redis
+from adlib.retention import Rule
 from adlib.rpc import Remote, Runnable, ServiceProcess
 from adlib.service.authorization import Authorization, remote_authorization
 from adlib.service.settings import CommonSettings
@@ -27,6 +29,17 @@ class Servicer(Protocol):
     def contract(self) -> ServiceDescriptor:
         """The service that it implements."""
         ...
+
+
+class Closeable(Protocol):
+    """A resource that a process closes at its end."""
+
+    def close(self) -> object:
+        """Releases it."""
+        ...
+
+
+R = TypeVar("R", bound=Closeable)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,9 +95,12 @@ class Dependencies:
 
     def remote(self, name: str, targets: str) -> Remote:
         """A client for another service, with this service's identity; `targets` is host:port[,host:port…]."""
-        remote = Remote(name, targets, self.identity)
-        self.closing.insert(0, remote.close)
-        return remote
+        return self.owned(Remote(name, targets, self.identity))
+
+    def owned(self, resource: R) -> R:
+        """Returns the resource; it is closed after the process has stopped."""
+        self.closing.insert(0, resource.close)
+        return resource
 
     def consumer(self, topic: str, group: str, handle: Handler, *, batch: int = 100) -> Consumer:
         """A consumer that passes the topic's messages to `handle`, up to `batch` at a time."""
@@ -94,6 +110,10 @@ class Dependencies:
     def relay(self, outbox: Outbox) -> Relay:
         """The relay that publishes the outbox's events."""
         return Relay(self.db, self.bus, outbox)
+
+    def purge(self, rules: Sequence[Rule]) -> PurgeExpired:
+        """The job that deletes rows whose retention is over."""
+        return PurgeExpired(self.db, self.clock, rules)
 
     def process(
         self,
