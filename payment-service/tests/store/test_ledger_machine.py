@@ -126,7 +126,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.holds = HoldService(self.db, new_id)
-        self.balances = BalanceService(self.db)
+        self.balance_service = BalanceService(self.db)
         self.reservations = ReservationService(self.db, SystemClock(), new_id)
         self.debts = DebtService(self.db, Outbox("payment", SystemClock()), new_id)
         self.wallets = [Wallet(uuid4(), USD) for _ in range(2)]
@@ -207,7 +207,7 @@ class Machine(RuleBasedStateMachine):
             details = Details(returned_micros=part)
             after = refund.apply(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
             if returned := after.restored_micros - refund.restored_micros:
-                moves = after.moves_since
+                moves = after.transfers_since
                 self.post(who, cut, lambda there, moves=moves, old=refund: list(moves(old, there)), refund.suspense)
                 self.figures[who].receive(returned)
             refund = after
@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
         wallet, figures = self.wallets[who], self.figures[who]
         self.call(cut, lambda: self.debts.settle(wallet.organization_id, USD))
         on_hold = min(figures.debt, figures.earned)
-        found = self.balances.publisher_balances([self.escrows[1 - who].campaign_id])
+        found = self.balance_service.publisher_balances([self.escrows[1 - who].campaign_id])
         expected = [(figures.earned - on_hold, on_hold)] if figures.earned else []
         have = [(one.available_micros, one.on_hold_micros) for one in found]
         assert [one for one in have if any(one)] == expected
