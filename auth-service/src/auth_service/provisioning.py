@@ -5,7 +5,7 @@ from contextlib import closing
 from adlib import permissions
 from adlib.clock import SystemClock
 from adlib.config import Environment
-from adlib.db import Database
+from adlib.db import Database, sources
 from adlib.ids import new_id
 from adlib.service import connect_redis
 from auth_service import config
@@ -16,14 +16,7 @@ from auth_service.roles.store import upsert_built_in
 from auth_service.signup.model import SignUp
 from auth_service.signup.service import create_platform
 
-MIGRATIONS = (
-    ("adlib", "migrations/outbox"),
-    ("adlib", "migrations/audit"),
-    ("adlib", "migrations/inbox"),
-    ("adlib", "migrations/idempotency"),
-    ("adlib", "migrations/documents"),
-    ("auth_service", "migrations"),
-)
+MIGRATIONS = sources("auth_service", "outbox", "audit", "inbox", "idempotency", "documents")
 _MIN_ADMIN_PASSWORD_LENGTH = 12
 
 

@@ -296,7 +296,7 @@ def statement(
     ]  # fmt: skip
 
 
-def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
+def of_publishers_any_tenant(db: Session, publisher_ids: Collection[UUID]) -> Sequence[PublisherBalance]:
     """The balances of these publishers, in each currency that they have accounts in."""
     return [
         PublisherBalance(UUID(row.subject), row.currency_code, row.pending, row.available, row.paid, row.on_hold)
@@ -304,7 +304,7 @@ def of_publishers(db: Session, publisher_ids: Collection[UUID]) -> Sequence[Publ
     ]
 
 
-def verify(db: Session) -> Sequence[Verification]:
+def verify_any_tenant(db: Session) -> Sequence[Verification]:
     """Derives every balance from the transfers and sums the differences by currency, in one snapshot."""
     return [
         Verification(

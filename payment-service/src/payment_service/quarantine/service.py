@@ -63,8 +63,8 @@ class QuarantineService:
     def clean_up(self) -> None:
         """Deletes items that ended in another way, and releases those whose missing provider is configured now."""
         with self._db.transaction() as tx:
-            store.delete_ended(tx)
-            released = store.release_of_providers(tx, self._providers)
+            store.delete_ended_any_tenant(tx)
+            released = store.release_of_providers_any_tenant(tx, self._providers)
         if released:
             _log.warning("quarantine_released", items=released, providers=sorted(self._providers))
 

@@ -208,12 +208,12 @@ def release(tx: Transaction, id: UUID) -> bool:
     return tx.execute(_RELEASE, item=id) == 1
 
 
-def release_of_providers(tx: Transaction, providers: Collection[str]) -> int:
+def release_of_providers_any_tenant(tx: Transaction, providers: Collection[str]) -> int:
     """Releases items that failed because one of these providers was not configured; returns their number."""
     return tx.execute(_RELEASE_OF_PROVIDERS, providers=list(providers))
 
 
-def delete_ended(tx: Transaction) -> int:
+def delete_ended_any_tenant(tx: Transaction) -> int:
     """Deletes payments, refunds and payouts that ended in another way, such as a webhook; returns their number."""
     return tx.execute(_DELETE_ENDED)
 
