@@ -2,7 +2,7 @@
 
 import structlog
 
-pytest_plugins = ["adtesting.pytest_servers"]
+pytest_plugins = ["adtesting.pytest_servers", "adtesting.pytest_groups"]
 
 # Rich's traceback with the locals of each frame, structlog's default, takes 0.6 s for each error that is logged.
 structlog.configure(

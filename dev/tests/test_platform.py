@@ -23,7 +23,7 @@ from adctl.state import SERVICES, Paths, load
 from adtesting.small_disk import Filler, on_small_disk
 
 HERE = Path(__file__).parent
-pytestmark = pytest.mark.xdist_group("platform")  # one platform, not one a worker
+pytestmark = pytest.mark.xdist_group("adctl")
 
 
 class Platform:

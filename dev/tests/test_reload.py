@@ -17,6 +17,8 @@ from adctl.platform.workspace import Workspace
 from adctl.state import SERVICES, Paths
 from adctl.supervision.process import Phase, ProcessView
 
+pytestmark = pytest.mark.xdist_group("adctl")
+
 HERE = Path(__file__).parent
 GENERATED = "generated"
 MAKEFILE = f"""
@@ -143,7 +145,6 @@ def restarted(tree: Tree, before: dict[str, int | None], *, are: set[str]) -> bo
     } == {Phase.READY}
 
 
-@pytest.mark.xdist_group("platform")
 def test_changed_service_alone_restarts(reloading: Tree) -> None:
     before = reloading.pids()
     with reloading.source("campaign-service").open("a") as file:
@@ -152,7 +153,6 @@ def test_changed_service_alone_restarts(reloading: Tree) -> None:
     assert "campaign-service is reloaded after" in reloading.reported()
 
 
-@pytest.mark.xdist_group("platform")
 def test_changed_library_restarts_all_services(reloading: Tree) -> None:
     before = reloading.pids()
     with (reloading.root / "libs" / "src" / "fake_service.py").open("a") as file:
@@ -160,7 +160,6 @@ def test_changed_library_restarts_all_services(reloading: Tree) -> None:
     wait_until(lambda: restarted(reloading, before, are={*SERVICES, "scheduler"}))
 
 
-@pytest.mark.xdist_group("platform")
 def test_changed_contract_is_generated_and_restarts_services_and_gateway(reloading: Tree) -> None:
     before = reloading.pids()
     with (reloading.root / "protos" / "a.proto").open("a") as file:
@@ -169,7 +168,6 @@ def test_changed_contract_is_generated_and_restarts_services_and_gateway(reloadi
     assert (reloading.root / GENERATED).exists()
 
 
-@pytest.mark.xdist_group("platform")
 def test_service_whose_new_code_fails_is_reported_and_starts_at_the_next_change(reloading: Tree) -> None:
     source = reloading.source("auth-service")
     good, before = source.read_text(), reloading.pids()
