@@ -37,7 +37,7 @@ def use(client: Client) -> None:
 
 
 def test_new_key_signs_without_a_restart_and_tokens_of_the_old_key_stay_valid(platform: State) -> None:
-    eventually(lambda: (running := find(platform.paths)) is not None and running.snapshot.well, within_s=30)
+    eventually(lambda: (running := find(platform.paths)) is not None and running.snapshot.is_healthy, within_s=30)
     before = process_ids(platform)
     email, old = f"{uuid4().hex}@example.com", Client(platform.gateway_url)
     old.sign_up(email=email, password=PASSWORD, name="Ada", organizationName="Acme")

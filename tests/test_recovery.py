@@ -56,7 +56,7 @@ def works(call: Callable[[], object]) -> Callable[[], bool]:
 
 def well(platform: State) -> bool:
     running = find(platform.paths)
-    return running is not None and running.snapshot.well
+    return running is not None and running.snapshot.is_healthy
 
 
 def kill(platform: State, name: str) -> None:

@@ -22,9 +22,10 @@ from adctl.embedded.valkey import ValkeyServer
 from adlib import permissions
 from adlib.access import AccessSource, CachedAccess
 from adlib.identity import CachedKeys, Person, Verifier, parse_jwks
+from adlib.rpc.authorization import authorized
 from adlib.rpc.call import Call
 from adlib.rpc.contract import Rule
-from adlib.rpc.interceptors import Handler, authorized
+from adlib.rpc.interceptors import Handler
 
 _MS = 1_000.0
 _ROUNDS = 5

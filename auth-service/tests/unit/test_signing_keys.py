@@ -69,7 +69,7 @@ def test_unreadable_key_file_leaves_loaded_keys_in_use(tmp_path: Path) -> None:
     for path in tmp_path.glob("2026*.pem"):
         path.unlink()
     newest = signer(ring)
-    ring._read_at = float("-inf")
+    ring._loaded_at = float("-inf")
     assert signer(ring) == newest
 
 
