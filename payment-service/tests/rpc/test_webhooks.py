@@ -211,8 +211,8 @@ def test_payment_events_have_the_same_outcome_in_any_order(
 ) -> None:
     dice = random.Random(f"{ends}{first}")
     orders = [order for order in itertools.permutations(CORE) if order[0] == first]
-    # All 24 with one of the outcomes, and some of them with each of the others.
-    for order in orders if ends == ("succeed", "lose") else dice.sample(orders, 3):
+    # Of the 24 with this first event; most with the outcome that moves the most money.
+    for order in dice.sample(orders, 6 if ends == ("succeed", "lose") else 2):
         customer.__dict__.update(new_customer().__dict__)
         history = story(*ends)
         bodies = history.named(*order)
