@@ -44,10 +44,7 @@ WISE_TOKEN = "token-of-the-tests"
 WISE_PROFILE = 4_000_001
 SANDBOX_PORTS = (
     "STRIPE_SANDBOX",
-    "TRAFFIC_ENGINE_SANDBOX",
     "WISE_SANDBOX",
-    "MAIL_SANDBOX",
-    "MAIL_SANDBOX_SMTP",
     "CHAIN_SANDBOX",
 )
 
@@ -148,7 +145,6 @@ def running_sandboxes(
         "GATEWAY_URL": outer_gateway.url,
         "STRIPE_API_KEY": STRIPE_KEY,
         "STRIPE_WEBHOOK_SECRET": WEBHOOK_SECRET,
-        "TRAFFIC_ENGINE_TOKEN": "unused",
         "WISE_API_TOKEN": WISE_TOKEN,
         "WISE_PROFILE_ID": str(WISE_PROFILE),
         "WISE_WEBHOOK_PRIVATE_KEY_FILE": str(key_file),

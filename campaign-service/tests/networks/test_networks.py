@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from adsandbox.settings import Settings
-from adsandbox.traffic_engine.sandbox import traffic_engine_sandbox
+from adsandbox.traffic_engine.sandbox import build as traffic_engine_sandbox
 from adtesting import eventually
 from adtesting.campaign import FakeNetwork
 from campaign_service.campaigns.model import Campaign
@@ -121,7 +121,8 @@ def served(app: Callable[[], Starlette]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder: Path = tmp_path_factory.mktemp("sandbox")
-    settings = Settings(0, 0, 0, 0, 0, folder, "", "", "", TOKEN, "", 0, b"")
+    environment = {"SANDBOX_STATE_DIR": str(folder), "TRAFFIC_ENGINE_SANDBOX_PORT": "0", "TRAFFIC_ENGINE_TOKEN": TOKEN}
+    settings = Settings(environment)
     with served(lambda: traffic_engine_sandbox(settings).app) as url:
         yield url
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from adctl import ports
 from adctl.errors import UserError
+from adsandbox.settings import parties
 
 SERVICES = (
     "auth-service",
@@ -28,7 +29,8 @@ DATABASES = {
     "publisher-service": "publisher",
     "pixel-service": "pixel",
 }
-SANDBOXES = ("stripe-sandbox", "traffic-engine-sandbox", "wise-sandbox", "mail-sandbox", "chain-sandbox")
+# The name of each outside party's sandbox.
+SANDBOXES: Mapping[str, str] = {party: f"{party.replace('_', '-')}-sandbox" for party in parties()}
 PORTS = (
     "gateway-admin",
     "postgres",
@@ -36,7 +38,7 @@ PORTS = (
     *SERVICES,
     *(f"{service}-metrics" for service in SERVICES),
     "pixel-service-http",
-    *SANDBOXES,
+    *SANDBOXES.values(),
     "mail-sandbox-smtp",
 )
 ADMIN_EMAIL = "admin@adplatform.test"
@@ -196,15 +198,15 @@ class State:
         return {
             "gatewayUrl": self.gateway_url,
             "admin": {"email": self.admin_email, "password": self.admin_password},
-            "stripe": {"webhookSecret": self.stripe_webhook_secret, "url": self.url("stripe-sandbox")},
-            "trafficEngine": {"url": self.url("traffic-engine-sandbox")},
-            "wise": {"url": self.url("wise-sandbox")},
-            "chain": {"url": self.url("chain-sandbox")},
-            "mail": {"url": self.url("mail-sandbox"), "smtpUrl": self.smtp_url()},
+            **self._sandboxes(),
             "databases": {service: self.database_url(service) for service in DATABASES},
             "redisUrl": self.redis_url(),
             "ports": {"gateway": self.gateway_port, **self.ports},
         }
+
+    def _sandboxes(self) -> dict[str, dict[str, str]]:
+        more = {"stripe": {"webhookSecret": self.stripe_webhook_secret}, "mail": {"smtpUrl": self.smtp_url()}}
+        return {_camel_case(party): {"url": self.url(name), **more.get(party, {})} for party, name in SANDBOXES.items()}
 
     def save(self) -> None:
         """Write `dev.json` and the secrets, each atomically and readable by its owner only."""
@@ -254,6 +256,11 @@ def write_privately(path: Path, text: str) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Serves the sandboxes, each on its own loopback port, until SIGTERM or Ctrl-C."""
+"""Serves the sandboxes that have a port, each on its own at loopback, until SIGTERM or Ctrl-C."""
 
 import asyncio
 import json
@@ -10,15 +10,12 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from importlib import import_module
 
 import uvicorn
 
-from adsandbox.mail.sandbox import mail_sandbox
 from adsandbox.sandbox import Listener, Sandbox
-from adsandbox.settings import Settings, SettingsError
-from adsandbox.stripe.sandbox import stripe_sandbox
-from adsandbox.traffic_engine.sandbox import traffic_engine_sandbox
-from adsandbox.wise.sandbox import wise_sandbox
+from adsandbox.settings import Settings, SettingsError, parties
 
 STOP_WITHIN_S = 2
 
@@ -91,13 +88,10 @@ def _bind(served: Sandbox | Listener) -> socket.socket:
     return listener
 
 
-def _chain(settings: Settings) -> list[Sandbox]:
-    if settings.chain_port is None:
-        return []
-    # Imported here: the EVM takes half a second and 30 MB.
-    from adsandbox.chain.sandbox import chain_sandbox
-
-    return [chain_sandbox(settings)]
+def _build(party: str, settings: Settings) -> Sandbox:
+    # Only the sandboxes that are served are imported: the chain's EVM takes half a second and 30 MB.
+    sandbox: Sandbox = import_module(f"adsandbox.{party}.sandbox").build(settings)
+    return sandbox
 
 
 def main() -> None:
@@ -108,9 +102,8 @@ def main() -> None:
     for noisy in ("httpx", "uvicorn", "mail.log"):  # the last is aiosmtpd's
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        settings = Settings.read(os.environ)
-        made = (stripe_sandbox, traffic_engine_sandbox, wise_sandbox, mail_sandbox)
-        asyncio.run(serve([*(make(settings) for make in made), *_chain(settings)]))
+        settings = Settings(os.environ)
+        asyncio.run(serve([_build(party, settings) for party in parties() if settings.has_port(party)]))
     except SettingsError as error:
         sys.exit(f"adsandbox: {error}")
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from adctl.commands import sandbox_chain, sandbox_stripe, sandbox_wise
 from adctl.commands.context import console, current_state
-from adctl.sandboxes.client import Name, SandboxError, call
+from adctl.sandboxes.client import NAMES, SandboxError, call
 from adctl.sandboxes.mail import get_mail, list_mails
 from adctl.sandboxes.traffic import send_traffic
 from adsandbox.mail.sandbox import MAX_LISTED
@@ -24,6 +24,13 @@ app = typer.Typer(help="Outside systems: pay, bounce, send traffic, read mail, m
 app.add_typer(sandbox_stripe.app, name="stripe")
 app.add_typer(sandbox_wise.app, name="wise")
 app.add_typer(sandbox_chain.app, name="chain")
+
+
+def _known(name: str) -> str:
+    if name not in NAMES:
+        raise typer.BadParameter(f"there are {', '.join(NAMES)}")
+    return name
+
 
 Count = Annotated[int, typer.Option(min=0, max=_MAX_EVENTS)]
 
@@ -77,7 +84,9 @@ def mail(
 
 @app.command()
 def behaviour(
-    name: Annotated[Name, typer.Argument(help="Which sandbox.")],
+    name: Annotated[
+        str, typer.Argument(help=f"Which sandbox: {', '.join(NAMES)}.", callback=_known, autocompletion=lambda: NAMES)
+    ],
     wanted: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as fail_next=2.")] = None,
     reset: Annotated[bool, typer.Option("--reset", help="End all misbehaviour first.")] = False,
 ) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from adctl.commands.context import console, current_state
-from adctl.sandboxes.client import Name, SandboxError, call
+from adctl.sandboxes.client import SandboxError, call
 from adctl.sandboxes.database import find_row
 from adsandbox.chain.coins import COINS, TOKENS
 
@@ -47,7 +47,7 @@ def reorg(
 
 
 def _post(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    return call(current_state(), Name.CHAIN, "POST", path, body)
+    return call(current_state(), "chain", "POST", path, body)
 
 
 def _transfer(to: str, amount: str, coin: str) -> dict[str, Any]:

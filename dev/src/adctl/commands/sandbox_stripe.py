@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from adctl.commands.context import console, current_state
-from adctl.sandboxes.client import Name, call
+from adctl.sandboxes.client import call
 from adctl.sandboxes.stripe import Card, Outcome, pay_intent
 
 app = typer.Typer(help="The customer, the customer's bank and Stripe's dashboard.", no_args_is_help=True)
@@ -50,7 +50,7 @@ def pay(
 def refund(payment_id: PaidPaymentId, amount: MinorUnits = None) -> None:
     """Refund a payment at Stripe's dashboard, past the platform; Stripe's webhooks follow."""
     body = {"payment_id": str(payment_id), "amount": amount}
-    made = call(current_state(), Name.STRIPE, "POST", "/sandbox/refund", body)
+    made = call(current_state(), "stripe", "POST", "/sandbox/refund", body)
     console.print(f"{made['id']} is {made['status']}; the webhooks are on their way", highlight=False)
 
 
@@ -60,7 +60,7 @@ def end_refund(
     outcome: Annotated[RefundOutcome, typer.Option(help="How it ends.")] = RefundOutcome.SUCCEED,
 ) -> None:
     """Complete or fail a refund as the customer's bank."""
-    ended = call(current_state(), Name.STRIPE, "POST", f"/sandbox/refunds/{refund_id}/{outcome.value}")
+    ended = call(current_state(), "stripe", "POST", f"/sandbox/refunds/{refund_id}/{outcome.value}")
     console.print(f"{ended['id']} has {ended['status']}; the webhook is on its way", highlight=False)
 
 
@@ -72,5 +72,5 @@ def dispute(
 ) -> None:
     """Open a dispute of a payment, or take its next step; Stripe's webhooks follow."""
     body = {"payment_id": str(payment_id), "outcome": outcome.value, "amount": amount}
-    made = call(current_state(), Name.STRIPE, "POST", "/sandbox/dispute", body)
+    made = call(current_state(), "stripe", "POST", "/sandbox/dispute", body)
     console.print(f"{made['id']} is {made['status']}; the webhooks are on their way", highlight=False)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from adctl.commands.context import console, current_state
-from adctl.sandboxes.client import Name, call
+from adctl.sandboxes.client import call
 
 app = typer.Typer(help="The banks that send to Wise and receive from it.", no_args_is_help=True)
 
@@ -77,4 +77,4 @@ def recall(
 
 
 def _post(path: str, **body: Any) -> dict[str, Any]:
-    return call(current_state(), Name.WISE, "POST", path, body)
+    return call(current_state(), "wise", "POST", path, body)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from adctl.keys import Keys
 from adctl.platform import chain
 from adctl.ports import LOOPBACK
-from adctl.state import DATABASES, MAIL_FROM, State
+from adctl.state import DATABASES, MAIL_FROM, SANDBOXES, State
 from adsandbox.networks import BILLING_CURRENCIES
 
 # The services that each service calls.
@@ -86,11 +86,7 @@ def _own_environment(state: State, keys: Keys) -> dict[str, dict[str, str]]:
 def sandbox_environment(state: State, keys: Keys) -> dict[str, str]:
     """Return the variables that configure the sandboxes."""
     return {
-        "STRIPE_SANDBOX_PORT": str(state.ports["stripe-sandbox"]),
-        "TRAFFIC_ENGINE_SANDBOX_PORT": str(state.ports["traffic-engine-sandbox"]),
-        "WISE_SANDBOX_PORT": str(state.ports["wise-sandbox"]),
-        "MAIL_SANDBOX_PORT": str(state.ports["mail-sandbox"]),
-        "CHAIN_SANDBOX_PORT": str(state.ports["chain-sandbox"]),
+        **{f"{party.upper()}_SANDBOX_PORT": str(state.ports[name]) for party, name in SANDBOXES.items()},
         "MAIL_SANDBOX_SMTP_PORT": str(state.ports["mail-sandbox-smtp"]),
         "SANDBOX_STATE_DIR": str(state.paths.data / "sandbox"),
         "GATEWAY_URL": state.gateway_url,

@@ -13,7 +13,7 @@ from adctl.platform.databases import make_database
 from adctl.platform.environment import sandbox_environment, service_environment
 from adctl.platform.vitals import server_probes
 from adctl.ports import LOOPBACK
-from adctl.state import DATABASES, SANDBOXES, SERVICES, State, write_privately
+from adctl.state import DATABASES, SERVICES, State, write_privately
 from adctl.supervision.process import Process
 
 GATEWAY, GATEWAY_CONFIGURATION, SANDBOX_SERVER, SCHEDULER_PROCESS = (
@@ -89,7 +89,7 @@ def _sandboxes(state: State, keys: Keys) -> Process:
         prepare=lambda: _require("adsandbox.__main__"),
         environment=sandbox_environment(state, keys),
         ready=server_probes(state)["sandboxes"],
-        port=state.ports[SANDBOXES[0]],
+        port=state.ports["stripe-sandbox"],
     )
 
 

@@ -35,7 +35,7 @@ def server_probes(state: State) -> Mapping[str, Probe]:
         "postgres": lambda pid: probes.postgres_answers(port["postgres"]),
         "valkey": lambda pid: valkey.is_ready(port["valkey"], state.secrets["valkey"]),
         **{service: _service(state, service) for service in SERVICES},
-        "sandboxes": lambda pid: all(probes.http_ok(port[name], "/sandbox/health") for name in SANDBOXES),
+        "sandboxes": lambda pid: all(probes.http_ok(port[name], "/sandbox/health") for name in SANDBOXES.values()),
         "gateway": lambda pid: envoy.is_ready(port["gateway-admin"]),
     }
 

@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from adctl.sandboxes.client import Name, call
+from adctl.sandboxes.client import call
 from adctl.state import State
 
 
@@ -27,4 +27,4 @@ def pay_intent(
 ) -> dict[str, Any]:
     """Confirm the payment's intent as its customer and return the intent; SandboxError if there is no such payment."""
     body = {"payment_id": str(payment_id), "outcome": outcome.value, "card": card.value}
-    return call(state, Name.STRIPE, "POST", "/sandbox/pay", body)
+    return call(state, "stripe", "POST", "/sandbox/pay", body)

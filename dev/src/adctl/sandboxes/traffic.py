@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from uuid import UUID, uuid4
 
-from adctl.sandboxes.client import Name, SandboxError, call
+from adctl.sandboxes.client import SandboxError, call
 from adctl.sandboxes.database import find_row
 from adctl.state import State
 from adsandbox.traffic_engine.sandbox import WORKING
@@ -31,7 +31,7 @@ def send_traffic(
     if conversions and not clicks:
         raise SandboxError("a conversion belongs to a click; ask for --clicks 1 or more")
     network_id, pixel_id = _find_campaign(state, UUID(str(campaign_id)))
-    found = call(state, Name.TRAFFIC_ENGINE, "GET", f"/sandbox/campaigns/{network_id}")
+    found = call(state, "traffic-engine", "GET", f"/sandbox/campaigns/{network_id}")
     if found["result"]["status"] != WORKING:
         raise SandboxError(
             f"campaign {campaign_id} is not playing at TrafficEngine; POST /campaigns/{campaign_id}/start starts it"
@@ -55,7 +55,7 @@ def send_traffic(
         "conversions": report.conversions.accepted,
     }
     try:
-        call(state, Name.TRAFFIC_ENGINE, "POST", "/sandbox/traffic", booking)
+        call(state, "traffic-engine", "POST", "/sandbox/traffic", booking)
     except SandboxError as error:
         report.booking_error = str(error)
     return report

@@ -41,10 +41,9 @@ class ChainBehaviour(Behaviour):
     hide_logs: bool = False
 
 
-def chain_sandbox(settings: Settings) -> Sandbox:
-    """Return the sandbox with its stored chain."""
-    if settings.chain_port is None:
-        raise ValueError("the chain has no port")
+def build(settings: Settings) -> Sandbox:
+    """Return the sandbox with its stored chain; with a block time of 0 it mines only on request."""
+    block_s = settings.seconds("CHAIN_SANDBOX_BLOCK_S", "2")
     database = Database(settings.state_dir / "chain.db", SCHEMA)
     behaviour, evm = ChainBehaviour(), Evm(database)
 
@@ -59,8 +58,8 @@ def chain_sandbox(settings: Settings) -> Sandbox:
         lambda status: JSONResponse(failure(None, -32603, "the sandbox was asked to fail"), status),
         {NotPossible: lambda _, error: JSONResponse({"error": {"message": str(error)}}, 409)},
     )
-    miner = Miner(evm, settings.chain_block_s)
-    return Sandbox("chain-sandbox", settings.chain_port, app, database, [miner.run] if settings.chain_block_s else [])
+    miner = Miner(evm, block_s)
+    return Sandbox("chain-sandbox", settings.port("chain"), app, database, [miner.run] if block_s else [])
 
 
 class Miner:

@@ -44,7 +44,7 @@ FAILURE = 451
 _LINK = re.compile(r"https?://[^\s<>\"']+")
 
 
-def mail_sandbox(settings: Settings) -> Sandbox:
+def build(settings: Settings) -> Sandbox:
     """Return the sandbox with its stored mails."""
     database = Database(settings.state_dir / "mail.db", SCHEMA)
     behaviour = Behaviour(status=FAILURE)
@@ -59,10 +59,10 @@ def mail_sandbox(settings: Settings) -> Sandbox:
     app = application(mails.routes(), behaviour, failure, {BadJson: control_error})
     return Sandbox(
         "mail-sandbox",
-        settings.mail_port,
+        settings.port("mail"),
         app,
         database,
-        listeners=[Listener("mail-sandbox-smtp", settings.mail_smtp_port, smtp)],
+        listeners=[Listener("mail-sandbox-smtp", settings.integer("MAIL_SANDBOX_SMTP_PORT", highest=65535), smtp)],
     )
 
 

@@ -44,24 +44,24 @@ CREATE TABLE IF NOT EXISTS answers (
 Work = Callable[[Call], tuple[int, Json]]
 
 
-def stripe_sandbox(settings: Settings) -> Sandbox:
+def build(settings: Settings) -> Sandbox:
     """Return the sandbox with its stored state."""
     database = Database(settings.state_dir / "stripe.db", OBJECTS_SCHEMA, SCHEMA, WEBHOOKS_SCHEMA)
-    behaviour = Behaviour()
+    behaviour, webhook_secret = Behaviour(), settings.text("STRIPE_WEBHOOK_SECRET")
 
     def sign(body: bytes, _: str, rightly: bool) -> dict[str, str]:
-        secret = settings.stripe_webhook_secret if rightly else secrets.token_hex(16)
+        secret = webhook_secret if rightly else secrets.token_hex(16)
         return {"Stripe-Signature": signature(body, secret, int(time.time())), "User-Agent": "Stripe/1.0"}
 
     webhooks = Webhooks(database, behaviour, f"{settings.gateway_url}/webhooks/stripe", sign)
-    stripe = Stripe(settings.stripe_api_key, database, webhooks)
+    stripe = Stripe(settings.text("STRIPE_API_KEY"), database, webhooks)
     app = application(
         [*stripe.routes(), *webhooks.routes()],
         behaviour,
         lambda status: StripeError("The sandbox was asked to fail.", status=status, kind="api_error").response(),
         {StripeError: _render, HTTPException: _unrecognized},
     )
-    return Sandbox("stripe-sandbox", settings.stripe_port, app, database, [webhooks.run])
+    return Sandbox("stripe-sandbox", settings.port("stripe"), app, database, [webhooks.run])
 
 
 def signature(body: bytes, secret: str, at_s: int) -> str:

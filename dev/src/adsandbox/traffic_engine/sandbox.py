@@ -67,17 +67,17 @@ class EngineError(Exception):
         return JSONResponse({"errors": [{"message": str(self), "code": self.code}]}, self.status)
 
 
-def traffic_engine_sandbox(settings: Settings) -> Sandbox:
+def build(settings: Settings) -> Sandbox:
     """Return the sandbox with its stored state."""
     database = Database(settings.state_dir / "traffic-engine.db", SCHEMA)
     behaviour = Behaviour()
     app = application(
-        TrafficEngine(settings.traffic_engine_token, database).routes(),
+        TrafficEngine(settings.text("TRAFFIC_ENGINE_TOKEN"), database).routes(),
         behaviour,
         lambda status: EngineError(status, "sandbox_failure", "The sandbox was asked to fail.").response(),
         {EngineError: _render, BadJson: _bad_json, HTTPException: _unknown_path},
     )
-    return Sandbox("traffic-engine-sandbox", settings.traffic_engine_port, app, database)
+    return Sandbox("traffic-engine-sandbox", settings.port("traffic_engine"), app, database)
 
 
 def _render(_: Request, error: Exception) -> Response:

@@ -45,11 +45,12 @@ QUOTE_LASTS_S = 1800
 Json = dict[str, Any]
 
 
-def wise_sandbox(settings: Settings) -> Sandbox:
+def build(settings: Settings) -> Sandbox:
     """Return the sandbox with its stored state; pending transfers continue."""
-    key = load_pem_private_key(settings.wise_webhook_key_pem, password=None)
+    key = load_pem_private_key(settings.contents("WISE_WEBHOOK_PRIVATE_KEY_FILE"), password=None)
     if not isinstance(key, RSAPrivateKey):
         raise SettingsError("WISE_WEBHOOK_PRIVATE_KEY_FILE must hold an RSA private key")
+    profile_id = settings.integer("WISE_PROFILE_ID", highest=2**53)
     database = Database(settings.state_dir / "wise.db", SCHEMA, BALANCES_SCHEMA, TRANSFERS_SCHEMA, WEBHOOKS_SCHEMA)
     behaviour = Behaviour()
 
@@ -58,18 +59,18 @@ def wise_sandbox(settings: Settings) -> Sandbox:
         return {"X-Signature-SHA256": base64.b64encode(signed).decode(), "X-Delivery-Id": event_id}
 
     webhooks = Webhooks(database, behaviour, f"{settings.gateway_url}/webhooks/wise", sign)
-    balances = Balances(settings.wise_profile_id, database, webhooks)
-    transfers = Transfers(settings.wise_profile_id, database, webhooks, balances)
+    balances = Balances(profile_id, database, webhooks)
+    transfers = Transfers(profile_id, database, webhooks, balances)
     incoming = Incoming(database, balances)
-    control = Control(settings.wise_profile_id, database, transfers, balances)
-    wise = Wise(settings.wise_api_token, settings.wise_profile_id, database, transfers, balances, incoming, control)
+    control = Control(profile_id, database, transfers, balances)
+    wise = Wise(settings.text("WISE_API_TOKEN"), profile_id, database, transfers, balances, incoming, control)
     app = application(
         [*wise.routes(), *webhooks.routes()],
         behaviour,
         lambda status: WiseError("The sandbox was asked to fail.", status=status, code="sandbox.failure").response(),
         {WiseError: _render, BadJson: _bad_json, HTTPException: _unknown_path},
     )
-    return Sandbox("wise-sandbox", settings.wise_port, app, database, [webhooks.run, transfers.run])
+    return Sandbox("wise-sandbox", settings.port("wise"), app, database, [webhooks.run, transfers.run])
 
 
 def _render(_: Request, error: Exception) -> Response:
