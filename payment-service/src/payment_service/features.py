@@ -25,6 +25,7 @@ from payment_service.ledger.service import ReservationService
 from payment_service.payments.service import PaymentRecords
 from payment_service.payouts.service import PayoutService
 from payment_service.providers.service import ProviderRegistry, Providers
+from payment_service.providers.settings import payment_methods
 from payment_service.quarantine.service import QuarantineService
 from payment_service.receipts.service import ReceiptService
 from payment_service.reconciliation.jobs import ReconciliationJob, item_sources
@@ -146,7 +147,7 @@ class Features:
             payouts=payouts,
             webhooks=webhooks,
             suspense=SuspenseService(db, payments.booking),
-            receipts=ReceiptService(db, OrganizationNames(organizations), config.receipt_issuer),
+            receipts=ReceiptService(db, OrganizationNames(organizations), config.receipt_issuer, payment_methods()),
             quarantine=quarantine,
             reconciliation=ReconciliationJob(db, quarantine, work),
         )

@@ -23,7 +23,7 @@ HASH = f"0x{'ab' * 32}"
 def receipt(**changes: Any) -> Receipt:
     made: dict[str, Any] = {
         "organization_id": UUID(int=1), "number": 42, "issued_at": AT, "payment_id": UUID(int=2), "provider": "STRIPE",
-        "currency_code": "USD", "paid_micros": 1_234_500_000,
+        "currency_code": "USD", "paid_micros": 1_234_500_000, "payment_method": "Card",
         "deposits": [ReceiptDeposit(at=AT, amount_micros=1_234_500_000)],
         "deposit_count": 1,
     }  # fmt: skip
@@ -34,6 +34,7 @@ def by_bank(sender_name: str = "", remittance_text: str = "", count: int = 1) ->
     detail = {"sender_name": sender_name, "remittance_text": remittance_text}
     return receipt(
         provider="WISE",
+        payment_method="Bank transfer",
         instructions={"reference": "AD-7F3K2M9Q"},
         deposits=[ReceiptDeposit(at=AT, amount_micros=1_000_000, detail=detail)] * count,
         deposit_count=count,

@@ -203,11 +203,12 @@ class Settings(Protocol):
 class ProviderKind:
     """A provider's declaration, `KIND` in its settings.py: how to read its settings, and its default use.
 
-    `name` is that of the contract's enum Provider. `is_default`: deposits can be paid with it unless configured
-    otherwise. `sends_payouts`: it can be the payout provider.
+    `name` is that of the contract's enum Provider; `payment_method` is printed on receipts. `is_default`: deposits can
+    be paid with it unless configured otherwise. `sends_payouts`: it can be the payout provider.
     """
 
     name: str
+    payment_method: str
     read: Callable[[Environment], Settings]
     is_default: bool = False
     sends_payouts: bool = False

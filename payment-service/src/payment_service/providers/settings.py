@@ -41,6 +41,11 @@ def kinds() -> Mapping[str, ProviderKind]:
     return {name: _kind(name) for name in names}
 
 
+def payment_methods() -> Mapping[str, str]:
+    """The payment method of each provider of the contract, configured or not, as receipts print it."""
+    return {name: kind.payment_method for name, kind in kinds().items()}
+
+
 def read(environment: Environment) -> ProviderSettings:
     """Reads PAYMENT_PROVIDERS, PAYOUT_PROVIDER and the settings of the providers they name; ConfigurationError."""
     known = kinds()

@@ -13,8 +13,6 @@ from adlib.money import MICROS, from_minor
 # The limit of remittance information in ISO 20022; longer text is cut, so that a row always fits on a page.
 MAX_TEXT_LENGTH = 140
 
-_PAID_BY = {"STRIPE": "Card", "WISE": "Bank transfer"}
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiptDeposit:
@@ -49,7 +47,7 @@ class Receipt:
     """The receipt of a credited payment, numbered within its organization.
 
     `deposits` are the newest ones, out of `deposit_count`. `organization_name` is empty if it is not known. `issuer`:
-    the lines of text that identify the issuer.
+    the lines of text that identify the issuer. `payment_method`: that of the provider.
     """
 
     organization_id: UUID
@@ -64,6 +62,7 @@ class Receipt:
     instructions: Mapping[str, Any] = field(default_factory=dict)
     organization_name: str = ""
     issuer: Sequence[str] = ()
+    payment_method: str = ""
     deposits: Sequence[ReceiptDeposit] = ()
     deposit_count: int = 0
 
@@ -82,7 +81,7 @@ class Receipt:
         """The payment method."""
         if token := self.instructions.get("token"):
             return plain(f"{token} on chain {self.instructions.get('chain_id')} (EIP-155)")
-        return _PAID_BY.get(self.provider, self.provider.capitalize())
+        return self.payment_method
 
     @property
     def reference(self) -> str:

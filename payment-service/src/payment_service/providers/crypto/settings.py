@@ -76,7 +76,7 @@ def read(environment: Environment) -> CryptoSettings:
     return CryptoSettings(addresses, chains)
 
 
-KIND = ProviderKind(NAME, read)
+KIND = ProviderKind(NAME, "Crypto", read)
 
 
 def _chain(found: Any) -> Chain:

@@ -47,4 +47,4 @@ def read(environment: Environment) -> StripeSettings:
     )
 
 
-KIND = ProviderKind(NAME, read, is_default=True)
+KIND = ProviderKind(NAME, "Card", read, is_default=True)

@@ -66,7 +66,7 @@ def read(environment: Environment) -> WiseSettings:
     )
 
 
-KIND = ProviderKind(NAME, read, is_default=True, sends_payouts=True)
+KIND = ProviderKind(NAME, "Bank transfer", read, is_default=True, sends_payouts=True)
 
 
 def _public_key(pem: str) -> RSAPublicKey:
