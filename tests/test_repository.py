@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from adlib.db.releases import needed_release
 from adlib.release import RELEASE
 from adsandbox.networks import BILLING_CURRENCIES
 from campaign_service.networks import KNOWN
-from campaign_service.networks.traffic_engine.client import TrafficEngine
+from campaign_service.networks.protocol import Network
 
 ROOT = Path(__file__).parents[1]
 SERVICES = ("auth", "campaign", "payment", "publisher", "analytics", "pixel")
@@ -188,6 +189,11 @@ def test_lock_pins_everything_by_hash_and_names_no_index() -> None:
 
 def test_wallet_currencies_of_the_local_platform_are_those_of_its_networks() -> None:
     """`make up` derives WALLET_CURRENCIES from the networks' sandboxes, whose currencies the adapters share."""
-    networks = [TrafficEngine]
+    clients = [import_module(f"campaign_service.networks.{code.lower()}.client") for code in KNOWN]
+    networks = [made for client in clients for made in vars(client).values() if is_network(made)]
     assert {network.code for network in networks} == set(KNOWN)
     assert {network.code: network.currency_code for network in networks} == BILLING_CURRENCIES
+
+
+def is_network(value: object) -> bool:
+    return isinstance(value, type) and Network in value.__mro__[1:]
