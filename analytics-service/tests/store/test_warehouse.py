@@ -106,6 +106,21 @@ def test_metrics_are_limited_to_the_interval_campaign_organization_and_currency(
     assert warehouse.metrics(query(30, 40)) == MetricsResult(Metrics(), {})
 
 
+def test_new_column_is_added_to_a_stored_table(tmp_path: Path) -> None:
+    file, warehouse = open_duckdb(tmp_path / "warehouse.duckdb")
+    warehouse.insert(EVENTS, [event()])
+    with file.cursor() as cursor:
+        cursor.execute("ALTER TABLE events DROP COLUMN referrer")
+        cursor.execute("ALTER TABLE events DROP COLUMN value_micros")
+    file.close()
+    file, warehouse = open_duckdb(tmp_path / "warehouse.duckdb")
+    assert warehouse.insert(EVENTS, [event("CONVERSION", value_micros=7, currency_code="USD")]) == 1
+    assert total(warehouse) == Metrics(impressions=1, conversions=1, unique_users=1, revenue_micros=7)
+    with file.cursor() as cursor:
+        assert cursor.execute("SELECT DISTINCT referrer FROM events").fetchall() == [("",)]
+    file.close()
+
+
 def test_only_dimensions_can_be_filtered(warehouse: Warehouse) -> None:
     with pytest.raises(ValueError, match="not a dimension: user_agent"):
         warehouse.metrics(MetricsQuery(ORGANIZATION, {"user_agent": ""}, "USD", [0, 10]))

@@ -9,11 +9,14 @@ import duckdb
 import pyarrow as pa
 import sqlglot
 
-from analytics_service.tables import DIMENSIONS, EVENTS, SPEND, ColumnType, Record, Table
+from analytics_service.tables import DIMENSIONS, EVENTS, SPEND, Column, ColumnType, Record, Table
 from analytics_service.warehouse.duckdb.client import DuckDbFile
 from analytics_service.warehouse.model import Metrics, MetricsQuery, MetricsResult
 
 _CREATE = "CREATE TABLE IF NOT EXISTS {table} ({columns})"
+# For the rows that are stored already: an absent text is empty. DuckDB adds no column with NOT NULL.
+_ADD_COLUMN = "ALTER TABLE {table} ADD COLUMN {name} {type} DEFAULT {default}"
+_DEFAULTS = {ColumnType.STRING: "''", ColumnType.INT64: "0"}
 
 # Ids are UUIDv7, so only rows with an id at or above the batch's smallest one can be duplicates.
 _INSERT = """
@@ -99,6 +102,10 @@ class DuckDbWarehouse:
         with file.cursor() as cursor:
             for table in (EVENTS, SPEND):
                 cursor.execute(_create(table))
+                stored = {name for name, *_ in cursor.execute(f"DESCRIBE {table.name}").fetchall()}
+                for column in table.columns:
+                    if column.name not in stored:
+                        cursor.execute(_add_column(table, column))
 
     def insert(self, table: Table[Record], records: Sequence[Record]) -> int:
         """See Warehouse."""
@@ -152,6 +159,11 @@ def _batch(table: Table[Record], records: Sequence[Record]) -> pa.Table:
 def _create(table: Table[Any]) -> str:
     columns = ", ".join(f"{column.name} {column.type.value} NOT NULL" for column in table.columns)
     return _transpiled(_CREATE.format(table=table.name, columns=columns))
+
+
+def _add_column(table: Table[Any], column: Column[Any]) -> str:
+    default = _DEFAULTS[column.type]
+    return _transpiled(_ADD_COLUMN.format(table=table.name, name=column.name, type=column.type.value, default=default))
 
 
 def _insert(table: Table[Any]) -> str:
