@@ -186,7 +186,7 @@ class Refusal:
 
 @contextmanager
 def refused() -> Iterator[Refusal]:
-    """Expects the block's call to be refused; the refusal is filled in after the block."""
+    """Expects the block's call to be refused; sets the fields of the yielded refusal at the end of the block."""
     refusal = Refusal()
     with pytest.raises(grpc.RpcError) as error:
         yield refusal

@@ -1,4 +1,4 @@
-"""campaign-service: what it is made of."""
+"""Builds campaign-service and runs its commands."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ MIGRATIONS = sources("campaign_service", "outbox", "audit", "idempotency", "docu
 
 
 def from_config(config: Config) -> ServiceProcess:
-    """The service on the servers and networks that the configuration names."""
+    """Builds the service with the servers and networks in the configuration."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     payments = RemotePayments(own.remote("payment-service", config.payment_targets))
     publishers = RemotePublishers(own.remote("publisher-service", config.publisher_targets))
@@ -45,7 +45,7 @@ def from_config(config: Config) -> ServiceProcess:
 def build(
     own: Dependencies, payments: Payments, publishers: Publishers, networks: Sequence[Network], documents: Documents
 ) -> ServiceProcess:
-    """The service on any dependencies."""
+    """Builds the service with these dependencies, which are fakes in tests."""
     db, clock, new_id, outbox = own.db, own.clock, own.new_id, Outbox("campaign", own.clock)
     by_code = {network.code: network for network in networks}
     writer, placements = CampaignWriter(db, outbox, clock), Placements(db, by_code)

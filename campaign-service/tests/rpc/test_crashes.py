@@ -149,7 +149,7 @@ def check(client: Client, db: Database, campaign_id: str, *, over: bool = False)
     assert campaign.budget_change is None
     assert not campaign.is_resuming
     for there in (one for one in network.campaigns.values() if campaign_id in one.name):
-        assert there.plays == (campaign.state is State.ACTIVE)
+        assert there.is_playing == (campaign.state is State.ACTIVE)
         assert there.budget_micros == campaign.budget_micros or campaign.state is State.DRAFT
     assert sum(campaign_id in one.name for one in network.campaigns.values()) <= 1
 
@@ -206,7 +206,7 @@ def test_job_completes_a_suspension_after_a_crash_at_any_step(client: Client, wo
             pb.Campaign.PAUSED,
             [pb.Campaign.PAYMENT_DISPUTED],
         )
-        assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+        assert not client.outside.network.campaigns[client.external_id(campaign_id)].is_playing
         assert payments.held_micros[UUID(campaign_id)] == 0
         assert client.stats(campaign_id).total.spent_micros == 2 * SPENT
         assert (payments.available_micros, payments.debt_micros) == (0, WALLET - (BUDGET - 2 * SPENT))

@@ -88,7 +88,7 @@ def spent(client: Client, campaign_id: str) -> int:
 
 
 def plays(client: Client, campaign_id: str) -> bool:
-    return bool(client.outside.network.campaigns[client.external_id(campaign_id)].plays)
+    return bool(client.outside.network.campaigns[client.external_id(campaign_id)].is_playing)
 
 
 def state(client: Client, campaign_id: str) -> tuple[int, list[int]]:
@@ -195,7 +195,7 @@ def test_debt_cancels_a_pending_start(client: Client, owes: Any, refused: Refuse
     client.outside.clock.at += timedelta(minutes=5)
     client.sync()
     assert state(client, campaign_id) == (pb.Campaign.DRAFT, [])
-    assert not any(one.plays for one in client.outside.network.campaigns.values())
+    assert not any(one.is_playing for one in client.outside.network.campaigns.values())
 
 
 @pytest.mark.parametrize("where", ["network", "publishers"])

@@ -100,7 +100,7 @@ def test_deleting_a_pending_start_releases_its_hold(client: Client, refused: Ref
     assert client.get(campaign_id).state == pb.Campaign.DRAFT, "the job does not start a campaign that is being deleted"
     assert client.outside.payments.available_micros == WALLET
     client.delete(campaign_id)
-    assert not any(one.plays for one in client.outside.network.campaigns.values())
+    assert not any(one.is_playing for one in client.outside.network.campaigns.values())
 
 
 def test_spend_before_deletion_is_charged_before_the_release(client: Client) -> None:
@@ -171,7 +171,7 @@ def test_hold_is_kept_after_any_delivery(client: Client, delivered: Figures, is_
     assert held(client, campaign_id) == 0
 
 
-def test_hold_is_kept_after_delivery_before_the_job_window(client: Client) -> None:
+def test_hold_is_kept_after_delivery_ten_days_before_deletion(client: Client) -> None:
     campaign_id = client.start(client.create().id).id
     report(client, campaign_id, Figures(impressions=1))
     client.outside.clock.at += timedelta(days=10)
@@ -197,9 +197,9 @@ def test_hold_is_kept_while_the_network_does_not_answer(client: Client, state: s
 def test_delete_stops_the_network_before_reading_it(client: Client) -> None:
     campaign_id = paused(client)
     there = client.outside.network.campaigns[client.external_id(campaign_id)]
-    there.plays = True  # another user of the network played it
+    there.is_playing = True  # another user of the network played it
     client.delete(campaign_id)
-    assert (there.plays, held(client, campaign_id)) == (False, 0)
+    assert (there.is_playing, held(client, campaign_id)) == (False, 0)
 
 
 @pytest.mark.parametrize("failure", ["is_down", "loses_answers"])
@@ -259,17 +259,17 @@ def test_deleting_a_resuming_campaign_stops_it_first(client: Client, refused: Re
     with refused():
         client.start(campaign_id)
     at_network = client.outside.network.campaigns[client.external_id(campaign_id)]
-    assert at_network.plays
+    assert at_network.is_playing
     with refused() as refusal:
         client.delete(campaign_id)
     assert refusal.code is grpc.StatusCode.UNAVAILABLE
     client.outside.network.loses_answers = False
     client.delete(campaign_id)
-    assert not at_network.plays
+    assert not at_network.is_playing
 
 
 def refused_start(client: Client, refused: Refused) -> str:
-    """A start that the network rejects to play and to stop."""
+    """A start where the network rejects both playing and stopping the campaign."""
     campaign_id, network = client.create().id, client.outside.network
     create = network.create
 
@@ -286,7 +286,7 @@ def refused_start(client: Client, refused: Refused) -> str:
     return str(campaign_id)
 
 
-def test_start_rejected_by_play_and_stop_completes_after_a_day(client: Client, refused: Refused) -> None:
+def test_campaign_neither_played_nor_stopped_completes_after_a_day(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.outside.clock.at += timedelta(hours=23)
     client.sync()
@@ -304,7 +304,7 @@ def test_start_rejected_by_play_and_stop_completes_after_a_day(client: Client, r
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_start_that_the_network_stops_later_becomes_a_draft(client: Client, refused: Refused) -> None:
+def test_rejected_start_becomes_a_draft_once_the_network_stops_it(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.outside.network.refuses = ""
     client.outside.clock.at += timedelta(minutes=2)
@@ -313,7 +313,7 @@ def test_start_that_the_network_stops_later_becomes_a_draft(client: Client, refu
     assert client.outside.payments.available_micros == WALLET
 
 
-def test_start_rejected_by_play_and_stop_can_be_deleted(client: Client, refused: Refused) -> None:
+def test_campaign_neither_played_nor_stopped_can_be_deleted(client: Client, refused: Refused) -> None:
     campaign_id = refused_start(client, refused)
     client.delete(campaign_id)
     spend(client, campaign_id, 5_000_000)

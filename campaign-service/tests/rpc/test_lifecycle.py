@@ -35,7 +35,7 @@ def test_start_holds_the_budget_and_plays(client: Client) -> None:
     assert (started.state, list(started.state_reasons)) == (pb.Campaign.ACTIVE, [])
     assert wallet(client) == (900_000_000, BUDGET)
     at_network = client.outside.network.campaigns[client.external_id(campaign.id)]
-    assert (at_network.plays, at_network.name) == (True, f"Spring [{campaign.id}]")
+    assert (at_network.is_playing, at_network.name) == (True, f"Spring [{campaign.id}]")
     assert at_network.campaign.target_url == campaign.target_url
     assert client.start(campaign.id) == started
     assert wallet(client) == (900_000_000, BUDGET)
@@ -75,7 +75,7 @@ def test_interrupted_start_is_resumed(client: Client, refused: Refused, where: s
     setattr(system, trouble, False)
     assert client.start(campaign.id).state == pb.Campaign.ACTIVE
     assert wallet(client) == (900_000_000, BUDGET)
-    assert outside.network.campaigns[client.external_id(campaign.id)].plays
+    assert outside.network.campaigns[client.external_id(campaign.id)].is_playing
 
 
 def test_start_that_a_network_rejects_releases_the_hold(client: Client, refused: Refused) -> None:
@@ -158,10 +158,10 @@ def test_pause_stops_the_network_and_keeps_the_hold(client: Client) -> None:
     paused = client.pause(campaign.id)
     assert (paused.state, list(paused.state_reasons)) == (pb.Campaign.PAUSED, [pb.Campaign.USER])
     at_network = client.outside.network.campaigns[client.external_id(campaign.id)]
-    assert not at_network.plays
+    assert not at_network.is_playing
     assert client.pause(campaign.id) == paused
     resumed = client.start(campaign.id)
-    assert (resumed.state, list(resumed.state_reasons), at_network.plays) == (pb.Campaign.ACTIVE, [], True)
+    assert (resumed.state, list(resumed.state_reasons), at_network.is_playing) == (pb.Campaign.ACTIVE, [], True)
     assert wallet(client) == (900_000_000, BUDGET)
 
 

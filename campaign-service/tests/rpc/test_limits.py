@@ -54,8 +54,8 @@ def held(client: Client, campaign_id: str) -> int:
     return int(client.outside.payments.held_micros.get(UUID(campaign_id), 0))
 
 
-def taken(client: Client, campaign_id: str) -> int:
-    """The amount that the ledger has posted for the publisher's zone."""
+def posted_micros(client: Client, campaign_id: str) -> int:
+    """The amount that the ledger has posted, all of it for the publisher's zone."""
     spends = [one for one in client.outside.payments.spends if one.campaign_id == UUID(campaign_id)]
     assert all(one.share is not None and one.share.publisher_id == OWNER.publisher_id for one in spends)
     return WALLET - client.outside.payments.available_micros - sum(client.outside.payments.held_micros.values())
@@ -76,11 +76,11 @@ def test_budget_below_delivery_is_refused_and_delivery_is_charged(client: Client
     assert "50 USD has been spent" in refusal.message
     assert (client.get(campaign_id).budget_micros, held(client, campaign_id)) == (BUDGET, 30 * UNIT)
     assert client.outside.payments.available_micros == WALLET - BUDGET, "nothing is released"
-    assert taken(client, campaign_id) == client.stats(campaign_id).total.spent_micros == 50 * UNIT
+    assert posted_micros(client, campaign_id) == client.stats(campaign_id).total.spent_micros == 50 * UNIT
     there = client.outside.network.campaigns[client.external_id(campaign_id)]
     assert there.budget_micros == BUDGET
     assert client.sync().success
-    assert taken(client, campaign_id) == 50 * UNIT
+    assert posted_micros(client, campaign_id) == 50 * UNIT
 
 
 @pytest.mark.parametrize("make", [active, paused])
@@ -90,7 +90,7 @@ def test_lower_budget_releases_the_difference_and_charges_delivery(client: Clien
     delivers(client, campaign_id, 50 * UNIT)
     answer = client.update(campaign_id, budget_micros=budget)
     assert answer.budget_micros == budget
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (budget - 50 * UNIT, 50 * UNIT)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (budget - 50 * UNIT, 50 * UNIT)
     assert client.outside.payments.available_micros == WALLET - budget
     assert client.get(campaign_id) == answer
 
@@ -107,7 +107,7 @@ def test_delivery_until_the_network_accepts_the_limit_is_charged(client: Client,
     with refused() as refusal:
         client.update(campaign_id, budget_micros=40 * UNIT)
     assert refusal.metadata == {"leastMicros": str(50 * UNIT)}
-    assert taken(client, campaign_id) + held(client, campaign_id) == BUDGET
+    assert posted_micros(client, campaign_id) + held(client, campaign_id) == BUDGET
 
 
 @pytest.mark.parametrize("call", ["set_budget", "statistics"])
@@ -133,7 +133,7 @@ def test_nothing_is_released_while_a_network_does_not_answer(client: Client, ref
     client.outside.clock.at += timedelta(minutes=2)
     assert client.sync().success
     assert client.get(campaign_id).budget_micros == 60 * UNIT
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (10 * UNIT, 50 * UNIT)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (10 * UNIT, 50 * UNIT)
 
 
 def test_decided_release_is_unaffected_by_delivery_above_the_limit(client: Client, refused: Refused) -> None:
@@ -147,7 +147,7 @@ def test_decided_release_is_unaffected_by_delivery_above_the_limit(client: Clien
     for _ in range(2):
         assert client.sync().success
     assert client.get(campaign_id).budget_micros == 60 * UNIT
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (0, 60 * UNIT)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (0, 60 * UNIT)
     assert reason(client, campaign_id) == [pb.Campaign.BUDGET_EXHAUSTED]
 
 
@@ -171,7 +171,7 @@ def test_delivery_during_a_rejected_raise_stays_held(client: Client, refused: Re
     assert client.outside.payments.available_micros == WALLET - 100 * UNIT
     for _ in range(2):
         assert client.sync().success
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (0, 100 * UNIT)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (0, 100 * UNIT)
 
 
 def test_raise_that_a_network_keeps_stays_held(client: Client, refused: Refused) -> None:
@@ -194,7 +194,7 @@ def test_raise_that_a_network_keeps_stays_held(client: Client, refused: Refused)
     client.outside.clock.at += timedelta(minutes=2)
     for _ in range(2):
         assert client.sync().success
-    assert taken(client, campaign_id) == 120 * UNIT
+    assert posted_micros(client, campaign_id) == 120 * UNIT
     assert client.outside.payments.available_micros == WALLET - 120 * UNIT
 
 
@@ -223,10 +223,10 @@ def test_completed_campaigns_hold_is_released_only_after_networks_are_read(clien
         client.outside.clock.at += timedelta(days=1)
         client.sync()
         client.sweep()
-    assert held(client, campaign_id) + taken(client, campaign_id) == BUDGET
+    assert held(client, campaign_id) + posted_micros(client, campaign_id) == BUDGET
     network.is_down = False
     assert client.sync().success
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (0, 50 * UNIT)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (0, 50 * UNIT)
 
 
 def test_exhausted_campaigns_delivery_is_charged_before_the_release(client: Client) -> None:
@@ -238,7 +238,7 @@ def test_exhausted_campaigns_delivery_is_charged_before_the_release(client: Clie
     for _ in range(2):
         assert client.sync().success
         assert client.sweep().success
-    assert (held(client, campaign_id), taken(client, campaign_id)) == (0, BUDGET)
+    assert (held(client, campaign_id), posted_micros(client, campaign_id)) == (0, BUDGET)
 
 
 def test_days_of_a_network_outage_are_read_later(client: Client) -> None:
@@ -251,7 +251,7 @@ def test_days_of_a_network_outage_are_read_later(client: Client) -> None:
         assert not client.sync().success
     network.is_down = False
     assert client.sync().success
-    assert taken(client, campaign_id) == 20 * UNIT
+    assert posted_micros(client, campaign_id) == 20 * UNIT
 
 
 def too_much(client: Client, campaign_id: str, amount_micros: int) -> None:
@@ -269,7 +269,7 @@ def test_sweep_reads_networks_before_it_releases(client: Client, make: Any) -> N
     client.sweep()
     assert held(client, campaign_id) == 90 * UNIT, "the next run decides"
     assert client.sync().success
-    assert taken(client, campaign_id) == 85 * UNIT
+    assert posted_micros(client, campaign_id) == 85 * UNIT
 
 
 def test_sweep_releases_nothing_while_the_network_does_not_answer(client: Client) -> None:
@@ -305,7 +305,7 @@ def test_rejected_start_with_delivery_keeps_its_hold(client: Client, refused: Re
     )
     assert held(client, campaign.id) == BUDGET
     assert client.sync().success
-    assert (held(client, campaign.id), taken(client, campaign.id)) == (30 * UNIT, 50 * UNIT)
+    assert (held(client, campaign.id), posted_micros(client, campaign.id)) == (30 * UNIT, 50 * UNIT)
     network.play = play
     assert client.start(campaign.id).state == pb.Campaign.ACTIVE
 
@@ -328,6 +328,6 @@ def test_start_after_the_end_time_is_read_before_the_release(client: Client, ref
     for _ in range(3):
         client.outside.clock.at += timedelta(minutes=2)
         client.sync()
-    assert taken(client, campaign.id) == 50 * UNIT
+    assert posted_micros(client, campaign.id) == 50 * UNIT
     assert held(client, campaign.id) == 30 * UNIT
     assert reason(client, campaign.id) == [pb.Campaign.ENDED]

@@ -111,7 +111,7 @@ def test_campaign_without_funds_for_its_hold_is_paused(client: Client, refused: 
         pb.Campaign.PAUSED,
         [pb.Campaign.INSUFFICIENT_FUNDS],
     )
-    assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+    assert not client.outside.network.campaigns[client.external_id(campaign_id)].is_playing
     with refused() as refusal:
         client.start(campaign_id)
     assert refusal.reason == "INSUFFICIENT_FUNDS"
@@ -132,7 +132,7 @@ def test_campaign_without_funds_that_cannot_be_stopped_is_paused_later(client: C
     later(client)
     assert client.sync().success
     assert list(client.get(campaign_id).state_reasons) == [pb.Campaign.INSUFFICIENT_FUNDS]
-    assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+    assert not client.outside.network.campaigns[client.external_id(campaign_id)].is_playing
 
 
 def test_paused_campaign_without_funds_for_its_hold_is_a_failure(client: Client) -> None:

@@ -172,7 +172,7 @@ def test_exhausted_budget_completes_the_campaign(client: Client) -> None:
         pb.Campaign.COMPLETED,
         [pb.Campaign.BUDGET_EXHAUSTED],
     )
-    assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+    assert not client.outside.network.campaigns[client.external_id(campaign_id)].is_playing
     assert client.stats(campaign_id).total.spent_micros == 1_000_000
     # Later figures are read, and the ledger posts nothing more.
     report(client, campaign_id, 1_600_000)
@@ -189,7 +189,7 @@ def test_exhausted_campaign_is_stopped_after_a_network_rejection(client: Client)
     client.outside.network.refuses = ""
     assert client.sync().success
     assert client.get(campaign_id).state == pb.Campaign.COMPLETED
-    assert not client.outside.network.campaigns[client.external_id(campaign_id)].plays
+    assert not client.outside.network.campaigns[client.external_id(campaign_id)].is_playing
 
 
 def test_ended_campaign_is_completed_and_released_when_figures_are_final(client: Client) -> None:

@@ -42,7 +42,7 @@ def test_every_change_has_a_new_etag_and_a_later_update_time() -> None:
         lambda one: one.starting(NOW),
         lambda one: one.active(NOW),
         lambda one: one.paused(Reason.USER, NOW),
-        lambda one: one.edited({"name": "b"}, "", at=NOW, published=True),
+        lambda one: one.edited({"name": "b"}, "", at=NOW, is_published=True),
         lambda one: one.active(NOW - timedelta(hours=1)),
         lambda one: one.completed(Reason.ENDED, NOW),
     ):
@@ -91,7 +91,7 @@ ACTIVE = DRAFT.starting(NOW).active(NOW)
 
 
 @pytest.mark.parametrize(
-    ("campaign", "published"),
+    ("campaign", "is_published"),
     [
         (DRAFT.starting(NOW), False),
         (DRAFT, True),
@@ -101,10 +101,10 @@ ACTIVE = DRAFT.starting(NOW).active(NOW)
     ],
     ids=["starting", "published", "active", "paused", "completed"],
 )
-def test_fields_are_locked_from_the_first_start_attempt(campaign: Campaign, published: bool) -> None:
+def test_fields_are_locked_from_the_first_start_attempt(campaign: Campaign, is_published: bool) -> None:
     with pytest.raises(FieldLocked):
-        campaign.edited({"price_micros": 200}, "", at=NOW, published=published)
-    assert campaign.edited({"price_micros": 1, "name": "b"}, "", at=NOW, published=published).name == "b"
+        campaign.edited({"price_micros": 200}, "", at=NOW, is_published=is_published)
+    assert campaign.edited({"price_micros": 1, "name": "b"}, "", at=NOW, is_published=is_published).name == "b"
 
 
 @pytest.mark.parametrize(
@@ -120,20 +120,20 @@ def test_fields_are_locked_from_the_first_start_attempt(campaign: Campaign, publ
 )
 def test_budget_is_locked_during_a_first_start_and_once_completed(campaign: Campaign, is_free: bool) -> None:
     changes = {"budget_micros": 200}
-    assert campaign.needs_budget_change(changes, published=True)
+    assert campaign.needs_budget_change(changes, is_published=True)
     if is_free:
-        assert campaign.edited(changes, "", at=NOW, published=True).budget_micros == 200
+        assert campaign.edited(changes, "", at=NOW, is_published=True).budget_micros == 200
     else:
         with pytest.raises(FieldLocked):
-            campaign.edited(changes, "", at=NOW, published=True)
+            campaign.edited(changes, "", at=NOW, is_published=True)
 
 
 def test_unchanged_budget_needs_no_change_unless_one_is_pending() -> None:
-    assert not ACTIVE.needs_budget_change({"budget_micros": 100, "name": "b"}, published=True)
-    assert not DRAFT.needs_budget_change({"budget_micros": 200}, published=False)
+    assert not ACTIVE.needs_budget_change({"budget_micros": 100, "name": "b"}, is_published=True)
+    assert not DRAFT.needs_budget_change({"budget_micros": 200}, is_published=False)
     raising = ACTIVE.with_budget_change(50, NOW, new_budget_micros=150)
-    assert raising.needs_budget_change({"budget_micros": 100}, published=True)
-    assert not raising.needs_budget_change({"name": "b"}, published=True)
+    assert raising.needs_budget_change({"budget_micros": 100}, is_published=True)
+    assert not raising.needs_budget_change({"name": "b"}, is_published=True)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_active_campaign_cannot_be_deleted_and_paused_one_completes() -> None:
     assert (deleted.state, deleted.stopped_at, deleted.hold_key) == (State.COMPLETED, NOW, paused.hold_key)
     assert DRAFT.deleted(NOW).state is State.DRAFT
     with pytest.raises(CampaignNotFound):
-        deleted.edited({"name": "b"}, "", at=NOW, published=True)
+        deleted.edited({"name": "b"}, "", at=NOW, is_published=True)
 
 
 def test_resuming_campaign_can_be_paused() -> None:
@@ -211,11 +211,11 @@ def test_resuming_campaign_can_be_paused() -> None:
 
 
 def test_draft_can_be_edited_and_is_validated() -> None:
-    assert DRAFT.edited({"budget_micros": 200}, DRAFT.etag, at=NOW, published=False).budget_micros == 200
+    assert DRAFT.edited({"budget_micros": 200}, DRAFT.etag, at=NOW, is_published=False).budget_micros == 200
     with pytest.raises(EtagMismatch):
-        DRAFT.edited({"budget_micros": 200}, "other", at=NOW, published=False)
+        DRAFT.edited({"budget_micros": 200}, "other", at=NOW, is_published=False)
     with pytest.raises(InvalidField):
-        DRAFT.edited({"daily_budget_micros": 101}, "", at=NOW, published=False)
+        DRAFT.edited({"daily_budget_micros": 101}, "", at=NOW, is_published=False)
 
 
 def test_not_started_yet_depends_on_the_time() -> None:

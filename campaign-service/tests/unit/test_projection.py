@@ -28,7 +28,7 @@ def event(name: str, at: datetime, **figures: int) -> bytes:
     return Event(campaign_changed=changed).SerializeToString()
 
 
-def test_document_has_the_latest_event_in_any_order() -> None:
+def test_document_has_the_latest_event_whatever_the_order() -> None:
     documents = MemoryDocuments()
     projector = CampaignProjector(documents)
     late = event("late", NOW + timedelta(microseconds=1), impressions=5, clicks=4, conversions=3, spent_micros=2)

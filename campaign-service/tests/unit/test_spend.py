@@ -46,7 +46,7 @@ def test_stored_spend_without_a_posting_is_requested() -> None:
 
 
 @given(st.dictionaries(st.sampled_from(SLOTS), st.integers(1, 10**15)), st.integers(-5, 10**16))
-def test_requested_amounts_use_up_the_remaining_budget(amounts: dict[Slot, int], remaining: int) -> None:
+def test_requested_amounts_are_capped_to_the_remaining_budget(amounts: dict[Slot, int], remaining: int) -> None:
     capped = capped_to_budget(amounts, remaining)
     assert sum(capped.values()) == min(sum(amounts.values()), max(remaining, 0))
     assert all(0 < micros <= amounts[slot] for slot, micros in capped.items())

@@ -24,7 +24,7 @@ class FakeCampaign:
 
     name: str
     campaign: Campaign
-    plays: bool = False
+    is_playing: bool = False
     budget_micros: int = 0
     figures: dict[Slot, Figures] = field(default_factory=dict)
 
@@ -65,12 +65,12 @@ class FakeNetwork(Network):
 
     @override
     def play(self, external_id: str) -> None:
-        self._find(external_id).plays = True
+        self._find(external_id).is_playing = True
         self._answer()
 
     @override
     def stop(self, external_id: str) -> None:
-        self._find(external_id).plays = False
+        self._find(external_id).is_playing = False
         self._answer()
 
     @override

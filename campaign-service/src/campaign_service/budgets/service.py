@@ -2,7 +2,7 @@
 
 A budget change is stored with its idempotency key before the ledger is called, so a change that a crash interrupts is
 completed by the campaign's next operation or by the job. A raise holds money before networks get the new budget. A
-lower budget limits the networks first, then reads what they have delivered, and releases only the rest: a network can
+lower budget limits the networks first, then reads the spend that they report, and releases only the rest: a network can
 never spend money that is not held, and delivered spend is never released.
 """
 
@@ -47,7 +47,7 @@ class BudgetChanges:
         self._clock = clock
 
     def check_may_spend(self, campaign: Campaign) -> int:
-        """The amount held for the campaign, in micros; ORGANIZATION_IN_DEBT."""
+        """Raises ORGANIZATION_IN_DEBT unless the organization may spend; returns the held amount in micros."""
         return self._payments.held(campaign.organization_id, campaign.id, campaign.currency_code)
 
     def fund(self, campaign: Campaign) -> Campaign:
@@ -61,17 +61,17 @@ class BudgetChanges:
         posted_micros = spend_store.spent(self._db, campaign.organization_id, campaign.id).posted_micros
         missing_micros = campaign.budget_micros - posted_micros - held_micros
         if missing_micros <= 0:
-            return self._writer.save(campaign, lambda one, now: one.starting(now))
+            return self._writer.apply(campaign, lambda one, now: one.starting(now))
         return self.complete(self.begin_repair(campaign, missing_micros))
 
     def begin_repair(self, campaign: Campaign, amount_micros: int) -> Campaign:
         """Stores that the hold is to grow by this amount, or to shrink where it is negative."""
-        return self._writer.save(campaign, lambda one, now: one.with_budget_change(amount_micros, now))
+        return self._writer.apply(campaign, lambda one, now: one.with_budget_change(amount_micros, now))
 
     def settle(self, campaign: Campaign) -> Campaign:
         """Completes or drops the change in progress, if there is one.
 
-        INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT where the hold has to be repaired and cannot be.
+        INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT where the repair of a hold is refused; that change stays in progress.
         """
         try:
             return self.complete(campaign)
@@ -97,11 +97,11 @@ class BudgetChanges:
                 self._apply(campaign, change)
             except (NetworkRejected, InvalidField, SpendChanged) as error:
                 refused = error
-                campaign = self._writer.save(campaign, lambda one, now: one.reverting(now))
+                campaign = self._writer.apply(campaign, lambda one, now: one.reverting(now))
             else:
                 return self._store_new_budget(campaign, fields or {})
         self._revert(campaign)
-        campaign = self._writer.save(campaign, lambda one, now: one.without_budget_change(now))
+        campaign = self._writer.apply(campaign, lambda one, now: one.without_budget_change(now))
         if refused:
             raise refused
         return campaign
@@ -118,7 +118,7 @@ class BudgetChanges:
             self._placements.set_budget(self._placements.find(campaign), change.new_budget_micros)
 
     def _limit_networks(self, campaign: Campaign, change: BudgetChange) -> None:
-        """Limits every network, then reads what they have delivered and decides the release by that."""
+        """Limits every network, then reads its figures, which decide the amount to release."""
         external_ids = self._placements.find(campaign)
         if campaign.state is State.COMPLETED:
             self._placements.stop(external_ids)
@@ -132,7 +132,7 @@ class BudgetChanges:
             store.save(tx, decided)
 
     def _revert(self, campaign: Campaign) -> None:
-        """Restores the old budget at the networks, and releases what a raise has held."""
+        """Restores the old budget at the networks, and releases the amount that a raise has held."""
         external_ids = {} if campaign.state is State.COMPLETED else self._placements.find(campaign)
         for code, external_id in external_ids.items():
             self._restore_budget(campaign, code, external_id)
@@ -168,9 +168,9 @@ class BudgetChanges:
                 campaign.organization_id, campaign.id, change.hold_micros, campaign.currency_code, change.key
             )
         except HoldRefused:
-            # A raise is dropped, and so is a hold for a campaign without one. The repair of a hold is retried.
+            # A refused raise or first hold is dropped. A refused repair of an existing hold stays, and is retried.
             if change.new_budget_micros is not None or campaign.hold_key is None:
-                self._writer.save(campaign, lambda one, now: one.without_budget_change(now))
+                self._writer.apply(campaign, lambda one, now: one.without_budget_change(now))
             raise
 
     def _release(self, campaign: Campaign, key: str, amount_micros: int) -> None:
@@ -183,7 +183,7 @@ class BudgetChanges:
         with self._db.transaction() as tx:
             changed = store.lock(tx, campaign.organization_id, campaign.id).with_budget_changed(now)
             if fields:
-                changed = changed.edited(fields, "", at=now, published=True)
+                changed = changed.edited(fields, "", at=now, is_published=True)
             return self._writer.save_and_publish(tx, changed)
 
 
@@ -207,9 +207,9 @@ class CampaignEditor:
         """
         with self._db.transaction() as tx:
             campaign = store.lock(tx, organization_id, campaign_id)
-            published = any(placement.external_id for placement in placement_store.of_campaign(tx, campaign))
-            edited = campaign.edited(fields, etag, at=self._clock.now(), published=published)
-            if not campaign.needs_budget_change(fields, published=published):
+            is_published = any(placement.external_id for placement in placement_store.of_campaign(tx, campaign))
+            edited = campaign.edited(fields, etag, at=self._clock.now(), is_published=is_published)
+            if not campaign.needs_budget_change(fields, is_published=is_published):
                 return self._writer.save_and_publish(tx, edited)
         with self._writer.campaign_lock(organization_id, campaign_id) as campaign:
             campaign = self._budgets.settle(campaign)
@@ -230,7 +230,7 @@ class CampaignEditor:
         with self._db.transaction() as tx:
             campaign = store.lock(tx, campaign.organization_id, campaign.id)
             now = self._clock.now()
-            edited = campaign.edited(fields, etag, at=now, published=True)
+            edited = campaign.edited(fields, etag, at=now, is_published=True)
             spent = spend_store.spent(tx, campaign.organization_id, campaign.id)
             edited.check_budget_covers(spent.requested_micros)
             hold_micros = edited.budget_micros - campaign.budget_micros if campaign.hold_key else 0

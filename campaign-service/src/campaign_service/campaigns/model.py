@@ -12,8 +12,8 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import Aborted, FailedPrecondition, InvalidArgument, InvalidField, NotFound
 from adlib.money import to_decimal
 
-# Fields that cannot change once a network may know them, as JSON spells them. `name` and `target_url` always can.
-_LOCKED = {
+# Fields that cannot change once a network may know them, with their JSON names. `name` and `target_url` always can.
+_LOCKED_FIELDS = {
     "budget_micros": "budgetMicros",
     "daily_budget_micros": "dailyBudgetMicros",
     "start_time": "startTime",
@@ -23,7 +23,8 @@ _LOCKED = {
     "bid_model": "bid",
     "price_micros": "bid",
 }
-_TICK = timedelta(microseconds=1)
+# The least difference between the update times of two events.
+_MIN_UPDATE_INTERVAL = timedelta(microseconds=1)
 # Networks correct a day's figures for two more days, so figures are final three days after a campaign has stopped.
 FIGURES_FINAL_AFTER = timedelta(days=3)
 
@@ -202,20 +203,20 @@ class Campaign:
             raise InvalidField("dailyBudgetMicros", "must not exceed budgetMicros")
         return self
 
-    def edited(self, changes: Mapping[str, Any], etag: str, *, at: datetime, published: bool) -> Self:
-        """With these fields changed; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED.
+    def edited(self, changes: Mapping[str, Any], etag: str, *, at: datetime, is_published: bool) -> Self:
+        """With these fields changed; CAMPAIGN_NOT_FOUND, ETAG_MISMATCH, CAMPAIGN_FIELD_LOCKED, INVALID_FIELD.
 
-        `published`: a network knows the campaign, so only the budget and unlocked fields may change.
+        `is_published`: a network knows the campaign, so only the budget and unlocked fields may change.
         """
         if self.deleted_at:
             raise CampaignNotFound(self.id)
         if etag and etag != self.etag:
             raise EtagMismatch
-        if self.state is not State.DRAFT or self.hold_key or published:
+        if self.state is not State.DRAFT or self.hold_key or is_published:
             for name, value in changes.items():
                 is_allowed = name == "budget_micros" and self._budget_may_change
-                if name in _LOCKED and value != getattr(self, name) and not is_allowed:
-                    raise FieldLocked(_LOCKED[name])
+                if name in _LOCKED_FIELDS and value != getattr(self, name) and not is_allowed:
+                    raise FieldLocked(_LOCKED_FIELDS[name])
         changed = self._changed(at, **changes)
         if "daily_budget_micros" not in changes:
             changed.check_budget_covers(0)
@@ -223,13 +224,13 @@ class Campaign:
 
     @property
     def _budget_may_change(self) -> bool:
-        """Not during a first start, and not once COMPLETED."""
+        """Whether the budget may change: not during a first start, and not once COMPLETED."""
         return self.state in (State.ACTIVE, State.PAUSED) or (self.state is State.DRAFT and not self.hold_key)
 
-    def needs_budget_change(self, changes: Mapping[str, Any], *, published: bool) -> bool:
+    def needs_budget_change(self, changes: Mapping[str, Any], *, is_published: bool) -> bool:
         """Whether the ledger or a network has to be called before these fields can change."""
         new_budget_micros = changes.get("budget_micros", self.budget_micros)
-        is_known_outside = self.state is not State.DRAFT or bool(self.hold_key) or published
+        is_known_outside = self.state is not State.DRAFT or bool(self.hold_key) or is_published
         return is_known_outside and (
             new_budget_micros != self.budget_micros or ("budget_micros" in changes and self.budget_change is not None)
         )
@@ -242,7 +243,7 @@ class Campaign:
             raise BudgetTooSmall(least_micros, self.currency_code, why)
 
     def check_startable(self, at: datetime) -> None:
-        """CAMPAIGN_STATE_INVALID, CAMPAIGN_ENDED."""
+        """Raises CAMPAIGN_STATE_INVALID if it is COMPLETED, CAMPAIGN_ENDED if its end time has passed."""
         if self.state is State.COMPLETED:
             raise CampaignStateInvalid("started", self.state)
         if self.end_time and self.has_ended(at):
@@ -257,7 +258,7 @@ class Campaign:
         return self._changed(at, is_releasing_hold=True)
 
     def without_hold(self, at: datetime) -> Self:
-        """With no hold and no budget change in progress."""
+        """Without a hold and without a budget change in progress."""
         return self._changed(at, hold_key=None, is_releasing_hold=False, budget_change=None)
 
     def with_budget_change(self, hold_micros: int, at: datetime, *, new_budget_micros: int | None = None) -> Self:
@@ -278,7 +279,7 @@ class Campaign:
     def with_release_decided(self, posted_micros: int, requested_micros: int, at: datetime) -> Self:
         """With the release decided by figures that were read after the networks were limited.
 
-        INVALID_FIELD where more was delivered than the new budget; CONFLICT where more than the hold covers.
+        INVALID_FIELD where the delivered spend exceeds the new budget; CONFLICT where it exceeds the hold.
         """
         change = self._budget_change
         if change.new_budget_micros is not None:
@@ -288,12 +289,12 @@ class Campaign:
         return self._changed(at, budget_change=replace(change, is_release_decided=True))
 
     def reverting(self, at: datetime) -> Self:
-        """With the change in progress to be undone."""
+        """With the change in progress marked to be undone."""
         change = replace(self._budget_change, is_reverting=True, is_release_decided=False)
         return self._changed(at, budget_change=change)
 
     def with_revert_decided(self, requested_micros: int, at: datetime) -> Self:
-        """With the part of a raise to release decided; spend above the old budget raises the budget and stays held."""
+        """With the part of a raise decided that is released; spend above the old budget raises it and stays held."""
         change = self._budget_change
         kept_micros = min(max(requested_micros - self.budget_micros, 0), change.hold_micros)
         return self._changed(
@@ -318,7 +319,7 @@ class Campaign:
 
     @property
     def max_requested_micros(self) -> int | None:
-        """The most that the ledger may be asked to post once a lower budget is decided; None: no limit."""
+        """The limit of requested spend, in micros, once a lower budget is decided; None: no limit."""
         change = self.budget_change
         if change is None or change.is_reverting or not change.is_release_decided:
             return None
@@ -333,7 +334,7 @@ class Campaign:
         return self._changed(at, stopped_at=None)
 
     def check_pausable(self) -> None:
-        """CAMPAIGN_STATE_INVALID."""
+        """Raises CAMPAIGN_STATE_INVALID unless it is ACTIVE or resuming."""
         if self.state is not State.ACTIVE and not self.is_resuming:
             raise CampaignStateInvalid("paused", self.state)
 
@@ -353,7 +354,7 @@ class Campaign:
         )
 
     def check_deletable(self) -> None:
-        """CAMPAIGN_STATE_INVALID."""
+        """Raises CAMPAIGN_STATE_INVALID if it is ACTIVE."""
         if self.state is State.ACTIVE:
             raise CampaignStateInvalid("deleted; pause it first", self.state)
 
@@ -364,7 +365,7 @@ class Campaign:
 
     def touched(self, at: datetime) -> Self:
         """With a later update time and the same etag: only its figures have changed."""
-        return replace(self, updated_at=max(at, self.updated_at + _TICK))
+        return replace(self, updated_at=max(at, self.updated_at + _MIN_UPDATE_INTERVAL))
 
     @property
     def _budget_change(self) -> BudgetChange:

@@ -30,7 +30,7 @@ Change = Callable[[Campaign, datetime], Campaign]
 
 # The contract's default for a campaign without networks: the first network of its enum.
 DEFAULT_NETWORK = pb.Network.keys()[1]
-# For all calls of one operation to other systems; a client behind the gateway waits 10 s at most.
+# The limit of all calls of one operation to other systems together; a client behind the gateway waits 10 s at most.
 _OPERATION_TIMEOUT_S = 8.0
 
 
@@ -83,20 +83,20 @@ class CampaignWriter:
                 raise Aborted("another call is changing this campaign; try again", campaignId=campaign_id)
             yield read(self._db, organization_id, campaign_id)
 
-    def save(self, campaign: Campaign, change: Change) -> Campaign:
+    def apply(self, campaign: Campaign, change: Change) -> Campaign:
         """Applies the change to the stored campaign in a transaction of its own, without an event."""
         with self._db.transaction() as tx:
-            return self.change(tx, campaign, change)
+            return self.apply_in(tx, campaign, change)
 
-    def change(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
+    def apply_in(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
         """Applies the change to the stored campaign and stores the result, without an event."""
         changed = change(store.lock(tx, campaign.organization_id, campaign.id), self._clock.now())
         store.save(tx, changed)
         return changed
 
-    def change_and_publish(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
+    def apply_and_publish(self, tx: Transaction, campaign: Campaign, change: Change) -> Campaign:
         """Applies the change to the stored campaign; stores the result and its event."""
-        changed = self.change(tx, campaign, change)
+        changed = self.apply_in(tx, campaign, change)
         self.publish(tx, changed)
         return changed
 
@@ -125,7 +125,7 @@ class CampaignService:
     ) -> None:
         self._db = db
         self._writer = writer
-        # The currency that each available network bills in.
+        # The billing currency of each available network.
         self._network_currencies = network_currencies
         self._clock = clock
         self._ids = ids

@@ -33,6 +33,7 @@ class OrganizationInDebt(HoldRefused):
     reason = ErrorReason.ORGANIZATION_IN_DEBT
 
 
+# By the reason that the ledger returns.
 _REFUSALS = {kind.reason: kind for kind in (InsufficientFunds, OrganizationInDebt)}
 
 

@@ -54,7 +54,7 @@ class HoldRepair:
         self._releases = releases
 
     def repair(self, item: Discrepancy, state: HoldState) -> str:
-        """Repairs the hold under the campaign's lock; returns what was done, or "busy" where it has changed since."""
+        """Repairs the hold under the campaign's lock; returns the result, or "busy" if it has changed."""
         try:
             with (
                 time_limit(_CAMPAIGN_TIMEOUT_S, replaces=True),
@@ -93,7 +93,7 @@ class SweepHolds:
         self._clock = clock
 
     def run(self) -> JobResult:
-        """Compares every hold, and every campaign that should have one; the message counts what was found."""
+        """Compares every hold, and every campaign that should have one; the message counts the repairs and failures."""
         found: Counter[str] = Counter()
         result = jobs.run(
             self._db,

@@ -16,7 +16,7 @@ from campaign_service.stats import store as stats
 from campaign_service.stops.service import CampaignStopper, HoldReleases
 
 # How long a stop is retried at a network that rejects both playing and stopping the campaign.
-_STOP_RETRIES = timedelta(days=1)
+_STOP_RETRY_PERIOD = timedelta(days=1)
 
 _log = logger(__name__)
 
@@ -54,7 +54,7 @@ class CampaignLifecycle:
                     campaign = self._releases.cancel_start(campaign)
                 except NetworkRejected as refused:
                     self._releases.abandon_start(campaign, refused)
-            has_no_delivery = self._releases.is_stopped_without_delivery(campaign)
+            has_no_delivery = self._releases.stop_and_confirm_no_delivery(campaign)
             with self._db.transaction() as tx:
                 now = self._clock.now()
                 deleted = store.lock(tx, organization_id, campaign_id).deleted(now)
@@ -80,7 +80,7 @@ class CampaignLifecycle:
             if campaign.state is State.PAUSED and campaign.hold_key:
                 campaign = self._releases.release(campaign)
             with self._db.transaction() as tx:
-                self._writer.change_and_publish(tx, campaign, lambda one, now: one.suspended(now))
+                self._writer.apply_and_publish(tx, campaign, lambda one, now: one.suspended(now))
 
     def resume_operation(self, organization_id: UUID, campaign_id: UUID) -> None:
         """Completes an interrupted start, budget change or suspension, or releases a hold that is due for release."""
@@ -109,6 +109,6 @@ class CampaignLifecycle:
         try:
             self._releases.cancel_start(campaign)
         except NetworkRejected as refused:
-            if campaign.updated_at < self._clock.now() - _STOP_RETRIES:
+            if campaign.updated_at < self._clock.now() - _STOP_RETRY_PERIOD:
                 self._releases.abandon_start(campaign, refused)
             raise

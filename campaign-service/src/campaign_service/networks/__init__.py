@@ -11,17 +11,17 @@ from pkgutil import iter_modules
 from adlib.config import Environment
 from campaign_service.networks.protocol import NetworkSettings
 
-Read = Callable[[Environment], NetworkSettings | None]
+ReadSettings = Callable[[Environment], NetworkSettings | None]
 
 
-def _discover() -> Mapping[str, Read]:
+def _discover() -> Mapping[str, ReadSettings]:
     folders = sorted(module.name for module in iter_modules(__path__) if module.ispkg)
     found = [import_module(f"{__name__}.{folder}.settings") for folder in folders]
     return {settings.CODE: settings.read for settings in found}
 
 
 # How to read each network's settings, by its name in the contract.
-KNOWN: Mapping[str, Read] = _discover()
+KNOWN: Mapping[str, ReadSettings] = _discover()
 
 
 def read(environment: Environment) -> Mapping[str, NetworkSettings]:

@@ -19,7 +19,7 @@ class PlacementRef:
 
 @dataclass(frozen=True, slots=True)
 class Earner:
-    """The publisher that owns a zone; 7000 basis points are 70 %."""
+    """The publisher that earns a share of a posting, as stored with it; 7000 basis points are 70 %."""
 
     organization_id: UUID
     publisher_id: UUID
@@ -30,7 +30,7 @@ class Earner:
 class Posting:
     """An amount that the ledger is asked to post; its id is the idempotency key.
 
-    Idempotency `is_resolved`, the content of the request never changes.
+    Once `is_resolved`, the content of the request to the ledger never changes.
     """
 
     id: UUID
@@ -64,7 +64,7 @@ class Spent:
 def unrequested(
     stored: Mapping[Slot, Figures], requested_micros: Mapping[Slot, int], reported: Mapping[Slot, Figures]
 ) -> dict[Slot, int]:
-    """The spend in each reported slot above what postings already request, whether or not they are posted."""
+    """The spend of each reported slot above the sum of its postings, whether or not they are posted, in micros."""
     amounts: dict[Slot, int] = {}
     for slot, figures in reported.items():
         highest_micros = figures.at_least(stored.get(slot, Figures())).spend_micros

@@ -1,4 +1,4 @@
-"""Turns what networks report into spend: stores it, has the ledger post it, and shares it with publishers.
+"""Records the spend that networks report, and posts it to the ledger with the publishers' shares.
 
 Money is released only after networks were limited and then read, so spend before the limit is always charged.
 """
@@ -32,6 +32,7 @@ from campaign_service.stats.model import Figures, Slot, increases
 
 # Networks correct a day's figures for two more days.
 CORRECTION_WINDOW = timedelta(days=2)
+# Of MAX_SPENDS postings each, in one call.
 _MAX_BATCHES = 20
 _MAX_KEYS_IN_MESSAGE = 5
 
@@ -81,7 +82,7 @@ class SpendRecorder:
             self.record(PlacementRef(campaign.organization_id, campaign.id, code), reported.get(external_id, {}))
 
     def record(self, placement: PlacementRef, reported: Mapping[Slot, Figures]) -> None:
-        """Stores the figures that have increased, and postings for the spend that none requests yet."""
+        """Stores the figures that have increased, and postings for the spend that no posting requests yet."""
         organization_id, campaign_id, network = placement.organization_id, placement.campaign_id, placement.network
         now = self._clock.now()
         first = min((day for day, _ in reported), default=now.astimezone(UTC).date())
@@ -102,7 +103,7 @@ class SpendRecorder:
 
 
 class SpendPoster:
-    """Has the ledger post each recorded amount exactly once."""
+    """Posts each recorded amount to the ledger exactly once."""
 
     def __init__(
         self,
@@ -160,7 +161,7 @@ class SpendPoster:
         self._payments.release(
             campaign.organization_id, campaign.id, campaign.currency_code, f"release:{campaign.hold_key}"
         )
-        return self._writer.save(campaign, lambda one, now: one.without_hold(now))
+        return self._writer.apply(campaign, lambda one, now: one.without_hold(now))
 
     def _resolve(self, postings: Sequence[Posting]) -> Sequence[Posting]:
         """Stores which publisher earns from each posting, so that a repeat sends the ledger the same content."""
@@ -174,14 +175,14 @@ class SpendPoster:
         return resolved
 
     def _split(self, tx: Transaction, posting: Posting, posted: Posted) -> Posting:
-        """The posting with the ledger's amount where the ledger refused it; the rest gets a key of its own."""
+        """Splits a posting that the ledger has with another amount: it gets that amount, the rest a key of its own."""
         if not posted.is_refused:
             return posting
         store.split(tx, posting, posted.micros, self._ids())
         return replace(posting, amount_micros=posted.micros)
 
     def _settle(self, tx: Transaction, posting: Posting, posted: Posted) -> int:
-        """Stores and publishes the posted amount; returns what the hold did not cover, 0 where it was stored before."""
+        """Stores and publishes the posted amount; returns the micros that the hold lacked, 0 if stored before."""
         earned_micros = share(posted.micros, posting.earner.basis_points) if posting.earner else 0
         if not store.settle(tx, posting, posted.micros, earned_micros):
             return 0

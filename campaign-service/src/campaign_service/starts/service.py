@@ -1,7 +1,7 @@
 """Starts campaigns: a saga over the ledger and the ad networks.
 
-Each step is stored before the outside is called, so a start that a crash interrupts is continued by the next start or
-by the job, without a second hold or a second campaign at a network.
+Each step is stored before another system is called, so a start that a crash interrupts is continued by the next start
+or by the job, without a second hold or a second campaign at a network.
 """
 
 from collections.abc import Mapping
@@ -43,14 +43,14 @@ class StartFunding:
         campaign = self._budgets.settle(campaign)
         if campaign.state is State.DRAFT:
             return self._hold(campaign)
-        return self._writer.save(self._budgets.fund(campaign), lambda one, now: one.resuming(now))
+        return self._writer.apply(self._budgets.fund(campaign), lambda one, now: one.resuming(now))
 
     def check_may_spend(self, campaign: Campaign) -> None:
-        """ORGANIZATION_IN_DEBT."""
+        """Raises ORGANIZATION_IN_DEBT unless the organization may spend."""
         self._budgets.check_may_spend(campaign)
 
     def cancel(self, campaign: Campaign, external_ids: Mapping[str, str] | None = None) -> None:
-        """Stops a start that cannot succeed and releases its hold; `external_ids`: where it may have been played."""
+        """Stops a start that cannot succeed and releases its hold; `external_ids`: the networks that may deliver."""
         self._releases.cancel_start(campaign, external_ids)
 
     def _hold(self, campaign: Campaign) -> Campaign:
@@ -67,7 +67,7 @@ class StartFunding:
             )
         except HoldRefused as refused:
             if is_new or isinstance(refused, InsufficientFunds):
-                self._writer.save(campaign, lambda one, now: one.without_hold(now))
+                self._writer.apply(campaign, lambda one, now: one.without_hold(now))
             else:
                 # An earlier attempt may have held the budget before the organization was in debt.
                 self._releases.cancel_start(campaign)
@@ -77,7 +77,7 @@ class StartFunding:
     def _store_start(self, campaign: Campaign) -> Campaign:
         """Stores the hold's key and the campaign's names at its networks."""
         with self._db.transaction() as tx:
-            campaign = self._writer.change(tx, campaign, lambda one, now: one.starting(now))
+            campaign = self._writer.apply_in(tx, campaign, lambda one, now: one.starting(now))
             placement_store.add(tx, campaign, dict.fromkeys(campaign.networks, external_name(campaign)))
         return campaign
 
@@ -136,4 +136,4 @@ class CampaignStarter:
             raise
         with self._db.transaction() as tx:
             placement_store.update_states(tx, campaign, external_ids, PlacementState.PLAYING)
-            return self._writer.change_and_publish(tx, campaign, lambda one, now: one.active(now))
+            return self._writer.apply_and_publish(tx, campaign, lambda one, now: one.active(now))

@@ -51,9 +51,9 @@ class CampaignStopper:
         return self._stop(campaign, lambda one, now: one.paused(reason, now))
 
     def settle_or_pause(self, campaign: Campaign) -> bool:
-        """Completes the budget change in progress; False where the hold could not be repaired and it was paused.
+        """Completes the budget change in progress; False where its hold was refused and the campaign was paused.
 
-        INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT where it was not ACTIVE.
+        INSUFFICIENT_FUNDS, ORGANIZATION_IN_DEBT where the hold was refused and the campaign was not ACTIVE.
         """
         try:
             self._budgets.settle(campaign)
@@ -70,7 +70,7 @@ class CampaignStopper:
         self._placements.stop(external_ids)
         with self._db.transaction() as tx:
             placement_store.update_states(tx, campaign, external_ids, PlacementState.STOPPED)
-            return self._writer.change_and_publish(tx, campaign, change)
+            return self._writer.apply_and_publish(tx, campaign, change)
 
 
 class HoldReleases:
@@ -93,7 +93,7 @@ class HoldReleases:
         self._poster = poster
 
     def release(self, campaign: Campaign) -> Campaign:
-        """Stops and reads every network, charges what was delivered, and releases the rest of the hold.
+        """Stops the campaign at every network, charges the spend that they report, and releases the rest of the hold.
 
         UNAVAILABLE where a network does not answer, or where the spend could not be charged.
         """
@@ -117,8 +117,11 @@ class HoldReleases:
         except AppError as error:
             _log.info("hold_release_deferred", campaign=str(campaign.id), why=error.message)
 
-    def is_stopped_without_delivery(self, campaign: Campaign) -> bool:
-        """Stops a started campaign again; whether no network has figures of it. False where a network cannot say."""
+    def stop_and_confirm_no_delivery(self, campaign: Campaign) -> bool:
+        """Stops a started campaign again and reads its figures; returns whether there are none at any network.
+
+        False where a network does not answer or refuses.
+        """
         if campaign.state not in (State.PAUSED, State.COMPLETED) or not campaign.hold_key:
             return False
         if stats.has_figures(self._db, campaign.organization_id, campaign.id):
@@ -135,10 +138,10 @@ class HoldReleases:
     def cancel_start(self, campaign: Campaign, external_ids: Mapping[str, str] | None = None) -> Campaign:
         """Stops a start that cannot succeed and releases its hold.
 
-        A campaign that has delivered becomes PAUSED and keeps its hold for what networks may still report.
+        A campaign that has delivered becomes PAUSED and keeps its hold for spend that networks may still report.
         """
         if not campaign.is_releasing_hold:
-            campaign = self._writer.save(campaign, lambda one, now: one.releasing_hold(now))
+            campaign = self._writer.apply(campaign, lambda one, now: one.releasing_hold(now))
         if external_ids is None:
             external_ids = self._placements.find(campaign)
         self._placements.stop(external_ids)
@@ -148,14 +151,14 @@ class HoldReleases:
         if not stats.has_figures(self._db, campaign.organization_id, campaign.id):
             return self._poster.post_and_release(self._budgets.settle(campaign))
         with self._db.transaction() as tx:
-            return self._writer.change_and_publish(
+            return self._writer.apply_and_publish(
                 tx, campaign, lambda one, now: one.paused(Reason.NETWORK_REJECTED, now)
             )
 
     def abandon_start(self, campaign: Campaign, refused: NetworkRejected) -> None:
-        """Completes a start that the network rejects to play and to stop; its late figures are charged to the hold."""
+        """Completes a campaign that its network rejects to play and to stop; late figures are charged to its hold."""
         _log.error("network_rejected_stop", campaign=str(campaign.id), why=refused.message)
         external_ids = self._placements.find(campaign)
         with self._db.transaction() as tx:
             placement_store.update_states(tx, campaign, external_ids, PlacementState.PENDING)
-            self._writer.change_and_publish(tx, campaign, lambda one, now: one.completed(Reason.NETWORK_REJECTED, now))
+            self._writer.apply_and_publish(tx, campaign, lambda one, now: one.completed(Reason.NETWORK_REJECTED, now))

@@ -36,7 +36,7 @@ _CAMPAIGN_TIMEOUT_S = 10.0
 
 
 class Batch:
-    """Campaigns whose figures are read from their network in one call, when the first of them is needed."""
+    """Campaigns whose figures are read from their network by one call, made when the first figures are requested."""
 
     def __init__(self, network: Network, campaigns: Sequence[CampaignToSync], first: date, last: date) -> None:
         self._network = network
@@ -45,7 +45,7 @@ class Batch:
         self.last = last
 
     def figures(self, campaign: CampaignToSync) -> Mapping[Slot, Figures]:
-        """The figures of one campaign; UNAVAILABLE for each of them where the network did not answer."""
+        """The figures of one campaign; UNAVAILABLE for every campaign of the batch if the network did not answer."""
         if isinstance(self._reported, AppError):
             raise self._reported
         reported = self._reported.get(campaign.external_id, {})
@@ -89,7 +89,7 @@ class SpendSync:
 
 
 class SyncStats:
-    """The job. A second run posts nothing twice, at the same time or after a crash anywhere."""
+    """The job. Concurrent runs and runs after a crash post no amount twice."""
 
     def __init__(
         self,
@@ -137,14 +137,14 @@ class SyncStats:
             return _completion_reason(campaign, spent, self._clock.now())
 
         if why(campaigns.get_with_deleted(self._db, one.organization_id, one.campaign_id)):
-            # Checked again under the campaign's lock: a raise may have come in between.
+            # Checked again under the campaign's lock, because a raise may have changed the budget meanwhile.
             self._stopper.complete(one.organization_id, one.campaign_id, why)
 
 
 def _requests(network: Network, found: Sequence[CampaignToSync], now: datetime) -> Iterator[StatsRequest]:
     """A request for each campaign, in batches by the first day to read: two days before it was last read.
 
-    Campaigns that were read lately share a batch, so one that was not read for long does not prolong their call.
+    Campaigns with the same first day share a batch, so one that was not read for long does not prolong other calls.
     """
     last = now.astimezone(UTC).date()
 
@@ -158,7 +158,7 @@ def _requests(network: Network, found: Sequence[CampaignToSync], now: datetime) 
 
 
 def _completion_reason(campaign: Campaign, spent: Spent, at: datetime) -> Reason | None:
-    """Why the campaign can deliver no more; None where it can, or where it has not started or is COMPLETED."""
+    """The reason to complete the campaign; None if it can still deliver, has not started or is COMPLETED."""
     if campaign.state not in (State.ACTIVE, State.PAUSED):
         return None
     if spent.posted_micros >= campaign.budget_micros and campaign.budget_change is None:

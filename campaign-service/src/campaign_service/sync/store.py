@@ -62,7 +62,7 @@ _TO_SYNC_ANY_TENANT = Query(
         or_(
             campaigns.c.state == State.ACTIVE,
             campaigns.c.stopped_at > bindparam("stopped_after"),
-            # Only this job completes it, which releases its hold in the end.
+            # Only this job completes such a campaign, and its hold is released only after completion.
             and_(
                 campaigns.c.state == State.PAUSED,
                 or_(campaigns.c.end_time <= bindparam("now"), campaigns.c.stopped_at.is_(None)),

@@ -23,7 +23,7 @@ _PAGE_SIZE = 1000
 # 100,000 rows: a hundred campaigns over three days with 300 zones each.
 _MAX_PAGES = 100
 # Client errors that the campaign does not cause; a retry may succeed.
-_TRANSIENT = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_TRANSIENT_STATUSES = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 _log = logger(__name__)
 
@@ -115,7 +115,7 @@ class TrafficEngine(Network):
         except httpx.HTTPError as error:
             _log.warning("network_unavailable", network=self.code, path=path, error=repr(error))
             raise NetworkUnavailable(self.code) from error
-        if response.is_client_error and response.status_code not in _TRANSIENT:
+        if response.is_client_error and response.status_code not in _TRANSIENT_STATUSES:
             raise NetworkRejected(self.code, _reason(response))
         if not response.is_success:
             _log.warning("network_unavailable", network=self.code, path=path, status=response.status_code)
@@ -125,7 +125,7 @@ class TrafficEngine(Network):
 
     @contextmanager
     def _parsing(self, answer: object) -> Iterator[None]:
-        """Raises UNAVAILABLE where the response does not have the documented shape."""
+        """Raises UNAVAILABLE if the block fails because the response does not have the documented shape."""
         try:
             yield
         except (KeyError, TypeError, ValueError, DecimalException) as error:
