@@ -144,7 +144,7 @@ def staff(member: Callable[..., Member]) -> Member:
 
 @pytest.fixture
 def refused() -> Callable[..., ErrorInfo]:
-    """Calls and returns the refusal."""
+    """Makes the call, which must be refused, and returns the refusal."""
 
     def call(
         reason: "ErrorReason.ValueType", method: Callable[..., object], *args: object, **kwargs: object

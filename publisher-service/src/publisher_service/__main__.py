@@ -1,4 +1,4 @@
-"""publisher-service: what it is made of."""
+"""Builds publisher-service and runs its commands."""
 
 from adlib import service
 from adlib.db import sources
@@ -25,7 +25,7 @@ _GROUP = "publisher-service"
 
 
 def from_config(config: Config) -> ServiceProcess:
-    """The service on the servers that the configuration names."""
+    """Builds the service with the servers in the configuration."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     ledger = RemoteLedger(own.remote("payment-service", config.payment_targets))
     return build(own, ledger, share_basis_points=config.default_share_basis_points)
@@ -39,7 +39,7 @@ def build(
     retry_every_s: float = 5.0,
     sync_max_wait_s: float = 5.0,
 ) -> ServiceProcess:
-    """The service on any dependencies."""
+    """Builds the service with these dependencies, which are fakes in tests."""
     db, clock, new_id = own.db, own.clock, own.new_id
     outbox = Outbox("publisher", clock)
     publishers = PublisherService(db, outbox, ledger, clock, new_id, share_basis_points)

@@ -28,7 +28,7 @@ def jobs(channel: grpc.Channel) -> publisher_pb2_grpc.PublisherJobsServiceStub:
 
 @pytest.fixture
 def register(publishers: publisher_pb2_grpc.PublisherServiceStub) -> Callable[..., pb.Publisher]:
-    """Registers a member's organization; approved if `staff` is given."""
+    """Registers a member's organization as a publisher, and approves it if `staff` is given."""
 
     def call(member, staff=None, **headers: str) -> pb.Publisher:
         request = pb.CreatePublisherRequest(name="News", email="ads@example.com")

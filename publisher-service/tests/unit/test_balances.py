@@ -1,4 +1,4 @@
-"""When earnings and the ledger count as equal."""
+"""The comparison of earnings with the ledger."""
 
 from collections.abc import Mapping
 from uuid import UUID

@@ -27,8 +27,8 @@ _RESPONSE_MARGIN_S = 1.0
 class SyncBalances:
     """The job. Both figures only grow, so spend whose events have not arrived yet is not reported as a difference.
 
-    Earnings are read before the ledger and must not exceed it. Then they have `max_wait_s` seconds to reach the
-    ledger's figure, since they follow it over the bus.
+    Earnings are read before the ledger and must not exceed it. Then the job waits up to `max_wait_s` seconds until
+    they reach the ledger's figure, since they follow it over the bus.
     """
 
     def __init__(self, db: Database, ledger: Balances, payouts: PayoutService, *, max_wait_s: float = 5.0) -> None:
@@ -70,7 +70,7 @@ class SyncBalances:
             yield Comparison(id, earned.get(id, {}), credited, earned.get(id, {}), failure)
 
     def _wait_for_earnings(self, comparisons: Sequence[Comparison]) -> Iterator[Comparison]:
-        """Yields each comparison once its earnings have caught up, and the others when the time is over."""
+        """Yields each comparison once its earnings have reached the ledger's, and the others after `max_wait_s`."""
         end = min(time.monotonic() + self._max_wait_s, deadline.get() - _RESPONSE_MARGIN_S)
         while True:
             yield from (one for one in comparisons if not one.is_behind)

@@ -1,4 +1,4 @@
-"""The comparison of a publisher's earnings with what the ledger has credited."""
+"""The comparison of a publisher's earnings with the amounts that the ledger has credited."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from adlib.errors import AppError
 
 
 class BalancesDiffer(Exception):
-    """A publisher's earnings are not what the ledger has credited."""
+    """A publisher's earnings differ from the amounts that the ledger has credited."""
 
     def __init__(self, publisher_id: UUID, currency_code: str, earned_micros: int, credited_micros: int) -> None:
         super().__init__(

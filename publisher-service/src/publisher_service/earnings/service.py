@@ -22,7 +22,7 @@ class EarningService:
         self._clock = clock
 
     def credit(self, earnings: Iterable[Earning]) -> None:
-        """Adds the earnings whose events are new."""
+        """Adds the earnings whose events were not recorded before."""
         # A fixed order, so that two workers with the same zones cannot deadlock.
         ordered = sorted(earnings, key=lambda one: (one.publisher_id, one.currency_code, one.day, one.zone_id))
         now = self._clock.now()

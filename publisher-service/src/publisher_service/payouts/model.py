@@ -11,7 +11,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib import money
 from adlib.errors import FailedPrecondition, InvalidField, NotFound, PermissionDenied
 
-# Retries start once the call that stored a step has had time to complete it; then each waits twice as long.
+# The first retry waits until the call that stored the step had time to complete it; each later one waits twice as long.
 _FIRST_RETRY_AFTER = timedelta(seconds=10)
 _MAX_RETRY_AFTER = timedelta(minutes=15)
 
@@ -111,7 +111,7 @@ class NewPayout:
     destination: BankAccount
 
     def check(self) -> None:
-        """CURRENCY_UNSUPPORTED, INVALID_FIELD."""
+        """Raises CURRENCY_UNSUPPORTED, or INVALID_FIELD for a wrong amount or check digit."""
         money.to_minor(self.amount_micros, self.currency_code)
         if self.destination.iban is not None and not is_iban(self.destination.iban):
             raise InvalidField("destination.iban", "is not a valid IBAN: its check digits are wrong; check for a typo")

@@ -29,7 +29,7 @@ _log = logger(__name__)
 
 
 class PayoutService:
-    """A publisher requests, staff decide, payment-service moves the money."""
+    """The use cases of payouts: a publisher requests, staff decide, payment-service transfers the money."""
 
     def __init__(self, db: Database, ledger: Ledger, clock: Clock, ids: NewId) -> None:
         self._db = db
@@ -132,7 +132,7 @@ class PayoutService:
             return payout
 
     def _call_ledger(self, payout_id: UUID) -> Payout:
-        """Makes the pending call, one at a time so that a late refusal cannot delete a payout that has succeeded."""
+        """Makes the payout's pending call, one at a time: a late refusal must not delete a payout that was reserved."""
         with self._db.advisory_lock(f"payout:{payout_id}") as is_locked:
             payout = store.find_any_tenant(self._db, payout_id)
             if payout is None or not is_locked:

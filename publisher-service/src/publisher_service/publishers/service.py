@@ -126,7 +126,10 @@ class PublisherService:
         size: tuple[int, int],
         idempotency: Idempotency[Zone, M],
     ) -> M:
-        """Adds a zone, `size` wide and high in CSS pixels, to the caller's own; PUBLISHER_NOT_FOUND, SITE_NOT_FOUND."""
+        """Adds a zone to a site of the caller's own publisher; `size` is its width and height in CSS pixels.
+
+        PUBLISHER_NOT_FOUND, SITE_NOT_FOUND.
+        """
         with self._db.transaction() as tx:
             if (seen := idempotency.replay(tx)) is not None:
                 return seen
