@@ -1,4 +1,4 @@
-"""analytics-service: the parts it consists of."""
+"""Builds analytics-service and runs its commands."""
 
 from adlib import service
 from adlib.rpc import ServiceProcess
@@ -13,13 +13,13 @@ from analytics_service.tracking.consumer import TrackingConsumer
 from analytics_service.warehouse.duckdb.client import DuckDbFile
 from analytics_service.warehouse.duckdb.store import DuckDbWarehouse
 
-# Most messages of one insert.
-_EVENT_BATCH = 5_000
-_SPEND_BATCH = 1_000
+# The maximum number of messages that one insert stores.
+_EVENT_BATCH_SIZE = 5_000
+_SPEND_BATCH_SIZE = 1_000
 
 
 def from_config(config: Config) -> ServiceProcess:
-    """The service connected to the servers and the file in the configuration."""
+    """Builds the service with the servers and the file in the configuration."""
     own = Dependencies.from_config(config.common)
     campaigns = RemoteCampaigns(own.remote("campaign-service", config.campaign_targets))
     file = DuckDbFile(config.warehouse_path)
@@ -28,13 +28,13 @@ def from_config(config: Config) -> ServiceProcess:
 
 
 def build(own: Dependencies, campaigns: Campaigns, file: DuckDbFile) -> ServiceProcess:
-    """The service on any dependencies."""
+    """Builds the service with these dependencies, which are fakes in tests."""
     warehouse = DuckDbWarehouse(file)
     return own.process(
         servicers=[AnalyticsServicer(ReportService(warehouse, campaigns), own.clock)],
         background=[
-            own.consumer("events", "analytics", TrackingConsumer(warehouse).handle, batch=_EVENT_BATCH),
-            own.consumer("campaign", "analytics-spend", SpendConsumer(warehouse).handle, batch=_SPEND_BATCH),
+            own.consumer("events", "analytics", TrackingConsumer(warehouse).handle, batch=_EVENT_BATCH_SIZE),
+            own.consumer("campaign", "analytics-spend", SpendConsumer(warehouse).handle, batch=_SPEND_BATCH_SIZE),
         ],
         checks=[file.check],
     )

@@ -42,7 +42,7 @@ def test_first_and_last_interval_may_be_partial() -> None:
     st.sampled_from(ZONES),
     st.sampled_from(list(Granularity)),
 )
-def test_intervals_are_contiguous_and_start_at_full_local_time(
+def test_intervals_are_contiguous_and_start_at_full_local_hours_or_midnight(
     start: datetime, length: timedelta, zone: str, granularity: Granularity
 ) -> None:
     boundaries = TimeRange(start, start + length, granularity, time_zone(zone)).boundaries()

@@ -36,6 +36,6 @@ class RemoteCampaigns:
         self._stub = campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel)
 
     def currency_code(self, organization_id: UUID, campaign_id: UUID) -> str:
-        """See Campaigns."""
+        """The currency of the organization's campaign; CAMPAIGN_NOT_FOUND, UNAVAILABLE."""
         request = pb.LookUpCampaignRequest(organization_id=str(organization_id), campaign_id=str(campaign_id))
         return self._remote.call(self._stub.LookUpCampaign, request).currency_code

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from adlib.errors import InvalidField
 
 DEFAULT_RANGE = timedelta(days=30)
-# The platform tracked nothing before, and every time zone can represent these years.
+# The platform has no events from before 2000, and every time zone can represent these years.
 _FIRST_YEAR, _LAST_YEAR = 2000, 2100
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -59,7 +59,7 @@ class TimeRange:
         return cls(start, end, granularity, zone)
 
     def boundaries(self) -> Sequence[datetime]:
-        """The starts of the intervals in UTC, then the end. Intervals after the first start at full local time."""
+        """The starts of the intervals in UTC, then the end. All but the first start at a local hour or midnight."""
         next_boundary = _next_hour if self.granularity is Granularity.HOUR else _next_midnight
         boundaries = [self.start]
         while (boundary := next_boundary(boundaries[-1], self.zone)) < self.end:
@@ -94,7 +94,7 @@ class Ratios:
 
 
 def ratios(*, impressions: int, clicks: int, conversions: int, spend_micros: int) -> Ratios:
-    """Derives the ratios."""
+    """Derives the ratios from counts and spend."""
     return Ratios(
         ctr=clicks / impressions if impressions else 0.0,
         cvr=conversions / clicks if clicks else 0.0,

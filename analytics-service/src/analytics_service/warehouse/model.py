@@ -21,7 +21,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class MetricsQuery:
-    """Asks for one organization's metrics, in the intervals between consecutive boundaries."""
+    """A query for one organization's metrics, in the intervals between consecutive boundaries."""
 
     organization_id: str
     filters: Mapping[str, str]

@@ -13,7 +13,7 @@ from adlib.config import ConfigurationError
 from adlib.errors import Unavailable
 from adlib.telemetry import logger
 
-# The whole platform fits a developer's machine; a query over a million events needs a tenth of this.
+# Small, because a developer's machine runs the whole platform; a query over a million events needs a tenth of this.
 _SETTINGS: dict[str, str | bool | int | float | list[str]] = {"memory_limit": "256MB", "threads": 2}
 
 _NO_SPACE = os.strerror(errno.ENOSPC)
@@ -69,7 +69,7 @@ class DuckDbFile:
                 if self._is_invalid:
                     self._connection.close()
                     self._connection = self._connect()
-                    # While another thread uses the invalid database, DuckDB returns that one again; this raises then.
+                    # Raises if DuckDB returned the invalid database again, as it does while another thread uses it.
                     self._connection.execute("SELECT 1")
                     self._is_invalid = False
                     _log.info("warehouse_reopened")

@@ -108,7 +108,7 @@ class DuckDbWarehouse:
                         cursor.execute(_add_column(table, column))
 
     def insert(self, table: Table[Record], records: Sequence[Record]) -> int:
-        """See Warehouse."""
+        """Inserts records that are not stored yet, all or none, and returns how many; UNAVAILABLE."""
         distinct = {table.event_id(record): record for record in records}
         if not distinct:
             return 0
@@ -119,7 +119,7 @@ class DuckDbWarehouse:
             return int(inserted)
 
     def metrics(self, query: MetricsQuery) -> MetricsResult:
-        """See Warehouse."""
+        """Aggregates one organization's rows by interval and in total; UNAVAILABLE."""
         filters = tuple(sorted(query.filters))
         parameters = {
             **query.filters,
