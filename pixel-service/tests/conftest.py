@@ -71,7 +71,7 @@ def campaigns() -> FakeCampaigns:
 
 @pytest.fixture
 def add_pixel(db: Database) -> AddPixel:
-    """Stores a pixel of a new campaign of a new organization, unless the fields say otherwise."""
+    """Stores a pixel, by default of a new campaign of a new organization."""
 
     def add(**fields: object) -> Pixel:
         made: dict[str, object] = {

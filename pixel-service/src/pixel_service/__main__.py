@@ -1,4 +1,4 @@
-"""pixel-service: the parts of the gRPC server. The process of the tracking URLs is composed in tracking.py."""
+"""Builds pixel-service's gRPC server and runs its commands; tracking.py builds the process of the tracking URLs."""
 
 from functools import partial
 
@@ -24,18 +24,18 @@ from pixel_service.tracking_process import TrackingProcess
 from pixel_service.visitor_ids import VisitorIds
 
 MIGRATIONS = sources("pixel_service", "outbox", "audit", "idempotency")
-_ENRICHER_BATCH = 500
+_ENRICHER_BATCH_SIZE = 500
 
 
 def from_config(config: Config) -> ServiceProcess:
-    """The service connected to the servers in the configuration, with the process of the tracking URLs."""
+    """Builds the service with the servers in the configuration and the process of the tracking URLs."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     campaigns = RemoteCampaigns(own.remote("campaign-service", config.campaign_targets))
     return build(own, campaigns, config, TrackingProcess(config.common.rpc.host, config.http_port))
 
 
 def build(own: Dependencies, campaigns: Campaigns, config: Config, tracking: TrackingProcess | None) -> ServiceProcess:
-    """The service on any dependencies."""
+    """Builds the service with these dependencies, which are fakes in tests."""
     db, clock = own.db, own.clock
     messages = PixelMessages(config.public_url, PostbackKeys(config.signing_key))
     parser = EventParser(PixelLookup(partial(find_any_tenant, db)).get, VisitorIds(config.signing_key))
@@ -45,7 +45,9 @@ def build(own: Dependencies, campaigns: Campaigns, config: Config, tracking: Tra
             PixelJobsServicer(own.purge(RULES)),
         ],
         background=[
-            own.consumer("collected", "enricher", Enricher(parser, own.bus, db, clock).handle, batch=_ENRICHER_BATCH),
+            own.consumer(
+                "collected", "enricher", Enricher(parser, own.bus, db, clock).handle, batch=_ENRICHER_BATCH_SIZE
+            ),
             own.consumer("campaign", "pixel", CampaignConsumer(db).handle),
             *([tracking] if tracking else []),
         ],

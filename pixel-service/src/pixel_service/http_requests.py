@@ -12,7 +12,7 @@ from adlib.errors import InvalidArgument, InvalidField
 
 MAX_BODY_BYTES = 64 * 1024
 
-# Real requests are shorter; a longer part is truncated to this many characters.
+# In characters. Real requests are shorter; a longer part is truncated.
 _MAX_PATH, _MAX_QUERY, _MAX_USER_AGENT, _MAX_REFERRER, _MAX_ADDRESS = 256, 4096, 512, 2048, 64
 _NANOSECONDS: Final = 1_000_000_000
 

@@ -56,7 +56,7 @@ def unique_values(query: str, names: Collection[str]) -> dict[str, str]:
 
 
 def _decoded(text: str) -> str | None:
-    """None if the encoding is broken: lenient decoding would make two transaction ids equal."""
+    """The decoded text; None if its encoding is broken, since lenient decoding could make two ids equal."""
     if _BROKEN_ESCAPE.search(text):
         return None
     try:

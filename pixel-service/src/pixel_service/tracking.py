@@ -1,4 +1,4 @@
-"""The parts of the process that serves the tracking URLs."""
+"""Builds and runs the process that serves the tracking URLs."""
 
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial

@@ -20,7 +20,7 @@ _log = logger(__name__)
 
 
 class MethodNotAllowed(AppError):
-    """The path does not take this HTTP method."""
+    """The path does not support this HTTP method."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
     reason = ErrorReason.METHOD_NOT_ALLOWED

@@ -44,7 +44,7 @@ class ClickService:
         return pixel
 
     async def _find(self, pixel_id: UUID) -> Pixel | None:
-        """Takes a thread only for a pixel that is not cached."""
+        """Uses a database thread only if the pixel is not cached."""
         if self._pixels.is_cached(pixel_id):
             return self._pixels.get(pixel_id)
         return await self._threads.run(lambda: self._pixels.get(pixel_id))

@@ -45,7 +45,7 @@ class RemoteCampaigns:
         self._stub = campaign_pb2_grpc.CampaignDirectoryServiceStub(remote.channel)
 
     def look_up(self, organization_id: UUID, campaign_id: UUID) -> Campaign:
-        """See Campaigns."""
+        """The organization's campaign; CAMPAIGN_NOT_FOUND, UNAVAILABLE."""
         request = pb.LookUpCampaignRequest(organization_id=str(organization_id), campaign_id=str(campaign_id))
         found = self._remote.call(self._stub.LookUpCampaign, request)
         return Campaign(found.target_url, found.currency_code)

@@ -8,10 +8,10 @@ from pixel_service.conversions.model import PageReport, Postback
 from pixel_service.pixels.model import PixelNotFound, parse_pixel_id
 from pixel_service.query_parameters import unique_values
 
-_TEXTS = ("pixelId", "clickId", "goal", "transactionId", "currencyCode")
-_FIELDS = (*_TEXTS, "valueMicros")
+_TEXT_FIELDS = ("pixelId", "clickId", "goal", "transactionId", "currencyCode")
+_FIELDS = (*_TEXT_FIELDS, "valueMicros")
 _PARAMETERS = ("click_id", "key", "goal", "payout", "txid", "status")
-_MAX_SHOWN = 64
+_MAX_TEXT_IN_ERROR = 64
 
 
 def parse_page_report(query: str, body: bytes) -> PageReport:
@@ -63,14 +63,14 @@ def _parse_object(body: bytes) -> dict[str, Any]:
     fields = {name: value for name, value in fields.items() if value is not None}
     for name, value in fields.items():
         if name not in _FIELDS:
-            raise InvalidField(_shown(name), f"is unknown; there are {', '.join(_TEXTS)} and valueMicros")
-        if name in _TEXTS and not isinstance(value, str):
+            raise InvalidField(_shown(name), f"is unknown; there are {', '.join(_TEXT_FIELDS)} and valueMicros")
+        if name in _TEXT_FIELDS and not isinstance(value, str):
             raise InvalidField(name, "must be a text")
     return fields
 
 
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuses a repeated key, of which json would use the last value."""
+    """The object with these members. INVALID_FIELD if a key is repeated: Python's json would use its last value."""
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
@@ -80,5 +80,5 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _shown(text: str) -> str:
-    """A client's text as an error repeats it: truncated, and without the lone surrogates that JSON allows."""
-    return text[:_MAX_SHOWN].encode(errors="replace").decode()
+    """Prepares a client's text for an error: truncates it, and replaces the lone surrogates that JSON allows."""
+    return text[:_MAX_TEXT_IN_ERROR].encode(errors="replace").decode()

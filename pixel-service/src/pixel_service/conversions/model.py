@@ -80,7 +80,7 @@ def resolve_goal(pixel: Pixel, goal: str) -> str:
 
 
 def require_currency(pixel: Pixel, currency_code: str) -> None:
-    """INVALID_FIELD unless empty or the campaign's currency, in which reports add up conversion values."""
+    """Raises INVALID_FIELD unless the code is empty or the campaign's: reports add up values in that currency only."""
     if currency_code not in ("", pixel.currency_code):
         raise InvalidField("currencyCode", f"must be the campaign's: {pixel.currency_code}")
 

@@ -27,7 +27,7 @@ from pixel_service.conversions.model import (
 from pixel_service.pixels.model import Pixel, PixelNotFound
 from pixel_service.postback_keys import PostbackKeys
 
-_APPROVED = ("", "approved")
+_COUNTED_STATUSES = ("", "approved")
 
 
 class ConversionService:
@@ -74,7 +74,7 @@ class ConversionService:
             raise TokenMissing("the parameter key is missing; it is in the pixel's postback URL")
         if not self._postback_keys.is_valid(postback.key, click.pixel_id):
             raise TokenInvalid("the parameter key is not the one in the postback URL of the click's pixel")
-        if postback.status.lower() not in _APPROVED:
+        if postback.status.lower() not in _COUNTED_STATUSES:
             raise InvalidField("status", "must be approved, or left out; other conversions are not counted")
         pixel = self._pixel(click.pixel_id)
         new = NewConversion(

@@ -13,7 +13,7 @@ from pixel_service.visitor_ids import VisitorIds
 
 
 class ConversionServicer:
-    """Takes the reports of advertisers' pages and of partners' servers."""
+    """Records conversions that advertisers' pages and partners' servers report."""
 
     def __init__(self, conversions: ConversionService, visitor_ids: VisitorIds, threads: DatabaseThreads) -> None:
         self._conversions = conversions
@@ -35,7 +35,7 @@ class ConversionServicer:
         return await self._record(lambda: self._conversions.record_postback(parse_postback(query)))
 
     async def _record(self, record: Callable[[], Recorded]) -> HttpResponse:
-        # Parsing runs on the thread too: 64 KiB of JSON would hold up the event loop.
+        # Parsing runs on the thread too, because 64 KiB of JSON would block the event loop.
         recorded = await self._threads.run(record)
         return json_ok({"eventId": str(recorded.event_id), "duplicate": recorded.is_duplicate})
 

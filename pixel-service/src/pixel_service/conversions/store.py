@@ -1,4 +1,4 @@
-"""SQL of conversions."""
+"""Conversions in PostgreSQL."""
 
 from datetime import datetime
 from uuid import UUID

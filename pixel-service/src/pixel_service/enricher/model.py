@@ -70,7 +70,7 @@ def _type_and_pixel(request: CollectedRequest) -> tuple[TrackingEvent.Type.Value
 
 
 def _impression_fault(request: CollectedRequest) -> str | None:
-    """Why the parameter `event` does not describe an impression, if so."""
+    """The reason to reject the parameter `event`; None if it describes an impression."""
     events = all_values(request.query, "event")
     if len(events) > 1:
         return "event_repeated"

@@ -1,4 +1,4 @@
-"""SQL of rejected requests, counted by day and reason."""
+"""Counts of rejected requests by day and reason, in PostgreSQL."""
 
 from datetime import date
 

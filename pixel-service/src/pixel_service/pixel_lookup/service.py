@@ -39,7 +39,7 @@ class PixelLookup:
         return cached is not None and cached[1] > self._now()
 
     def get(self, pixel_id: UUID) -> Pixel | None:
-        """The pixel, or None. While the database is down, an expired entry of a pixel is used; UNAVAILABLE without."""
+        """The pixel, or None. While the database is down, an expired entry is used; UNAVAILABLE without one."""
         cached = self._cache.get(pixel_id)
         if cached is not None and cached[1] > self._now():
             return cached[0]

@@ -39,7 +39,7 @@ class PixelMessages:
         return message
 
     def _snippets(self, pixel: Pixel) -> pb.Pixel.Snippets:
-        """The partner's system replaces {click_id}, {payout} and {txid} in the postback URL."""
+        """The HTML and URLs to embed. Partners replace {click_id}, {payout} and {txid} in the postback URL."""
         url, goal = self._public_url, pixel.goals[0]
         return pb.Pixel.Snippets(
             impression=f'<img src="{url}{PIXEL_PATH}{pixel.id}" width="1" height="1" alt="">',

@@ -23,7 +23,7 @@ class PixelNotFound(NotFound):
 
 @dataclass(frozen=True, slots=True)
 class Pixel:
-    """Measures one campaign; `target_url` and `currency_code` are copies of the campaign's."""
+    """A pixel, which measures one campaign; `target_url` and `currency_code` are copies of the campaign's."""
 
     id: UUID
     organization_id: UUID

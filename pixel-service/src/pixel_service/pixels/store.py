@@ -1,4 +1,4 @@
-"""SQL of pixels."""
+"""Pixels in PostgreSQL."""
 
 from collections.abc import Sequence
 from datetime import datetime
