@@ -38,7 +38,7 @@ def from_config(config: Config) -> ServiceProcess:
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     payments = RemotePayments(own.remote("payment-service", config.payment_targets))
     publishers = RemotePublishers(own.remote("publisher-service", config.publisher_targets))
-    networks = [own.owned(settings.open()) for settings in config.networks.values()]
+    networks = [own.close_at_end(settings.open()) for settings in config.networks.values()]
     return build(own, payments, publishers, networks, PostgresDocuments(own.db))
 
 

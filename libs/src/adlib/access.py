@@ -1,10 +1,10 @@
 """Membership, permissions and API keys of callers: auth-service behind a cache in Redis and one in the process.
 
 Entries live for 0.5 s in the process and for 60 s in Redis. A change writes an invalidation to Redis that outlives
-every entry older than the change; lookups with an invalidation go to auth-service. auth-service also renews a key in
-Redis, valid for 0.4 s, which states that Redis has every invalidation. While that key is missing, for instance after
-an outage, all lookups go to auth-service. So a change takes effect everywhere within 1 s. If Redis fails, lookups go to
-auth-service; if both fail, access is denied.
+every entry older than the change; a lookup that finds an invalidation calls auth-service. auth-service also renews a
+key in Redis, valid for 0.4 s, which states that Redis has every invalidation. While that key is missing, for instance
+after an outage, lookups do not use Redis and call auth-service. So a change takes effect everywhere within 1 s. If
+Redis fails, lookups call auth-service; if both fail, access is denied.
 """
 
 import time
@@ -31,7 +31,7 @@ _REDIS_TTL_S = 60
 _MAX_LOCAL_ENTRIES = 50_000
 # Outlives every entry read before the change: its TTL, plus 30 s for a slow call that stores what it read earlier.
 _INVALIDATION_TTL_S = _REDIS_TTL_S + 30
-# Together with _LOCAL_TTL_S less than 1 s.
+# The sum of this and _LOCAL_TTL_S, the longest use of an outdated entry, is less than 1 s.
 _CURRENT_TTL_MS = 400
 # Longer than the lifetime of an access token (15 minutes), so that a revoked session stays revoked.
 _SESSION_END_TTL_S = 1800
@@ -86,7 +86,7 @@ class CacheInvalidation:
 
 _CURRENT_KEY = "all-changes-told"
 EVERYTHING_CHANGED = CacheInvalidation("permissions-changed", _INVALIDATION_TTL_S)
-# They decide whether any entry in Redis can be used.
+# Read with every lookup: they decide whether any entry in Redis can be used.
 _VALIDITY_KEYS = (_CURRENT_KEY, EVERYTHING_CHANGED.key)
 
 

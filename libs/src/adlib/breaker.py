@@ -1,7 +1,7 @@
 """A circuit breaker: callers do not wait for a dependency that has stopped answering.
 
 pybreaker 1.4 holds its lock during the call, so 16 threads would call Redis one after the other and all wait for the
-probe. purgatory 0.7 has no lock, and lets every caller through while it probes.
+probe. purgatory 0.7 has no lock, and admits every caller while it probes.
 """
 
 import threading

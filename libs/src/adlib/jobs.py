@@ -13,8 +13,8 @@ from adlib.telemetry import logger
 
 T = TypeVar("T")
 
-# Failures listed in a result, and the characters of each.
-MAX_FAILURES = 20
+# Further failures are counted and not listed. The lengths are in characters.
+_MAX_LISTED_FAILURES = 20
 _MAX_ITEM_LENGTH = 200
 _MAX_REASON_LENGTH = 300
 # URLs may contain API keys of blockchain nodes and passwords of databases.
@@ -30,7 +30,7 @@ def run(
     work: Callable[[T], None],
     describe: Callable[[T], str] = str,
 ) -> JobResult:
-    """Calls `work` for every item and counts the results; lists failed items by `describe`.
+    """Calls `work` for every item and counts the results; `describe` returns the listed text of a failed item.
 
     Does nothing while another run of the same job is active, in any process.
     """
@@ -48,7 +48,7 @@ def run(
             except Exception as error:  # noqa: BLE001 - one item's failure is counted and logged, and must not stop the rest
                 stats.error_count += 1
                 described = describe(item)[:_MAX_ITEM_LENGTH]
-                if stats.error_count <= MAX_FAILURES:
+                if stats.error_count <= _MAX_LISTED_FAILURES:
                     result.failures.add(item=described, reason=explain(error))
                 _log.error("job_item_failed", job=name, item=described, exc_info=True)
     stats.duration_ms = int((time.perf_counter() - started) * 1000)

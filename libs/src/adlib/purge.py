@@ -14,7 +14,7 @@ from adlib.db import Database, Query
 from adlib.deadline import deadline
 from adlib.retention import Retention, Rule
 
-# Rows per transaction: few, so that calls do not wait for its locks. A session may have thousands of refresh tokens.
+# Rows per transaction: few, so that calls do not wait for its locks. Deleting a session may delete thousands of tokens.
 _BATCH_SIZE = 100
 # Per table and run; the next run deletes the rest.
 _MAX_BATCHES = 1_000

@@ -22,7 +22,7 @@ class Retention:
 
 @dataclass(frozen=True, slots=True)
 class NotPurged:
-    """The job deletes no rows of the table, for this reason."""
+    """A table whose rows the job does not delete, with the reason."""
 
     table: str
     reason: str

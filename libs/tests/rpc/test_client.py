@@ -27,7 +27,7 @@ class CampaignNotFound(NotFound):
 
 
 class Directory:
-    """Has no campaigns."""
+    """A directory without campaigns."""
 
     def LookUpCampaign(self, _request: pb.LookUpCampaignRequest, _call: Call) -> pb.LookUpCampaignResponse:
         raise CampaignNotFound("there is no such campaign", campaignId="1")

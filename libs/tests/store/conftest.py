@@ -16,7 +16,7 @@ _MAIN = "com.google.cloud.datastore.emulator.firestore.CloudFirestore"
 
 
 def _jar() -> Path:
-    """Beside where gcloud really lies."""
+    """The emulator's JAR in the SDK folder that the `gcloud` on the PATH links to."""
     gcloud, java = shutil.which("gcloud"), shutil.which("java")
     if not (gcloud and java):
         pytest.skip("no FIRESTORE_EMULATOR_HOST, and no gcloud and java to start Google's emulator with")

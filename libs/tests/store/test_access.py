@@ -81,7 +81,7 @@ def test_access_read_before_a_change_is_not_cached_after_it(redis_url: str) -> N
     with trusted(redis_url) as shared:
 
         class Overtaken(CountedAccess):
-            """The access changes after it was read and before it is cached."""
+            """A source whose access changes after it was read and before it is cached."""
 
             def access(self, person: Person, organization_id: UUID | None) -> Access:
                 read = super().access(person, organization_id)

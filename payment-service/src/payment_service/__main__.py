@@ -30,7 +30,7 @@ MIGRATIONS = sources("payment_service", "outbox", "audit", "idempotency")
 def from_config(config: Config) -> ServiceProcess:
     """The service on the servers that the configuration names."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
-    providers = own.owned(config.providers.registry(own.db, own.clock))
+    providers = own.close_at_end(config.providers.registry(own.db, own.clock))
     organizations = RemoteOrganizations(own.remote("auth-service", config.common.auth_targets))
     return build(own, config, providers, organizations)
 

@@ -50,7 +50,7 @@ def dead_letters(topic: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Policy:
-    """See `RedisBus`."""
+    """The limits of a bus; `RedisBus.__init__` describes them."""
 
     claim_after_ms: int
     max_deliveries: int
@@ -181,7 +181,7 @@ class RedisSubscription(Subscription):
         for _, fields in entries:
             pipeline.xadd(dead, fields | {b"group": self._group.encode()}, maxlen=MAX_DEAD_LETTERS, approximate=True)
             pipeline.xtrim(dead, minid=_id_before(DEAD_LETTER_RETENTION_MS), approximate=True)
-            # Deletes the last dead letter too, which no later one trims.
+            # Deletes also the last dead letter, which no later dead letter trims.
             pipeline.pexpire(dead, DEAD_LETTER_RETENTION_MS)
         pipeline.xack(self._stream, self._group, id)
         pipeline.execute()

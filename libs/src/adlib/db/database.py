@@ -166,15 +166,15 @@ class Database(Session):
 
     @contextmanager
     def advisory_lock(self, name: str) -> Iterator[bool]:
-        """Tries to take a PostgreSQL advisory lock for the block; yields whether it was acquired, without waiting."""
+        """Tries to acquire a PostgreSQL advisory lock for the block, without waiting; yields whether it did."""
         with _translated(), Connection.connect(self._url, autocommit=True, connect_timeout=CONNECT_S) as connection:
             row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone()
             acquired = bool(row and row[0])
             try:
                 yield acquired
             finally:
-                # The server releases the locks of a closed connection with a delay, in which the next attempt would
-                # fail. A broken connection has no lock to release.
+                # Released explicitly, because the server releases a closed connection's lock with a delay, and the
+                # next attempt would fail meanwhile. A broken connection has no lock to release.
                 if acquired:
                     with suppress(psycopg.OperationalError):
                         connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
@@ -198,7 +198,7 @@ class Database(Session):
                 try:
                     connection.execute("BEGIN")
                 except ServerSilent:
-                    # Another connection would have to wait as long.
+                    # Not retried: another connection would wait as long.
                     raise
                 except psycopg.OperationalError:
                     if not (connection.closed and attempts_left):

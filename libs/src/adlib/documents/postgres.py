@@ -38,41 +38,41 @@ _now = bindparam("now", type_=DateTime(timezone=True))
 _is_expired = _table.c.expires_at <= _now
 _is_live = or_(_table.c.expires_at.is_(None), _table.c.expires_at > _now)
 _is_in = _table.c.collection == bindparam("of_collection")
-_is_it = _is_in & (_table.c.id == bindparam("of_id")) & _is_live
+_is_this = _is_in & (_table.c.id == bindparam("of_id")) & _is_live
 
 _new = insert(_table).values(
     collection=bindparam("of_collection"), id=bindparam("of_id"), data=bindparam("new_data", type_=JSONB),
     version=bindparam("new_version"), expires_at=bindparam("new_expires_at"),
 )  # fmt: skip
-_there = [_table.c.collection, _table.c.id]
+_primary_key = [_table.c.collection, _table.c.id]
 _set = {"data": _new.excluded.data, "version": _new.excluded.version, "expires_at": _new.excluded.expires_at}
 _PUT = Query(
     _new.on_conflict_do_update(
-        index_elements=_there, set_=_set, where=or_(_table.c.version < _new.excluded.version, _is_expired)
+        index_elements=_primary_key, set_=_set, where=or_(_table.c.version < _new.excluded.version, _is_expired)
     )
 )
 _REPLACE = Query(
     _new.on_conflict_do_update(
-        index_elements=_there,
+        index_elements=_primary_key,
         set_={**_set, "version": func.greatest(_table.c.version + 1, _new.excluded.version)},
     )
 )
 _UPDATE = Query(
     update(_table)
-    .where(_is_it)
+    .where(_is_this)
     .values(data=_table.c.data.op("||")(bindparam("fields", type_=JSONB)))
     .returning(_table.c.data)
 )
-_GET = Query(select(_table.c.data).where(_is_it))
+_GET = Query(select(_table.c.data).where(_is_this))
 _LIST = Query(
     select(_table.c.id, _table.c.data)
     .where(_is_in, _is_live)
     .order_by(_table.c.version.desc(), _table.c.id.desc())
     .limit(bindparam("most"))
 )
-_some = select(_table.c.id).where(_is_in, _is_live).limit(bindparam("most")).subquery()
-_COUNT = Query(select(func.count().label("count")).select_from(_some))
-_DELETE = Query(delete(_table).where(_is_it))
+_up_to_limit = select(_table.c.id).where(_is_in, _is_live).limit(bindparam("most")).subquery()
+_COUNT = Query(select(func.count().label("count")).select_from(_up_to_limit))
+_DELETE = Query(delete(_table).where(_is_this))
 
 
 class PostgresDocuments(Documents):

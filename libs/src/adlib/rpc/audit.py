@@ -58,7 +58,7 @@ class Resource:
         return cls(partial(_filled, template, _VARIABLE.findall(template)), _id_of(method.output_type))
 
     def __call__(self, request: Message, answer: Message | None) -> str:
-        """The path with its ids, and the id of a created resource appended."""
+        """The path with the request's ids, and with the id of a created resource at its end."""
         path = self.path_of(request)
         created = self.created_id_of(answer) if answer is not None else ""
         return path if not _ID.fullmatch(created) or created in path.split("/") else f"{path}/{created}"

@@ -17,7 +17,7 @@ from adlib.identity import ServiceIdentity
 from adlib.telemetry import logger
 
 _DEADLINE_MARGIN_S = 0.05
-# Errors caused by the client's request are passed on; all others are faults of the platform.
+# Codes of errors that the client's request caused, which are passed on; all others are faults of the platform.
 _PASSED_ON_CODES = frozenset(
     {
         grpc.StatusCode.NOT_FOUND,

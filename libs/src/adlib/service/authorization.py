@@ -53,7 +53,7 @@ class RemoteAccess(AccessSource):
 
 
 def remote_authorization(common: CommonSettings, auth: Remote) -> tuple[Verifier, CachedAccess]:
-    """The authorization of every service but auth-service, by calls to it; the caller closes the CachedAccess."""
+    """The authorization by calls to auth-service, for all other services; the caller closes the CachedAccess."""
     keys = auth_pb2_grpc.AuthServiceStub(auth.channel)
 
     def fetch() -> Mapping[str, PyJWK]:

@@ -35,7 +35,7 @@ class Closeable(Protocol):
     """A resource that a process closes at its end."""
 
     def close(self) -> object:
-        """Releases it."""
+        """Closes the resource."""
         ...
 
 
@@ -57,7 +57,7 @@ class Dependencies:
     clock: Clock = field(default_factory=SystemClock)
     new_id: NewId = new_id
     consumer_name: str = "test"
-    # The longest that a consumer delays the end of the process while it waits for messages.
+    # How long a consumer waits for messages at a time, which delays the end of the process.
     bus_wait_ms: int = 500
     closing: list[Callable[[], object]] = field(default_factory=list)
 
@@ -95,10 +95,10 @@ class Dependencies:
 
     def remote(self, name: str, targets: str) -> Remote:
         """A client for another service, with this service's identity; `targets` is host:port[,host:port…]."""
-        return self.owned(Remote(name, targets, self.identity))
+        return self.close_at_end(Remote(name, targets, self.identity))
 
-    def owned(self, resource: R) -> R:
-        """Returns the resource; it is closed after the process has stopped."""
+    def close_at_end(self, resource: R) -> R:
+        """Registers the resource to be closed after the process has stopped, and returns it."""
         self.closing.insert(0, resource.close)
         return resource
 
@@ -112,7 +112,7 @@ class Dependencies:
         return Relay(self.db, self.bus, outbox)
 
     def purge(self, rules: Sequence[Rule]) -> PurgeExpired:
-        """The job that deletes rows whose retention is over."""
+        """The job that deletes rows whose retention period has ended."""
         return PurgeExpired(self.db, self.clock, rules)
 
     def process(
