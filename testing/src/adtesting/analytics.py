@@ -1,4 +1,4 @@
-"""Fakes of what analytics-service calls."""
+"""Fakes of the services that analytics-service calls."""
 
 from uuid import UUID
 

@@ -8,7 +8,7 @@ from adplatform.events.v1.events_pb2 import Event
 
 
 class FakeAuditTrail:
-    """Appends recorded events to `events`; the trail itself is the entry of every call."""
+    """Appends recorded events to `events`; the same object is the trail and the entry of every call."""
 
     is_pending = False
 

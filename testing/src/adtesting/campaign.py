@@ -1,4 +1,4 @@
-"""Fakes of what campaign-service calls."""
+"""Fakes of the systems that campaign-service calls."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,8 +32,8 @@ class FakeCampaign:
 class FakeNetwork(Network):
     """A network in memory.
 
-    `is_down`: does not answer. `loses_answers`: carries out calls and does not answer. `refuses`: the reason for which
-    it rejects every change, after it has called `on_refusal`.
+    `is_down`: it does not answer. `loses_answers`: it executes calls, but does not answer. `refuses`: the reason with
+    which it rejects every change, after calling `on_refusal`; empty: it rejects none.
     """
 
     code = "TRAFFIC_ENGINE"
@@ -119,7 +119,7 @@ class FakeNetwork(Network):
 class FakePayments(Payments):
     """A ledger in memory, with one wallet for all organizations.
 
-    `is_down`: does not answer. `loses_answers`: carries out calls and does not answer.
+    `is_down`: it does not answer. `loses_answers`: it executes calls, but does not answer.
     """
 
     def __init__(self, available_micros: int = 0) -> None:

@@ -45,7 +45,7 @@ class Identities:
         return json.dumps({"keys": [public_jwk(key, name) for name, key in self._service_keys.items()]})
 
     def verifier(self) -> Verifier:
-        """A verifier of people's tokens and of those of the services known so far."""
+        """A verifier of people's tokens, and of the tokens of services that `service` was called for."""
         users = identity.parse_jwks(self.user_jwks())
         services = identity.parse_jwks(self.service_jwks())
         return Verifier(self._audience, user_keys=users.get, service_keys=services)
@@ -55,7 +55,7 @@ class Identities:
         return Person(uuid4(), uuid4())
 
     def token(self, person: Person, *, expires_in_s: int = 900, key: Ed25519PrivateKey | None = None) -> str:
-        """An access token; forged if `key` is given."""
+        """An access token; a `key` other than the platform's makes it a forged one."""
         now = int(time.time())
         claims = {
             "iss": identity.USER_ISSUER,

@@ -32,7 +32,7 @@ class FakeOrganizations:
 
 @dataclass
 class Gateway:
-    """Forwards webhooks to the service, or only stores them while `open` is off."""
+    """Stores webhooks, and forwards them to the service while `open` is True."""
 
     url: str = ""
     open: bool = True
@@ -40,7 +40,7 @@ class Gateway:
     received: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
 
     def take(self, path: str, body: bytes, headers: dict[str, str]) -> int:
-        """Stores the webhook, and forwards it while open; the HTTP status."""
+        """Stores the webhook, forwards it while `open` is True, and returns the HTTP status."""
         self.received.append((path, body, headers))
         if self.stub is None or not self.open:
             return 200

@@ -1,4 +1,4 @@
-"""Fakes of what pixel-service calls."""
+"""Fakes of the services that pixel-service calls."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Fakes of what publisher-service calls."""
+"""Fakes of the services that publisher-service calls."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from publisher_service.payouts.model import Payout
 
 
 class FakeLedger(Ledger):
-    """A ledger in memory. `is_down`: does not answer. `loses_answers`: carries out calls and does not answer."""
+    """A ledger in memory. `is_down`: it does not answer. `loses_answers`: it executes calls, but does not answer."""
 
     def __init__(self) -> None:
         self.is_down = False

@@ -1,6 +1,6 @@
 """A pytest plugin: one PostgreSQL and one Valkey per test run, shared by all xdist workers.
 
-The controller starts them and passes their addresses to the workers, so that they stop also when a worker dies.
+The controller starts them and passes their addresses to the workers, so that they stop even if a worker dies.
 """
 
 import os
@@ -22,7 +22,7 @@ from adtesting.small_disk import small_disk_folder
 
 Addresses = dict[str, str]
 _KEY = "adplatform_servers"
-# Each worker uses ports from its own part of the range.
+# The port range is divided into this many parts; each worker uses ports of its own part.
 _PORT_PARTS = 8
 
 

@@ -1,7 +1,7 @@
 """A filesystem of a few megabytes, for tests of a full disk. Run as a file: `small_disk.py SIZE_MB FOLDER COMMAND…`.
 
-The command runs in its own mount namespace, where the folder is a tmpfs of this size that ends with the command. It
-also runs in a user namespace, which needs no root privileges, as an unprivileged user, because PostgreSQL requires one.
+The command runs in its own mount namespace, where the folder is a tmpfs of this size that disappears when the command
+ends. It also runs in a user namespace, which needs no root privileges, as an unprivileged user, as PostgreSQL requires.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from typing import Any
 
 _CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
 _UNPRIVILEGED_UID = 65534
-_NOT_PERMITTED = 77
+_EXIT_NOT_PERMITTED = 77
 _VARIABLE = "ADPLATFORM_SMALL_DISK"
 _TIMEOUT_S = 300
 
@@ -56,7 +56,7 @@ def on_small_disk(size_mb: int) -> Callable[[Callable[..., None]], Callable[...,
                 timeout=_TIMEOUT_S,
                 check=False,
             )
-            if done.returncode == _NOT_PERMITTED:
+            if done.returncode == _EXIT_NOT_PERMITTED:
                 pytest.skip(done.stderr.strip())
             if done.returncode != 0:
                 pytest.fail(done.stdout + done.stderr, pytrace=False)
@@ -99,7 +99,7 @@ def main(size_mb: str, folder: str, command: list[str]) -> None:
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS) != 0:
         print(f"namespaces are not permitted here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        sys.exit(_NOT_PERMITTED)
+        sys.exit(_EXIT_NOT_PERMITTED)
     for name, value in {
         "setgroups": "deny",
         "uid_map": f"{_UNPRIVILEGED_UID} {user} 1",
@@ -108,7 +108,7 @@ def main(size_mb: str, folder: str, command: list[str]) -> None:
         Path(f"/proc/self/{name}").write_text(value)
     if libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"size={size_mb}m,mode=755".encode()) != 0:
         print(f"mounting is not permitted here: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
-        sys.exit(_NOT_PERMITTED)
+        sys.exit(_EXIT_NOT_PERMITTED)
     os.execv(command[0], command)  # noqa: S606  # the interpreter that runs us, no shell
 
 
