@@ -238,7 +238,7 @@ def at_the_gateway(caller: Caller, auth: Auth) -> str:
 
 
 def another(service: str) -> str:
-    """Any service but this one."""
+    """A service other than this one."""
     return "payment-service" if service == "auth-service" else "auth-service"
 
 

@@ -69,7 +69,7 @@ class RestartableProcess:
 
 @dataclass
 class RestartablePostgres:
-    """PostgreSQL as a target of the same kind."""
+    """PostgreSQL as a process that can be killed and restarted."""
 
     server: PostgresServer
     kills: int = 0

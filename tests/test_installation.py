@@ -1,4 +1,4 @@
-"""Exactly the lock is installed, whatever newer releases the index has, by every pip that the platform supports."""
+"""Every supported pip installs exactly the locked releases, even if the index has newer ones."""
 
 import importlib.metadata
 import os

@@ -1,4 +1,4 @@
-"""Every list of the contract refuses other lists' page tokens, which could make it appear to be at its end."""
+"""Every list of the contract refuses other lists' page tokens: with such a token it could appear to have ended."""
 
 from collections.abc import Iterator
 from importlib.resources import files
@@ -97,7 +97,7 @@ def _token(method: MethodDescriptor, organization_id: UUID, **fields: object) ->
 
 
 def _some(field: FieldDescriptor) -> object:
-    """A value for a filter."""
+    """An arbitrary valid value for the filter."""
     if field.type == FieldDescriptor.TYPE_ENUM:
         return field.enum_type.values[1].number
     if field.type == FieldDescriptor.TYPE_MESSAGE:

@@ -1,4 +1,4 @@
-"""Servers are killed or frozen under the platform, which reports it and recovers by itself."""
+"""Servers of the running platform are killed or frozen; it reports that and recovers by itself."""
 
 import os
 import signal

@@ -118,7 +118,7 @@ def test_skaffold_builds_the_services_image_on_the_shared_base(service: str) -> 
         ("bench/README.md", False),
     ],
 )
-def test_a_pipeline_runs_for_its_service_and_for_what_all_share(changed: str, is_affected: bool) -> None:
+def test_pipeline_runs_for_changes_of_its_service_and_of_shared_folders(changed: str, is_affected: bool) -> None:
     assert affects(["README.md", changed], "auth-service") == is_affected
     assert affects([changed], ".")
 

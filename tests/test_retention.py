@@ -1,4 +1,4 @@
-"""Every table has a retention, or a stated reason to have none."""
+"""Every table has a retention rule: a period, or the reason why no rows are deleted."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -62,7 +62,7 @@ def test_table_without_a_rule_is_found(service: str, url: str, rules: Sequence[R
     assert without_a_rule(tables, rules) == {"unlisted"}
 
 
-def test_purge_finds_rows_by_an_index(url: str, rules: Sequence[Rule]) -> None:
+def test_purge_of_every_retention_uses_an_index(url: str, rules: Sequence[Rule]) -> None:
     db = Database(url)
     assert PurgeExpired(db, SystemClock(), rules).run().success
     db.close()

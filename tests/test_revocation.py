@@ -135,7 +135,7 @@ def calling(*watches: Watch) -> Iterator[None]:
 
 
 def wait_for_answers(*watches: Watch, for_s: float = 0.0) -> None:
-    """Waits this long, and then until each watch has the answer of a later call."""
+    """Waits this long, then until each watch has the answer of a call that began after that."""
     moment = time.monotonic() + for_s
     for watch in watches:
         eventually(lambda watch=watch: watch.seen and watch.seen[-1][0] > moment, within_s=for_s + TIMEOUT_S)

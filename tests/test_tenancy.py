@@ -1,4 +1,4 @@
-"""Which statements of a store are found to name no organization."""
+"""The lint that finds store statements without an organization or the suffix `_any_tenant`."""
 
 import ast
 

@@ -73,7 +73,7 @@ class Installed:
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
     def finds(self, *modules: str) -> list[str]:
-        """Those of the modules that the environment has."""
+        """The modules of this list that the environment can import."""
         ran = self.run(
             "import sys; from importlib.util import find_spec; print(*filter(find_spec, sys.argv[1:]))", *modules
         )
@@ -82,7 +82,7 @@ class Installed:
 
 
 def declared(installed: Installed) -> set[str]:
-    """The service's dependencies and theirs, by the metadata installed in the workspace."""
+    """The service's direct and indirect dependencies, by the metadata installed in the workspace."""
     found: dict[str, set[str]] = {}
     pending = [Requirement(f"adplatform-{installed.service}-service")]
     while pending:

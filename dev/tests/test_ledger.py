@@ -17,7 +17,7 @@ from adctl.state import prepare
 
 
 class Ledger(payment_pb2_grpc.LedgerServiceServicer):
-    """Answers what a test wants its books to be."""
+    """Answers with the books that the test sets."""
 
     def __init__(self) -> None:
         self.books: list[Books] = []
@@ -41,7 +41,7 @@ def served() -> Iterator[tuple[Ledger, int]]:
 
 @pytest.fixture
 def verify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Result]:
-    """Runs the command where payment-service is on that port."""
+    """Runs the command with payment-service at that port."""
     monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))
     state = prepare(tmp_path, 8080)
     Keys(state.paths.keys).make()

@@ -1,4 +1,4 @@
-"""The whole platform by its command: real servers and gateway, fake services."""
+"""The whole platform, run by `adctl`: real servers and gateway, fake services."""
 
 import json
 import os
@@ -197,7 +197,7 @@ def test_platform_recovers_from_a_full_disk_by_itself(small_disk: Path) -> None:
         after = views()
         assert all(after[name]["restarts"] >= 1 for name in killed)
         assert platform.adctl("psql", "auth", "-c", "CREATE TABLE later AS SELECT 1 AS number").returncode == 0
-        assert "the disk takes what is written again" in platform.paths.log("adctl").read_text()
+        assert "the disk accepts writes again" in platform.paths.log("adctl").read_text()
     finally:
         assert platform.adctl("down").returncode == 0
     wait_until(lambda: not platform.members())

@@ -1,4 +1,4 @@
-"""`adctl payments quarantine`, beside a payment-service that answers what a test wants."""
+"""`adctl payments quarantine`, with a fake of payment-service."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ def item(number: int, **changes: object) -> pb.QuarantinedItem:
 
 
 class Quarantine(quarantine_pb2_grpc.QuarantineServiceServicer):
-    """Two pages of items; remembers what it was asked."""
+    """Serves two pages of items, and records its calls."""
 
     def __init__(self) -> None:
         self.pages: dict[str, tuple[list[pb.QuarantinedItem], str]] = {"": ([], "")}

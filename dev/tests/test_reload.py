@@ -1,4 +1,4 @@
-"""`adctl up --reload`: what a change of the source restarts."""
+"""`adctl up --reload`: the processes that a change of the source restarts."""
 
 import os
 import shutil

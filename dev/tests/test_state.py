@@ -54,7 +54,7 @@ def test_damaged_dev_json_is_named(tmp_path: Path, text: str) -> None:
         load(tmp_path)
 
 
-def test_home_is_that_of_the_workspace_in_a_services_folder_too(tmp_path: Path) -> None:
+def test_home_in_a_services_folder_is_that_of_the_workspace(tmp_path: Path) -> None:
     service = tmp_path / "work" / "auth-service" / "src"
     service.mkdir(parents=True)
     (tmp_path / "work" / "protos").mkdir()

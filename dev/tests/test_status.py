@@ -28,26 +28,29 @@ def test_full_disk_delays_a_snapshot_and_retains_the_last_one(paths: Paths) -> N
     (paths.run / "status.new").symlink_to(FULL)
     publisher.publish(UP)
     assert last(paths) == (os.getpid(), STARTING)
-    assert said == [f"nothing can be written in {paths.run}: No space left on device; the platform goes on"]
+    assert said == [f"nothing can be written in {paths.run}: No space left on device; the platform keeps running"]
     # The failed write deleted the link, so there is space again.
     deadline = time.monotonic() + 10
     while last(paths) != (os.getpid(), UP):
         assert time.monotonic() < deadline
         publisher.retry()
         time.sleep(0.01)
-    assert said[1:] == ["the disk takes what is written again"]
+    assert said[1:] == ["the disk accepts writes again"]
 
 
-def test_other_errors_than_the_disks_are_raised(paths: Paths) -> None:
+def test_errors_not_caused_by_the_disk_are_raised(paths: Paths) -> None:
     (paths.run / "status.new").mkdir()
     with pytest.raises(IsADirectoryError):
         Publisher(paths, lambda text: None).publish(UP)
 
 
 def test_full_disk_is_named_with_its_folder(paths: Paths) -> None:
-    assert disk.trouble([paths.run, paths.logs]) == ""
+    assert disk.write_failure([paths.run, paths.logs]) == ""
     (paths.logs / f".probe.{os.getpid()}").symlink_to(FULL)
-    assert disk.trouble([paths.run, paths.logs]) == f"nothing can be written in {paths.logs}: No space left on device"
+    assert (
+        disk.write_failure([paths.run, paths.logs])
+        == f"nothing can be written in {paths.logs}: No space left on device"
+    )
 
 
 def test_unchanged_private_file_is_not_rewritten(tmp_path: Path) -> None:

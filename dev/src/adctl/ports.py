@@ -38,7 +38,7 @@ def is_free(port: int) -> bool:
 def _can_listen(family: socket.AddressFamily, host: str, port: int) -> bool:
     try:
         with socket.socket(family) as listener:
-            # As servers do: a connection in TIME_WAIT does not block a listener.
+            # Servers set this option too: a connection in TIME_WAIT then does not block a listener.
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((host, port))
     except PermissionError:

@@ -104,7 +104,7 @@ class Paths:
         return self.logs / f"{name}.log"
 
     def make(self) -> Self:
-        """Create the folders, readable by their owner only and ignored by git; delete what killed runs left."""
+        """Create the folders, readable by their owner only and ignored by git; delete files that killed runs left."""
         for folder in (self.home, self.keys, self.data, self.run, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         self.home.chmod(0o711)  # PostgreSQL as `nobody` must be able to reach its data

@@ -16,7 +16,7 @@ TOKEN_LIFETIME = timedelta(minutes=30)
 LINK_LIFETIME = timedelta(days=8)
 # auth-service reads the folder every 2 s and the gateway fetches its keys every 10 s; then both have a new key.
 PROPAGATION_S = 13
-_NAME = "%Y%m%dT%H%M%SZ"
+_FILE_NAME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class TokenKeys:
         return begins
 
     def _path(self, begins: datetime) -> Path:
-        return self.folder / f"{begins:{_NAME}}.pem"
+        return self.folder / f"{begins:{_FILE_NAME_FORMAT}}.pem"
 
 
 def pem(key: Ed25519PrivateKey | RSAPrivateKey) -> str:
@@ -88,6 +88,6 @@ def _write_new(path: Path) -> None:
 
 def _begins(path: Path) -> datetime:
     try:
-        return datetime.strptime(path.stem, _NAME).replace(tzinfo=UTC)
+        return datetime.strptime(path.stem, _FILE_NAME_FORMAT).replace(tzinfo=UTC)
     except ValueError:
         raise UserError(f"{path} is not named by a time, such as 20260131T235959Z.pem; remove it") from None

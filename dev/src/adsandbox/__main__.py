@@ -17,7 +17,7 @@ import uvicorn
 from adsandbox.sandbox import Listener, Sandbox
 from adsandbox.settings import Settings, SettingsError, parties
 
-STOP_WITHIN_S = 2
+STOP_TIMEOUT_S = 2
 
 _log = logging.getLogger("adsandbox")
 
@@ -71,7 +71,7 @@ async def serve(sandboxes: list[Sandbox]) -> None:
 def _server(sandbox: Sandbox) -> _Server:
     # A deliberately delayed answer must not delay the end of the process.
     config = uvicorn.Config(
-        sandbox.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_WITHIN_S
+        sandbox.app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=STOP_TIMEOUT_S
     )
     return _Server(config)
 

@@ -47,8 +47,8 @@ class Behaviour:
         """End all misbehaviour."""
         self.change(self._well)
 
-    def take_failure(self) -> bool:
-        """Decide whether this request fails; decrements `fail_next`."""
+    def consume_failure(self) -> bool:
+        """Decide whether this request fails, and decrement `fail_next`."""
         if self.fail_next > 0:
             self.fail_next -= 1
             return True
@@ -84,7 +84,7 @@ class Misbehave:
             await self._app(scope, receive, send)
             return
         await asyncio.sleep(self._behaviour.delay_ms / 1000)
-        if not self._behaviour.take_failure():
+        if not self._behaviour.consume_failure():
             await self._app(scope, receive, send)
             return
         if self._behaviour.lose_answers:

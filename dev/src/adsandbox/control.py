@@ -13,7 +13,7 @@ MAX_INTEGER = 2**53
 
 
 class BadJson(Exception):
-    """The body is not a JSON object; the message says where."""
+    """The body is not a JSON object; the message has the position."""
 
 
 class ControlError(Exception):
@@ -35,8 +35,8 @@ async def read_object(request: Request) -> dict[str, Any]:
     return found
 
 
-def counted(body: dict[str, Any], name: str) -> int:
-    """Return a non-negative integer, 0 by default."""
+def non_negative(body: dict[str, Any], name: str) -> int:
+    """Return the integer `name`, 0 by default; ControlError if it is negative or no integer."""
     value = body.get(name, 0)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_INTEGER:
         raise ControlError(400, f"{name} must be a whole number, 0 or more")

@@ -39,8 +39,8 @@ MAX_RETRY_DELAY_S = 30.0
 MAX_ATTEMPTS = 15
 TIMEOUT_S = 5.0
 SHUFFLE_WINDOW_S = 0.5
-BATCH = 100
-LISTED = 500
+BATCH_SIZE = 100
+MAX_LISTED = 500
 # The oldest are deleted, except for those that are still to be sent.
 MAX_STORED = 10_000
 
@@ -75,7 +75,7 @@ class Webhooks:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send until cancelled; the next process sends what was not answered with 2xx."""
+        """Send until cancelled; the next process sends the webhooks that were not answered with 2xx."""
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as client:
             while True:
                 self._wake.clear()
@@ -91,11 +91,11 @@ class Webhooks:
         """Return the due webhooks grouped by subject, in order, or if shuffled as one group, newest first."""
         now = time.time()
         due = self._database.rows(
-            "SELECT * FROM webhooks WHERE state = 'PENDING' AND due_at <= ? ORDER BY id LIMIT ?", (now, BATCH)
+            "SELECT * FROM webhooks WHERE state = 'PENDING' AND due_at <= ? ORDER BY id LIMIT ?", (now, BATCH_SIZE)
         )
         if due and self._behaviour.shuffle_webhooks:
             newest_first = "WHERE state = 'PENDING' AND (tries = 0 OR due_at <= ?) ORDER BY id DESC LIMIT ?"
-            return [self._database.rows(f"SELECT * FROM webhooks {newest_first}", (now, BATCH))]  # noqa: S608 constant
+            return [self._database.rows(f"SELECT * FROM webhooks {newest_first}", (now, BATCH_SIZE))]  # noqa: S608 constant
         by_subject = sorted(due, key=lambda row: str(row["subject"]))
         return [list(group) for _, group in groupby(by_subject, key=lambda row: str(row["subject"]))]
 
@@ -138,7 +138,7 @@ class Webhooks:
         ]
 
     async def _list(self, _: Request) -> Response:
-        rows = self._database.rows("SELECT * FROM webhooks ORDER BY id DESC LIMIT ?", (LISTED,))
+        rows = self._database.rows("SELECT * FROM webhooks ORDER BY id DESC LIMIT ?", (MAX_LISTED,))
         return JSONResponse({"webhooks": [_rendered(row) for row in reversed(rows)]})
 
     async def _resend(self, request: Request) -> Response:

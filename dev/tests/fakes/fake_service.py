@@ -1,4 +1,4 @@
-"""Stands in for a service: healthy, with a worker process, and deaf to SIGTERM in that worker."""
+"""Stands in for a service: healthy, with a worker process that ignores SIGTERM."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The sandboxes as a real process, and a gateway that records the webhooks it gets."""
+"""The sandboxes as a real process, and a gateway that records the webhooks that it receives."""
 
 import json
 import os
@@ -51,7 +51,7 @@ class Receiver:
             return self.answers.pop(0) if self.answers else 200
 
     def about(self, mention: str, count: int, timeout_s: float = 5) -> list[Received]:
-        """Waits until that many deliveries have the text in their body."""
+        """Waits until this many deliveries contain the text in their bodies, and returns them."""
 
         def found() -> list[Received]:
             return [delivery for delivery in self.received if mention.encode() in delivery.raw]
@@ -190,7 +190,7 @@ def shared(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Process:
 
 @pytest.fixture
 def sandboxes(shared: Process, receiver: Receiver) -> Iterator[Process]:
-    """The shared process, behaving well before and after."""
+    """The shared process, without misbehaviour before and after the test."""
     yield shared
     receiver.answers.clear()
     for client in shared.clients:

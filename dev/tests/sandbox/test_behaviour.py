@@ -1,4 +1,4 @@
-"""Misbehaviour on demand, the webhook queue, and what survives a kill."""
+"""Misbehaviour on demand, the webhook queue, and the state that survives a kill."""
 
 import signal
 import socket

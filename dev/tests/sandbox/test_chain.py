@@ -191,7 +191,7 @@ def test_blocks_are_mined_after_a_payment_and_then_pause(start, tmp_path):
 
 @pytest.fixture
 def typed(chain, tmp_path, monkeypatch):
-    """`adctl sandbox chain …` as it is typed."""
+    """Runs `adctl sandbox chain …` as typed."""
     state = prepare(tmp_path, free_port())
     replace(state, ports={**state.ports, **chain.process.ports}).save()
     monkeypatch.setenv("ADPLATFORM_HOME", str(tmp_path))

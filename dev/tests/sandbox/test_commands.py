@@ -1,4 +1,4 @@
-"""`adctl sandbox` as it is typed, against a platform folder that names the running sandboxes."""
+"""`adctl sandbox` as typed, against a state folder with the addresses of the running sandboxes."""
 
 import json
 import smtplib

@@ -15,7 +15,7 @@ def client(sandboxes):
 
 @pytest.fixture
 def paid(sandboxes, client):
-    """A paid intent, and the id of ours that it carries."""
+    """A paid intent, and our payment id in its metadata."""
 
     def make(card="pm_card_visa"):
         payment_id = str(uuid4())

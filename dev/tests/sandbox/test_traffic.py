@@ -1,4 +1,4 @@
-"""Traffic through the public URLs: what arrives is what the report says, also when answers fail."""
+"""Traffic through the public URLs: the report has exactly the events that arrived, even if answers fail."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ SIGNING_KEY = "a signing key of at least 32 characters"
 
 @dataclass
 class Gateway:
-    """Counts as pixel-service would: an event counts unless it is turned away."""
+    """Counts events as pixel-service does: all but refused ones."""
 
     pixel_id: UUID
     key: str = ""
@@ -99,7 +99,7 @@ def gateway():
 
 
 class Here(State):
-    """A platform whose databases are the test's."""
+    """A platform state with the URLs of the test's databases."""
 
     def database_url(self, service):
         return self.secrets[service]

@@ -1,4 +1,4 @@
-"""The TrafficEngine sandbox: what a campaign may be, who takes traffic, and what it costs to the micro."""
+"""The TrafficEngine sandbox: valid campaigns, accepted traffic, and its exact cost in micros."""
 
 from uuid import uuid4
 

@@ -1,4 +1,4 @@
-"""The Wise sandbox: quote, recipient, transfer, funding, and what the signed webhooks say."""
+"""The Wise sandbox: quote, recipient, transfer, funding, and the contents of the signed webhooks."""
 
 import base64
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The Wise sandbox receives bank transfers: balances, statements, webhooks, and money that is taken back."""
+"""The Wise sandbox receives bank transfers: balances, statements, webhooks and recalls."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def _of(wise, reference, currency="USD"):
 
 
 def _about(receiver, wise, reference):
-    """The webhooks of a movement. They do not name it as the statement does; the sandbox knows which they are."""
+    """The webhooks of a movement: the sandbox lists them, because they do not have the statement's reference."""
     known = wise.get("/sandbox/webhooks").raise_for_status().json()["webhooks"]
     bodies = [json.dumps(one["body"]) for one in known if one["subject"] == reference]
     return [delivery for body in bodies for delivery in receiver.about(body, 1)]

@@ -25,5 +25,5 @@ def current_state() -> State:
 
 
 def print_plain(text: str) -> None:
-    """Print a line without markup, highlighting or wrapping, for text that is not ours."""
+    """Print a line without markup, highlighting or wrapping, for text from outside of adctl."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)

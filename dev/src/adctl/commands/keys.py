@@ -31,7 +31,7 @@ def rotate_keys(
 
 @app.command("list")
 def list_keys() -> None:
-    """List the keys, oldest first, with what each is used for (UTC)."""
+    """List the keys with their present use, oldest first (times in UTC)."""
     from datetime import UTC, datetime
 
     for key in _keys().tokens.all():

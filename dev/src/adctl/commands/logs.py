@@ -7,7 +7,8 @@ import typer
 from adctl.commands.context import current_paths
 from adctl.errors import UserError
 
-_LINES_EACH_OF_ALL = 10
+# Of each process, when the logs of all are printed.
+_MAX_LINES_PER_PROCESS = 10
 
 app = typer.Typer()
 
@@ -33,7 +34,7 @@ def logs(
 
     followed = files.follow(chosen) if follow else iter(())
     for key, path in chosen.items():
-        for line in files.tail(path, lines if name else min(lines, _LINES_EACH_OF_ALL)):
+        for line in files.tail(path, lines if name else min(lines, _MAX_LINES_PER_PROCESS)):
             show(key, line)
     try:
         for key, line in followed:

@@ -26,8 +26,8 @@ _BANK_TIMEOUT_S = 15.0
 _DEPOSIT = 500 * _MICROS
 _BUDGET = 100 * _MICROS
 _CPM = 5 * _MICROS
-_FIRST = {"impressions": 1_000, "clicks": 50, "conversions": 5}
-_IN_ZONE = {"impressions": 2_000, "clicks": 20, "conversions": 2}
+_TRAFFIC = {"impressions": 1_000, "clicks": 50, "conversions": 5}
+_ZONE_TRAFFIC = {"impressions": 2_000, "clicks": 20, "conversions": 2}
 
 
 class StepFailed(Exception):
@@ -139,19 +139,19 @@ class Journey:
         """Create a pixel, send traffic and wait for the exact figures."""
         pixel = self.advertiser.post("/pixels", {"campaignId": self.campaign_id, "name": "shop"})
         self.pixel_id = pixel["id"]
-        self._send(_FIRST, repeat_conversions=1)
-        took = eventually("the campaign's analytics", self._tracked, _FIRST)
-        return [f"pixel {self.pixel_id}", f"{_FIRST} after {took:.1f} s; a repeated conversion was counted once"]
+        self._send(_TRAFFIC, repeat_conversions=1)
+        took = eventually("the campaign's analytics", self._tracked, _TRAFFIC)
+        return [f"pixel {self.pixel_id}", f"{_TRAFFIC} after {took:.1f} s; a repeated conversion was counted once"]
 
     def sync(self) -> list[str]:
         """Sync the statistics twice: the second run changes nothing."""
-        spend = _FIRST["impressions"] * _CPM // 1000
+        spend = _TRAFFIC["impressions"] * _CPM // 1000
         for _ in range(2):
             self._run_job("sync-stats")
             expect("the spent balance", self._balance("spentMicros"), spend)
             expect("the held balance", self._balance("heldMicros"), _BUDGET - spend)
         stats = self.advertiser.get(f"/campaigns/{self.campaign_id}/stats")["total"]
-        expect("the network's impressions", int(stats["impressions"]), _FIRST["impressions"])
+        expect("the network's impressions", int(stats["impressions"]), _TRAFFIC["impressions"])
         eventually("the spend in analytics", partial(self._analytics, "spendMicros"), spend)
         return [f"spent {money(spend)}, held {money(_BUDGET - spend)}"]
 
@@ -187,13 +187,13 @@ class Journey:
     def earn(self) -> list[str]:
         """Send traffic in the zone, sync, and check the publisher's share."""
         before = self._balance("spentMicros")
-        self._send(_IN_ZONE, zone_id=self.zone_id)
+        self._send(_ZONE_TRAFFIC, zone_id=self.zone_id)
         self._run_job("sync-stats")
-        spend = _IN_ZONE["impressions"] * _CPM // 1000
+        spend = _ZONE_TRAFFIC["impressions"] * _CPM // 1000
         expect("the spend in the zone", self._balance("spentMicros") - before, spend)
         share = spend * 70 // 100
         expect("the publisher's balance", self._publisher_balance(), (0, share, 0))
-        everything = {key: _FIRST[key] + _IN_ZONE[key] for key in _FIRST}
+        everything = {key: _TRAFFIC[key] + _ZONE_TRAFFIC[key] for key in _TRAFFIC}
         eventually("the campaign's analytics", self._tracked, everything)
         return [f"{money(spend)} were spent in the zone; the publisher earned {money(share)}"]
 
@@ -239,7 +239,7 @@ class Journey:
 
     def _tracked(self) -> dict[str, int]:
         totals = self.advertiser.get(f"/analytics/campaigns/{self.campaign_id}")["totals"]
-        return {name: int(totals[name]) for name in _FIRST}
+        return {name: int(totals[name]) for name in _TRAFFIC}
 
     def _publisher_balance(self) -> tuple[int, int, int]:
         """Return pending, available and paid micros."""

@@ -17,7 +17,7 @@ _SERVICE = "payment-service"
 _TIMEOUT_S = 10.0
 _PAGE_SIZE = 200
 # A list shows the start of an error; `show` prints all of it.
-_MAX_LISTED_ERROR = 80
+_MAX_LISTED_ERROR_LENGTH = 80
 
 Item = pb.QuarantinedItem
 
@@ -69,7 +69,9 @@ def discard(state: State, id: str, reason: str) -> Item:
 def summary(item: Item) -> str:
     """Return an item as a line."""
     error = (
-        item.last_error if len(item.last_error) <= _MAX_LISTED_ERROR else f"{item.last_error[: _MAX_LISTED_ERROR - 1]}…"
+        item.last_error
+        if len(item.last_error) <= _MAX_LISTED_ERROR_LENGTH
+        else f"{item.last_error[: _MAX_LISTED_ERROR_LENGTH - 1]}…"
     )
     return f"{item.id}  {_time(item.quarantine_time)}  {_name(item)}: {error}"
 

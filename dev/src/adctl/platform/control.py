@@ -14,7 +14,7 @@ from rich.console import Console
 from adctl import ports
 from adctl.errors import UserError
 from adctl.platform import display
-from adctl.platform.status import Guard, Publisher, Running, find, last, publish, take_lock
+from adctl.platform.status import Guard, Publisher, Running, acquire_lock, find, last, publish
 from adctl.state import DEFAULT_GATEWAY_PORT, Paths, State, load, prepare
 from adctl.supervision import disk
 from adctl.supervision.logs import LogCollector, RotatingFile, open_log, rotate_standard_output, tail
@@ -32,7 +32,7 @@ class StartFailed(UserError):
 def run(paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT, workspace: Path | None = None) -> None:
     """Run the platform until a signal stops it; StartFailed, or UserError when it cannot start.
 
-    With a workspace, what a change of its source affects is reloaded.
+    With a workspace, the processes that a change of its source affects are reloaded.
     """
     started_at = time.monotonic()
     requests: list[int] = []
@@ -40,19 +40,19 @@ def run(paths: Paths, console: Console, *, port: int = DEFAULT_GATEWAY_PORT, wor
         signal.signal(number, lambda number, frame: requests.append(number))
     with ExitStack() as stack:
         _require_disk(paths)
-        stack.enter_context(take_lock(paths))
+        stack.enter_context(acquire_lock(paths))
         guard = stack.enter_context(Guard(paths))
         try:
             _require_free(port)
             session = _Session(prepare(paths.home, port), console, started_at)
             reason = session.supervise(guard, workspace, lambda: len(requests))
         except UserError as error:
-            with disk.tolerated():
+            with disk.ignored_refusals():
                 publish(paths, Snapshot(PlatformPhase.FAILED, (), str(error)))
             raise
     if reason:
         raise StartFailed(reason)
-    with disk.tolerated():
+    with disk.ignored_refusals():
         console.print("the platform has stopped")
 
 
@@ -85,7 +85,7 @@ class _Session:
                 groups=guard,
                 on_change=self._show_change,
                 report=self.report,
-                each_turn=self._publisher.retry,
+                on_poll=self._publisher.retry,
                 environment=inherited(os.environ, self._state),
             )
             if workspace is not None:
@@ -94,17 +94,17 @@ class _Session:
 
                 reloader = stack.enter_context(Reloader(Workspace(workspace), self.report))
 
-                def each_turn() -> None:
+                def on_poll() -> None:
                     self._publisher.retry()
                     reloader.apply(supervisor)
 
-                supervisor.each_turn = each_turn
+                supervisor.on_poll = on_poll
             return supervisor.run(stop_requests)
 
     def report(self, text: str) -> None:
-        """Print a line with the time, into adctl's log too."""
+        """Print a line with the time, and append it to adctl's log."""
         line = f"{time.strftime('%H:%M:%S')} {text}"
-        with disk.tolerated():
+        with disk.ignored_refusals():
             if self._log is None:
                 rotate_standard_output(self._log_path)
             else:
@@ -113,7 +113,7 @@ class _Session:
 
     def _show_change(self, snapshot: Snapshot) -> None:
         self._publisher.publish(snapshot)
-        with disk.tolerated():
+        with disk.ignored_refusals():
             if self._phase is PlatformPhase.STARTING:
                 self._show(snapshot)
             if snapshot.phase is self._phase:
@@ -127,7 +127,7 @@ class _Session:
 
 
 def _is_standard_output(log: Path) -> bool:
-    """Whether what this process prints goes into its log already, as after `adctl up --detach`."""
+    """Whether this process's standard output is its log, as after `adctl up --detach`."""
     try:
         return os.path.samestat(log.stat(), os.fstat(1))
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def start_detached(
 ) -> State:
     """Start the platform in the background, wait until it is up and return its state; StartFailed.
 
-    If one is running already, wait until that one is up; its port and workspace stay what they are.
+    If one is running already, wait until that one is up; its port and workspace stay unchanged.
     """
     running = find_serving(paths)
     if running is None:
@@ -239,7 +239,7 @@ def _is_alive(pid: int) -> bool:
 def _require_disk(paths: Paths) -> None:
     """Create the folders and check that they can be written to; StartFailed."""
     paths.make()
-    if reason := disk.trouble([paths.run, paths.logs, paths.data]):
+    if reason := disk.write_failure([paths.run, paths.logs, paths.data]):
         raise StartFailed(f"{reason}; free some space and try again")
 
 

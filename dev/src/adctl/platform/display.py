@@ -59,7 +59,7 @@ def status_table(snapshot: Snapshot, memory: Callable[[int], int | None], *, sup
             _age(time.time() - view.since) if view.since else "",
             Text(view.note[:60], style="dim"),
         )
-    # The supervisor is the parent of all: its own memory is that of its tree less that of the others.
+    # The supervisor is the parent of all processes: its own memory is that of its tree minus theirs.
     everything = max(memory(supervisor_pid) or 0, total)
     table.add_row("adctl", "", str(supervisor_pid), "", "", f"{(everything - total) / 2**20:.0f} MiB", "", "")
     table.add_row("[bold]all", "", "", "", "", f"[bold]{everything / 2**20:.0f} MiB", "", "")

@@ -1,4 +1,4 @@
-"""Checks of what the platform needs from the machine, each with a remedy."""
+"""Checks of the machine's requirements for the platform, each with a remedy."""
 
 import os
 import resource

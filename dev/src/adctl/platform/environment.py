@@ -23,7 +23,7 @@ _INHERITED_PREFIXES = ("LC_", "PYTHON", "COVERAGE_", "OTEL_", "SSL_CERT_")
 
 
 def inherited(environment: Mapping[str, str], state: State) -> dict[str, str]:
-    """Return the part of adctl's environment that every process gets, and a mark that makes it known as ours."""
+    """Return the part of adctl's environment that every process gets, and a mark that identifies its platform."""
     passed = {k: v for k, v in environment.items() if k in _INHERITED or k.startswith(_INHERITED_PREFIXES)}
     return passed | {"ADPLATFORM_HOME": str(state.paths.home)}
 

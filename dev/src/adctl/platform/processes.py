@@ -23,7 +23,7 @@ GATEWAY, GATEWAY_CONFIGURATION, SANDBOX_SERVER, SCHEDULER_PROCESS = (
     "scheduler",
 )
 
-# One process runs all commands: starting Python takes most of the time.
+# One Python process runs both commands, because starting Python takes most of the time.
 _COMMANDS = dict.fromkeys(SERVICES, ("migrate", "serve")) | {
     "auth-service": ("migrate", "create-admin", "serve"),
 }

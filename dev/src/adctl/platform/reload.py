@@ -1,7 +1,7 @@
 """Reloads the processes whose source changes: `adctl up --reload`.
 
-A file that cannot be parsed, or a .proto that cannot be generated from, changes nothing that runs. Code that fails when
-it starts is reported by the supervisor, and its process waits for the next change.
+A Python file that cannot be parsed, or a contract that cannot be generated, reloads nothing. Code that fails when it
+starts is reported by the supervisor, and its process waits for the next change.
 """
 
 import queue
@@ -17,7 +17,7 @@ from adctl.platform.workspace import Workspace, syntax_errors
 from adctl.supervision.process import PlatformPhase
 from adctl.supervision.supervisor import Supervisor
 
-# A change ends 0.1 s after the last write that belongs to it, as of an editor or a checkout, and 1 s after the first.
+# Writes of an editor or a checkout are one change until 0.1 s pass without a write, at most 1 s after the first.
 _QUIET_MS = 100
 _MAX_DEBOUNCE_MS = 1_000
 _MAX_NAMED_FILES = 3
@@ -32,7 +32,7 @@ class Change:
 
 
 class Reloader:
-    """Watches a workspace in a thread and reloads what its changes affect; a context manager."""
+    """Watches a workspace in a thread and reloads the processes that its changes affect; a context manager."""
 
     def __init__(self, workspace: Workspace, report: Callable[[str], None]) -> None:
         self._workspace = workspace
@@ -50,7 +50,10 @@ class Reloader:
         self._thread.join(5)
 
     def apply(self, supervisor: Supervisor) -> None:
-        """Reload what changed since the last call, once the platform is up; call it from the supervisor's thread."""
+        """Reload the processes affected by changes since the last call; call it from the supervisor's thread.
+
+        Does nothing until the platform is up.
+        """
         if supervisor.snapshot().phase is not PlatformPhase.UP:
             return
         while not self._changes.empty():

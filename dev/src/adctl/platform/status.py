@@ -43,10 +43,10 @@ def guard_lock_file(paths: Paths) -> Path:
     return paths.run / "guard.lock"
 
 
-def take_lock(paths: Paths) -> IO[str]:
-    """Take the supervisor's lock until the file is closed or the process ends; AlreadyRunning."""
+def acquire_lock(paths: Paths) -> IO[str]:
+    """Acquire the supervisor's lock until the file is closed or the process ends; AlreadyRunning."""
     file = lock_file(paths).open("a+")
-    # `find` in another process takes the lock for an instant.
+    # `find` in another process holds the lock for an instant.
     if not _locked(file, fcntl.LOCK_EX, timeout_s=0.5):
         file.close()
         raise AlreadyRunning("the platform is already up")
@@ -77,7 +77,7 @@ def publish(paths: Paths, snapshot: Snapshot) -> None:
 
 
 class Publisher:
-    """Publishes snapshots. While the disk refuses, the last one stays readable and the newest is retried."""
+    """Publishes snapshots. While the disk refuses writes, the last one stays readable and the newest is retried."""
 
     def __init__(self, paths: Paths, report: Callable[[str], None]) -> None:
         self._paths = paths
@@ -87,13 +87,13 @@ class Publisher:
         self._is_refused = False
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Publish a snapshot now or, if the disk refuses, at a later `retry`."""
+        """Publish a snapshot now or, if the disk refuses the write, at a later `retry`."""
         self._pending = snapshot
         if not self._is_refused:
             self._write()
 
     def retry(self) -> None:
-        """Publish what the disk refused; call it several times a second."""
+        """Publish the snapshot that the disk refused, if any; called several times a second."""
         if self._is_refused and time.monotonic() >= self._retry_at:
             self._write()
 
@@ -108,12 +108,14 @@ class Publisher:
             self._retry_at = time.monotonic() + _RETRY_INTERVAL_S
             if not self._is_refused:
                 self._is_refused = True
-                self._report(f"nothing can be written in {self._paths.run}: {error.strerror}; the platform goes on")
+                self._report(
+                    f"nothing can be written in {self._paths.run}: {error.strerror}; the platform keeps running"
+                )
             return
         self._pending = None
         if self._is_refused:
             self._is_refused = False
-            self._report("the disk takes what is written again")
+            self._report("the disk accepts writes again")
 
 
 def last(paths: Paths) -> tuple[int, Snapshot] | None:
@@ -133,7 +135,10 @@ def find(paths: Paths) -> Running | None:
             if _locked(file, fcntl.LOCK_SH):
                 return None
             pid = int(file.readline().strip("\n"))
-    except (OSError, ValueError):  # ValueError: it took the lock an instant ago
+    except (
+        OSError,
+        ValueError,
+    ):  # ValueError: the lock was acquired an instant ago, and the file has no process id yet
         return None
     published = last(paths)
     is_current = published is not None and published[0] == pid
@@ -155,7 +160,7 @@ def _locked(file: IO[str], kind: int, *, timeout_s: float = 0) -> bool:
 
 @dataclass
 class Guard:
-    """The process that ends what is left when the supervisor is killed; it holds the guard's lock until then."""
+    """The process that ends the remaining processes if the supervisor is killed; it holds its lock until then."""
 
     paths: Paths
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)

@@ -10,7 +10,8 @@ from adctl.supervision import disk, probes
 from adctl.supervision.probes import Probe
 from adctl.supervision.process import Phase, Snapshot
 
-_SHOULD_ANSWER = (Phase.READY, Phase.UNHEALTHY)
+# The phases in which a server should answer its probe.
+_PROBED_PHASES = (Phase.READY, Phase.UNHEALTHY)
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def _service(state: State, service: str) -> Probe:
 def examine(state: State, snapshot: Snapshot) -> Vitals:
     """Probe all servers that are up, concurrently, and the disk."""
     probed = server_probes(state)
-    views = [view for view in snapshot.processes if view.phase in _SHOULD_ANSWER and view.pid and view.name in probed]
+    views = [view for view in snapshot.processes if view.phase in _PROBED_PHASES and view.pid and view.name in probed]
     with ThreadPoolExecutor(len(probed)) as threads:
         results = list(threads.map(lambda view: probed[view.name](view.pid or 0), views))
     silent = tuple(view.name for view, is_good in zip(views, results, strict=True) if not is_good)
     paths = state.paths
-    return Vitals(silent, disk.trouble([paths.run, paths.logs, paths.data]))
+    return Vitals(silent, disk.write_failure([paths.run, paths.logs, paths.data]))

@@ -9,7 +9,7 @@ from adctl.state import State
 
 
 class Outcome(StrEnum):
-    """How a card payment ends."""
+    """The result of a card payment."""
 
     SUCCEED = "succeed"
     DECLINE = "decline"

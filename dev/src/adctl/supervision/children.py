@@ -39,7 +39,7 @@ class Identity:
     drops_root: bool = False
 
     def own(self, path: Path) -> None:
-        """Give the path to this account."""
+        """Change the owner of the path to this account."""
         if self.drops_root:
             os.chown(path, _NOBODY, _NOBODY)
 
@@ -109,7 +109,7 @@ def spawn(
 
 
 def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM, *, grace_s: float = 10) -> None:
-    """Stop a child, and kill what is left of its process group after the grace period."""
+    """Stop a child, and kill the remaining members of its process group after the grace period."""
     if process.poll() is None:
         process.send_signal(how)
         with suppress(subprocess.TimeoutExpired):
@@ -119,6 +119,6 @@ def stop(process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM,
 
 
 def kill_group(leader_pid: int) -> None:
-    """Kill what is left of the process group that a spawned child leads."""
+    """Kill the remaining members of the process group that a spawned child leads."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)

@@ -11,13 +11,13 @@ _PAGE = 4096
 
 
 def is_refusal(error: OSError) -> bool:
-    """Whether the disk is full, broken, read-only or over its quota, rather than the request wrong."""
+    """Whether the error means that the disk is full, broken, read-only or over its quota."""
     return error.errno in _REFUSALS
 
 
 @contextmanager
-def tolerated() -> Iterator[None]:
-    """Ignore what the disk refuses."""
+def ignored_refusals() -> Iterator[None]:
+    """Ignore errors of writes in the block that the disk refuses."""
     try:
         yield
     except OSError as error:
@@ -25,7 +25,7 @@ def tolerated() -> Iterator[None]:
             raise
 
 
-def trouble(folders: Iterable[Path]) -> str:
+def write_failure(folders: Iterable[Path]) -> str:
     """Return why one of these folders cannot be written to, or "".
 
     Writes a file to find out: the free space does not show a quota, a broken disk or a read-only mount.

@@ -1,4 +1,4 @@
-"""Ends the processes that are left when the supervisor is killed. Runs as a file and needs only the standard library.
+"""Ends the remaining processes if the supervisor is killed. Runs as a file and needs only the standard library.
 
 The kernel signals the supervisor's children when it ends, but not their children, and a child may ignore the signal.
 Reads `+PID` and `-PID` (process groups that started and ended) until the supervisor's end of the pipe closes.

@@ -12,7 +12,7 @@ from typing import IO
 from adctl.supervision import disk
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
-# The most that a process may write while this process does not get to read; Linux allows 1 MiB without privileges.
+# A process can write this much before this process reads it; Linux allows 1 MiB without privileges.
 _PIPE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _TAIL_BYTES = 64 * 1024
@@ -109,10 +109,10 @@ class RotatingFile:
 
 
 class LogCollector:
-    """Writes what processes print to their log files, which rotate meanwhile.
+    """Writes the output of processes to their log files, which rotate meanwhile.
 
-    Processes write into pipes that this process reads, a thread each: a process's own open file could be emptied or
-    renamed under it only with a loss of lines.
+    Each process writes into a pipe, which a thread of this process reads: a file that the process itself had opened
+    could not be truncated or renamed without losing lines.
     """
 
     def __init__(self, path: Callable[[str], Path], max_bytes: int = MAX_LOG_BYTES) -> None:
@@ -127,7 +127,7 @@ class LogCollector:
         if name not in self._files:
             self._files[name] = RotatingFile(self.path(name), self._max_bytes)
         read_end, write_end = os.pipe()
-        with suppress(OSError):  # the user's other pipes may have used up the allowance
+        with suppress(OSError):  # the user's other pipes may have used up the limit
             fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         reader = threading.Thread(target=_copy, args=(read_end, self._files[name]), name=f"log {name}", daemon=True)
         self._readers[name] = [one for one in self._readers.get(name, []) if one.is_alive()] + [reader]
@@ -135,13 +135,13 @@ class LogCollector:
         return os.fdopen(write_end, "wb", buffering=0)
 
     def drain(self, name: str, timeout_s: float = 1.0) -> None:
-        """Wait until all that an ended process has written is in its file."""
+        """Wait until the whole output of an ended process is in its file, for `timeout_s` at most."""
         deadline = time.monotonic() + timeout_s
         for reader in self._readers.get(name, []):
             reader.join(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
-        """Write what ended processes have left, and close the files."""
+        """Write the remaining output of ended processes, and close the files."""
         for name in self._readers:
             self.drain(name)
         for file in self._files.values():
@@ -203,7 +203,7 @@ class _FollowedFile:
             self._file.seek(0, os.SEEK_END)
 
     def new_lines(self) -> list[str]:
-        """Return the lines that were completed since the last call."""
+        """Return the lines that have ended since the last call."""
         is_open = self._is_open(self._path)  # checked before the read, which includes what precedes a rename
         data = self._read()
         if not data and not is_open:

@@ -42,7 +42,7 @@ class ManagedProcess:
         return self.spec.name
 
     def view(self) -> ProcessView:
-        """Return what others see of it."""
+        """Return the process as snapshots show it."""
         pid = self.child.pid if self.child and self.phase in LIVE else None
         return ProcessView(
             self.name, self.phase, self.spec.once, pid, self.spec.port, self.restarts, self.since, self.note

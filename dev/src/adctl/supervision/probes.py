@@ -7,7 +7,7 @@ from collections.abc import Callable
 from adctl.ports import LOOPBACK
 
 Probe = Callable[[int], bool]
-"""Takes the process id of the server."""
+"""Its argument is the process id of the server."""
 
 _TIMEOUT_S = 1.0
 # SSLRequest: its length and the request code.

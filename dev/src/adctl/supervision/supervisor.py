@@ -45,7 +45,7 @@ class Supervisor:
     groups: Groups
     on_change: Callable[[Snapshot], None] = lambda snapshot: None
     report: Callable[[str], None] = lambda text: None
-    each_turn: Callable[[], None] = lambda: None
+    on_poll: Callable[[], None] = lambda: None
     """Called several times a second."""
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 60.0
@@ -89,7 +89,7 @@ class Supervisor:
         return self._reason
 
     def reload(self, names: Iterable[str]) -> None:
-        """Stop these processes and start each again once what it needs is ready; call it from `each_turn`.
+        """Stop these processes and start each again once what it needs is ready; call it from `on_poll`.
 
         A process that does not become ready is reported and then waits for its next reload.
         """
@@ -147,7 +147,7 @@ class Supervisor:
         self._enter(one, Phase.STARTING)
 
     def _probe(self, one: ManagedProcess, now: float) -> None:
-        """Start a health check in a thread, or take the result of one that is done."""
+        """Start a health check in a thread, or handle the result of one that is done."""
         if one.spec.ready is None or one.child is None:
             if one.phase is Phase.STARTING:
                 self._handle_ready(one)
@@ -233,7 +233,7 @@ class Supervisor:
         self._phase = PlatformPhase.FAILED
 
     def _reap(self, one: ManagedProcess) -> str:
-        """Kill what an ended child left of its group, complete its log, and return how it ended."""
+        """Kill the remaining members of an ended child's group, complete its log, and return how it ended."""
         child, one.child, one.work, one.kill_at = one.child, None, None, None
         if child is None:
             return "ended"
@@ -252,7 +252,7 @@ class Supervisor:
         self._enter(one, Phase.WAITING)
 
     def _stop_child(self, one: ManagedProcess, child: "subprocess.Popen[bytes]", now: float) -> None:
-        """Ask a child to stop, and kill it when its time is over."""
+        """Ask a child to stop, and kill it after the stop timeout."""
         if one.kill_at is None:
             child.send_signal(one.spec.stop_signal)
             one.kill_at = now + self.stop_timeout_s
@@ -309,7 +309,7 @@ class Supervisor:
         one.phase, one.since, one.note = phase, time.time(), note
 
     def _publish(self) -> None:
-        self.each_turn()
+        self.on_poll()
         snapshot = self.snapshot()
         if snapshot != self._published:
             self._published = snapshot

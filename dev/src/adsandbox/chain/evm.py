@@ -73,8 +73,8 @@ CUSTOMER = PrivateKey(keccak(text="the customer of the sandbox's chain"))
 CUSTOMER_ADDRESS = CUSTOMER.public_key.to_checksum_address()
 _CUSTOMER = CUSTOMER.public_key.to_canonical_address()
 _FUNDS_WEI = 10**30
-# Fits into the gas of a block, so every transaction is included in the next one.
-_MOST_IN_A_BLOCK = 100
+# So many fit into the gas of a block, so a pending transaction is included in the next block.
+_MAX_TRANSACTIONS_IN_A_BLOCK = 100
 
 
 class NotPossible(Exception):
@@ -230,7 +230,7 @@ class Evm:
         chain = _Rules.from_genesis(nodes, genesis, {Address(_CUSTOMER): owner})
         header = chain.get_canonical_block_header_by_number(BlockNumber(0))
         self._rules = _Rules(nodes, header)
-        self._keep(header, [], [])
+        self._store_block(header, [], [])
         code = _compiled()
         for coin in TOKENS:
             arguments = encode(["string", "uint8", "uint256"], [coin.symbol, coin.decimals, SUPPLY * 10**coin.decimals])
@@ -273,7 +273,9 @@ class Evm:
         hashes = []
         for _ in range(blocks):
             parent = self._last()
-            rows = self._database.rows("SELECT seq, raw FROM waiting ORDER BY seq LIMIT ?", (_MOST_IN_A_BLOCK,))
+            rows = self._database.rows(
+                "SELECT seq, raw FROM waiting ORDER BY seq LIMIT ?", (_MAX_TRANSACTIONS_IN_A_BLOCK,)
+            )
             if rows:
                 self._database.execute("DELETE FROM waiting WHERE seq <= ?", (rows[-1]["seq"],))
             header = self._rules.create_header_from_parent(
@@ -292,10 +294,10 @@ class Evm:
             block = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, fitting, receipts)
             # The random part makes the hash of a replacing block differ from the replaced one's.
             mined = vm.mine_block(block, mix_hash=os.urandom(32)).block
-            hashes.append(self._keep(mined.header, fitting, receipts))
+            hashes.append(self._store_block(mined.header, fitting, receipts))
         return hashes
 
-    def _keep(
+    def _store_block(
         self, header: BlockHeaderAPI, transactions: Sequence[SignedTransactionAPI], receipts: Sequence[ReceiptAPI]
     ) -> str:
         self._nodes[header.hash] = rlp_encode(header)

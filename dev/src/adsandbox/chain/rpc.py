@@ -26,7 +26,7 @@ _LIMIT_EXCEEDED = -32005
 
 @dataclass(frozen=True)
 class View:
-    """The restrictions of a node: how far behind it is and what it refuses."""
+    """The restrictions of a node: its lag and the requests that it refuses."""
 
     behind_blocks: int = 0
     log_range_limit: int = 0

@@ -15,7 +15,7 @@ from adsandbox.behaviour import Behaviour
 from adsandbox.chain.coins import CHAIN_ID, COINS, Coin
 from adsandbox.chain.evm import CUSTOMER_ADDRESS, SCHEMA, Evm, NotPossible
 from adsandbox.chain.rpc import Rpc, View, failure
-from adsandbox.control import ControlError, counted, read_object
+from adsandbox.control import ControlError, non_negative, read_object
 from adsandbox.database import Database
 from adsandbox.sandbox import Sandbox, application
 from adsandbox.settings import Settings
@@ -23,16 +23,17 @@ from adsandbox.settings import Settings
 MAX_BLOCKS = 20_000
 # Blocks that are mined after a transaction. Then mining pauses until the next one, so an idle chain costs nothing.
 FOLLOWING_BLOCKS = 40
-_SLICE = 50
+# Mined before the event loop serves other requests.
+_BLOCKS_AT_A_TIME = 50
 
 
 @dataclass
 class ChainBehaviour(Behaviour):
-    """A node's misbehaviour, in addition to what every outside system has.
+    """A node's misbehaviour, in addition to that of every outside system.
 
-    `behind_blocks`: it knows nothing of so many of the last blocks. `log_range_limit`: it refuses to look for logs in
-    more blocks at once; 0: in any number. `batch_limit`: it refuses more calls at once; 0: any number. `hide_logs`: it
-    has the blocks, and not their logs.
+    `behind_blocks`: it does not know this many of the newest blocks. `log_range_limit`: the maximum number of blocks of
+    an `eth_getLogs`; 0: no limit. `batch_limit`: the maximum number of calls in a batch; 0: no limit. `hide_logs`: it
+    has the blocks, but not their logs.
     """
 
     behind_blocks: int = 0
@@ -116,11 +117,11 @@ class Control:
         return JSONResponse({"transaction_hash": hash, "coin": coin.symbol, "smallest": str(smallest)})
 
     async def _mine(self, request: Request) -> Response:
-        blocks = counted(await read_object(request), "blocks")
+        blocks = non_negative(await read_object(request), "blocks")
         if not 0 < blocks <= MAX_BLOCKS:
             raise ControlError(400, f"blocks must be from 1 to {MAX_BLOCKS}")
-        for left in range(blocks, 0, -_SLICE):
-            self._evm.mine(min(left, _SLICE))
+        for left in range(blocks, 0, -_BLOCKS_AT_A_TIME):
+            self._evm.mine(min(left, _BLOCKS_AT_A_TIME))
             await asyncio.sleep(0)
         return JSONResponse({"head": self._evm.head})
 
@@ -129,7 +130,7 @@ class Control:
         keep = body.get("keep_transactions", True)
         if not isinstance(keep, bool):
             raise ControlError(400, "keep_transactions must be true or false")
-        orphaned = self._evm.reorganize(counted(body, "depth"), keep)
+        orphaned = self._evm.reorganize(non_negative(body, "depth"), keep)
         return JSONResponse({"head": self._evm.head, "orphaned": orphaned})
 
 

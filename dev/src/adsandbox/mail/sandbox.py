@@ -39,7 +39,7 @@ DEFAULT_LISTED = 50
 MAX_LISTED = 500
 MAX_STORED = 10_000
 # SMTP's temporary failure, as of a busy server; 5xx is permanent.
-FAILURE = 451
+DEFAULT_FAILURE_STATUS = 451
 
 _LINK = re.compile(r"https?://[^\s<>\"']+")
 
@@ -47,7 +47,7 @@ _LINK = re.compile(r"https?://[^\s<>\"']+")
 def build(settings: Settings) -> Sandbox:
     """Return the sandbox with its stored mails."""
     database = Database(settings.state_dir / "mail.db", SCHEMA)
-    behaviour = Behaviour(status=FAILURE)
+    behaviour = Behaviour(status=DEFAULT_FAILURE_STATUS)
     mails = Mails(database, behaviour)
 
     def smtp() -> SMTP:
@@ -74,9 +74,9 @@ class Mails:
         self._behaviour = behaviour
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 aiosmtpd's name
-        """Store the mail, unless it is to fail. A lost answer is a connection that breaks after that."""
+        """Store the mail, unless the request is to fail. A lost answer is a connection that breaks after storing."""
         await asyncio.sleep(self._behaviour.delay_ms / 1000)
-        fails = self._behaviour.take_failure()
+        fails = self._behaviour.consume_failure()
         if fails and not self._behaviour.lose_answers:
             return f"{self._behaviour.status} The sandbox was asked to fail"
         try:

@@ -43,13 +43,13 @@ class Disputes:
         with self._database.transaction():
             dispute = self._objects.open_dispute(charge["id"], inquiries=True)
             if dispute is None:
-                left = charge["amount_captured"] - charge["amount_refunded"] - self._objects.lost(charge["id"])
+                left = charge["amount_captured"] - charge["amount_refunded"] - self._objects.lost_minor(charge["id"])
                 if not 0 < (left if amount is None else amount) <= left:
                     raise ControlError(409, f"{left} of the charge are left to be disputed")
                 dispute = self._begin(charge, left if amount is None else amount, body, is_inquiry=outcome == "inquire")
             elif outcome == "inquire" or (outcome == "open" and not dispute["status"].startswith("warning_")):
                 raise ControlError(409, f"payment {body['payment_id']} is disputed already ({dispute['id']})")
-            self._go_on(dispute, outcome)
+            self._advance(dispute, outcome)
         return JSONResponse(dispute)
 
     def _begin(self, charge: Json, amount: int, body: Json, *, is_inquiry: bool) -> Json:
@@ -60,7 +60,7 @@ class Disputes:
             self._withdraw(dispute)
         return dispute
 
-    def _go_on(self, dispute: Json, outcome: str) -> None:
+    def _advance(self, dispute: Json, outcome: str) -> None:
         is_inquiry = dispute["status"].startswith("warning_")
         if is_inquiry and outcome in ("open", "lose"):
             dispute["status"] = "needs_response"

@@ -11,7 +11,7 @@ from adsandbox.stripe.wire import Call, StripeError
 from adsandbox.webhooks import Webhooks
 
 API_VERSION = "2026-10-28.endive"
-DEEPEST_EXPANSION = 4
+MAX_EXPANSION_DEPTH = 4
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -92,8 +92,8 @@ class Objects:
                 return dispute
         return None
 
-    def lost(self, charge_id: str) -> int:
-        """Return the part of the charge that lost disputes took, in minor units."""
+    def lost_minor(self, charge_id: str) -> int:
+        """Return the sum that lost disputes withdrew from the charge, in minor units."""
         return sum(one["amount"] for one in self._disputes(charge_id) if one["status"] == "lost")
 
     def _disputes(self, charge_id: str) -> list[Json]:
@@ -103,7 +103,7 @@ class Objects:
     def page(self, kind: str, call: Call, *more: str) -> Json:
         """Return a page, newest first, of `limit` (10) objects; `more` are the list's own filters."""
         given = call.parameters
-        wire.only(given, "limit", "starting_after", "ending_before", "created", *more)
+        wire.refuse_unknown(given, "limit", "starting_after", "ending_before", "created", *more)
         limit = wire.integer(given, "limit") or 10
         if not 1 <= limit <= 100:
             raise StripeError("limit must be from 1 to 100", code="parameter_invalid_integer", param="limit")
@@ -138,8 +138,8 @@ class Objects:
         """Return the answer with the ids that `expand` names replaced by their objects."""
         for path in (call.parameters.get("expand") or {}).values():
             steps = str(path).split(".")
-            if len(steps) > DEEPEST_EXPANSION:
-                raise StripeError(f"You cannot expand more than {DEEPEST_EXPANSION} levels: {path}", param="expand")
+            if len(steps) > MAX_EXPANSION_DEPTH:
+                raise StripeError(f"You cannot expand more than {MAX_EXPANSION_DEPTH} levels: {path}", param="expand")
             self._expand(answer, steps)
         return answer
 
@@ -179,7 +179,7 @@ class Objects:
 def _created(given: Any) -> tuple[int, int]:
     """Return the earliest and the latest time that the filter `created` admits, in seconds."""
     if isinstance(given, dict):
-        wire.only(given, "gt", "gte", "lt", "lte")
+        wire.refuse_unknown(given, "gt", "gte", "lt", "lte")
         bounds = {name: wire.integer(given, name) for name in given}
         lowest = max(bounds.get("gte") or 0, (bounds.get("gt") or -1) + 1)
         highest = min(bounds.get("lte") or 2**53, (bounds.get("lt") or 2**53) - 1)

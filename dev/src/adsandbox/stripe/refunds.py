@@ -27,7 +27,7 @@ class Refunds:
     def create(self, call: Call) -> tuple[int, Json]:
         """Create a refund: POST /v1/refunds."""
         given = call.parameters
-        wire.only(given, "amount", "charge", "instructions_email", "metadata", "payment_intent", "reason")
+        wire.refuse_unknown(given, "amount", "charge", "instructions_email", "metadata", "payment_intent", "reason")
         reason = given.get("reason")
         if reason is not None and reason not in REASONS:
             raise StripeError(f"Invalid reason: must be one of {', '.join(REASONS)}", param="reason")
@@ -56,7 +56,7 @@ class Refunds:
     def _make(
         self, charge: Json, amount: int | None, metadata: dict[str, str], reason: str | None, call: Call | None
     ) -> Json:
-        left = charge["amount_captured"] - charge["amount_refunded"] - self._objects.lost(charge["id"])
+        left = charge["amount_captured"] - charge["amount_refunded"] - self._objects.lost_minor(charge["id"])
         if self._objects.open_dispute(charge["id"]):
             raise StripeError(
                 f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed"
@@ -76,11 +76,11 @@ class Refunds:
         refund["balance_transaction"] = spent["id"]
         self._objects.add(refund)
         self._objects.emit("refund.created", refund, call)
-        self._take(charge, amount)
+        self._add_refunded(charge, amount)
         self._objects.emit("charge.refunded", charge, call)
         return refund
 
-    def _take(self, charge: Json, amount: int) -> None:
+    def _add_refunded(self, charge: Json, amount: int) -> None:
         charge["amount_refunded"] += amount
         charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
         self._objects.save(charge)
@@ -123,7 +123,7 @@ class Refunds:
         refund |= {"status": "failed", "failure_reason": reason}
         refund["failure_balance_transaction"] = self._objects.add(back)["id"]
         self._objects.save(refund)
-        self._take(self._objects.find("charge", refund["charge"]), -refund["amount"])
+        self._add_refunded(self._objects.find("charge", refund["charge"]), -refund["amount"])
 
 
 def _new_refund(charge: Json, amount: int, metadata: dict[str, str], reason: str | None, status: str) -> Json:

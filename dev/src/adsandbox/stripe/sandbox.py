@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS answers (
 );
 """
 
-# An endpoint's work: the call → status and body. Runs inside one transaction.
+# An endpoint's function of the call, which returns status and body. Runs inside one transaction.
 Work = Callable[[Call], tuple[int, Json]]
 
 
@@ -49,8 +49,8 @@ def build(settings: Settings) -> Sandbox:
     database = Database(settings.state_dir / "stripe.db", OBJECTS_SCHEMA, SCHEMA, WEBHOOKS_SCHEMA)
     behaviour, webhook_secret = Behaviour(), settings.text("STRIPE_WEBHOOK_SECRET")
 
-    def sign(body: bytes, _: str, rightly: bool) -> dict[str, str]:
-        secret = webhook_secret if rightly else secrets.token_hex(16)
+    def sign(body: bytes, _: str, is_genuine: bool) -> dict[str, str]:
+        secret = webhook_secret if is_genuine else secrets.token_hex(16)
         return {"Stripe-Signature": signature(body, secret, int(time.time())), "User-Agent": "Stripe/1.0"}
 
     webhooks = Webhooks(database, behaviour, f"{settings.gateway_url}/webhooks/stripe", sign)
@@ -160,7 +160,7 @@ class Stripe:
             raise StripeError(f"Invalid API Key provided: {value[:8]}****", status=401)
 
     def _answer(self, call: Call, work: Work) -> Response:
-        """Do the work once for an idempotency key; a repeat gets the first answer."""
+        """Run the work once for an idempotency key; a repeat gets the first answer."""
         headers = {"Request-Id": call.request_id, "Stripe-Version": API_VERSION}
         if call.idempotency_key is None:
             with self._database.transaction():
@@ -191,7 +191,7 @@ class Stripe:
 
     def _create(self, call: Call) -> tuple[int, Json]:
         given = call.parameters
-        wire.only(
+        wire.refuse_unknown(
             given,
             *("amount", "automatic_payment_methods", "capture_method", "confirm", "currency", "customer"),
             *("description", "metadata", "payment_method", "payment_method_types", "receipt_email", "return_url"),
@@ -204,7 +204,7 @@ class Stripe:
         return self._settle(intent, given, call) if given.get("confirm") == "true" else (200, intent)
 
     def _confirm(self, call: Call) -> tuple[int, Json]:
-        wire.only(call.parameters, "payment_method", "return_url", "receipt_email")
+        wire.refuse_unknown(call.parameters, "payment_method", "return_url", "receipt_email")
         return self._settle(self._find("payment_intent", call), call.parameters, call)
 
     def _settle(self, intent: Json, given: Json, call: Call) -> tuple[int, Json]:
@@ -217,7 +217,7 @@ class Stripe:
         return 402, {"error": {**declined["last_payment_error"], "payment_intent": declined}}
 
     def _cancel(self, call: Call) -> tuple[int, Json]:
-        wire.only(call.parameters, "cancellation_reason")
+        wire.refuse_unknown(call.parameters, "cancellation_reason")
         intent = self._find("payment_intent", call)
         _expect_open(intent, "cancel")
         intent |= {"status": "canceled", "canceled_at": int(time.time())}

@@ -1,4 +1,4 @@
-"""Stripe's wire format: form fields in, parameters checked, errors out."""
+"""Stripe's wire format: decodes form fields, checks parameters and renders errors."""
 
 import re
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl
 from starlette.responses import JSONResponse, Response
 
 MAX_AMOUNT = 99_999_999
-LEAST_AMOUNT = 50
-LEAST_AMOUNTS = {"gbp": 30, "aed": 200, "dkk": 250, "nok": 300, "sek": 300, "hkd": 400, "mxn": 1000, "czk": 1500}
+# Of a payment, in minor units.
+DEFAULT_MIN_AMOUNT = 50
+MIN_AMOUNTS = {"gbp": 30, "aed": 200, "dkk": 250, "nok": 300, "sek": 300, "hkd": 400, "mxn": 1000, "czk": 1500}
 CURRENCIES = frozenset(
     {"aed", "ars", "aud", "brl", "cad", "chf", "clp", "cny", "cop", "czk", "dkk", "eur", "gbp", "hkd", "huf", "idr"}
     | {"ils", "inr", "jpy", "krw", "mxn", "myr", "nok", "nzd", "pen", "php", "pln", "ron", "sar", "sek", "sgd", "thb"}
@@ -74,7 +75,7 @@ def decode(form: str) -> dict[str, Any]:
     return found
 
 
-def only(parameters: dict[str, Any], *known: str) -> None:
+def refuse_unknown(parameters: dict[str, Any], *known: str) -> None:
     """Raise StripeError for a parameter that the endpoint does not have."""
     for name in parameters:
         if name not in known and name != "expand":
@@ -110,7 +111,7 @@ def amount(parameters: dict[str, Any]) -> tuple[int, str]:
         raise StripeError(
             "This value must be greater than or equal to 1.", code="parameter_invalid_integer", param="amount"
         )
-    if minor < (least := LEAST_AMOUNTS.get(currency, LEAST_AMOUNT)):
+    if minor < (least := MIN_AMOUNTS.get(currency, DEFAULT_MIN_AMOUNT)):
         raise StripeError(
             f"Amount must be at least {least} {currency} in minor units", code="amount_too_small", param="amount"
         )

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adsandbox.behaviour import Behaviour
-from adsandbox.control import BadJson, ControlError, counted, not_found, read_object
+from adsandbox.control import BadJson, ControlError, non_negative, not_found, read_object
 from adsandbox.database import Database
 from adsandbox.networks import BILLING_CURRENCIES
 from adsandbox.sandbox import Sandbox, application
@@ -95,7 +95,7 @@ def _unknown_path(request: Request, error: Exception) -> Response:
 
 
 class TrafficEngine:
-    """Campaigns are approved at once and stopped until they are played; only working ones take traffic."""
+    """Campaigns are approved at once and stopped until they are played; only working ones accept traffic."""
 
     def __init__(self, token: str, database: Database) -> None:
         self._token = token
@@ -223,12 +223,12 @@ class TrafficEngine:
         A request_id that was booked before books nothing.
         """
         body = await read_object(request)
-        figures = {name: counted(body, name) for name in ("impressions", "clicks", "conversions")}
+        figures = {name: non_negative(body, name) for name in ("impressions", "clicks", "conversions")}
         zone_id, request_id = body.get("zone_id") or "", body.get("request_id")
         if not isinstance(zone_id, str) or not isinstance(request_id, str | None):
             raise ControlError(400, "zone_id and request_id must be strings")
         day = _day(body, "day") if "day" in body else datetime.now(UTC).date().isoformat()
-        campaign_id = counted(body, "campaign_id")
+        campaign_id = non_negative(body, "campaign_id")
         row = self._database.row("SELECT status FROM campaigns WHERE id = ?", (campaign_id,))
         if row is None:
             raise ControlError(404, f"TrafficEngine has no campaign {campaign_id}")

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import httpx
 
-AT_ONCE = 20
+MAX_CONCURRENT_REQUESTS = 20
 MAX_ATTEMPTS = 4
 MIN_RETRY_DELAY_S = 0.2
 MAX_RETRY_DELAY_S = 2.0
@@ -89,17 +89,21 @@ async def visit(
 ) -> TrafficReport:
     """Send the traffic; conversions use the click ids of the clicks in turn."""
     report = TrafficReport()
-    limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
+    limits = httpx.Limits(max_connections=MAX_CONCURRENT_REQUESTS, max_keepalive_connections=MAX_CONCURRENT_REQUESTS)
     async with httpx.AsyncClient(
         base_url=tracked.gateway_url, timeout=TIMEOUT_S, limits=limits, trust_env=False
     ) as client:
         visitors = _Visitors(client, tracked)
-        await _each(impressions, lambda _: visitors.see(report.impressions))
-        await _each(clicks, lambda _: visitors.click(report.clicks))
+        await _run_concurrently(impressions, lambda _: visitors.load_pixel(report.impressions))
+        await _run_concurrently(clicks, lambda _: visitors.click(report.clicks))
         if visitors.click_ids:
-            await _each(conversions, lambda number: visitors.convert(report.conversions, number, again=False))
+            await _run_concurrently(
+                conversions, lambda number: visitors.convert(report.conversions, number, again=False)
+            )
             repeats = min(repeat_conversions, conversions)
-            await _each(repeats, lambda number: visitors.convert(report.repeated_conversions, number, again=True))
+            await _run_concurrently(
+                repeats, lambda number: visitors.convert(report.repeated_conversions, number, again=True)
+            )
         elif conversions:
             report.conversions.sent = conversions
             report.conversions.unexpected["no click was accepted, so there is no click id"] = conversions
@@ -114,10 +118,10 @@ class _Visitors:
         self._shown = f"?{urlencode({'zone': tracked.zone_id})}" if tracked.zone_id else ""
         self.click_ids: list[str] = []
 
-    async def see(self, tally: Tally) -> None:
+    async def load_pixel(self, tally: Tally) -> None:
         """Load the pixel, as a page with the ad does."""
         path = f"/track/pixel/{self._tracked.pixel_id}{self._shown}"
-        answer = await self._ask(tally, path, _browser(_IMAGE))
+        answer = await self._send(tally, path, _browser(_IMAGE))
         if answer is None:
             return
         if answer.status_code == 200 and answer.headers.get("content-type") == "image/gif":
@@ -126,9 +130,9 @@ class _Visitors:
             tally.unexpected[_described(answer)] += 1
 
     async def click(self, tally: Tally) -> None:
-        """Click the ad; keep the click id of the redirect, which is not followed."""
+        """Click the ad, and store the click id of the redirect, which is not followed."""
         path = f"/track/click/{self._tracked.pixel_id}{self._shown}"
-        answer = await self._ask(tally, path, _browser(_PAGE))
+        answer = await self._send(tally, path, _browser(_PAGE))
         if answer is None:
             return
         click_id = parse_qs(urlsplit(answer.headers.get("location", "")).query).get("click_id", [""])[0]
@@ -148,42 +152,44 @@ class _Visitors:
         }
         retried_before = tally.retried
         headers = {"User-Agent": "PartnerServer/1.0", "Accept": "application/json"}
-        answer = await self._ask(tally, f"/track/s2s?{urlencode(query)}", headers, repeatable=True)
+        answer = await self._send(tally, f"/track/s2s?{urlencode(query)}", headers, is_idempotent=True)
         if answer is None:
             return
         duplicate = _duplicate(answer)
-        # An attempt whose answer was lost may have counted; the retry then correctly says duplicate.
+        # An attempt whose answer was lost may have counted; the retry is then correctly answered as a duplicate.
         if duplicate is again or (duplicate and tally.retried > retried_before):
             tally.accepted += 1
         else:
             tally.unexpected[_described(answer)] += 1
 
-    async def _ask(
-        self, tally: Tally, path: str, headers: dict[str, str], *, repeatable: bool = False
+    async def _send(
+        self, tally: Tally, path: str, headers: dict[str, str], *, is_idempotent: bool = False
     ) -> httpx.Response | None:
-        """Send a request. Retry only where the event cannot count twice: the request was never sent, was refused, or is
-        idempotent."""
+        """Send a request; retry it only if the event cannot count twice.
+
+        That is if the request was never sent, was refused, or is idempotent.
+        """
         tally.sent += 1
         for attempt in range(MAX_ATTEMPTS):
-            last = attempt == MAX_ATTEMPTS - 1
+            is_last = attempt == MAX_ATTEMPTS - 1
             try:
                 answer = await self._client.get(path, headers=headers)
             except httpx.HTTPError as error:
-                never_left = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-                if last or not (never_left or repeatable):
+                was_never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+                if is_last or not (was_never_sent or is_idempotent):
                     tally.unexpected[f"{type(error).__name__}: {error}"[:120]] += 1
                     return None
             else:
                 # With Retry-After the service did not accept the event; a 503 without it may follow an accepted one.
-                turned_away = answer.status_code in (429, 503) and "retry-after" in answer.headers
-                if last or not (turned_away or (repeatable and answer.status_code >= 500)):
+                was_refused = answer.status_code in (429, 503) and "retry-after" in answer.headers
+                if is_last or not (was_refused or (is_idempotent and answer.status_code >= 500)):
                     return answer
             tally.retried += 1
             await asyncio.sleep(min(MIN_RETRY_DELAY_S * 2**attempt, MAX_RETRY_DELAY_S))
         return None
 
 
-async def _each(count: int, act: Callable[[int], Awaitable[None]]) -> None:
+async def _run_concurrently(count: int, act: Callable[[int], Awaitable[None]]) -> None:
     """Call the function `count` times with bounded concurrency."""
     numbers = iter(range(count))
 
@@ -191,7 +197,7 @@ async def _each(count: int, act: Callable[[int], Awaitable[None]]) -> None:
         for number in numbers:
             await act(number)
 
-    await asyncio.gather(*(worker() for _ in range(min(AT_ONCE, count))))
+    await asyncio.gather(*(worker() for _ in range(min(MAX_CONCURRENT_REQUESTS, count))))
 
 
 def _browser(headers: dict[str, str]) -> dict[str, str]:

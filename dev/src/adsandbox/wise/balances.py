@@ -30,7 +30,7 @@ CREATE INDEX IF NOT EXISTS movements_of_reference ON movements (reference);
 """
 
 # The initial balance in each currency.
-FULL_CENTS = 10**11
+INITIAL_BALANCE_CENTS = 10**11
 MAX_INTERVAL_S = 469 * 86_400
 
 IDS = {code: number for number, code in enumerate(wire.USD_CENTS, 1)}
@@ -39,7 +39,7 @@ Json = dict[str, Any]
 
 
 class Balances:
-    """A movement is stored with its webhook in one transaction, so a killed process loses neither."""
+    """The profile's balances. A movement is stored with its webhook in one transaction, so a kill loses neither."""
 
     def __init__(self, profile_id: int, database: Database, webhooks: Webhooks) -> None:
         self._profile_id = profile_id
@@ -49,7 +49,7 @@ class Balances:
     def held_cents(self, code: str) -> int:
         """Return the balance in a currency, in cents."""
         row = self._database.row("SELECT cents FROM balances WHERE currency = ?", (code,))
-        return FULL_CENTS if row is None else int(row["cents"])
+        return INITIAL_BALANCE_CENTS if row is None else int(row["cents"])
 
     def set(self, code: str, held_cents: int) -> None:
         """Set the balance in a currency."""

@@ -86,7 +86,7 @@ class Control:
     async def _bounce(self, request: Request) -> Response:
         """Return the money as the recipient's bank: now, or as soon as it is sent.
 
-        {returned}: so much of it comes back; all of it and the fee unless given.
+        {returned}: the amount that is returned, by default the whole amount and the fee.
         """
         row = self._found(request)
         body = await read_object(request) if await request.body() else {}
@@ -105,7 +105,7 @@ class Control:
     async def _return(self, request: Request) -> Response:
         """{amount}: return a further part of a transfer that bounced in part."""
         row = self._found(request)
-        if not self._transfers.give_back(row, wire.decimal_cents(await read_object(request), "amount")):
+        if not self._transfers.return_part(row, wire.decimal_cents(await read_object(request), "amount")):
             raise ControlError(
                 409, f"transfer {row['id']} is {row['status']}; only of one that bounced more comes back"
             )

@@ -74,7 +74,7 @@ class Incoming:
     async def _recall(self, request: Request) -> Response:
         """Recall a deposit as the sender's bank: a debit with the credit's reference number.
 
-        {amount}: so much of it, any number of times; all that is left unless given.
+        {amount}: the part to recall, by default the rest; a deposit can be recalled in any number of parts.
         """
         body = await read_object(request) if await request.body() else {}
         reference = request.path_params["reference"]

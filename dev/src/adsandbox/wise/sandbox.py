@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS quotes (id TEXT PRIMARY KEY, expires_at REAL NOT NULL
 CREATE TABLE IF NOT EXISTS accounts (id INTEGER PRIMARY KEY AUTOINCREMENT, currency TEXT NOT NULL, body TEXT NOT NULL);
 """
 
-QUOTE_LASTS_S = 1800
+QUOTE_LIFETIME_S = 1800
 
 Json = dict[str, Any]
 
@@ -54,8 +54,8 @@ def build(settings: Settings) -> Sandbox:
     database = Database(settings.state_dir / "wise.db", SCHEMA, BALANCES_SCHEMA, TRANSFERS_SCHEMA, WEBHOOKS_SCHEMA)
     behaviour = Behaviour()
 
-    def sign(body: bytes, event_id: str, rightly: bool) -> dict[str, str]:
-        signed = key.sign(body, padding.PKCS1v15(), hashes.SHA256()) if rightly else secrets.token_bytes(256)
+    def sign(body: bytes, event_id: str, is_genuine: bool) -> dict[str, str]:
+        signed = key.sign(body, padding.PKCS1v15(), hashes.SHA256()) if is_genuine else secrets.token_bytes(256)
         return {"X-Signature-SHA256": base64.b64encode(signed).decode(), "X-Delivery-Id": event_id}
 
     webhooks = Webhooks(database, behaviour, f"{settings.gateway_url}/webhooks/wise", sign)
@@ -183,10 +183,10 @@ class Wise:
             "profile": self._profile_id,
             "status": "PENDING",
             "createdTime": iso_time(now),
-            "expirationTime": iso_time(now + QUOTE_LASTS_S),
+            "expirationTime": iso_time(now + QUOTE_LIFETIME_S),
         }
         kept = json.dumps({**quote, "sourceCents": source_cents})
-        self._database.execute("INSERT INTO quotes VALUES (?, ?, ?)", (quote["id"], now + QUOTE_LASTS_S, kept))
+        self._database.execute("INSERT INTO quotes VALUES (?, ?, ?)", (quote["id"], now + QUOTE_LIFETIME_S, kept))
         return JSONResponse(quote)
 
     async def _get_quote(self, request: Request) -> Response:
@@ -294,7 +294,7 @@ class Wise:
         return JSONResponse(rendered(self._row(row["id"])))
 
     async def _fund(self, request: Request) -> Response:
-        """Take the amount and the fee from the balance; a second funding is refused, as at Wise."""
+        """Debit the amount and the fee from the balance; a second funding is refused, as at Wise."""
         if (await read_object(request)).get("type") != "BALANCE":
             raise WiseError("type must be BALANCE", path="type")
         row = self._row(request.path_params["id"])

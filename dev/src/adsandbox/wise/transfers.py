@@ -42,7 +42,7 @@ def rendered(row: Any) -> dict[str, Any]:
 
 
 class Transfers:
-    """A state is stored with its webhook in one transaction, so a killed process loses neither."""
+    """Advances transfers. A state is stored with its webhook in one transaction, so a kill loses neither."""
 
     def __init__(self, profile_id: int, database: Database, webhooks: Webhooks, balances: Balances) -> None:
         self._profile_id = profile_id
@@ -73,7 +73,7 @@ class Transfers:
         return transfer_id
 
     def fund(self, row: Any) -> bool:
-        """Take the money and start the payout; False if the balance is too low."""
+        """Debit the balance and start the payout; False if the balance is too low."""
         code = json.loads(row["body"])["sourceCurrency"]
         if self._balances.held_cents(code) < row["source_cents"]:
             return False
@@ -85,7 +85,7 @@ class Transfers:
     def bounce(self, row: Any, returned_cents: int | None = None) -> bool:
         """Return the money as the recipient's bank, now or as soon as it is sent; False if that is impossible.
 
-        By default all comes back, with the fee.
+        By default the whole amount and the fee are returned.
         """
         plan = json.loads(row["plan"])
         if BOUNCED[0] in plan or not (plan or row["status"] == PAID_OUT[-1]):
@@ -94,7 +94,7 @@ class Transfers:
         self._plan(row["id"], [*plan, *BOUNCED[:-1], *end], row["due_at"] or time.time())
         return True
 
-    def give_back(self, row: Any, cents: int) -> bool:
+    def return_part(self, row: Any, cents: int) -> bool:
         """Return a further part of a refunded transfer; False if it is not refunded."""
         if row["status"] != BOUNCED[-1]:
             return False

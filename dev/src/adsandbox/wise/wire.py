@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 
 from adsandbox.control import ControlError
 
-# The value of a unit in USD cents, fixed so that tests can predict amounts.
+# The value of one unit of each currency in USD cents, fixed so that tests can predict amounts.
 USD_CENTS = {"USD": 100, "EUR": 110, "GBP": 130, "CHF": 112, "PLN": 25, "SEK": 9, "AUD": 65, "CAD": 73, "SGD": 74}
 MAX_CENTS = 10**12
 # The profile's name.
