@@ -201,7 +201,7 @@ def test_interrupted_budget_change_is_resumed(
         client.update(campaign_id, budget_micros=budget_micros)
     assert refusal.code is grpc.StatusCode.UNAVAILABLE
     assert client.get(campaign_id).budget_micros == BUDGET
-    # The name is not known outside, so it can change in the meantime.
+    # The networks keep the name that they were given at the start, so the campaign's name can change meanwhile.
     assert client.update(campaign_id, name="Summer").name == "Summer"
     setattr(getattr(client.outside, where), trouble, False)
     if repeats:
@@ -269,7 +269,7 @@ def test_budget_of_a_draft_at_a_network_changes_without_a_hold(client: Client, r
     def refuse_from_now_on(name: str, made: Any) -> str:
         external_id = type(network).create(network, name, made)
         network.refuses = "not today"
-        # A campaign that it has not played can be stopped.
+        # The network accepts the stop of a campaign that it never played.
         network.stop = lambda external_id: None
         return str(external_id)
 

@@ -215,7 +215,7 @@ def deleted(client: Client) -> str:
 
 @pytest.mark.parametrize("make", [ended, deleted])
 def test_completed_campaigns_hold_is_released_only_after_networks_are_read(client: Client, make: Any) -> None:
-    """The network is down after the end, and then reports what it delivered before."""
+    """The network is down after the end time, and later reports its delivery before that."""
     campaign_id, network = make(client), client.outside.network
     network.is_down = True
     delivers(client, campaign_id, 50 * UNIT)

@@ -151,7 +151,10 @@ class BudgetChanges:
             self._release(campaign, f"{change.key}:back", change.hold_micros)
 
     def _restore_budget(self, campaign: Campaign, code: str, external_id: str) -> None:
-        """NETWORK_REJECTED where the network keeps a raised budget, so that its hold cannot be released."""
+        """Restores the old budget at a network, if it accepts that.
+
+        NETWORK_REJECTED where it refuses and still has the raised budget, whose hold then cannot be released.
+        """
         try:
             self._placements.set_budget({code: external_id}, campaign.budget_micros)
         except NetworkRejected as refused:

@@ -87,7 +87,7 @@ class FieldLocked(FailedPrecondition):
 
 
 class BudgetTooSmall(InvalidField):
-    """The budget is below the daily budget, or below what was delivered and has to be paid for."""
+    """The budget is below the daily budget, or below the delivered spend, which has to be paid."""
 
     def __init__(self, least_micros: int, currency_code: str, why: str) -> None:
         least = f"{to_decimal(least_micros):f} {currency_code}"
@@ -236,7 +236,7 @@ class Campaign:
         )
 
     def check_budget_covers(self, requested_micros: int) -> None:
-        """INVALID_FIELD where the budget is below the daily budget, or below what the ledger was asked to post."""
+        """Raises INVALID_FIELD if the budget is below the daily budget, or below the requested spend."""
         daily_micros = self.daily_budget_micros or 0
         why = "has been spent" if requested_micros >= daily_micros else "is the daily budget"
         if self.budget_micros < (least_micros := max(requested_micros, daily_micros)):

@@ -1,4 +1,4 @@
-"""Amounts that the ledger is asked to post because of what networks report."""
+"""Amounts that the ledger is asked to post for the spend that networks report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

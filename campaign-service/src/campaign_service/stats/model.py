@@ -18,7 +18,7 @@ class Figures:
     spend_micros: int = 0
 
     def at_least(self, other: "Figures") -> "Figures":
-        """The greater of each figure; a network may lower a figure that it has reported, and we keep the highest."""
+        """The greater of each figure: a network may lower a reported figure, and the highest one counts."""
         return Figures(
             max(self.impressions, other.impressions),
             max(self.clicks, other.clicks),
