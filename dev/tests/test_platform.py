@@ -180,11 +180,11 @@ def test_platform_recovers_from_a_full_disk_by_itself(small_disk: Path) -> None:
         filler.fill()
         for name in killed:
             psutil.Process(before[name]["pid"]).kill()
-        # It is started again although nothing can be written, neither the log of its start nor the platform's state.
+        # The server restarts although nothing can be written, neither the log of its start nor the platform's state.
         wait_until(lambda: runs_again(supervisor, "campaign_service", before["campaign-service"]["pid"]))
 
         def shown_when_full() -> str:
-            # A server that ends gives some space back.
+            # A server that ends frees some space.
             filler.fill()
             shown = platform.adctl("status")
             assert shown.returncode == 1

@@ -96,7 +96,7 @@ def test_file_that_cannot_be_parsed_reloads_nothing(tree: Tree) -> None:
     change = examine(Workspace(tree.root), {broken, good})
     assert change.processes == ("pixel-service",)
     assert change.messages[0].startswith(
-        "auth-service/src/auth_service/__main__.py:2: invalid syntax; what runs is not"
+        "auth-service/src/auth_service/__main__.py:2: invalid syntax; running processes are not"
     )
 
 

@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """The text says what failed and what to do; the command prints it and ends with exit code 1."""
+    """The text names the failure and a remedy; the command prints it and ends with exit code 1."""

@@ -240,7 +240,7 @@ def prepare(home: Path, gateway_port: int) -> State:
 
 
 def write_privately(path: Path, text: str) -> None:
-    """Replace a file atomically with one that only its owner can read; do nothing if it has that content already."""
+    """Replace a file atomically by one that only its owner can read; do nothing if it has this content already."""
     with suppress(OSError, ValueError):
         if path.stat().st_mode & 0o777 == 0o600 and path.read_text() == text:
             return

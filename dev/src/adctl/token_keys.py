@@ -28,7 +28,7 @@ class TokenKey:
     ends: datetime | None
 
     def state(self, now: datetime) -> str:
-        """Return what the key is used for now, as text."""
+        """Return the key's present use, as text."""
         if self.begins > now:
             return f"begins to sign in {(self.begins - now).total_seconds():.0f} s"
         if self.ends is None or self.ends > now:

@@ -92,7 +92,7 @@ def test_deposit_arrives_and_is_recalled(run, sandboxes):
     assert "not a supported currency" in str(run("wise", "deposit", "x", "1", "--currency", "XXX").exception)
     for amount in ("much", "nan", "1e999999999"):
         assert "amount" in str(run("wise", "deposit", "x", amount).exception)
-    # As a binary fraction it would be 12.34.
+    # A float would round the amount to 12.34.
     assert "at most two decimals" in str(run("wise", "deposit", "x", "12.340000000000000001").exception)
 
 

@@ -135,7 +135,7 @@ def reset(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
 
 @app.command()
 def doctor(port: GatewayPort = DEFAULT_GATEWAY_PORT) -> None:
-    """Check that this machine has what the platform needs."""
+    """Check that this machine meets the platform's requirements."""
     from adctl.platform.doctor import examine
     from adctl.platform.status import find
 

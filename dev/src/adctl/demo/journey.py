@@ -64,7 +64,7 @@ def eventually(what: str, probe: Callable[[], object], wanted: object, within_s:
 
 
 class Journey:
-    """The people of the journey and the ids of what they created."""
+    """The people of the journey and the ids of the resources that they created."""
 
     def __init__(self, state: State) -> None:
         self._state = state

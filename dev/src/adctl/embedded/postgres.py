@@ -138,7 +138,7 @@ class Cluster:
         program = binary(name)
         if not self.identity.drops_root or _traversable(program):
             return program
-        # Such as a virtual environment under /root: `nobody` gets a copy, with the libraries beside the package.
+        # For instance a virtual environment under /root: `nobody` gets a copy with the libraries beside the package.
         package = program.parents[2]
         version = hashlib.sha256(f"{package} {binary('postgres').stat().st_mtime_ns}".encode()).hexdigest()[:12]
         copy = _private_folder(f"adplatform-postgres-{version}")

@@ -10,7 +10,7 @@ from typing import Any
 from adctl.keys import SCHEDULER
 from adctl.operations import jobs
 
-# Cloud Scheduler waits this long for a job's answer; the longest one goes through all campaigns.
+# Cloud Scheduler waits this long for a job's answer; the longest job reads all campaigns.
 _ATTEMPT_DEADLINE = "300s"
 
 

@@ -10,7 +10,7 @@ import httpx
 from adctl.errors import UserError
 
 _PATH_PREFIX = "/jobs/"
-# A job answers when it is done; the longest one goes through all campaigns.
+# A job answers when it has ended; the longest one reads all campaigns.
 _TIMEOUT_S = 300.0
 
 

@@ -26,7 +26,7 @@ def chains(state: State) -> str:
     chain = {
         "chain_id": CHAIN_ID, "name": CHAIN_NAME, "rpc_url": state.url("chain-sandbox"), "poll_s": _POLL_S,
         "confirmations": _CONFIRMATIONS, "start_block": 0, "tokens": tokens, "native": native,
-        # No blocks are mined while no transaction is sent, so the age of the newest block means nothing.
+        # No blocks are mined while no transaction is sent, so the age of the newest block is not checked.
         "stale_after_s": _STALE_AFTER_S, "head_age_s": 0,
     }  # fmt: skip
     return json.dumps([chain])

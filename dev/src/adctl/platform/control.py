@@ -204,7 +204,7 @@ def _failure_reason(paths: Paths, snapshot: Snapshot | None) -> str:
 
 
 def stop(paths: Paths) -> Running | None:
-    """Stop the platform and return what ran, or None if none did; UserError if it does not stop."""
+    """Stop the platform and return its last state, or None if none was running; UserError if it does not stop."""
     running = find(paths)
     if running is None:
         return None

@@ -21,7 +21,7 @@ _OPEN_FILES = 4_096
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of a check; `remedy` says what to do and is empty when the check passed."""
+    """The result of a check; `remedy` is an instruction, empty if the check passed."""
 
     name: str
     found: str

@@ -85,13 +85,13 @@ def examine(workspace: Workspace, paths: set[Path]) -> Change:
     messages: list[str] = []
     blocked: set[str] = set()
     for path, reason in syntax_errors(changed).items():
-        messages.append(f"{workspace.name(path)}{reason}; what runs is not reloaded")
+        messages.append(f"{workspace.name(path)}{reason}; running processes are not reloaded")
         blocked.update(changed[path])
     if any(path.suffix == ".proto" for path in changed):
         try:
             workspace.generate_contract()
         except UserError as error:
-            messages.append(f"{error}; what runs is not reloaded")
+            messages.append(f"{error}; running processes are not reloaded")
             blocked.update(*(names for path, names in changed.items() if path.suffix == ".proto"))
     reloaded = tuple(dict.fromkeys(name for names in changed.values() for name in names if name not in blocked))
     if reloaded:

@@ -16,7 +16,7 @@ _PROBED_PHASES = (Phase.READY, Phase.UNHEALTHY)
 
 @dataclass(frozen=True)
 class Vitals:
-    """The faults at this moment, independent of what the supervisor last saw."""
+    """The faults at this moment, independent of the supervisor's last health checks."""
 
     silent: tuple[str, ...] = ()
     """Servers that run and do not answer their probe."""

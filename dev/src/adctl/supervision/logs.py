@@ -204,7 +204,7 @@ class _FollowedFile:
 
     def new_lines(self) -> list[str]:
         """Return the lines that have ended since the last call."""
-        is_open = self._is_open(self._path)  # checked before the read, which includes what precedes a rename
+        is_open = self._is_open(self._path)  # checked first, so that the read includes all lines before a rename
         data = self._read()
         if not data and not is_open:
             was_rotated_twice = self._file is not None and not self._is_open(rotated(self._path))

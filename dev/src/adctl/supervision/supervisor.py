@@ -89,7 +89,7 @@ class Supervisor:
         return self._reason
 
     def reload(self, names: Iterable[str]) -> None:
-        """Stop these processes and start each again once what it needs is ready; call it from `on_poll`.
+        """Stop these processes and start each again once its needs are ready; call it from `on_poll`.
 
         A process that does not become ready is reported and then waits for its next reload.
         """

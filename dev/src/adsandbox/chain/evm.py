@@ -287,7 +287,7 @@ class Evm:
                 try:
                     receipt, _ = vm.apply_transaction(header, transaction)
                 except ValidationError:
-                    continue  # its nonce is taken, or was never reached: real nodes drop it some time as well
+                    continue  # its nonce was used or not reached; real nodes drop it eventually, too
                 header = vm.add_receipt_to_header(header, receipt)
                 fitting.append(transaction)
                 receipts.append(receipt)

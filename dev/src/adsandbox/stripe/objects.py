@@ -159,7 +159,7 @@ class Objects:
         self._expand(inner, steps[1:])
 
     def emit(self, kind: str, about: Json, call: Call | None = None) -> None:
-        """Queue an event with the object's present state; events about one payment keep their order."""
+        """Queue an event with the object's present state; events about one payment are sent in order."""
         request = {"id": call.request_id, "idempotency_key": call.idempotency_key} if call else None
         event = {
             "id": new_id("evt"),
