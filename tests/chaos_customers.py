@@ -130,7 +130,7 @@ class Customer:
             self._observations.repeats += 1
             self._pause.wait(self._chance.uniform(0.02, 0.3))
             if self._stop.is_set() and self._chance.random() < 0.05:
-                return None  # some clients give up
+                return None  # some clients do not retry
         raise AssertionError("a call was never answered")
 
     def _act_at_stripe(self, path: str, **body: str) -> bool:

@@ -133,7 +133,7 @@ class Deployment:
     def start_auth_service(self) -> None:
         self._auth_service = self._start("auth")
         eventually(lambda: probes.grpc_serving(self._state.ports["auth-service"]), within_s=60)
-        # A new organization is in no cache, so its call shows that the process reaches auth-service.
+        # No cache has a new organization, so its call shows that the process reaches auth-service.
         for process in self.processes:
             stranger = self.organization()
             headers = stranger.headers(stranger.owner)

@@ -82,7 +82,7 @@ def test_every_migration_states_the_release_it_runs_with() -> None:
     folders = [ROOT / "libs/src/adlib/migrations", *ROOT.glob("*-service/src/*/migrations")]
     migrations = [path for folder in folders for path in sorted(folder.rglob("*")) if is_migration(path)]
     assert len(migrations) > 30
-    # A later number would keep this release itself from running.
+    # With a later number, this release itself could not run.
     assert [path.name for path in migrations if needed_release(path) > RELEASE] == []
 
 

@@ -107,7 +107,7 @@ def link(name: str, packages: Path) -> None:
             continue
         target = packages / file
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Several distributions have a "docs" folder; the last one wins.
+        # Several distributions have a "docs" folder; the last one replaces the others.
         target.unlink(missing_ok=True)
         target.symlink_to(Path(str(file.locate())))
 

@@ -15,7 +15,7 @@ from adlib.errors import Unavailable
 from adtesting.documents import MemoryDocuments
 from adtesting.pytest_servers import FreshDatabase
 
-# One emulator, whichever process has these tests.
+# All tests of one emulator run in the same xdist worker.
 pytestmark = pytest.mark.xdist_group("firestore")
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

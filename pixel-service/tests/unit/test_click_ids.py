@@ -32,7 +32,7 @@ def test_signed_click_can_be_verified(pixel_id: UUID, zone_id: UUID | None) -> N
 def test_click_id_with_a_changed_character_is_invalid(
     click_id: UUID, pixel_id: UUID, zone_id: UUID | None, data: st.DataObject
 ) -> None:
-    # All parts are drawn: hypothesis can repeat only what it has drawn itself.
+    # All parts are drawn, because hypothesis can reproduce only values that it has drawn.
     text = CLICK_IDS.sign(Click(click_id, pixel_id, zone_id))
     # The last character of the longer form has unused bits.
     at = data.draw(st.integers(0, len(text) - 2))

@@ -17,7 +17,8 @@ class Consumer:
     """Passes the messages of a subscription to a handler in batches.
 
     The handler must be idempotent. If a batch fails, its messages are retried one by one, so that one bad message does
-    not block the others. A message that still fails is delivered again later, and finally becomes a dead letter.
+    not block the others. A message that still fails is delivered again later, and becomes a dead letter after the last
+    delivery attempt.
     """
 
     def __init__(self, subscription: Subscription, handle: Handler, *, batch: int = 100, wait_ms: int = 1000) -> None:

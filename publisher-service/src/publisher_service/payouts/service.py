@@ -50,7 +50,7 @@ class PayoutService:
             if payout is None:
                 payout = self._create(tx, caller, new, idempotency.key)
             elif not payout.has_same_request(new):
-                # The payout keeps the key for longer than the stored response does.
+                # The payout's row has the key for longer than the stored response exists.
                 raise KeyReused
         payout = self._call_ledger(payout.id)
         with self._db.transaction() as tx:
