@@ -1,4 +1,4 @@
-"""payment-service: what it is made of."""
+"""Builds payment-service and starts it."""
 
 from adlib import service
 from adlib.db import sources
@@ -28,7 +28,7 @@ MIGRATIONS = sources("payment_service", "outbox", "audit", "idempotency")
 
 
 def from_config(config: Config) -> ServiceProcess:
-    """The service on the servers that the configuration names."""
+    """The service with the database, providers and services that the configuration names."""
     own = Dependencies.from_config(config.common, database_url=config.database_url)
     providers = own.close_at_end(config.providers.registry(own.db, own.clock))
     organizations = RemoteOrganizations(own.remote("auth-service", config.common.auth_targets))
@@ -38,7 +38,7 @@ def from_config(config: Config) -> ServiceProcess:
 def build(
     own: Dependencies, config: Config, providers: ProviderRegistry, organizations: Organizations
 ) -> ServiceProcess:
-    """The service on any dependencies."""
+    """The service with the given dependencies, such as a test's."""
     features = Features.build(own, config, providers, organizations)
     payments, refunds = features.payments, features.refunds
     return own.process(

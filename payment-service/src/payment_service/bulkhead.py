@@ -1,4 +1,4 @@
-"""Limits concurrent calls to each provider: one that hangs must not take every thread of the server."""
+"""Limits concurrent calls to each provider: a provider that hangs must not occupy every thread of the server."""
 
 import threading
 from collections.abc import Collection, Iterator

@@ -10,7 +10,7 @@ from payment_service.providers import settings as provider_settings
 from payment_service.providers.settings import ProviderSettings
 from payment_service.receipts.model import MAX_TEXT_LENGTH, plain
 
-_ISSUER = "The ad platform"
+_DEFAULT_ISSUER = "The ad platform"
 _MAX_ISSUER_LINES = 10
 
 
@@ -22,7 +22,7 @@ class Config:
     database_url: str
     providers: ProviderSettings
     # The lines of text that identify the issuer of receipts.
-    receipt_issuer: tuple[str, ...] = (_ISSUER,)
+    receipt_issuer: tuple[str, ...] = (_DEFAULT_ISSUER,)
     # The currencies that campaigns can be billed in; money in another could not be spent.
     wallet_currencies: tuple[str, ...] = CURRENCIES
 
@@ -40,7 +40,7 @@ def read(environment: Environment) -> Config:
 
 def issuer(environment: Environment) -> tuple[str, ...]:
     """RECEIPT_ISSUER as lines of text; ConfigurationError."""
-    lines = [line.strip() for line in environment.text("RECEIPT_ISSUER", _ISSUER).split("|") if line.strip()]
+    lines = [line.strip() for line in environment.text("RECEIPT_ISSUER", _DEFAULT_ISSUER).split("|") if line.strip()]
     if not 0 < len(lines) <= _MAX_ISSUER_LINES or any(len(line) > MAX_TEXT_LENGTH for line in lines):
         raise ConfigurationError(
             f"RECEIPT_ISSUER needs 1 to {_MAX_ISSUER_LINES} lines separated by |, each of at most {MAX_TEXT_LENGTH} "

@@ -63,7 +63,7 @@ class PaymentFeatures:
     ) -> "PaymentFeatures":
         """The features on these dependencies."""
         records, deposits = PaymentRecords(outbox), DepositService(clock, new_id)
-        booking = PaymentBooking(db, records, deposits, providers.taking_transfers, clock)
+        booking = PaymentBooking(db, records, deposits, providers.accepting_transfers, clock)
         opener = PaymentOpener(db, providers, records, booking, TaskQueue(), clock)
         return cls(
             records=records,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from adlib.clock import Clock
 
-# A shorter outage is a restart or a lost packet; the task queue opens the payments of that time.
+# A shorter outage is a restart or a lost packet; the task queue opens the payments created during it.
 _MIN_OUTAGE = timedelta(seconds=10)
 
 

@@ -115,7 +115,7 @@ def test_slow_node_does_not_block_a_caller(shop) -> None:
     with pytest.raises(Unavailable, match="does not answer"):
         shop.another_watcher().poll(0.2)
     with pytest.raises(Unavailable, match="does not answer"):
-        Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and(0)
+        Node(shop.settings.rpc_url, CHAIN_ID).within(0.05).head_and_block(0)
     assert shop.open().external_id != payment.external_id
 
 
@@ -147,7 +147,7 @@ def test_block_range_is_halved_when_a_node_does_not_answer(shop) -> None:
 def test_trickling_response_of_a_node_times_out(trickling: str) -> None:
     started = time.monotonic()
     with pytest.raises(Unavailable, match="ReadTimeout"):
-        Node(trickling, CHAIN_ID).within(0.3).head_and(0)
+        Node(trickling, CHAIN_ID).within(0.3).head_and_block(0)
     assert time.monotonic() - started < 5
 
 
@@ -247,12 +247,12 @@ def test_lagging_node_is_reported_and_takes_payments_until_the_chain_is_stale(ne
     shop.poll()
     found = outage(shop)
     assert found
-    assert (found.is_lasting, "2 blocks behind" in found.because) == (False, True)
+    assert (found.is_lasting, "2 blocks behind" in found.reason) == (False, True)
     with psycopg.connect(own_database_url, autocommit=True) as sql:
         sql.execute("UPDATE crypto_chains SET current_at = current_at - interval '10 minutes'")
     found = outage(shop)
     assert found
-    assert (found.is_lasting, "could not be read since" in found.because) == (True, True)
+    assert (found.is_lasting, "could not be read since" in found.reason) == (True, True)
     with pytest.raises(ProviderUnavailable, match="2 blocks behind"):
         shop.open()
     shop.chain.behave(behind_blocks=0)
@@ -289,7 +289,7 @@ def test_waiting_payment_gets_no_address_on_a_halted_chain(shop, own_database_ur
 def test_payment_on_an_unconfigured_chain_has_an_outage(shop) -> None:
     found = shop.provider.outage({"chain_id": CHAIN_ID + 1})
     assert found
-    assert "not watched any more" in found.because
+    assert "not watched any more" in found.reason
 
 
 def test_migration_leaves_progress_unknown_until_the_first_poll(fresh_database, chain, xpub) -> None:

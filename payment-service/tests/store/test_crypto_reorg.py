@@ -155,7 +155,7 @@ def test_transfer_in_a_restored_block_is_credited_again(shop) -> None:
     with shop.db.transaction() as tx:
         store.delete_blocks(tx, CHAIN_ID, 0, number - 1)
         transfers.orphan(tx, CHAIN_ID, number - 1)
-        store.move(tx, CHAIN_ID, number - 1, number - 1, deposit.created_at)
+        store.save_position(tx, CHAIN_ID, number - 1, number - 1, deposit.created_at)
     shop.chain.behave(fail_rate=1)
     with pytest.raises(Unavailable):
         shop.poll()
@@ -194,7 +194,7 @@ class ReorganizingNode:
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("after", ["head_and", "logs", "blocks", "receipts"])
+@pytest.mark.parametrize("after", ["head_and_block", "logs", "blocks", "receipts"])
 def test_chain_that_changes_between_calls_is_read_again(shop, after: str, depth: int) -> None:
     payment = shop.open()
     shop.chain.mine(2)

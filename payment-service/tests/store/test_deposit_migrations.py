@@ -33,7 +33,7 @@ def test_deposits_of_the_previous_release_have_no_intended_payment(fresh_databas
         # As the release before still writes.
         sql.execute(ADD, [new_id(), "b", payment_id, organization_id, "CREDITED"])
         db = Database(url)
-        assert store.newest_held(db, organization_id, payment_id) is None
+        assert store.newest_unmatched(db, organization_id, payment_id) is None
         assert [one.external_key for one in store.of_payment(db, organization_id, payment_id)] == ["b"]
         known = store.get_any_tenant(db, "WISE", "a")
         assert known

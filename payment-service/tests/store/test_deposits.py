@@ -50,7 +50,7 @@ class FakeProvider(TakesPayments):
     """A provider whose deposits the test reports."""
 
     is_polled = False
-    takes_transfers = True
+    accepts_transfers = True
 
     def __init__(self) -> None:
         self.answers = threading.Event()

@@ -206,7 +206,7 @@ class Machine(RuleBasedStateMachine):
         for part in parts:
             details = Details(returned_micros=part)
             after = refund.apply(refund.external_id, RefundState.FAILED, "it bounced", LATER, details)
-            if returned := after.restored_micros - refund.restored_micros:
+            if returned := after.total_returned_micros - refund.total_returned_micros:
                 moves = after.transfers_since
                 self.post(who, cut, lambda there, moves=moves, old=refund: list(moves(old, there)), refund.suspense)
                 self.figures[who].receive(returned)

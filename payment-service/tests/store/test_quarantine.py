@@ -47,7 +47,7 @@ class Provider:
 
     error: Exception | None = None
     is_polled = True
-    takes_transfers = False
+    accepts_transfers = False
 
     def _answer(self) -> None:
         if self.error:

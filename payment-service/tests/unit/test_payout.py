@@ -94,5 +94,5 @@ def test_returned_part_of_a_payout_is_payable_and_the_rest_in_suspense(before: s
             keys.append(one.key)
         payout = after
         assert (balances["PUBLISHER_PAYABLE"], balances["SUSPENSE"]) == (most, amount - most)
-        assert payout.came_back_micros == most
+        assert payout.total_returned_micros == most
     assert len(keys) == len(set(keys))

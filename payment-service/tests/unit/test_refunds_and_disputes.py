@@ -159,7 +159,7 @@ def test_partly_returned_refund_is_booked_once_with_the_rest_in_suspense(
         after = current.apply("1", refunds.State.FAILED, "bounced", LATER, Details(returned_micros=part))
         ledger.post(after.transfers_since(current, ledger.available([*after.accounts_changed_since(current)])))
         current = after
-        assert (current.restored_micros, current.net_micros) == (most, AMOUNT - most)
+        assert (current.total_returned_micros, current.net_micros) == (most, AMOUNT - most)
         assert ledger.balances.get(current.suspense, 0) == AMOUNT - most
         assert ledger.money == (max(0, most - spent), max(0, spent - most))
 

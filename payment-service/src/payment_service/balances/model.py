@@ -54,7 +54,7 @@ class PublisherBalance:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The checks of one currency's ledger: in a sound one all but `accounts` and `transfers` are 0."""
+    """The checks of one currency's ledger; if it is correct, all but `accounts` and `transfers` are 0."""
 
     currency_code: str
     sum_micros: int

@@ -35,7 +35,7 @@ from payment_service.ledger.model import Kind, Phase
 from payment_service.tables import accounts, payments, transfers
 
 _UUID = Uuid()
-_MOVING = (Phase.POSTED, Phase.COMPLETED)
+_PHASES_THAT_MOVE = (Phase.POSTED, Phase.COMPLETED)
 _OWNER = bindparam("organization_id", type_=_UUID)
 _OWNED = and_(accounts.c.organization_id == _OWNER, accounts.c.currency_code == bindparam("currency_code"))
 
@@ -97,7 +97,7 @@ def _lines(*, is_paged: bool) -> Select[Any]:
         _of_own(transfers.c.debit_account_id, _OWN.c.kind != Kind.SPENT.value, is_paged=is_paged),
     ).subquery("lines")
     phase, amount, freed = found.c.phase, found.c.amount_micros, func.coalesce(found.c.freed_micros, 0)
-    moved = case((_is_one_of(phase, *_MOVING), amount), else_=0)
+    moved = case((_is_one_of(phase, *_PHASES_THAT_MOVE), amount), else_=0)
     reserved = case((phase == Phase.PENDING.value, amount), else_=-freed)
 
     def available(kind: Kind) -> ColumnElement[int]:
@@ -152,7 +152,7 @@ _STATEMENT = Query(
 )
 _SINCE = _lines(is_paged=False).subquery("since_then")
 _CURRENT = _NOW.subquery("current")
-# The current balance less the changes since: the time asked for is usually recent. One statement, one snapshot.
+# The current balance less the later changes, because the requested time is usually recent. One statement, one snapshot.
 _BALANCE_AT = Query(
     select(
         *(
@@ -180,7 +180,7 @@ _OF_PUBLISHERS = Query(
     .group_by(accounts.c.subject, accounts.c.currency_code)
     .order_by(accounts.c.subject, accounts.c.currency_code)
 )
-_MOVED = case((_is_one_of(transfers.c.phase, *_MOVING), transfers.c.amount_micros), else_=0)
+_MOVED = case((_is_one_of(transfers.c.phase, *_PHASES_THAT_MOVE), transfers.c.amount_micros), else_=0)
 _RESERVED = case(
     (transfers.c.phase == Phase.PENDING.value, transfers.c.amount_micros),
     else_=-func.coalesce(transfers.c.freed_micros, 0),
@@ -203,9 +203,10 @@ _DERIVED = (
 _COUNTED = (
     select(transfers.c.currency_code, func.count().label("number")).group_by(transfers.c.currency_code).subquery()
 )
-_HAS_NO_FLOOR = _is_one_of(accounts.c.kind, Kind.DEBT, Kind.PROVIDER_CLEARING, Kind.FEES)
+_MAY_BE_NEGATIVE = _is_one_of(accounts.c.kind, Kind.DEBT, Kind.PROVIDER_CLEARING, Kind.FEES)
 _OVERDRAWN = or_(
-    and_(not_(_HAS_NO_FLOOR), _AVAILABLE < 0), and_(accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros > 0)
+    and_(not_(_MAY_BE_NEGATIVE), _AVAILABLE < 0),
+    and_(accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros > 0),
 )
 # Deposits of each payment, less their reversals.
 _CREDITED = (

@@ -51,14 +51,14 @@ class PaymentBooking:
         after = replace(before, external_id=report.external_id)
         for funds in report.incoming:
             after = self._deposits.book(tx, after, funds)
-        held_reason = self._deposits.held_reason(tx, before) or _unconfirmed_reason(before, report)
-        if held_reason and report.state is State.EXPIRED:
+        unmatched_reason = self._deposits.unmatched_reason(tx, before) or _unconfirmed_reason(before, report)
+        if unmatched_reason and report.state is State.EXPIRED:
             # The payment must stay open while staff have a deposit of it to assign.
             report = replace(report, state=State.PENDING)
         now = self._clock.now()
         after = after.apply(report, now)
         return self._payments.save(
-            tx, before, after.waiting(held_reason, now) if held_reason and not after.is_paid else after
+            tx, before, after.waiting(unmatched_reason, now) if unmatched_reason and not after.is_paid else after
         )
 
     def suspend_in(self, tx: Transaction, provider: str, funds: IncomingFunds) -> None:
@@ -66,7 +66,7 @@ class PaymentBooking:
         self._deposits.suspend(tx, provider, funds)
 
     def reverse_in(self, tx: Transaction, provider: str, key: str, recall: Recall | None = None) -> None:
-        """Reverses the deposit with the provider's key, or the part that was recalled; ABORTED."""
+        """Reverses the deposit with the provider's key, or the recalled part; ignores an unknown key. ABORTED."""
         deposit = self._deposits.get_any_tenant(tx, provider, key)
         if deposit is None:
             return
@@ -76,7 +76,7 @@ class PaymentBooking:
         after = self._deposits.reverse(tx, provider, key, before, recall)
         if before and after:
             self._payments.save(tx, before, after)
-        self._release_in(tx, deposit, locked)
+        self._update_sent_for_in(tx, deposit, locked)
 
     def assign(self, deposit_id: UUID, payment_id: UUID) -> Deposit:
         """Credits an unmatched deposit to a payment of any organization. A repeat changes nothing.
@@ -92,14 +92,14 @@ class PaymentBooking:
             is_refundable = before.provider in self._transfer_providers
             deposit, after = self._deposits.assign(tx, deposit_id, before, is_refundable=is_refundable)
             self._payments.save(tx, before, after)
-            self._release_in(tx, deposit, locked)
+            self._update_sent_for_in(tx, deposit, locked)
             return deposit
 
-    def _release_in(self, tx: Transaction, deposit: Deposit, locked: Mapping[UUID, Payment]) -> None:
+    def _update_sent_for_in(self, tx: Transaction, deposit: Deposit, locked: Mapping[UUID, Payment]) -> None:
         """Updates the pending reason of the payment that the deposit was sent for, if it is credited elsewhere."""
         before = locked.get(deposit.sent_for_payment_id) if deposit.sent_for_payment_id else None
         if before and deposit.sent_for_payment_id != deposit.payment_id:
-            reason = self._deposits.held_reason(tx, before)
+            reason = self._deposits.unmatched_reason(tx, before)
             self._payments.save(tx, before, before.waiting(reason, self._clock.now()))
 
 

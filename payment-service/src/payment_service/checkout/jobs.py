@@ -32,7 +32,7 @@ class PaymentPoll:
         return store.open_any_tenant(self._db, self._providers.polled, now - _CHECK_INTERVAL, now, limit)
 
     def check(self, payment: Payment) -> None:
-        """Asks the provider how the payment stands and books it; closes an expired payment at the provider."""
+        """Asks the provider for the payment's state and books it; closes an expired payment at the provider."""
         now = self._clock.now()
         # Recorded first, so that a payment that always fails does not block the others.
         with self._db.transaction() as tx:

@@ -72,15 +72,15 @@ class CheckoutService:
         choice = provider.validate(new.choice, new.currency_code)
         if not is_repeat:
             self._providers.refuse_during_outage(new.provider, choice)
-        payment = self._stored(new, choice)
+        payment = self._store(new, choice)
         if payment.external_id is None and payment.state is State.FAILED:
             raise ProviderRejected(payment.failure_message)
         if payment.external_id is None and payment.is_open:
             return self._opener.open_now(payment)
         return self._providers.with_outages([payment])[0]
 
-    def _stored(self, new: NewPayment, choice: Mapping[str, Any]) -> Payment:
-        """The payment's row, which must exist before the provider is called."""
+    def _store(self, new: NewPayment, choice: Mapping[str, Any]) -> Payment:
+        """Stores the payment before its provider is called; a repeat returns the first one. IDEMPOTENCY_KEY_REUSED."""
         now = self._clock.now()
         payment = Payment(
             id=self._ids(),
@@ -126,7 +126,7 @@ class PaymentService:
         self._clock = clock
 
     def confirm(self, organization_id: UUID, payment_id: UUID) -> Payment:
-        """Asks the provider how the payment stands and books it; PAYMENT_NOT_FOUND, PROVIDER_REJECTED."""
+        """Asks the provider for the payment's state and books it; PAYMENT_NOT_FOUND, PROVIDER_REJECTED."""
         payment = self.get(organization_id, payment_id)
         if payment.external_id is None:
             return self._opener.open_now(payment) if payment.is_open else payment

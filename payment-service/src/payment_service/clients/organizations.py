@@ -14,7 +14,7 @@ from adlib.errors import AppError
 from adlib.rpc import Remote
 from adlib.telemetry import logger
 
-# A client waits for a receipt, which can be given without the name.
+# A client waits for the receipt, which can be issued without the name.
 _TIMEOUT_S = 2.0
 _CACHE_TTL_S = 180.0
 _MAX_CACHED = 10_000
@@ -60,7 +60,7 @@ class OrganizationNames:
         self._lock = Lock()
 
     def get(self, organization_id: UUID) -> str:
-        """The organization's name; empty if it is not known. Must not be called within a transaction."""
+        """The organization's name; empty if it does not exist, or in an outage. Not to be called in a transaction."""
         cached = self._cache.get(organization_id)
         if cached is not None and cached[1] > self._monotonic_s():
             return cached[0]

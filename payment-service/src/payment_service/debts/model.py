@@ -40,7 +40,7 @@ class Earnings:
 
     @property
     def holdable_micros(self) -> int:
-        """The amount that could be put on hold in addition."""
+        """The amount that can be put on hold in addition to `on_hold_micros`."""
         return max(0, min(self.unpaid_micros - self.on_hold_micros, self.available_micros))
 
 
@@ -88,15 +88,15 @@ def spent(organization_id: UUID, currency_code: str) -> Account:
 
 
 def apportioned(amount_micros: int, parts: Mapping[K, int]) -> Mapping[K, int]:
-    """Divides the amount, capped to the total, among the parts in proportion; omits parts that get nothing."""
+    """Divides the amount, capped to the total, among the parts in proportion; omits parts whose share is 0."""
     total_micros = sum(parts.values())
     amount_micros = min(amount_micros, total_micros)
-    taken: dict[K, int] = {}
+    shares: dict[K, int] = {}
     before = running = 0
     for key, part in parts.items():
         running += part
         upto = amount_micros * running // total_micros if total_micros else 0
         if upto > before:
-            taken[key] = upto - before
+            shares[key] = upto - before
         before = upto
-    return taken
+    return shares

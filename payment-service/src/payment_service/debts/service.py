@@ -110,7 +110,7 @@ class DebtService:
 
     @staticmethod
     def _missing(db: Session, organization_id: UUID, publisher_id: UUID, currency_code: str) -> dict[UUID, int]:
-        """By organization in debt, the publisher's unpaid earnings from it that have to be put on hold still."""
+        """By organization in debt, the publisher's unpaid earnings from it that still have to be put on hold."""
         account = payable(organization_id, publisher_id, currency_code)
         total_micros, _ = store.on_hold(db, publisher_id, currency_code, organization_id)
         unpaid_micros = ledger.available(db, [account])[account] + total_micros

@@ -9,7 +9,7 @@ from adlib.db import Query, Session, Transaction
 from payment_service.ledger.model import Account, Kind
 from payment_service.tables import accounts, debt_changes, payouts, transfers
 
-_PAGE = 5_000
+_SHARES_PER_PAGE = 5_000
 
 _OWN = and_(
     debt_changes.c.organization_id == bindparam("of_organization"),
@@ -23,7 +23,7 @@ _MARKED_ANY_TENANT = Query(
 _VERSION = Query(select(debt_changes.c.version).where(_OWN))
 _CLEAR_MARK = Query(delete(debt_changes).where(_OWN, debt_changes.c.version == bindparam("seen")))
 _EARNER = (accounts.c.id, accounts.c.organization_id, accounts.c.subject, accounts.c.currency_code)
-_HAS_SHARED = (
+_CREDITED_FROM_SPENT = (
     select(transfers.c.credit_account_id)
     .where(transfers.c.debit_account_id == bindparam("spent_account", type_=Uuid()))
     .distinct()
@@ -31,7 +31,7 @@ _HAS_SHARED = (
 )
 _EARNERS_OF = Query(
     select(*_EARNER)
-    .join_from(accounts, _HAS_SHARED, _HAS_SHARED.c.credit_account_id == accounts.c.id)
+    .join_from(accounts, _CREDITED_FROM_SPENT, _CREDITED_FROM_SPENT.c.credit_account_id == accounts.c.id)
     .where(accounts.c.kind == Kind.PUBLISHER_PAYABLE.value)
     .order_by(accounts.c.subject)
 )
@@ -70,7 +70,7 @@ _SHARES = Query(
         transfers.c.kind == "PUBLISHER_SHARE",
     )
     .order_by(transfers.c.id.desc())
-    .limit(_PAGE)
+    .limit(_SHARES_PER_PAGE)
 )
 _OWNERS_ANY_TENANT = Query(
     select(accounts.c.id, accounts.c.organization_id).where(
@@ -104,19 +104,19 @@ def earners(db: Session, spent: Account) -> Mapping[UUID, Account]:
 
 
 def on_hold(db: Session, publisher_id: UUID, currency_code: str, debtor: UUID) -> tuple[int, int]:
-    """The publisher's earnings on hold: in total, and those from the debtor."""
+    """The publisher's earnings on hold, in micros: in total, and those from the debtor."""
     row = db.one(_ON_HOLD, publisher=str(publisher_id), in_currency=currency_code, debtor=debtor)
     return (int(row.total), int(row.own)) if row else (0, 0)
 
 
 def held_from(db: Session, debtor: UUID, currency_code: str) -> int:
-    """All publishers' earnings on hold from the debtor."""
+    """The sum of all publishers' earnings on hold from the debtor, in micros."""
     row = db.one(_HELD_FROM, debtor=debtor, in_currency=currency_code)
     return int(row.total) if row else 0
 
 
 def reserved(db: Session, publisher_id: UUID, currency_code: str) -> int:
-    """The amount reserved by the publisher's unsent payouts."""
+    """The amount reserved by the publisher's unsent payouts, in micros."""
     row = db.one(_RESERVED, publisher=publisher_id, in_currency=currency_code)
     return int(row.total) if row else 0
 

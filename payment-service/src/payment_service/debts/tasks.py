@@ -13,7 +13,7 @@ _log = logger(__name__)
 
 
 class DebtSettler:
-    """Any number of processes may run one, since settling is idempotent."""
+    """Polls for marked debts and settles them. Any number of processes may run one, since settling is idempotent."""
 
     def __init__(self, debts: DebtService) -> None:
         self._debts = debts

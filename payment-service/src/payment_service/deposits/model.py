@@ -92,7 +92,7 @@ class Deposit:
         return self.amount_micros - self.recalled_micros
 
     def seen(self, detail: Mapping[str, Any], at: datetime) -> Self:
-        """SEEN, with the detail that customers are shown."""
+        """SEEN, with the `detail` shown to customers."""
         after = replace(self, state=State.SEEN, detail=detail)
         return self if after == self else replace(after, updated_at=at)
 
@@ -105,7 +105,7 @@ class Deposit:
         return self.state is State.REVERSED and bool(self.asset)
 
     @property
-    def held_reason(self) -> str:
+    def unmatched_reason(self) -> str:
         """The payment's pending reason while this deposit in another currency waits for staff."""
         amount = f"{to_decimal(self.amount_micros):,f} {self.currency_code}"
         what = f"{self.asset} worth {amount}" if self.asset else amount

@@ -83,10 +83,10 @@ class DepositService:
         for recall in funds.recalls:
             self.reverse(tx, provider, funds.key, None, recall)
 
-    def held_reason(self, tx: Transaction, payment: Payment) -> str:
+    def unmatched_reason(self, tx: Transaction, payment: Payment) -> str:
         """The pending reason if a deposit for the payment waits for staff to assign it; else empty."""
-        deposit = store.newest_held(tx, payment.organization_id, payment.id)
-        return deposit.held_reason if deposit else ""
+        deposit = store.newest_unmatched(tx, payment.organization_id, payment.id)
+        return deposit.unmatched_reason if deposit else ""
 
     def get_by_id_any_tenant(self, tx: Transaction, deposit_id: UUID) -> Deposit | None:
         """The deposit of any organization."""

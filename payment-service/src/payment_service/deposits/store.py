@@ -48,7 +48,7 @@ _OF_PAYMENT = Query(
     .order_by(deposits.c.id.desc())
     .limit(MAX_PER_PAYMENT)
 )
-_NEWEST_HELD = Query(
+_NEWEST_UNMATCHED = Query(
     select(*_FIELDS)
     .where(
         deposits.c.sent_for_organization_id == bindparam("organization"),
@@ -104,9 +104,9 @@ def of_payment(db: Session, organization_id: UUID, payment_id: UUID) -> Sequence
     return [_deposit(row) for row in reversed(rows)]
 
 
-def newest_held(db: Session, organization_id: UUID, payment_id: UUID) -> Deposit | None:
+def newest_unmatched(db: Session, organization_id: UUID, payment_id: UUID) -> Deposit | None:
     """The newest unmatched deposit that was sent for the organization's payment in another currency."""
-    row = db.one(_NEWEST_HELD, organization=organization_id, payment=payment_id)
+    row = db.one(_NEWEST_UNMATCHED, organization=organization_id, payment=payment_id)
     return _deposit(row) if row else None
 
 

@@ -26,8 +26,7 @@ class DisputeService:
     def settle_in(self, tx: Transaction, provider: str, report: DisputeReport) -> bool:
         """Books the report in the caller's transaction.
 
-        False if it is about no payment of ours, or about money in another currency. Repeated and outdated reports
-        change nothing.
+        False if the payment is unknown or has another currency. Repeated and outdated reports change nothing.
         """
         payment = payment_store.lock_any_tenant(tx, report.payment_id, provider)
         if payment is None or report.currency_code != payment.currency_code:

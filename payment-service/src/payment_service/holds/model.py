@@ -1,4 +1,4 @@
-"""Budgets held for campaigns, and what campaigns spend from them."""
+"""Campaigns' held budgets and their spend."""
 
 import hashlib
 from collections.abc import Iterator
@@ -77,10 +77,10 @@ class Earner:
 
 @dataclass(frozen=True, slots=True)
 class PriorSpend:
-    """The first spend item with a key: what it requested and what was posted for it.
+    """The first spend item with a key: the amounts requested and posted.
 
-    `content_hash` is None if only transfers are stored of it: then `shared_micros` and the account `payable_id` that
-    received them show which share was requested.
+    `content_hash` is None if only the item's transfers are stored; then `shared_micros` and the account `payable_id`
+    that received them show which share was requested.
     """
 
     requested_micros: int

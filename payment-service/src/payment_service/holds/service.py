@@ -1,4 +1,4 @@
-"""Holds campaigns' budgets, releases them, and posts what campaigns spend."""
+"""Holds campaigns' budgets, releases them, and posts campaigns' spend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _log = logger(__name__)
 class SpendResult:
     """The result of one spend item: the amount posted and the amount that the escrow still holds.
 
-    Refused: the key was used before with another amount or publisher, whose item posted `first_posted_micros`.
+    `is_refused`: the key was used before for another amount or publisher; that item posted `first_posted_micros`.
     """
 
     key: str
@@ -42,7 +42,7 @@ class HoldService:
         self._ids = ids
 
     def hold(self, escrow: Escrow, amount_micros: int, key: str) -> int:
-        """Moves the amount from the wallet into the escrow and returns what the escrow holds. A repeat moves nothing.
+        """Moves the amount from the wallet into the escrow and returns the escrow's balance. A repeat moves nothing.
 
         An amount of 0 only reads. ORGANIZATION_IN_DEBT, INSUFFICIENT_FUNDS, IDEMPOTENCY_KEY_REUSED.
         """
@@ -68,7 +68,7 @@ class HoldService:
         idempotency: Idempotency[int, pb.ReleaseHoldResponse],
         max_micros: int | None = None,
     ) -> pb.ReleaseHoldResponse:
-        """Moves what the escrow holds, or at most `max_micros`, back into the wallet, where it pays debt first.
+        """Moves the held amount, or at most `max_micros` of it, back into the wallet, where it pays debt first.
 
         A repeat moves nothing and returns the first amount. IDEMPOTENCY_KEY_REUSED.
         """
@@ -78,7 +78,7 @@ class HoldService:
             if (seen := idempotency.replay(tx)) is not None:
                 return seen
             # Idempotency records expire; the ledger's keys do not.
-            if (first := ledger.posted_from(tx, escrow.release(1, key).key)) is not None:
+            if (first := ledger.debit_by_key(tx, escrow.release(1, key).key)) is not None:
                 return idempotency.record(tx, _first_released_micros(first, escrow, max_micros))
             balances = ledger.lock(tx, [wallet.available, wallet.debt, escrow.account])
             released_micros = balances[escrow.account]
@@ -89,10 +89,10 @@ class HoldService:
             return idempotency.record(tx, released_micros)
 
     def spend(self, items: Sequence[Spend]) -> Sequence[SpendResult]:
-        """Posts each item, capped to what its escrow holds.
+        """Posts each item, capped to its escrow's balance.
 
-        A repeat posts nothing and returns what was posted; another item with the same key is refused. Organizations in
-        debt are marked, so that what publishers earn from them is put on hold.
+        A repeat posts nothing and returns the amount posted first; another item with the same key is refused.
+        Organizations in debt are marked, so that publishers' earnings from them are put on hold.
         """
         for code in {item.escrow.currency_code for item in items}:
             currency(code)

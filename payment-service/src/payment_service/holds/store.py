@@ -11,25 +11,25 @@ from payment_service.ledger.store import MICROS, TEXT, UUID_TYPE, ColumnTypes, r
 from payment_service.tables import accounts, spends, transfers
 
 _REQUESTED = rows_from_arrays(escrow_id=UUID_TYPE, item_key=TEXT, transfer_key=TEXT, share_key=TEXT)
-_TAKEN, _SHARED = transfers.alias("taken"), transfers.alias("shared")
-_POSTED_MICROS = func.coalesce(spends.c.posted_micros, _TAKEN.c.amount_micros).label("posted_micros")
+_SPEND_TRANSFER, _SHARE_TRANSFER = transfers.alias("taken"), transfers.alias("shared")
+_POSTED_MICROS = func.coalesce(spends.c.posted_micros, _SPEND_TRANSFER.c.amount_micros).label("posted_micros")
 _PRIOR = Query(
     select(
         _REQUESTED.c.escrow_id,
         _REQUESTED.c.item_key,
-        func.coalesce(spends.c.asked_micros, _TAKEN.c.amount_micros).label("requested_micros"),
+        func.coalesce(spends.c.asked_micros, _SPEND_TRANSFER.c.amount_micros).label("requested_micros"),
         _POSTED_MICROS,
         spends.c.content_hash,
-        _SHARED.c.credit_account_id.label("payable_id"),
-        func.coalesce(_SHARED.c.amount_micros, 0).label("shared_micros"),
+        _SHARE_TRANSFER.c.credit_account_id.label("payable_id"),
+        func.coalesce(_SHARE_TRANSFER.c.amount_micros, 0).label("shared_micros"),
     )
     .select_from(
         _REQUESTED.outerjoin(
             spends,
             (spends.c.escrow_id == _REQUESTED.c.escrow_id) & (spends.c.idempotency_key == _REQUESTED.c.item_key),
         )
-        .outerjoin(_TAKEN, _TAKEN.c.idempotency_key == _REQUESTED.c.transfer_key)
-        .outerjoin(_SHARED, _SHARED.c.idempotency_key == _REQUESTED.c.share_key)
+        .outerjoin(_SPEND_TRANSFER, _SPEND_TRANSFER.c.idempotency_key == _REQUESTED.c.transfer_key)
+        .outerjoin(_SHARE_TRANSFER, _SHARE_TRANSFER.c.idempotency_key == _REQUESTED.c.share_key)
     )
     .where(_POSTED_MICROS.is_not(None))
 )
@@ -55,7 +55,7 @@ _LIST_ANY_TENANT = Query(
 
 
 def prior_spends(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, str], PriorSpend]:
-    """The first items with the keys of these, by escrow and key; keys that are new are missing."""
+    """The first item with each of these items' keys, by escrow and key; new keys are absent."""
     rows = tx.all(
         _PRIOR,
         escrow_id=[item.escrow.account.id for item in items],
@@ -72,7 +72,7 @@ def prior_spends(tx: Transaction, items: Sequence[Spend]) -> dict[tuple[UUID, st
 
 
 def add_spends(tx: Transaction, results: Sequence[tuple[Spend, int]]) -> None:
-    """Stores what was posted for items that were posted only in part; the others are known by their transfers."""
+    """Stores the amounts of items posted only in part; items posted in full are known by their transfers."""
     if results:
         tx.execute(
             _ADD_SPENDS,

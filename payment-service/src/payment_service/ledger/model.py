@@ -88,7 +88,7 @@ class Transfer:
     pending_key: str = ""
 
     def pending(self, expires_at: datetime | None = None) -> "Transfer":
-        """The same transfer, only reserving its amount; without a time it does not expire."""
+        """The same transfer, only reserving its amount; without `expires_at` it does not expire."""
         return replace(self, phase=Phase.PENDING, expires_at=expires_at)
 
     def completed(self, amount_micros: int | None = None) -> "Transfer":
@@ -158,7 +158,7 @@ class Wallet:
         return Account(Kind.PROVIDER_CLEARING, self.currency_code, self.organization_id, provider)
 
     def incoming(self, transfer: Transfer, balances: Mapping[Account, int]) -> list[Transfer]:
-        """The transfer into `available` and the repayment of debt out of it; `balances` are the locked ones before."""
+        """The transfer into `available` and the debt repayment out of it; `balances`: locked, before the transfer."""
         return [transfer, *self.repayment(transfer.amount_micros, balances, transfer.reference, transfer.key)]
 
     def repayment(

@@ -11,7 +11,7 @@ from payment_service.ledger.model import Wallet
 
 
 class ReservationService:
-    """The use cases of PENDING transfers that nothing has completed in time."""
+    """The use cases of PENDING transfers that have not ended before their expiry."""
 
     def __init__(self, db: Database, clock: Clock, ids: NewId) -> None:
         self._db = db
@@ -23,7 +23,7 @@ class ReservationService:
         return store.expired_any_tenant(self._db, self._clock.now(), limit)
 
     def void(self, transfer_id: UUID) -> bool:
-        """Releases what the transfer reserves, which pays debt first; False if it has ended already."""
+        """Releases the reserved amount, which pays debt first; False if the transfer has ended already."""
         with self._db.transaction() as tx:
             pending = store.pending_any_tenant(tx, transfer_id)
             if pending is None:

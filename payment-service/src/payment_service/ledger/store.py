@@ -231,13 +231,13 @@ def _posting(chain: int, made: Transfer, id: UUID, answer: str | None = None) ->
 
 
 def _text(value: str) -> str:
-    """The text quoted for a row in an array, whose quotes are quoted themselves."""
+    """The text quoted for a row inside an array literal, where each quote is escaped twice."""
     if "\\" in value or '"' in value:
         value = value.replace("\\", r"\\\\").replace('"', r"\\\"")
     return rf"\"{value}\""
 
 
-def posted_from(tx: Transaction, key: str) -> tuple[UUID, int] | None:
+def debit_by_key(tx: Transaction, key: str) -> tuple[UUID, int] | None:
     """The debited account and the amount of the transfer with this key; None if there is none."""
     row = tx.one(_POSTED_BY_KEY, transfer_key=key)
     return (row.debit_account_id, row.amount_micros) if row else None

@@ -46,7 +46,7 @@ class PayoutNotFound(NotFound):
 
 
 class PayoutStateInvalid(FailedPrecondition):
-    """The verb does not apply in this state."""
+    """The operation does not apply in the payout's state."""
 
     reason = ErrorReason.PAYOUT_STATE_INVALID
 
@@ -68,7 +68,7 @@ class Payout:
     """One payout; `recipient_id`, `quote_id` and `transfer_id` are its provider's.
 
     PAID is not final: the recipient's bank may return the money weeks later, so the transfer is polled for 60 days.
-    `returned_micros`: how much of a FAILED payout came back; None: all of it.
+    `returned_micros`: the returned part of a FAILED payout; None: all of it.
     """
 
     id: UUID
@@ -88,13 +88,13 @@ class Payout:
     returned_micros: int | None = None
 
     @property
-    def came_back_micros(self) -> int:
-        """How much was returned to the publisher's earnings."""
+    def total_returned_micros(self) -> int:
+        """The amount returned to the publisher's earnings."""
         if self.state is not State.FAILED:
             return 0
         return self.amount_micros if self.returned_micros is None else self.returned_micros
 
-    def asks_the_same(self, other: Self) -> bool:
+    def is_same_request_as(self, other: Self) -> bool:
         """Whether both reserve the same amount for the same publisher."""
         mine = (self.organization_id, self.publisher_id, self.amount_micros, self.currency_code)
         return mine == (other.organization_id, other.publisher_id, other.amount_micros, other.currency_code)
@@ -129,11 +129,11 @@ class Payout:
         return replace(self, state=state, returned_micros=0)._returned(status.reason, at, status.returned_micros)
 
     def _returned(self, reason: str, at: datetime, returned_micros: int | None) -> Self:
-        """With the total that came back so far, which never decreases."""
+        """With the total returned so far, which never decreases."""
         if returned_micros is None or returned_micros >= self.amount_micros:
             whole = replace(self, returned_micros=None, failure_reason=reason, updated_at=at)
-            return whole if self.came_back_micros < self.amount_micros else self
-        if self.failure_reason and returned_micros <= self.came_back_micros:
+            return whole if self.total_returned_micros < self.amount_micros else self
+        if self.failure_reason and returned_micros <= self.total_returned_micros:
             return self
         part = f"{to_decimal(returned_micros):,f} of {to_decimal(self.amount_micros):,f} {self.currency_code} came back"
         return replace(
@@ -145,25 +145,25 @@ class Payout:
         return self._transfer("PAYOUT_RESERVE", "payable", "pending")
 
     def transfers_since(self, before: Self, provider: str) -> list[Transfer]:
-        """The ledger transfers for the change from `before`; `provider` is whose suspense account is used.
+        """The ledger transfers for the change from `before`.
 
-        The part of a returned payout that a bank has not returned yet is booked to suspense.
+        The part of a returned payout that a bank has not returned yet is booked to `provider`'s suspense account.
         """
         suspense = Account(Kind.SUSPENSE, self.currency_code, None, provider)
         returned = self._transfer("PAYOUT_RETURN", "paid", "payable")
         if before.state is self.state is State.FAILED:
-            more_micros = self.came_back_micros - before.came_back_micros
-            key = f"{returned.key}:{self.came_back_micros}"
+            more_micros = self.total_returned_micros - before.total_returned_micros
+            key = f"{returned.key}:{self.total_returned_micros}"
             more = replace(returned, debit=suspense, amount_micros=more_micros, key=key)
             return [more] if more_micros else []
         moved = self.transfer_from(before.state)
         if moved is None or self.state is not State.FAILED:
             return [moved] if moved else []
-        missing_micros = self.amount_micros - self.came_back_micros
+        missing_micros = self.amount_micros - self.total_returned_micros
         missing = replace(
             moved, kind="SUSPENSE", credit=suspense, amount_micros=missing_micros, key=f"suspense:payout:{self.id}"
         )
-        return [one for one in (replace(moved, amount_micros=self.came_back_micros), missing) if one.amount_micros]
+        return [one for one in (replace(moved, amount_micros=self.total_returned_micros), missing) if one.amount_micros]
 
     def transfer_from(self, before: State) -> Transfer | None:
         """The ledger transfer for the change of state; None if it moves no money."""
@@ -178,9 +178,9 @@ class Payout:
 
     def _transfer(self, kind: str, debit: str, credit: str) -> Transfer:
         account = {"payable": payable, "pending": pending, "paid": paid}
-        whose = (self.organization_id, self.publisher_id, self.currency_code)
+        owner = (self.organization_id, self.publisher_id, self.currency_code)
         key = f"{kind.lower()}:{self.id}"
-        return Transfer(kind, account[debit](*whose), account[credit](*whose), self.amount_micros, self.id, key)
+        return Transfer(kind, account[debit](*owner), account[credit](*owner), self.amount_micros, self.id, key)
 
 
 def account_from(fields: Mapping[str, str] | None) -> BankAccount | None:

@@ -24,11 +24,11 @@ from payment_service.providers.protocol import SendsPayouts
 
 # Longer than all steps of an attempt take, so that no other process starts one meanwhile.
 _LEASE = timedelta(seconds=60)
-_MAX_PAUSE_S = 60
-_CHECK_AFTER = timedelta(minutes=1)
+_MAX_RETRY_PAUSE_S = 60
+_PROCESSING_CHECK_AFTER = timedelta(minutes=1)
 # A transfer may bounce weeks after it has arrived. A webhook reports it; polling finds the ones that were missed.
-_FOLLOW_FOR = timedelta(days=60)
-_FOLLOW_AFTER = timedelta(hours=6)
+_FOLLOW_PERIOD = timedelta(days=60)
+_FOLLOW_INTERVAL = timedelta(hours=6)
 _OUTCOMES = {
     State.PROCESSING: PayoutSettled.PROCESSING,
     State.PAID: PayoutSettled.PAID,
@@ -66,7 +66,7 @@ class PayoutService:
         with self._db.transaction() as tx:
             if not store.add(tx, payout):
                 first = store.get_any_tenant(tx, payout_id)
-                if first is None or not first.asks_the_same(payout):
+                if first is None or not first.is_same_request_as(payout):
                     raise PayoutReused(payout_id)
                 return
             transfer = payout.reserve_transfer()
@@ -78,17 +78,17 @@ class PayoutService:
     def cancel(self, payout_id: UUID) -> None:
         """Releases the amount; a repeat changes nothing. PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID."""
         with self._db.transaction() as tx:
-            before = self._locked(tx, payout_id)
+            before = self._lock(tx, payout_id)
             self._change(tx, before, before.cancelled(self._clock.now()))
 
     def send(self, payout_id: UUID, destination: BankAccount) -> None:
-        """Releases the payout to `PayoutSender`; a repeat changes nothing.
+        """Queues the payout for `PayoutSender`; a repeat changes nothing.
 
         PAYOUT_NOT_FOUND, PAYOUT_STATE_INVALID; EARNINGS_ON_HOLD if an advertiser that it was earned from is in debt.
         """
         self._debts.settle_marked()
         with self._db.transaction() as tx:
-            before = self._locked(tx, payout_id)
+            before = self._lock(tx, payout_id)
             after = before.sent_to(destination, self._clock.now())
             if after != before:
                 self._check_payable(tx, before)
@@ -102,8 +102,8 @@ class PayoutService:
     def unsettled(self, limit: int) -> Sequence[UUID]:
         """Payouts whose webhook may have been missed: those processing for a minute, and those that may be returned."""
         now = self._clock.now()
-        processing = store.processing_any_tenant(self._db, now - _CHECK_AFTER, limit)
-        returnable = store.returnable_any_tenant(self._db, now - _FOLLOW_FOR, now - _FOLLOW_AFTER, limit)
+        processing = store.processing_any_tenant(self._db, now - _PROCESSING_CHECK_AFTER, limit)
+        returnable = store.returnable_any_tenant(self._db, now - _FOLLOW_PERIOD, now - _FOLLOW_INTERVAL, limit)
         return [*processing, *returnable]
 
     def attempt(self, payout_id: UUID) -> None:
@@ -125,7 +125,7 @@ class PayoutService:
 
     def check(self, payout_id: UUID) -> None:
         """Polls the status of the payout's transfer, and books it."""
-        # In a transaction of its own and first, so that a payout that always fails does not block the others.
+        # Recorded first, in its own transaction, so that a payout that always fails does not block the others.
         with self._db.transaction() as tx:
             store.mark_checked_any_tenant(tx, payout_id, self._clock.now())
         payout = store.get_any_tenant(self._db, payout_id)
@@ -141,7 +141,7 @@ class PayoutService:
         return True
 
     def _send(self, payout: Payout) -> None:
-        """Takes the remaining steps, each stored before the next, so that a crash repeats none."""
+        """Runs the remaining steps, each stored before the next, so that a crash repeats none."""
         transfer_id = payout.transfer_id or self._create_transfer(payout)
         status = self._bank.transfer_status(transfer_id, payout.amount_micros)
         if status.state is TransferState.AWAITING_FUNDS:
@@ -175,13 +175,13 @@ class PayoutService:
             store.save_step_any_tenant(tx, payout.id, field, external_id)
 
     def _retry_later(self, payout: Payout) -> None:
-        pause_s = min(2 ** min(payout.attempts, 10), _MAX_PAUSE_S)
+        pause_s = min(2 ** min(payout.attempts, 10), _MAX_RETRY_PAUSE_S)
         with self._db.transaction() as tx:
             store.schedule_any_tenant(tx, payout.id, self._clock.now() + timedelta(seconds=pause_s))
 
     def _apply(self, payout_id: UUID, status: TransferStatus) -> None:
         with self._db.transaction() as tx:
-            before = self._locked(tx, payout_id)
+            before = self._lock(tx, payout_id)
             self._change(tx, before, before.apply(status, self._clock.now()))
 
     def _change(self, tx: Transaction, before: Payout, after: Payout) -> None:
@@ -210,7 +210,7 @@ class PayoutService:
             self._debts.mark_debtors(tx, payout.organization_id, payout.publisher_id, payout.currency_code)
 
     @staticmethod
-    def _locked(tx: Transaction, payout_id: UUID) -> Payout:
+    def _lock(tx: Transaction, payout_id: UUID) -> Payout:
         payout = store.lock_any_tenant(tx, payout_id)
         if payout is None:
             raise PayoutNotFound(payout_id)

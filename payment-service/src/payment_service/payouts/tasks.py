@@ -7,14 +7,14 @@ from adlib.errors import AppError
 from adlib.telemetry import logger
 from payment_service.payouts.service import PayoutService
 
-_BATCH = 20
-_IDLE_S = 2.0
-_STOP_POLL_S = 0.1
+_MAX_BATCH = 20
+_POLL_INTERVAL_S = 2.0
+_STOP_CHECK_INTERVAL_S = 0.1
 _log = logger(__name__)
 
 
 class PayoutSender:
-    """Any number of processes may run one: each attempt is leased first."""
+    """Sends due payouts. Any number of processes may run one, since each attempt is leased first."""
 
     def __init__(self, payouts: PayoutService) -> None:
         self._payouts = payouts
@@ -24,7 +24,7 @@ class PayoutSender:
         while not stop.is_set():
             self._payouts.to_send.clear()
             try:
-                for payout_id in self._payouts.unsent(_BATCH):
+                for payout_id in self._payouts.unsent(_MAX_BATCH):
                     if stop.is_set():
                         return
                     self._attempt_one(payout_id)
@@ -41,6 +41,6 @@ class PayoutSender:
             _log.error("payout_attempt_failed", payout=str(payout_id), exc_info=True)
 
     def _wait(self, stop: threading.Event) -> None:
-        for _ in range(round(_IDLE_S / _STOP_POLL_S)):
-            if stop.is_set() or self._payouts.to_send.wait(_STOP_POLL_S):
+        for _ in range(round(_POLL_INTERVAL_S / _STOP_CHECK_INTERVAL_S)):
+            if stop.is_set() or self._payouts.to_send.wait(_STOP_CHECK_INTERVAL_S):
                 return

@@ -33,7 +33,7 @@ class Outage:
     which part of the provider is affected.
     """
 
-    because: str
+    reason: str
     is_lasting: bool = True
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -46,12 +46,11 @@ class ProviderUnavailable(Unavailable):
 
     def __init__(self, provider: str, outage: Outage) -> None:
         super().__init__(
-            f"{provider} cannot be paid with now: {outage.because}; try again later or use another provider",
+            f"{provider} cannot be paid with now: {outage.reason}; try again later or use another provider",
             provider=provider,
-            reason=outage.because,
+            reason=outage.reason,
             **outage.metadata,
         )
-        self.because = outage.because
 
 
 class ProviderRejected(FailedPrecondition):
@@ -91,9 +90,9 @@ class QuoteExpired(PayoutRejected):
 class RefundReport:
     """A refund's status. `state` is the contract's Refund.State.
 
-    `refund_id`: None if the refund was not made by us. `currency_code`: empty for the payment's. `returned_micros`: how
-    much of a FAILED refund came back; None: all of it. `pending_reason`: why a SUCCEEDED refund may still be reversed.
-    `is_current`: the provider was asked just now. `is_final`: no outside party can reverse it any more.
+    `refund_id`: None if the refund was made at the provider itself. `currency_code`: empty for the payment's.
+    `returned_micros`: the returned part of a FAILED refund; None: all of it. `pending_reason`: why a SUCCEEDED refund
+    may still be reversed. `is_current`: the provider was asked just now. `is_final`: no outside party can reverse it.
     """
 
     external_id: str
@@ -111,7 +110,7 @@ class RefundReport:
 
 @dataclass(frozen=True, slots=True)
 class DisputeReport:
-    """A dispute's status: OPEN (the money is withheld), WON (it came back) or LOST; with the provider's fee."""
+    """A dispute's status: OPEN (the money is withheld), WON (it was returned) or LOST; with the provider's fee."""
 
     external_id: str
     payment_id: UUID
@@ -124,7 +123,7 @@ class DisputeReport:
 
 @dataclass(frozen=True, slots=True)
 class PaymentUpdate:
-    """A report on one of our payments."""
+    """A report on a payment."""
 
     payment_id: UUID
     report: Report
@@ -141,7 +140,7 @@ class UnmatchedFunds:
 class ReversalReport:
     """The reversal of the incoming funds with this key; ignored if the key is unknown.
 
-    `recall`: the part that was taken back, possibly all; None: whatever is left.
+    `recall`: the part that the sender's bank recalled, possibly all; None: all that remains.
     """
 
     key: str
@@ -149,7 +148,7 @@ class ReversalReport:
 
 
 class TransferState(StrEnum):
-    """How far a bank transfer of ours is."""
+    """The state of an outgoing bank transfer."""
 
     AWAITING_FUNDS = "AWAITING_FUNDS"
     PROCESSING = "PROCESSING"
@@ -161,7 +160,7 @@ class TransferState(StrEnum):
 class TransferStatus:
     """A bank transfer's state, and why it failed or is late.
 
-    `returned_micros`: how much of a FAILED transfer came back; None: all of it, or it never left.
+    `returned_micros`: the returned part of a FAILED transfer; None: all of it, or it was never sent.
     """
 
     state: TransferState
@@ -182,7 +181,7 @@ ProviderUpdate = PaymentUpdate | RefundReport | DisputeReport | UnmatchedFunds |
 
 @dataclass(frozen=True, slots=True)
 class ProviderEvent:
-    """An event of a provider: `updates` is empty if it does not concern us. Repeats of an event have the same id.
+    """An event of a provider: `updates` is empty if it changes nothing here. Repeats of an event have the same id.
 
     A missed event has its time and the body that its webhook would have had. Its `updates` may be None: they are parsed
     from the body once it is known that the event was missed.
@@ -197,7 +196,7 @@ class ProviderEvent:
 
 @dataclass(frozen=True, slots=True)
 class RefundOrder:
-    """A refund to send; `sent_as`: the id of what staff sent by hand, at a provider that sends no refunds itself."""
+    """A refund to send; `sent_as`: the id of a refund that staff sent by hand, if the provider sends none itself."""
 
     refund_id: UUID
     amount_micros: int
@@ -225,7 +224,7 @@ class ManualRefund:
 
 @dataclass(frozen=True, slots=True)
 class BankAccount:
-    """Where a payout goes: an IBAN, or a routing and an account number in the United States."""
+    """The destination of a payout: an IBAN, or a routing and an account number in the United States."""
 
     holder: str
     iban: str = ""

@@ -32,22 +32,22 @@ Header = Callable[[str], str]
 class TakesPayments(Protocol):
     """Takes customers' payments.
 
-    `is_polled`: the status of open payments must be polled; otherwise it becomes known without, and a payment is only
-    looked up when it expires. `takes_transfers`: money may arrive that no payment asked for.
+    `is_polled`: the status of open payments must be polled; otherwise webhooks or tasks report it, and a payment is
+    only looked up when it expires. `accepts_transfers`: customers can send money that no payment requested.
     """
 
     is_polled: bool
-    takes_transfers: bool
+    accepts_transfers: bool
 
     def validate(self, choice: Mapping[str, Any], currency_code: str) -> Mapping[str, Any]:
-        """Validates what the customer chose to pay with, and returns it complete: CryptoChoice's fields by name.
+        """Validates the customer's payment method, and returns it with defaults: CryptoChoice's fields by name.
 
-        Does not call the provider. Raises what CreatePayment documents; CURRENCY_UNSUPPORTED.
+        Does not call the provider. Raises the errors that CreatePayment documents; CURRENCY_UNSUPPORTED.
         """
         ...
 
     def outage(self, choice: Mapping[str, Any]) -> Outage | None:
-        """The known outage that affects payments with this choice; reads only our database."""
+        """The known outage that affects payments with this choice; reads only the database."""
         ...
 
     def probe(self, choice: Mapping[str, Any]) -> Outage | None:
@@ -75,18 +75,18 @@ class VerifiesManualRefunds(Protocol):
         ...
 
     def claim(self, tx: Transaction, refund_id: UUID, manual: ManualRefund) -> None:
-        """Assigns what staff sent to this refund for good; REFUND_NOT_SEEN if another refund has it."""
+        """Assigns the manual refund to `refund_id`, permanently; REFUND_NOT_SEEN if another refund has it."""
         ...
 
 
 class SendsRefunds(Protocol):
-    """Refunds payments, and reports what became of refunds.
+    """Refunds payments, and reports the status of refunds.
 
-    A refund's status is polled for at most `refunds_followed_for`, first after `refunds_asked_after`.
+    A refund's status is polled for at most `refund_poll_period`, first after `first_refund_poll_after`.
     """
 
-    refunds_followed_for: timedelta
-    refunds_asked_after: timedelta
+    refund_poll_period: timedelta
+    first_refund_poll_after: timedelta
 
     @property
     def manual(self) -> VerifiesManualRefunds | None:
@@ -125,7 +125,7 @@ class SendsPayouts(Protocol):
         ...
 
     def fund(self, transfer_id: str) -> None:
-        """Pays for the transfer from our balance, once; UNAVAILABLE while the balance is short."""
+        """Pays for the transfer from the platform's balance, once; UNAVAILABLE while the balance is short."""
         ...
 
     def transfer_status(self, transfer_id: str, amount_micros: int) -> TransferStatus:
@@ -173,13 +173,13 @@ class RunsTasks(Protocol):
     """Observes the provider in the background."""
 
     def tasks(self, booking: BooksFunds) -> Sequence[Runnable]:
-        """The tasks to run beside the calls."""
+        """The tasks to run in the background."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A provider and its capabilities; None: it does not have one. `closing` is called when the process ends."""
+    """A provider and its capabilities; one that it lacks is None. `closing` is called when the process ends."""
 
     name: str
     payments: TakesPayments | None = None

@@ -1,4 +1,4 @@
-"""The configured providers, by what they can do; and for customers, with their outages and a limit on calls."""
+"""The configured providers by capability; for customers also their outages and a limit on concurrent calls."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -49,9 +49,9 @@ class Providers:
         return sorted(name for name, provider in self._payments.items() if provider.is_polled)
 
     @property
-    def taking_transfers(self) -> Sequence[str]:
+    def accepting_transfers(self) -> Sequence[str]:
         """The providers that receive, and can refund, transfers which no payment requested."""
-        return sorted(name for name, provider in self._payments.items() if provider.takes_transfers)
+        return sorted(name for name, provider in self._payments.items() if provider.accepts_transfers)
 
     def find(self, name: str) -> TakesPayments | None:
         """The provider; None if it is not configured."""
@@ -64,11 +64,11 @@ class Providers:
         return self._payments[name]
 
     def find_refunds(self, name: str) -> SendsRefunds | None:
-        """The provider's refunds; None if it is not configured."""
+        """The provider's refund capability; None if it is not configured."""
         return self._refunds.get(name)
 
     def refunds(self, name: str) -> SendsRefunds:
-        """The provider's refunds; PROVIDER_NOT_AVAILABLE if it is not configured."""
+        """The provider's refund capability; PROVIDER_NOT_AVAILABLE if it is not configured."""
         if name not in self._refunds:
             raise ProviderNotAvailable(name, ", ".join(self.names))
         return self._refunds[name]
@@ -85,13 +85,13 @@ class Providers:
             with suppress(Unavailable), self.acquire(name):
                 outage = provider.probe(choice)
         if outage and outage.is_lasting:
-            _log.warning("payment_refused_by_outage", provider=name, because=outage.because)
+            _log.warning("payment_refused_by_outage", provider=name, reason=outage.reason)
             raise ProviderUnavailable(name, outage)
 
     def no_response_reason(self, payment: Payment) -> str:
         """Why the payment's provider did not respond, for the payment's pending reason."""
         outage = self.get(payment.provider).outage(payment.choice)
-        return outage.because if outage else _NO_RESPONSE
+        return outage.reason if outage else _NO_RESPONSE
 
     def with_outages(self, payments: Sequence[Payment]) -> Sequence[Payment]:
         """The payments, with known outages as the pending reasons of those that are open. Stores nothing."""
@@ -105,7 +105,7 @@ class Providers:
             if key not in known:
                 known[key] = provider.outage(payment.choice)
             outage = known[key]
-            return replace(payment, pending_reason=outage.because) if outage else payment
+            return replace(payment, pending_reason=outage.reason) if outage else payment
 
         return [with_outage(payment) for payment in payments]
 
@@ -138,7 +138,7 @@ class ProviderRegistry:
 
     @property
     def missed_events(self) -> Mapping[str, ListsMissedEvents]:
-        """Providers that can be asked for the events that webhooks missed."""
+        """Providers that list events, so that missed webhooks can be found."""
         return {name: one.missed_events for name, one in self._providers.items() if one.missed_events}
 
     @property

@@ -12,10 +12,10 @@ from adlib.errors import AppError, NotFound
 
 # An unexpected error may be fixed by a new release, so it is retried for a while: five runs take 25 minutes.
 MAX_FAILURES = 5
-# As long as the task queue retries.
+# The time for which the task queue retries, too.
 MAX_OUTAGE = timedelta(days=3)
-_PERMANENT = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"})
-_TRANSIENT = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
+_PERMANENT_CODES = frozenset({"INVALID_ARGUMENT", "NOT_FOUND", "UNIMPLEMENTED"})
+_TRANSIENT_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "RESOURCE_EXHAUSTED"})
 
 
 class Kind(StrEnum):
@@ -39,9 +39,9 @@ class Fault(StrEnum):
 def fault_of(error: Exception) -> Fault:
     """Classifies the error."""
     code = error.code.name if isinstance(error, AppError) else ""
-    if code in _PERMANENT:
+    if code in _PERMANENT_CODES:
         return Fault.PERMANENT
-    return Fault.TRANSIENT if code in _TRANSIENT else Fault.UNEXPECTED
+    return Fault.TRANSIENT if code in _TRANSIENT_CODES else Fault.UNEXPECTED
 
 
 class ItemNotFound(NotFound):
@@ -78,7 +78,7 @@ class FailingItem:
     discard_reason: str = ""
 
     def with_fault(self, fault: Fault, *, is_outage_tolerated: bool) -> Self:
-        """Quarantined if it has been retried enough; with `is_outage_tolerated`, transient faults never suffice."""
+        """Quarantined once the fault's limit is reached; `is_outage_tolerated`: transient faults have no limit."""
         match fault:
             case Fault.PERMANENT:
                 is_exhausted = True
@@ -89,5 +89,5 @@ class FailingItem:
         return replace(self, quarantined_at=self.last_failed_at) if is_exhausted else self
 
     def discarded(self, reason: str, at: datetime) -> Self:
-        """Discarded for good; a repeat keeps the first reason."""
+        """Discarded permanently; a repeat does not change the reason."""
         return self if self.discarded_at else replace(self, discarded_at=at, discard_reason=reason)

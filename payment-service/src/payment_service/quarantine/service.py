@@ -37,7 +37,7 @@ class QuarantineService:
         return store.failing(self._db, _MAX_FAILING)
 
     def record_failure(self, key: ItemKey, error: Exception, *, is_outage_tolerated: bool = False) -> None:
-        """Counts the failure, and quarantines the item if it has been retried enough.
+        """Counts the failure, and quarantines the item once the limit of its kind of error is reached.
 
         `is_outage_tolerated`: an outage never quarantines the item, however long it lasts.
         """
@@ -86,7 +86,7 @@ class QuarantineService:
                 raise ItemNotFound(id)
 
     def discard(self, id: UUID, reason: str) -> FailingItem:
-        """Discards the item for good; a repeat keeps the first reason. QUARANTINED_ITEM_NOT_FOUND."""
+        """Discards the item permanently; a repeat does not change the reason. QUARANTINED_ITEM_NOT_FOUND."""
         with self._db.transaction() as tx:
             item = store.lock(tx, id)
             if item is None:

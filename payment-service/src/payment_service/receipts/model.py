@@ -28,7 +28,7 @@ class ReceiptDeposit:
 
     @property
     def transaction_hash(self) -> str:
-        """The hash of its transaction; empty if it did not come by a chain."""
+        """The hash of its transaction; empty unless it was sent on a chain."""
         return plain((self.detail.get("chain") or {}).get("transaction_hash", ""))
 
     @property
@@ -127,7 +127,7 @@ def units(smallest: int, decimals: int) -> str:
 
 
 def plain(text: object) -> str:
-    """Text from outside as one line of at most MAX_TEXT_LENGTH characters, without control and format characters."""
+    """Untrusted text as one line of at most MAX_TEXT_LENGTH characters, without control and format characters."""
     whole = str(text)
     # The rest would be cut off.
     head = whole[: 4 * MAX_TEXT_LENGTH]

@@ -1,4 +1,4 @@
-"""Books what webhooks missed, and resumes work that failed before."""
+"""Books events whose webhooks were missed, and resumes work that failed before."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -94,14 +94,14 @@ def unbooked_events(webhooks: WebhookService) -> Iterator[Item]:
 
 
 def open_payments(payments: PaymentPoll) -> Iterator[Item]:
-    """Payments to ask providers about."""
+    """Open payments whose state is due to be polled."""
     for payment in payments.due(_MAX_ITEMS_PER_KIND):
         key = ItemKey(Kind.PAYMENT, str(payment.id))
         yield Item(f"payment {payment.id}", partial(payments.check, payment), key)
 
 
 def sent_refunds(refunds: RefundPoll) -> Iterator[Item]:
-    """Refunds to ask providers about."""
+    """Sent refunds whose state is due to be polled."""
     for id in refunds.due(_MAX_ITEMS_PER_KIND):
         yield Item(f"follow refund {id}", partial(refunds.check, id), ItemKey(Kind.REFUND, str(id)))
 
@@ -113,20 +113,20 @@ def abandoned_refunds(refunds: RefundPoll, sender: RefundSender) -> Iterator[Ite
 
 
 def sent_payouts(payouts: PayoutService) -> Iterator[Item]:
-    """Payouts to ask the bank about."""
+    """Sent payouts whose state is due to be polled."""
     for id in payouts.unsettled(_MAX_ITEMS_PER_KIND):
         yield Item(f"payout {id}", partial(payouts.check, id), ItemKey(Kind.PAYOUT, str(id)))
 
 
 def unsent_payouts(payouts: PayoutService) -> Iterator[Item]:
-    """Payouts to send; the bank may lack funds for any length of time."""
+    """Payouts to send; the balance at the bank may be short for any length of time."""
     for id in payouts.unsent(_MAX_ITEMS_PER_KIND):
         key = ItemKey(Kind.PAYOUT, str(id))
         yield Item(f"send payout {id}", partial(payouts.attempt, id), key, is_outage_tolerated=True)
 
 
 def expired_reservations(reservations: ReservationService) -> Iterator[Item]:
-    """Reservations to release."""
+    """Expired reservations, to be released."""
     for id in reservations.expired(_MAX_ITEMS_PER_KIND):
         yield Item(f"free {id}", partial(reservations.void, id), ItemKey(Kind.RESERVATION, str(id)))
 

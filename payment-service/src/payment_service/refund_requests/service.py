@@ -42,11 +42,11 @@ class RefundRequestService:
     def request(
         self, caller: Caller, new: NewRefundRequest, idempotency: Idempotency[RefundRequest, pb.RefundRequest]
     ) -> RefundRequest:
-        """Records the request; a repeat returns the first one. The errors are the contract's of RequestRefund."""
+        """Records the request; a repeat returns the first. The errors are those of RequestRefund in the contract."""
         with self._db.transaction() as tx:
             if seen := idempotency.replay(tx):
-                return self._locked(tx, caller.organization_id, UUID(seen.id))
-            payment = self._payment(tx, caller.organization_id, new.payment_id)
+                return self._lock(tx, caller.organization_id, UUID(seen.id))
+            payment = self._lock_payment(tx, caller.organization_id, new.payment_id)
             if known := store.lock_open(tx, payment.organization_id, payment.id):
                 raise RefundAlreadyRequested(known.id)
             now = self._clock.now()
@@ -69,7 +69,7 @@ class RefundRequestService:
     def withdraw(self, organization_id: UUID, request_id: UUID) -> RefundRequest:
         """Withdraws an open request; REFUND_REQUEST_NOT_FOUND, REFUND_REQUEST_CLOSED."""
         with self._db.transaction() as tx:
-            withdrawn = self._locked(tx, organization_id, request_id).withdrawn(self._clock.now())
+            withdrawn = self._lock(tx, organization_id, request_id).withdrawn(self._clock.now())
             store.save(tx, withdrawn)
             return withdrawn
 
@@ -108,7 +108,7 @@ class RefundRequestService:
             store.save(tx, accepted.reopened(now))
 
     @staticmethod
-    def _payment(tx: Transaction, organization_id: UUID, payment_id: UUID) -> Payment:
+    def _lock_payment(tx: Transaction, organization_id: UUID, payment_id: UUID) -> Payment:
         """The organization's payment, locked; PAYMENT_NOT_FOUND, PAYMENT_STATE_INVALID if it cannot be refunded."""
         found = payments.get(tx, organization_id, payment_id)
         payment = found and payments.lock_any_tenant(tx, payment_id, found.provider)
@@ -130,7 +130,7 @@ class RefundRequestService:
         return amount_micros
 
     @staticmethod
-    def _locked(tx: Transaction, organization_id: UUID, request_id: UUID) -> RefundRequest:
+    def _lock(tx: Transaction, organization_id: UUID, request_id: UUID) -> RefundRequest:
         request = store.lock(tx, organization_id, request_id)
         if request is None:
             raise RefundRequestNotFound(request_id)

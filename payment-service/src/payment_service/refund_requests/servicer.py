@@ -36,6 +36,6 @@ class RefundRequestServicer:
 
     def DeclineRefundRequest(self, request: pb.DeclineRefundRequestRequest, call: Call) -> pb.RefundRequest:
         declined = self._requests.decline(call.caller, UUID(request.request_id), request.reason)
-        # The request is the organization's, so its audit log has the entry.
+        # The request belongs to the organization, so the entry is written to the organization's audit log.
         call.attribute_to(call.caller.user_id, declined.organization_id)
         return to_pb(declined)

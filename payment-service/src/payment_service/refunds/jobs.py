@@ -12,7 +12,7 @@ from payment_service.providers.service import Providers
 from payment_service.refunds import store
 from payment_service.refunds.service import RefundBooking
 
-# By then the task queue has given up.
+# The task queue gives up after this time.
 _ABANDONED_AFTER = timedelta(days=3)
 # A refund is polled again after a quarter of its age, and at least every six hours: most returns happen early.
 _POLL_AGE_DIVISOR = 4
@@ -40,7 +40,7 @@ class RefundPoll:
         return store.due_to_poll_any_tenant(self._db, self._providers.names, self._clock.now(), limit)
 
     def check(self, refund_id: UUID) -> None:
-        """Asks the provider how the refund stands and books it; finalizes the refund once it cannot change."""
+        """Asks the provider for the refund's state and books it; finalizes the refund once it cannot change."""
         refund = store.get_any_tenant(self._db, refund_id)
         if refund is None or refund.external_id is None or refund.followed_until is None:
             return

@@ -19,5 +19,5 @@ def to_pb(refund: Refund) -> pb.Refund:
         failure_message=refund.failure_message,
         create_time=timestamp(refund.created_at),
         update_time=timestamp(refund.updated_at),
-        returned_micros=refund.restored_micros,
+        returned_micros=refund.total_returned_micros,
     )

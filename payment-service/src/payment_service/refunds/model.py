@@ -27,9 +27,9 @@ _IN_PROGRESS = "the payment provider has it, and has not finished it"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A provider's report of a refund besides its state.
+    """A provider's report of a refund, apart from the state.
 
-    `amount_micros`: the amount sent. `returned_micros`: how much of a FAILED refund was returned; None for all of it.
+    `amount_micros`: the amount sent. `returned_micros`: the returned part of a FAILED refund; None: all of it.
     `is_current`: the provider was polled just now, so the report overrides earlier ones; an event may be outdated.
     """
 
@@ -44,11 +44,11 @@ _NO_DETAILS = Details()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refund:
-    """A refund of a payment, in full or in part; `asked_by` is the member of staff, None if it was made elsewhere.
+    """A refund of a payment, in full or in part; `asked_by` is the member of staff, None if made at the provider.
 
     Its provider is polled until `followed_until`, since a FAILED refund may still be on its chain and a SUCCEEDED one
-    may be returned; None once it is final. `returned_micros`: how much of a FAILED refund was returned, None for all.
-    `reversals`: how often it was returned.
+    may be returned; None once it is final. `returned_micros`: the returned part of a FAILED refund; None: all of it.
+    `reversals`: the number of times it was returned.
     """
 
     id: UUID
@@ -81,8 +81,8 @@ class Refund:
         return self.state is State.FAILED and self.external_id is None
 
     @property
-    def restored_micros(self) -> int:
-        """The amount that is in the wallet again."""
+    def total_returned_micros(self) -> int:
+        """The amount returned to the wallet."""
         if self.state is not State.FAILED:
             return 0
         return self.amount_micros if self.returned_micros is None else self.returned_micros
@@ -90,7 +90,7 @@ class Refund:
     @property
     def net_micros(self) -> int:
         """The amount refunded or being refunded, less what was returned."""
-        return self.amount_micros - self.restored_micros
+        return self.amount_micros - self.total_returned_micros
 
     @property
     def accounts(self) -> Sequence[Account]:
@@ -105,7 +105,7 @@ class Refund:
 
     def accounts_changed_since(self, before: Self) -> Sequence[Account]:
         """The accounts that the change from `before` affects."""
-        is_partial = self.state is State.FAILED and self.restored_micros < self.amount_micros
+        is_partial = self.state is State.FAILED and self.total_returned_micros < self.amount_micros
         return (*self.accounts, self.suspense) if is_partial or before.returned_micros is not None else self.accounts
 
     def waiting(self, reason: str, at: datetime) -> Self:
@@ -177,8 +177,8 @@ class Refund:
         if self.state is before.state is State.FAILED:
             more = replace(
                 self._out, debit=self.suspense, credit=self._wallet.available,
-                amount_micros=self.restored_micros - before.restored_micros,
-                key=f"{self._out.key}:returned:{self.restored_micros}",
+                amount_micros=self.total_returned_micros - before.total_returned_micros,
+                key=f"{self._out.key}:returned:{self.total_returned_micros}",
             )  # fmt: skip
             return self._wallet.incoming(more, balances) if more.amount_micros else []
         return self.transfers_from(before.state, balances, before.amount_micros)
@@ -206,7 +206,7 @@ class Refund:
         return []
 
     def _completion(self, reserved: Transfer, balances: Mapping[Account, int]) -> Sequence[Transfer]:
-        """Completes the reservation with the amount sent: releases the rest, or takes the excess from the wallet."""
+        """Completes the reservation with the amount sent: releases the rest, or debits the excess from the wallet."""
         wallet, out = self._wallet, self._out
         completed = reserved.completed(min(reserved.amount_micros, out.amount_micros))
         released_micros = reserved.amount_micros - out.amount_micros
@@ -219,7 +219,11 @@ class Refund:
         """Moves the returned amount into the wallet, and the amount that is missing into suspense."""
         out, again = self._out, f":{self.reversals}" if self.reversals > 1 else ""
         back = replace(
-            out, debit=out.credit, credit=out.debit, amount_micros=self.restored_micros, key=f"{out.key}:back{again}"
+            out,
+            debit=out.credit,
+            credit=out.debit,
+            amount_micros=self.total_returned_micros,
+            key=f"{out.key}:back{again}",
         )
         missing = replace(
             out, kind="SUSPENSE", debit=out.credit, credit=self.suspense, amount_micros=self.net_micros,

@@ -1,8 +1,8 @@
 """Creates refunds, and books what providers report about them.
 
-A refund's amount is reserved in the transaction that creates it; then the provider is called, which can be repeated;
-then the provider's response is booked. The task queue resumes a refund whose call was interrupted. A refund that staff
-sent by hand is verified at the provider before anything is booked. Payments are locked before accounts.
+A refund's amount is reserved in the transaction that creates it; then the provider is called, which is safe to
+repeat; then the provider's response is booked. The task queue resumes a refund whose call was interrupted. A refund
+that staff sent by hand is verified at the provider before anything is booked. Payments are locked before accounts.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ from payment_service.task_queue.store import TaskQueue
 
 SEND_REFUND = "send-refund"
 
-# By then the call that created the refund has ended.
+# The call that creates the refund has ended by then.
 _QUEUE_DELAY = timedelta(seconds=15)
 # An older refund may need several calls to its provider, which must not hold up the client.
 _MAX_SYNC_AGE = timedelta(hours=1)
@@ -45,7 +45,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class NewRefund:
-    """A request to refund a payment; without an amount, all that is left of it."""
+    """A request to refund a payment; without an amount, all that is neither refunded nor disputed."""
 
     payment_id: UUID
     amount_micros: int | None
@@ -81,7 +81,7 @@ class RefundBooking:
         seen: ManualRefund | None,
         balances: Mapping[Account, int],
     ) -> Refund:
-        """Stores a new refund of the locked payment: to be sent, or sent already if the provider has shown it.
+        """Stores a new refund of the locked payment and queues it; one that the provider has `seen` was sent by staff.
 
         `balances`: the locked balances of the refund's accounts.
         """
@@ -102,7 +102,7 @@ class RefundBooking:
         return refund
 
     def settle_in(self, tx: Transaction, provider: str, report: RefundReport) -> bool:
-        """Books the report; False if it is about no payment of ours, or about money in another currency.
+        """Books the report; False if the payment is unknown or has another currency.
 
         Repeated and outdated reports change nothing.
         """
@@ -133,7 +133,7 @@ class RefundBooking:
         if after == before:
             return before
         store.save(tx, after)
-        if after.state is not before.state or after.restored_micros != before.restored_micros:
+        if after.state is not before.state or after.total_returned_micros != before.total_returned_micros:
             balances = ledger.lock(tx, after.accounts_changed_since(before))
             ledger.post(tx, after.transfers_since(before, balances), self._ids)
             _log.warning("refund_changed", refund=str(after.id), state=after.state, message=after.failure_message)
@@ -143,7 +143,7 @@ class RefundBooking:
         return after
 
     def _add_external_in(self, tx: Transaction, payment: Payment, report: RefundReport) -> None:
-        """Stores a refund made at the provider itself: its money has left, unless it was returned already."""
+        """Stores a refund made at the provider itself, and books it unless it was returned already."""
         now = self._clock.now()
         is_returned = report.state == State.FAILED
         provider = self._providers.find_refunds(payment.provider)
@@ -160,7 +160,7 @@ class RefundBooking:
             sent_as="",
             asked_by=None,
             failure_message=report.failure_message,
-            followed_until=now + provider.refunds_followed_for if provider and not is_returned else None,
+            followed_until=now + provider.refund_poll_period if provider and not is_returned else None,
             created_at=now,
             updated_at=now,
         )
@@ -173,7 +173,7 @@ class RefundBooking:
 
     def _first_poll_at(self, refund: Refund) -> datetime | None:
         provider = self._providers.find_refunds(refund.provider)
-        return refund.created_at + provider.refunds_asked_after if provider else None
+        return refund.created_at + provider.first_refund_poll_after if provider else None
 
 
 class RefundService:
@@ -202,7 +202,7 @@ class RefundService:
 
         A repeat resumes the first refund. The errors are those of RefundPayment in the contract, PROVIDER_REJECTED.
         """
-        seen_by_provider = self._checked_once(caller, new, idempotency)
+        seen_by_provider = self._check_once(caller, new, idempotency)
         with self._db.transaction() as tx:
             first = idempotency.replay(tx)
             refund = store.get_any_tenant(tx, UUID(first.id)) if first else None
@@ -220,20 +220,20 @@ class RefundService:
         self._payments.get(self._db, organization_id, payment_id)
         return cut(store.page(self._db, organization_id, payment_id, part), part, lambda refund: refund.id)
 
-    def _checked_once(
+    def _check_once(
         self, caller: Caller, new: NewRefund, idempotency: Idempotency[Refund, pb.Refund]
     ) -> ManualRefund | None:
         if idempotency.stored_answer(self._db):
             return None
         try:
-            return self._checked(caller, new)
+            return self._check(caller, new)
         except AppError:
             # A concurrent call with the same key may have created the refund, which makes this check fail.
             if idempotency.stored_answer(self._db):
                 return None
             raise
 
-    def _checked(self, caller: Caller, new: NewRefund) -> ManualRefund | None:
+    def _check(self, caller: Caller, new: NewRefund) -> ManualRefund | None:
         """Checks the request before anything is stored; the refund at the provider if staff sent it by hand."""
         payment = self._get(self._db, caller, new.payment_id)
         refund = self._new(self._db, caller, new, payment)
@@ -271,7 +271,7 @@ class RefundService:
             reason=new.reason,
             sent_as=new.sent_as,
             asked_by=caller.user_id,
-            followed_until=now + self._providers.refunds(payment.provider).refunds_followed_for,
+            followed_until=now + self._providers.refunds(payment.provider).refund_poll_period,
             created_at=now,
             updated_at=now,
         )

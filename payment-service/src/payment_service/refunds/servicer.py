@@ -29,7 +29,7 @@ class RefundServicer:
             sent_as=request.sent_as,
         )
         refund = self._refunds.refund(call.caller, new, call.idempotency(request, to_pb, pb.Refund))
-        # The organization's money moves, so its audit log has the entry.
+        # The organization's money moves, so the entry is written to the organization's audit log.
         call.attribute_to(call.caller.user_id, refund.organization_id)
         return to_pb(refund)
 

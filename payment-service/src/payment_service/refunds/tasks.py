@@ -76,22 +76,22 @@ class RefundSender:
 
     def _settle(self, refund: Refund, external_id: str | None, report: RefundReport) -> Refund:
         with self._db.transaction() as tx:
-            payment, current = self._locked(tx, refund)
-            # A webhook may have been faster: a refund that the provider has was not rejected.
+            payment, current = self._lock(tx, refund)
+            # A webhook may have arrived first: a refund that the provider has was not rejected.
             if external_id is None and not current.is_unsent:
                 return current
             return self._booking.apply_in(tx, payment, current, report, external_id)
 
     def _record_no_response(self, refund: Refund) -> Refund:
         with self._db.transaction() as tx:
-            _, current = self._locked(tx, refund)
+            _, current = self._lock(tx, refund)
             if current.is_unsent:
                 current = current.waiting(_NO_RESPONSE, self._clock.now())
                 store.save(tx, current)
             return current
 
     @staticmethod
-    def _locked(tx: Transaction, refund: Refund) -> tuple[Payment, Refund]:
+    def _lock(tx: Transaction, refund: Refund) -> tuple[Payment, Refund]:
         payment = payment_store.lock_any_tenant(tx, refund.payment_id, refund.provider)
         current = store.get_any_tenant(tx, refund.id)
         if payment is None or current is None:

@@ -27,6 +27,6 @@ class SuspenseServicer:
 
     def AssignDeposit(self, request: suspense_pb2.AssignDepositRequest, call: Call) -> payment_pb2.Deposit:
         deposit = self._suspense.assign(call.caller, UUID(request.deposit_id), UUID(request.payment_id))
-        # The organization's money moved, so its audit log has the entry.
+        # The organization's money moved, so the entry is written to the organization's audit log.
         call.attribute_to(call.caller.user_id, deposit.organization_id or NO_ORGANIZATION)
         return to_pb(deposit)

@@ -29,7 +29,7 @@ _LOCK_WAITING = Query(
 
 
 class TaskQueue:
-    """Defers work that has to run outside of a transaction; the task is stored in the transaction."""
+    """Stores tasks in the transaction that needs them; they run after it commits."""
 
     def add(self, tx: Transaction, task: str, subject: UUID, *, at: datetime | None = None) -> None:
         """Runs `task` for `subject` after this transaction commits, at once or at `at`.

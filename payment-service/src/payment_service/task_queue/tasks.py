@@ -33,15 +33,15 @@ Task = Callable[[UUID], None]
 
 _CONNECTION = {"connect_timeout": 3, "options": "-c statement_timeout=10000 -c timezone=UTC"}
 _POOL_TIMEOUT_S = 3.0
-_STOP_POLL_S = 0.1
+_STOP_CHECK_INTERVAL_S = 0.1
 _MAX_RESTART_DELAY_S = 5.0
 _FAILED_JOB_RETENTION = timedelta(days=30)
 _CLEAN_UP_INTERVAL_S = 3600.0
 
-_BASE_DELAY_S = 1.0
-_MAX_DELAY_S = 300.0
+_BASE_RETRY_DELAY_S = 1.0
+_MAX_RETRY_DELAY_S = 300.0
 GIVE_UP_AFTER = timedelta(days=3)
-# INTERNAL is a fault of ours, which a new release may fix.
+# INTERNAL is a bug in this service, which a new release may fix.
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -55,7 +55,7 @@ _log = logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerTiming:
-    """How often a worker polls and sends heartbeats, and how long it lets running tasks finish when it stops."""
+    """How often a worker polls and sends heartbeats, and how long running tasks may continue when it stops."""
 
     poll_s: float = 1.0
     heartbeat_s: float = 5.0
@@ -70,7 +70,7 @@ class WorkerTiming:
 
 def max_delay_s(attempts: int) -> float:
     """The longest delay after this many failures: doubled each time, up to five minutes."""
-    return float(min(_BASE_DELAY_S * 2.0 ** min(attempts, 20), _MAX_DELAY_S))
+    return float(min(_BASE_RETRY_DELAY_S * 2.0 ** min(attempts, 20), _MAX_RETRY_DELAY_S))
 
 
 def full_jitter_s(attempts: int) -> float:
@@ -105,7 +105,10 @@ class RetryPolicy(BaseRetryStrategy):
 
 
 class TaskWorker:
-    """Any number of processes may run one. A completed task may run again, so tasks must be idempotent."""
+    """Runs queued tasks on threads. Any number of processes may run one.
+
+    A completed task may run again, so tasks must be idempotent.
+    """
 
     def __init__(
         self,
@@ -127,11 +130,11 @@ class TaskWorker:
         """Runs until `stop` is set."""
         # `RetryPolicy` logs how each job ended, with its subject.
         logging.getLogger("procrastinate.worker").addFilter(_is_not_job_error)
-        restart_delay_s = _STOP_POLL_S
+        restart_delay_s = _STOP_CHECK_INTERVAL_S
         while not stop.is_set():
             try:
                 asyncio.run(self._work(stop))
-                restart_delay_s = _STOP_POLL_S
+                restart_delay_s = _STOP_CHECK_INTERVAL_S
             except (ConnectorException, psycopg.Error) as error:
                 restart_delay_s = min(2 * restart_delay_s, _MAX_RESTART_DELAY_S)
                 _log.warning("task_worker_waits", error=str(error.__cause__ or error))
@@ -193,8 +196,8 @@ class TaskWorker:
 class _Manager(JobManager):
     """Procrastinate's writes to its tables; `write_failed` is set after one has failed.
 
-    A worker that continued would own a job forever whose end was not stored, or lack a heartbeat. A restarted worker
-    gives up its id, and with it the jobs it seems to be running.
+    If the worker continued, a job whose end was not stored would be running forever, or the worker would count as dead.
+    A restart releases the worker's id, and with it the jobs that it appears to run.
     """
 
     def __init__(self, connector: PsycopgConnector) -> None:
@@ -246,7 +249,7 @@ async def _clean_up(manager: JobManager) -> None:
 
 async def _stopped(stop: threading.Event) -> None:
     while not stop.is_set():
-        await asyncio.sleep(_STOP_POLL_S)
+        await asyncio.sleep(_STOP_CHECK_INTERVAL_S)
 
 
 def _in_a_thread(task: Task) -> Callable[[str, str], Awaitable[None]]:

@@ -1,4 +1,4 @@
-"""Applies providers' updates to what they are about."""
+"""Applies providers' updates to payments, refunds, disputes and payouts."""
 
 from typing import assert_never
 
@@ -30,7 +30,7 @@ class UpdateConsumer:
         self._payouts = payouts
 
     def apply_in(self, tx: Transaction, provider: str, update: ProviderUpdate) -> bool:
-        """Books the update in the caller's transaction; False if it is about nothing of ours."""
+        """Books the update in the caller's transaction; False if it is about an unknown object."""
         match update:
             case PaymentUpdate():
                 return self._payments.settle_in(tx, update.payment_id, provider, update.report) is not None

@@ -1,4 +1,4 @@
-"""Receives providers' events: each is stored and booked once, in one transaction, in whatever order they arrive."""
+"""Receives providers' events: each is stored and booked once, in one transaction, in the order of arrival."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from payment_service.webhooks import store
 from payment_service.webhooks.consumer import UpdateConsumer
 
 # An event may be listed later than its own time.
-_OVERLAP = timedelta(minutes=5)
-_FIRST_CATCH_UP = timedelta(days=1)
-_CATCH_UP_BUDGET_S = 3.0
+_CATCH_UP_OVERLAP = timedelta(minutes=5)
+_FIRST_CATCH_UP_PERIOD = timedelta(days=1)
+_MAX_CATCH_UP_S = 3.0
 _CATCH_UP_BATCH = 100
 _log = logger(__name__)
 
@@ -25,7 +25,7 @@ _log = logger(__name__)
 class WebhookService:
     """Receives webhooks, and catches up on missed ones.
 
-    Events that do not concern us are stored too, so that providers do not send them again.
+    Events about unknown objects are stored too, so that providers do not send them again.
     """
 
     def __init__(
@@ -52,20 +52,20 @@ class WebhookService:
 
     @property
     def sources(self) -> Sequence[str]:
-        """The providers that `catch_up` can ask."""
+        """The providers that `catch_up` accepts."""
         return sorted(self._missed_events)
 
     def catch_up(self, provider: str) -> None:
         """Records the events whose webhooks were missed since the last call; UNAVAILABLE.
 
-        After three seconds it stops; the next call resumes there.
+        After three seconds it stops; the next call resumes where it stopped.
         """
         started_at = self._clock.now()
-        reached = store.cursor(self._db, provider) or started_at - _FIRST_CATCH_UP
+        reached = store.cursor(self._db, provider) or started_at - _FIRST_CATCH_UP_PERIOD
         try:
-            missed = iter(self._missed_events[provider].missed_events(reached - _OVERLAP))
-            # Started only now: some providers return all events at once, which takes its own time.
-            end = time.monotonic() + _CATCH_UP_BUDGET_S
+            missed = iter(self._missed_events[provider].missed_events(reached - _CATCH_UP_OVERLAP))
+            # The limit starts after the listing, because some providers list all events in one slow call.
+            end = time.monotonic() + _MAX_CATCH_UP_S
             while True:
                 batch = list(islice(missed, _CATCH_UP_BATCH))
                 known = store.known(self._db, provider, [event.id for event in batch])
@@ -87,7 +87,7 @@ class WebhookService:
 
     def book(self, provider: str, event_id: str) -> None:
         """Books a stored event unless it is booked; raises any error of parsing and booking."""
-        # In a transaction of its own and first, so that an event that always fails does not block the others.
+        # Recorded first, in its own transaction, so that an event that always fails does not block the others.
         with self._db.transaction() as tx:
             body = store.record_attempt(tx, provider, event_id, self._clock.now())
         if body is None:

@@ -87,7 +87,7 @@ def lock_unbooked(tx: Transaction, provider: str, event_id: str) -> bool:
 
 
 def cursor(db: Session, provider: str) -> datetime | None:
-    """Up to when missed events were listed; None if they never were."""
+    """The time up to which missed events were listed; None if they were never listed."""
     row = db.one(_CURSOR, of_provider=provider)
     return row.read_until if row else None
 

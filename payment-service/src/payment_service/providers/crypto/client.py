@@ -36,7 +36,7 @@ class Inconsistent(Unavailable):
 
 
 class Node:
-    """Every method returns or raises UNAVAILABLE before the node's deadline."""
+    """A chain's node. Every method returns or raises UNAVAILABLE before the deadline, if there is one."""
 
     def __init__(
         self, url: str, chain_id: int, client: httpx.Client | None = None, deadline: float | None = None
@@ -53,7 +53,7 @@ class Node:
         self._client.close()
 
     def within(self, seconds: float) -> Self:
-        """The same node, with this much time for all calls together."""
+        """The same node with a deadline: this many seconds for all its calls in total."""
         return type(self)(self._url, self._chain_id, self._client, time.monotonic() + seconds)
 
     @property
@@ -61,7 +61,7 @@ class Node:
         """Whether the deadline has not passed."""
         return self._deadline is None or time.monotonic() < self._deadline
 
-    def head_and(self, number: int) -> tuple[int, Block | None]:
+    def head_and_block(self, number: int) -> tuple[int, Block | None]:
         """The last block's number, and the block with the given number, in one request."""
         calls = [("eth_chainId", []), ("eth_blockNumber", []), ("eth_getBlockByNumber", [hex(number), False])]
         chain_id, head, block = self._call(calls)

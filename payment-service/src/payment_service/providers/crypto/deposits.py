@@ -1,4 +1,4 @@
-"""Payments in coins, each to an address of its own."""
+"""Payments in coins, each to its own deposit address."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class CryptoDeposits(TakesPayments, RunsTasks):
     """Takes payments on the configured chains. Opening a payment calls none of their nodes."""
 
     is_polled = False
-    takes_transfers = True
+    accepts_transfers = True
 
     def __init__(self, network: Network, db: Database, derived: Addresses, rates: Rates, clock: Clock) -> None:
         self._network = network
@@ -60,7 +60,7 @@ class CryptoDeposits(TakesPayments, RunsTasks):
 
     @override
     def outage(self, choice: Mapping[str, Any]) -> Outage | None:
-        """Reported for a chain that is halted or not read, or whose node lags behind, as all processes observe it."""
+        """Reported for a chain that is halted or not read, or whose node lags behind, by the stored read progress."""
         chain_id = int(choice.get("chain_id", 0))
         if chain_id and not self._network.has(chain_id):
             return Outage(f"chain {chain_id} is not watched any more", metadata={"chainId": chain_id})
@@ -86,7 +86,10 @@ class CryptoDeposits(TakesPayments, RunsTasks):
 
     @override
     def look_up(self, payment: Payment) -> Report:
-        """Reads the payment's chain up to its head, unless another process does, and searches for missed transfers."""
+        """Reads the payment's chain up to its head, and searches for missed transfers.
+
+        Waits instead while another process reads the chain.
+        """
         address = self._address(payment)
         end = time.monotonic() + _DEADLINE_S
         watcher = self._watchers.get(address.chain_id)

@@ -73,7 +73,7 @@ def integer(text: Any) -> int:
 
 
 def block(found: Mapping[str, Any]) -> Block:
-    """A block, with the transactions that are there in full and send something."""
+    """A block, with those transactions that the response has in full and that send coins."""
     transactions = [one for one in found["transactions"] if isinstance(one, Mapping)]
     return Block(
         number=integer(found["number"]),
@@ -90,7 +90,7 @@ def transaction(found: Mapping[str, Any]) -> Transaction:
 
 
 def transfers(logs: Sequence[Mapping[str, Any]]) -> list[Log]:
-    """The token transfers among the logs; others have another shape, such as those of non-fungible tokens."""
+    """The token transfers among the logs; logs of another shape, such as those of non-fungible tokens, are left out."""
     return [_transfer(one) for one in logs if _is_transfer(one)]
 
 

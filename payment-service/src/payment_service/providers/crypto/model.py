@@ -11,8 +11,8 @@ from adlib.errors import InvalidArgument
 from payment_service.providers.model import Outage
 
 NAME = "CRYPTO"
-# How many block hashes are stored: a reorganization that goes deeper halts the chain.
-HISTORY = 2_000
+# The number of block hashes that are stored per chain; a deeper reorganization halts the chain.
+MAX_REORGANIZATION_DEPTH = 2_000
 
 
 class ChainNotAvailable(InvalidArgument):
@@ -46,7 +46,7 @@ class CoinHasNoRate(InvalidArgument):
 
 @dataclass(frozen=True, slots=True)
 class Coin:
-    """A token, or without a contract the chain's native coin; `rates` are units of a currency for one coin."""
+    """A token, or the chain's native coin if `contract` is empty; `rates` are units of a currency for one coin."""
 
     symbol: str
     decimals: int
@@ -71,9 +71,9 @@ class Chain:
     start_block: int | None = None
     # Transfers below this value are not booked.
     dust_micros: int = 10_000
-    # A chain that was not read up to its node's newest block for this long takes no new payments.
+    # New payments are refused on a chain that was not read up to its node's newest block for this long.
     stale_after_s: float = 120.0
-    # Nor does one whose newest block is older than this: its node has stopped following the chain. 0: no such check.
+    # They are also refused if the newest block is older than this: the node no longer follows the chain. 0: no check.
     head_age_s: float = 0.0
 
     @property
@@ -98,7 +98,7 @@ class Chain:
 class Position:
     """The last block that was read, and the last that was read again with all its confirmations.
 
-    `hash` is the last read block's. The fields below it describe how reading goes and are not compared.
+    `hash` is the last read block's. The fields below it are the read progress, and are not compared.
     """
 
     read_number: int
@@ -110,13 +110,13 @@ class Position:
     fault: str = field(default="", compare=False)
 
     def confirmations(self, block_number: int) -> int:
-        """How many blocks confirm a block, its own included."""
+        """The number of blocks that confirm a block, including itself."""
         return self.read_number - block_number + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How reading a chain goes; `current_at` is when it was last read up to its node's newest block."""
+    """A chain's read progress; `current_at` is when it was last read up to its node's newest block."""
 
     current_at: datetime
     head_at: datetime | None = None

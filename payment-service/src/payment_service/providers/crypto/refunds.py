@@ -13,7 +13,7 @@ from payment_service.providers.crypto.addresses import store as addresses
 from payment_service.providers.crypto.chain import store as chains
 from payment_service.providers.crypto.client import Network, Node
 from payment_service.providers.crypto.messages import Receipt
-from payment_service.providers.crypto.model import HISTORY, Chain, Coin, amount_worth, worth_micros
+from payment_service.providers.crypto.model import MAX_REORGANIZATION_DEPTH, Chain, Coin, amount_worth, worth_micros
 from payment_service.providers.crypto.transfers import store
 from payment_service.providers.model import (
     ManualRefund,
@@ -30,7 +30,7 @@ _DEADLINE_S = 7.0
 _HASH = re.compile(r"0x[0-9a-f]{64}")
 
 
-class _TransactionTaken(RefundNotSeen):
+class _TransactionClaimed(RefundNotSeen):
     def __init__(self) -> None:
         super().__init__("sentAs is a transaction that another refund was made with; each needs one of its own")
 
@@ -38,9 +38,9 @@ class _TransactionTaken(RefundNotSeen):
 class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
     """Verifies and tracks transactions that staff sent."""
 
-    # A refund is final once its block is deeper than any reorganization that is followed; at the latest then.
-    refunds_followed_for = timedelta(days=7)
-    refunds_asked_after = timedelta(0)
+    # A refund is final once its block is 2,000 deep, and after this period at the latest.
+    refund_poll_period = timedelta(days=7)
+    first_refund_poll_after = timedelta(0)
 
     def __init__(self, network: Network, db: Database) -> None:
         self._network = network
@@ -63,13 +63,13 @@ class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
     def find(self, payment: Payment, amount_micros: int, sent_as: str) -> ManualRefund:
         found = self._find(payment, amount_micros, sent_as)
         if store.is_claimed(self._db, *_transaction_of(found.external_id)):
-            raise _TransactionTaken
+            raise _TransactionClaimed
         return found
 
     @override
     def claim(self, tx: Transaction, refund_id: UUID, manual: ManualRefund) -> None:
         if not store.claim(tx, *_transaction_of(manual.external_id), refund_id, manual.block_number):
-            raise _TransactionTaken
+            raise _TransactionClaimed
 
     @override
     def look_up_refund(self, sent: SentRefund) -> RefundReport:
@@ -80,7 +80,7 @@ class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
         (receipt,) = node.receipts([hash])
         if receipt is None:
             return self._missing(node, chain, sent)
-        head, block = node.head_and(receipt.block_number)
+        head, block = node.head_and_block(receipt.block_number)
         if block is None or block.hash != receipt.block_hash:
             raise Unavailable("the chain changed while the transaction was looked up; try again")
         if not receipt.is_successful:
@@ -89,14 +89,14 @@ class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
         if confirmations < chain.confirmations:
             why = f"the chain was reorganized; {confirmations} of {chain.confirmations} confirmations"
             return _report(sent, "PENDING", pending_reason=why)
-        return _report(sent, "SUCCEEDED", is_final=confirmations >= HISTORY)
+        return _report(sent, "SUCCEEDED", is_final=confirmations >= MAX_REORGANIZATION_DEPTH)
 
     def _missing(self, node: Node, chain: Chain, sent: SentRefund) -> RefundReport:
-        """The refund has come back once the chain without it is as long as it was with it, and confirmed."""
+        """The status of a refund in no block: FAILED once the chain is as long as when it was confirmed."""
         chain_id, hash = _transaction_of(sent.external_id)
         position = chains.position(self._db, chain_id)
         confirmed_at = store.refund_block(self._db, chain_id, hash) + chain.confirmations - 1
-        head, _ = node.head_and(0)
+        head, _ = node.head_and_block(0)
         # A node that is behind does not have the transaction either.
         if head < max(confirmed_at, position.read_number if position else 0):
             raise Unavailable(f"the node of {chain.name} is behind, or the chain is shorter than it was; try again")
@@ -118,7 +118,7 @@ class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
             raise RefundNotSeen("sentAs must be the transaction's hash: 0x and 64 hexadecimal digits")
         sent, block_number = self._confirmed_amount(chain, coin, hash, to.lower(), payment.created_at)
         excess_micros = worth_micros(sent, coin, address.rate) - amount_micros
-        # No account would have an excess; a rounding difference of a cent is accepted.
+        # An excess would be in no account; a rounding difference of a cent is accepted.
         if excess_micros < 0 or excess_micros >= chain.dust_micros:
             exactly = amount_worth(amount_micros, coin, address.rate)
             raise RefundNotSeen(
@@ -127,12 +127,12 @@ class CryptoRefunds(SendsRefunds, VerifiesManualRefunds):
         return ManualRefund(f"{chain.chain_id}:{hash}", amount_micros, block_number)
 
     def _confirmed_amount(self, chain: Chain, coin: Coin, hash: str, to: str, since: datetime) -> tuple[int, int]:
-        """How much of the coin a confirmed transaction sent to the address, and its block; REFUND_NOT_SEEN."""
+        """The amount of the coin that a confirmed transaction sent to the address, and its block; REFUND_NOT_SEEN."""
         node = self._network.node(chain.chain_id).within(_DEADLINE_S)
         (receipt,) = node.receipts([hash])
         if receipt is None:
             raise RefundNotSeen(f"sentAs is not a transaction on {chain.name}, or is in no block yet")
-        head, block = node.head_and(receipt.block_number)
+        head, block = node.head_and_block(receipt.block_number)
         if block is None or block.hash != receipt.block_hash:
             raise Unavailable("the chain changed while the transaction was looked up; try again")
         if not receipt.is_successful:
@@ -163,7 +163,7 @@ def _report(
 
 
 def _amount_sent(node: Node, receipt: Receipt, coin: Coin, hash: str, to: str) -> int:
-    """How much of the coin a transaction sent to the address."""
+    """The amount of the coin that a transaction sent to the address, in the coin's smallest unit."""
     if coin.contract:
         own = (coin.contract.lower(), to)
         return sum(log.amount for log in receipt.transfers if (log.contract, log.receiver) == own)

@@ -1,4 +1,4 @@
-"""Which chains and coins are accepted, and the key that addresses are derived from."""
+"""The accepted chains and coins, and the key that addresses are derived from."""
 
 import json
 import re
@@ -26,14 +26,14 @@ from payment_service.providers.crypto.valuation.service import ConfiguredRates
 from payment_service.providers.protocol import Provider, ProviderKind
 
 _MAX_CONFIRMATIONS = 1_000
-_KEYS = {
+_CHAIN_KEYS = {
     "chain_id", "name", "rpc_url", "confirmations", "tokens", "native", "block_range", "poll_s", "start_block",
     "dust_micros", "stale_after_s", "head_age_s",
 }  # fmt: skip
 _COIN_KEYS = {"symbol", "contract", "decimals", "rates", "valid_for_s"}
-# How long a rate is valid: a stablecoin's hardly changes, a native coin's soon does.
-_TOKEN_VALID_S, _NATIVE_VALID_S = 24 * 3600, 3600
-_STALE_AFTER_S, _HEAD_AGE_S = 120, 900
+# How long a rate is valid: a stablecoin's rate hardly changes, a native coin's changes quickly.
+_TOKEN_RATE_VALID_S, _NATIVE_RATE_VALID_S = 24 * 3600, 3600
+_DEFAULT_STALE_AFTER_S, _DEFAULT_HEAD_AGE_S = 120, 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ KIND = ProviderKind(NAME, "Crypto", read)
 
 
 def _chain(found: Any) -> Chain:
-    _known(found, _KEYS, "a chain")
+    _check_keys(found, _CHAIN_KEYS, "a chain")
     name = str(found.get("name", found.get("chain_id")))
     coins = [_coin(one, name, is_native=False) for one in found.get("tokens", [])]
     if found.get("native"):
@@ -99,13 +99,13 @@ def _chain(found: Any) -> Chain:
         poll_s=float(_number(found.get("poll_s", 5), f"poll_s of {name}")),
         start_block=_integer(found, "start_block", name, 0, 2**53) if "start_block" in found else None,
         dust_micros=_integer(found, "dust_micros", name, 1, 10**9, 10_000),
-        stale_after_s=_integer(found, "stale_after_s", name, 1, 86_400, _STALE_AFTER_S),
-        head_age_s=_integer(found, "head_age_s", name, 0, 7 * 86_400, _HEAD_AGE_S),
+        stale_after_s=_integer(found, "stale_after_s", name, 1, 86_400, _DEFAULT_STALE_AFTER_S),
+        head_age_s=_integer(found, "head_age_s", name, 0, 7 * 86_400, _DEFAULT_HEAD_AGE_S),
     )
 
 
 def _coin(found: Any, chain: str, *, is_native: bool) -> Coin:
-    _known(found, _COIN_KEYS, f"a coin of {chain}")
+    _check_keys(found, _COIN_KEYS, f"a coin of {chain}")
     symbol, contract = str(found.get("symbol", "")), str(found.get("contract", ""))
     what = f"{symbol} of {chain}"
     if not re.fullmatch(r"[A-Za-z0-9.]{1,16}", symbol):
@@ -126,13 +126,13 @@ def _coin(found: Any, chain: str, *, is_native: bool) -> Coin:
         contract=contract,
         valid_for=timedelta(
             seconds=_integer(
-                found, "valid_for_s", what, 60, 30 * 86400, _NATIVE_VALID_S if is_native else _TOKEN_VALID_S
+                found, "valid_for_s", what, 60, 30 * 86400, _NATIVE_RATE_VALID_S if is_native else _TOKEN_RATE_VALID_S
             )
         ),
     )
 
 
-def _known(found: Any, keys: set[str], what: str) -> None:
+def _check_keys(found: Any, keys: set[str], what: str) -> None:
     if not isinstance(found, Mapping):
         raise ConfigurationError(f"CRYPTO_CHAINS: {what} must be an object")
     if unknown := found.keys() - keys:

@@ -57,23 +57,23 @@ class ChainWatcher:
                 failures += 1
                 _log.error("chain_watcher_failed", chain=self._chain.name, exc_info=True)
             pause_s = min(self._chain.poll_s * 2 ** min(failures, 10), _MAX_PAUSE_S)
-            # Jitter: processes should not all retry a node at the moment when it is back.
+            # Jitter, so that processes do not all retry a node at the moment when it recovers.
             stop.wait(pause_s * random.uniform(0.5, 1.0) if failures else pause_s)  # noqa: S311 - a pause
 
     def poll(self, seconds: float) -> bool:
-        """Reads and books new blocks until the time is over; False if another process is polling.
+        """Reads and books new blocks for at most `seconds`; False if another process is polling.
 
         UNAVAILABLE if the node does not answer or the chain is halted.
         """
-        with self._db.advisory_lock(f"crypto-chain-{self._chain.chain_id}") as is_alone:
-            if is_alone:
+        with self._db.advisory_lock(f"crypto-chain-{self._chain.chain_id}") as has_lock:
+            if has_lock:
                 try:
                     self._poll(self._node.within(seconds))
                 except Unavailable as error:
                     with self._db.transaction() as tx:
                         store.save_fault(tx, self._chain.chain_id, error.message)
                     raise
-            return is_alone
+            return has_lock
 
     def search(self, address: Address, seconds: float) -> bool:
         """Searches confirmed blocks for missed token transfers to the address, and books them.
@@ -86,7 +86,7 @@ class ChainWatcher:
         if position is None or position.halted_reason or not node.has_time:
             return False
         try:
-            _, block = node.head_and(position.read_number)
+            _, block = node.head_and_block(position.read_number)
             # A node that is behind or on a fork would show no transfers.
             if block is None or block.hash != position.hash:
                 return False
@@ -102,10 +102,10 @@ class ChainWatcher:
             _log.error("chain_halted", chain=self._chain.name, reason=position.halted_reason)
             raise Unavailable(f"{self._chain.name} is being looked into by staff: {position.halted_reason}")
         try:
-            head, last = node.head_and(position.read_number)
+            head, last = node.head_and_block(position.read_number)
             if last:
-                self._reader.note_newest(last)
-            position = self._confirmations.verified(node, position, head, last)
+                self._reader.record_newest(last)
+            position = self._confirmations.verify(node, position, head, last)
             while position.read_number < head and node.has_time and not self._stop.is_set():
                 position = self._reader.read(node, position, head)
                 position = self._confirmations.confirm(node, position, head)

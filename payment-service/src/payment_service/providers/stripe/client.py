@@ -15,7 +15,7 @@ from payment_service.providers.stripe.messages import Json, ids
 # The version that `messages` parses; webhook endpoints must be created with the same.
 API_VERSION = "2026-10-28.endive"
 
-# To connect, and to read: 8 seconds together.
+# To connect, and to read; 8 s in total.
 TIMEOUT_S = (2.0, 6.0)
 _PAGE_SIZE = 100
 _NOT_FOUND = 404
@@ -88,7 +88,7 @@ class StripeApi:
             return self._client.v1.refunds.retrieve(refund_id).to_dict()
 
     def refund_of_intent(self, intent_id: str, our_refund_id: object) -> Json | None:
-        """The intent's refund that was created for ours; None if there is none."""
+        """The intent's refund whose metadata has this id of the platform's; None if there is none."""
         with self._translated():
             page = self._client.v1.refunds.list({"payment_intent": intent_id, "limit": _PAGE_SIZE})
         refunds = (one.to_dict() for one in page.data)
@@ -136,7 +136,7 @@ class StripeApi:
             self.health.record_success()
             raise ProviderRejected(error.user_message or "no reason given") from error
         except stripe.StripeError as error:
-            # A wrong key of ours is among these, and an idempotency key that a concurrent call uses.
+            # These include a wrong API key, and an idempotency key that a concurrent call uses (409).
             status = error.http_status
             _log.warning("stripe_failed", kind=type(error).__name__, status=status, error=str(error))
             if status != _CONFLICT:

@@ -16,10 +16,10 @@ from payment_service.providers.stripe.messages import payment_report
 
 
 class StripeDeposits(TakesPayments):
-    """Takes payments by card; customers have nothing to choose."""
+    """Takes payments by card; there is no choice of payment method."""
 
     is_polled = True
-    takes_transfers = False
+    accepts_transfers = False
 
     def __init__(self, api: StripeApi) -> None:
         self._api = api

@@ -86,7 +86,7 @@ def dispute_report(dispute: Json, payment_id: UUID) -> DisputeReport | None:
 
 
 def ids(found: Json, *names: str) -> tuple[UUID | None, ...]:
-    """Our ids in an object's metadata; None for each that is missing."""
+    """The platform's ids in an object's metadata; None for each that is missing."""
     metadata = inner(found, "metadata")
     return tuple(_uuid(metadata.get(name)) for name in names)
 
@@ -105,7 +105,7 @@ def _incoming(intent: Json) -> Sequence[IncomingFunds]:
 
 
 def _fee_micros(dispute: Json) -> int:
-    """The fee that Stripe charged when it withdrew the money; if it returns a fee, that is not the customer's."""
+    """The fee that Stripe charged when it withdrew the money; a fee that Stripe returns is not counted."""
     withdrawn = [
         one
         for one in dispute.get("balance_transactions") or ()
@@ -115,7 +115,7 @@ def _fee_micros(dispute: Json) -> int:
 
 
 def _micros(found: Json, name: str) -> int:
-    """An amount of the object; 0 in a currency that we do not take, so the object is not ours."""
+    """An amount of the object; 0 in an unsupported currency, in which no payment can be."""
     amount_minor, currency_code = found.get(name), _currency(found)
     if not isinstance(amount_minor, int):
         return 0

@@ -23,9 +23,9 @@ class StripeRefunds(SendsRefunds):
     """Refunds an intent's charge."""
 
     manual = None
-    # A bank may return a refund for some weeks. Stripe's event reports that; polling finds what events missed.
-    refunds_followed_for = timedelta(days=60)
-    refunds_asked_after = timedelta(days=1)
+    # A bank may return a refund weeks later. Stripe's event reports that; polling finds those whose event was missed.
+    refund_poll_period = timedelta(days=60)
+    first_refund_poll_after = timedelta(days=1)
 
     def __init__(self, api: StripeApi, clock: Clock) -> None:
         self._api = api

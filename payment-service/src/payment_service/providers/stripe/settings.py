@@ -1,4 +1,4 @@
-"""How to reach the account at Stripe."""
+"""The settings of the account at Stripe."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from payment_service.providers.stripe.refunds import StripeRefunds
 from payment_service.providers.stripe.webhooks import StripeWebhooks
 
 NAME = "STRIPE"
-_API_BASE = "https://api.stripe.com"
+_DEFAULT_API_BASE = "https://api.stripe.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def read(environment: Environment) -> StripeSettings:
     return StripeSettings(
         api_key=environment.text("STRIPE_API_KEY"),
         webhook_secret=environment.secret("STRIPE_WEBHOOK_SECRET", 8),
-        api_base=environment.text("STRIPE_API_BASE", _API_BASE).rstrip("/"),
+        api_base=environment.text("STRIPE_DEFAULT_API_BASE", _DEFAULT_API_BASE).rstrip("/"),
     )
 
 

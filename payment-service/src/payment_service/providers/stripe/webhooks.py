@@ -62,7 +62,7 @@ class StripeWebhooks(ReadsWebhooks, ListsMissedEvents):
         if object_type == "payment_intent" and kind.startswith("payment_intent."):
             (payment_id,) = ids(about, "payment_id")
             if payment_id is None:
-                _log.warning("stripe_intent_not_ours", intent=about.get("id"), kind=kind)
+                _log.warning("stripe_intent_unknown", intent=about.get("id"), kind=kind)
                 return ()
             return (PaymentUpdate(payment_id, payment_report(about)),)
         if object_type == "refund" and kind.startswith(("refund.", "charge.refund.")):
@@ -87,7 +87,7 @@ class StripeWebhooks(ReadsWebhooks, ListsMissedEvents):
         intent = self._api.find_intent(intent_id) if isinstance(intent_id, str) and intent_id else {}
         (payment_id,) = ids(intent, "payment_id")
         if payment_id is None:
-            _log.warning("stripe_object_not_ours", id=about.get("id"), intent=intent_id)
+            _log.warning("stripe_object_unknown", id=about.get("id"), intent=intent_id)
             return ()
         update = read(payment_id)
         return (PaymentUpdate(payment_id, payment_report(intent)), update) if update else ()

@@ -29,7 +29,7 @@ from payment_service.providers.wise.model import (
     unique_lines,
 )
 
-# Wise waits 5 s for our response to a webhook, and that needs a statement.
+# Wise waits 5 s for the response to a webhook, which needs a statement.
 _GET_TIMEOUT = httpx.Timeout(3.0, connect=1.0)
 _GET_DEADLINE_S = 4.0
 _POST_TIMEOUT = httpx.Timeout(6.0, connect=2.0)
@@ -38,7 +38,7 @@ _log = logger(__name__)
 
 
 class WiseRejected(Exception):
-    """Wise refuses the request for good; `field` is the path of the field that it rejects."""
+    """Wise refuses the request permanently; `field` is the path of the field that it rejects."""
 
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
@@ -92,7 +92,7 @@ class WiseClient:
         return found if isinstance(found, dict) else None
 
     def transfer_status(self, transfer: Json, now: datetime, sent_micros: int | None = None) -> TransferStatus:
-        """The transfer's status; for a returned one, the statement is read for the amount that came back.
+        """The transfer's status; for a returned one, the statement is read for the returned amount.
 
         `sent_micros` is the transfer's own amount unless given.
         """
@@ -114,7 +114,7 @@ class WiseClient:
         if response.status_code in (400, 422):
             raise _rejection(found)
         if not response.is_success or not isinstance(found, dict):
-            # A wrong token or profile of ours is among these: no reason to fail a publisher's payout.
+            # These include a wrong token or profile in the configuration, which must not fail a publisher's payout.
             _log.error("wise_failed", path=path, status=response.status_code)
             raise Unavailable(f"Wise returns status {response.status_code}")
         return found
@@ -158,7 +158,7 @@ class WiseClient:
         if status == httpx.codes.NOT_FOUND:
             return None
         if not httpx.codes.is_success(status):
-            # A wrong token or profile of ours is among these, and a statement that needs a second factor.
+            # These include a wrong token or profile in the configuration, and a statement that needs a second factor.
             _log.error("wise_failed", path=path, status=status)
             self.statement_health.record_failure(f"Wise returns status {status}")
             raise Unavailable(f"Wise returns status {status}")

@@ -25,7 +25,7 @@ from payment_service.providers.wise.references import model as reference
 
 # Bank transfers take days, and so do customers.
 EXPIRES_AFTER = timedelta(days=14)
-# How much of a statement is read to find out whether statements can be read.
+# The interval of the statement that a probe reads.
 _PROBE_INTERVAL = timedelta(minutes=1)
 # 31^8 references exist, so that five collisions in a row mean a broken generator.
 _MAX_REFERENCE_ATTEMPTS = 5
@@ -47,7 +47,7 @@ class WiseDeposits(TakesPayments):
     """Takes payments by bank transfer in the `currencies` that the profile has accounts for."""
 
     is_polled = False
-    takes_transfers = True
+    accepts_transfers = True
 
     def __init__(self, client: WiseClient, currencies: Sequence[str], db: Database, clock: Clock) -> None:
         self._client = client
@@ -108,12 +108,12 @@ class WiseDeposits(TakesPayments):
 
     @override
     def close(self, payment: Payment) -> Report:
-        """Reports what has arrived; a bank may still transfer later, and that is credited then."""
+        """Reports the funds received so far; a later transfer is still credited."""
         report = self.look_up(payment)
         return Report(report.external_id, State.EXPIRED, report.incoming)
 
     def update_from(self, line: StatementLine, lines: Sequence[StatementLine]) -> PaymentUpdate | UnmatchedFunds | None:
-        """The deposit that a credit is, with what was recalled of it since; None: there is none, or none is left."""
+        """The deposit of a credit line, with its recalls; None if the line is not a deposit or is recalled in full."""
         recalls = recalls_of(line, lines)
         amount_micros = floor_to_minor(line.amount_micros, line.currency_code)
         is_recalled = sum(recall.amount_micros for recall in recalls) >= line.amount_micros

@@ -21,7 +21,7 @@ TRANSFER_EVENT = "transfers#state-change"
 
 @dataclass(frozen=True, slots=True)
 class BalanceChange:
-    """A balance event: what a statement line is searched by. `number`: the digits of the movement's reference."""
+    """A balance event, by which its statement line is found. `number`: the digits of the movement's reference."""
 
     amount_micros: int
     currency_code: str
@@ -31,8 +31,8 @@ class BalanceChange:
     balance_id: int | None
     at: datetime
 
-    def is_of(self, line: StatementLine) -> bool:
-        """Whether the line may be the movement."""
+    def may_be(self, line: StatementLine) -> bool:
+        """Whether the line may be the movement that the event reports."""
         return (line.is_credit, line.amount_micros) == (self.is_credit, self.amount_micros)
 
     def distance(self, line: StatementLine) -> tuple[bool, bool, Any]:
@@ -146,7 +146,7 @@ def _line(found: Json) -> StatementLine:
 
 
 def storable(text: str) -> str:
-    """A sender's text without what PostgreSQL and protobuf reject: it must not block other deposits."""
+    """A sender's text without the characters that PostgreSQL and protobuf reject, which would block other deposits."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 

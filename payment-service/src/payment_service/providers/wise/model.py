@@ -12,6 +12,7 @@ NAME = "WISE"
 STATEMENT_MARGIN = timedelta(hours=1)
 # Wise returns at most 469 days of a statement per request; shorter intervals keep responses small.
 MAX_STATEMENT_INTERVAL = timedelta(days=60)
+# The prefix of the reference numbers of transfers that the profile sends.
 OWN_TRANSFER_PREFIX = "TRANSFER-"
 
 # An unknown state is one that Wise has added since: it is read as "nothing has happened yet".
@@ -73,7 +74,7 @@ class TransferMovements:
     is_same_currency: bool
 
     def returned_micros(self, sent_micros: int) -> int:
-        """How much of the sent amount came back; a credit above it is Wise's fee."""
+        """The returned part of the sent amount; a credit above it is Wise's fee."""
         credited_micros = self.credited_micros
         if not self.is_same_currency and self.debited_micros:
             credited_micros = sent_micros * credited_micros // self.debited_micros
@@ -88,7 +89,7 @@ def transfer_status(state: str) -> TransferStatus:
 def returned_status(state: str, movements: TransferMovements, sent_micros: int) -> TransferStatus:
     """The status of a transfer in one of `RETURNED_STATES`.
 
-    It has failed once the statement shows the money, and for the amount that the statement shows.
+    FAILED once the statement shows the returned money, with the amount in the statement; PROCESSING until then.
     """
     reason = _REASONS[state]
     if movements.credited_micros:
@@ -112,7 +113,7 @@ def unique_lines(lines: Sequence[StatementLine]) -> Sequence[StatementLine]:
 
 
 def recalls_of(line: StatementLine, lines: Sequence[StatementLine]) -> tuple[Recall, ...]:
-    """The debits that took back a credit or a part of it."""
+    """The debits by which the sender's bank recalled a credit or a part of it."""
     return tuple(
         Recall(other.key, other.amount_micros)
         for other in lines
@@ -121,7 +122,7 @@ def recalls_of(line: StatementLine, lines: Sequence[StatementLine]) -> tuple[Rec
 
 
 def reversal_report(line: StatementLine, lines: Sequence[StatementLine]) -> ReversalReport:
-    """The reversal that a debit is: of the whole credit with its number, or of a part."""
+    """The reversal that a debit line reports: of the whole credit with its number, or of a part."""
     related = [other for other in lines if other.reference_number == line.reference_number]
     is_whole = sum(not other.is_credit for other in related) == 1 and any(
         other.is_credit and other.amount_micros == line.amount_micros for other in related

@@ -1,4 +1,4 @@
-"""Refunds that staff send by hand, by a transfer of the profile's."""
+"""Refunds that staff send by hand, by one of the profile's transfers."""
 
 import re
 from datetime import timedelta
@@ -29,7 +29,7 @@ _TRANSFER_ID = re.compile("[1-9][0-9]{0,17}")
 _STATES = {TransferState.FAILED: "FAILED", TransferState.PAID: "SUCCEEDED"}
 
 
-class _TransferTaken(RefundNotSeen):
+class _TransferClaimed(RefundNotSeen):
     def __init__(self, transfer_id: str) -> None:
         super().__init__(f"the transfer {transfer_id} belongs to another refund or to a payout")
 
@@ -37,10 +37,10 @@ class _TransferTaken(RefundNotSeen):
 class WiseRefunds(SendsRefunds, VerifiesManualRefunds):
     """Verifies and tracks transfers that staff created at Wise."""
 
-    # A transfer may bounce weeks after it has arrived. Wise's events and its statement report that; polling finds what
-    # both missed.
-    refunds_followed_for = timedelta(days=60)
-    refunds_asked_after = timedelta(hours=1)
+    # A transfer may bounce weeks after it has arrived. Wise's events and its statement report that; polling finds the
+    # bounces that both missed.
+    refund_poll_period = timedelta(days=60)
+    first_refund_poll_after = timedelta(hours=1)
 
     def __init__(self, client: WiseClient, db: Database, clock: Clock) -> None:
         self._client = client
@@ -63,13 +63,13 @@ class WiseRefunds(SendsRefunds, VerifiesManualRefunds):
     def find(self, payment: Payment, amount_micros: int, sent_as: str) -> ManualRefund:
         found = self._find(payment, amount_micros, sent_as)
         if store.is_claimed(self._db, sent_as):
-            raise _TransferTaken(sent_as)
+            raise _TransferClaimed(sent_as)
         return found
 
     @override
     def claim(self, tx: Transaction, refund_id: UUID, manual: ManualRefund) -> None:
         if not store.claim_any_tenant(tx, manual.external_id, refund_id):
-            raise _TransferTaken(manual.external_id)
+            raise _TransferClaimed(manual.external_id)
 
     @override
     def look_up_refund(self, sent: SentRefund) -> RefundReport:
@@ -104,7 +104,7 @@ class WiseRefunds(SendsRefunds, VerifiesManualRefunds):
 
 
 def _is_sent(transfer: Json, currency_code: str, amount_micros: int) -> bool:
-    """Whether the transfer sent exactly the amount: no account would have an excess."""
+    """Whether the transfer sent exactly the amount: an excess would be in no account."""
     found = (transfer.get("status"), transfer.get("targetCurrency"), sent_micros(transfer))
     return found == ("outgoing_payment_sent", currency_code, amount_micros)
 

@@ -1,4 +1,4 @@
-"""How to reach the profile at Wise, and what it is used for."""
+"""The settings of the profile at Wise, and the provider built from them."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ from payment_service.providers.wise.payouts import WisePayouts
 from payment_service.providers.wise.refunds import WiseRefunds
 from payment_service.providers.wise.webhooks import PayoutWebhooks, StatementUpdates, TransferUpdates, WiseWebhooks
 
-# Those that the platform keeps wallets in and that Wise gives bank accounts for.
-_CURRENCIES = "EUR,GBP,USD"
+# The wallet currencies that Wise provides bank accounts for.
+_DEFAULT_CURRENCIES = "EUR,GBP,USD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,11 @@ class WiseSettings:
     token: str
     profile_id: int
     webhook_key: RSAPublicKey
-    currencies: tuple[str, ...] = tuple(_CURRENCIES.split(","))
+    currencies: tuple[str, ...] = tuple(_DEFAULT_CURRENCIES.split(","))
 
     def provider(self, db: Database, clock: Clock, *, takes_payments: bool = True) -> Provider:
         """Connects to the profile, for payouts alone unless it takes payments."""
-        # Apart, so that a failing payout is not taken for an outage of deposits.
+        # Two clients, so that failing payouts do not count as an outage of deposits.
         client, payout_client = self._client(clock), self._client(clock)
         deposits = WiseDeposits(client, self.currencies, db, clock)
         refunds = WiseRefunds(client, db, clock)
@@ -62,7 +62,7 @@ def read(environment: Environment) -> WiseSettings:
         token=environment.text("WISE_API_TOKEN"),
         profile_id=environment.integer("WISE_PROFILE_ID"),
         webhook_key=_public_key(environment.file("WISE_WEBHOOK_KEY_FILE")),
-        currencies=_currencies(environment.text("WISE_CURRENCIES", _CURRENCIES)),
+        currencies=_currencies(environment.text("WISE_CURRENCIES", _DEFAULT_CURRENCIES)),
     )
 
 

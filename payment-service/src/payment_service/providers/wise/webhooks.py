@@ -1,8 +1,8 @@
 """Wise's webhooks, and the statement that they announce.
 
-A webhook only reports that a balance has changed; the statement shows who sent what with which text. So a webhook makes
-us read the statement, and its lines are booked: they are correct whether webhooks arrive out of order, twice or never.
-A movement's id is the statement's reference number.
+A webhook only reports that a balance has changed; the statement shows the sender, the amount and the text. So each
+webhook causes the statement to be read and its lines to be booked, which is correct even if webhooks arrive out of
+order, twice or never. A movement's id is the statement's reference number.
 """
 
 import base64
@@ -69,9 +69,9 @@ class TransferUpdates:
         self._clock = clock
 
     def updates_from(self, transfer_id: str, event_state: str = "") -> Sequence[ProviderUpdate]:
-        """The status of a payout's or refund's transfer; `event_state` is what an event says of it.
+        """The status of a payout's or refund's transfer; `event_state` is the state in an event.
 
-        The transfer is fetched if the amount that came back matters, or the event may be older than what is stored.
+        The transfer is fetched if the returned amount matters, or the event may be older than what is stored.
         """
         is_unclear = event_state in ("", "bounced_back", *RETURNED_STATES)
         refund = store.refund_any_tenant(self._db, transfer_id)
@@ -86,7 +86,7 @@ class TransferUpdates:
         return [PayoutReport(transfer_id, self._client.transfer_status(transfer, self._clock.now()))]
 
     def returned_transfer_id(self, line: StatementLine) -> str | None:
-        """The payout's or refund's transfer whose money the line returns."""
+        """The payout's or refund's transfer whose money the line returns; None if it returns none."""
         own = _OWN_TRANSFER.fullmatch(line.reference_number)
         if not own or not line.is_credit or line.kind == "DEPOSIT":
             return None
@@ -115,22 +115,22 @@ class StatementUpdates(ListsMissedEvents):
     def updates_from(self, data: Json) -> Sequence[ProviderUpdate]:
         """The updates of the line that the event is about; none while the statement does not have it.
 
-        Events and statements name a movement differently, so it is matched by what both contain. Of two lines that look
-        the same, either will do: each is booked once, and `missed_events` finds the other.
+        Events and statements name a movement differently, so it is matched by the fields that both have. If two
+        lines look the same, either is used: each is booked once, and `missed_events` finds the other.
         """
         change = balance_change(data)
         if change.currency_code not in self._currencies:
             return []
         now = self._clock.now()
-        # Until now: the credit may have been recalled since.
+        # The interval ends now, because the credit may have been recalled since.
         since = max(change.at - STATEMENT_MARGIN, now - MAX_STATEMENT_INTERVAL)
         lines = self._client.statement(change.currency_code, since, now, change.balance_id)
-        line = min(filter(change.is_of, lines), default=None, key=change.distance)
+        line = min(filter(change.may_be, lines), default=None, key=change.distance)
         return self._line_updates(line, lines) if line else []
 
     @override
     def missed_events(self, since: datetime) -> Iterable[ProviderEvent]:
-        """Every line of every currency's statement, each as the event that a webhook would have been."""
+        """Every line of every currency's statement, each as the event that its webhook would have reported."""
         events: list[ProviderEvent] = []
         for currency_code in self._currencies:
             intervals = statement_intervals(since - STATEMENT_MARGIN, self._clock.now())
@@ -145,7 +145,7 @@ class StatementUpdates(ListsMissedEvents):
         if not updates:
             return None
         first = updates[0]
-        # Several lines of one number may report these.
+        # Several lines with the same number may report these, so the number does not identify the event.
         is_partial = isinstance(first, RefundReport | PayoutReport) or (
             isinstance(first, ReversalReport) and first.recall is not None
         )

@@ -76,7 +76,7 @@ class Address:
 class Addresses:
     """The addresses m/0/0, m/0/1, … below an account's extended public key, as wallets derive them (BIP-44).
 
-    ValueError for a key that is not one.
+    ValueError unless `xpub` is an account's extended public key.
     """
 
     def __init__(self, xpub: str) -> None:
@@ -100,7 +100,7 @@ class Addresses:
 
 
 def check_format(text: str) -> None:
-    """Refuses what is not an EVM address, and the zero address; ADDRESS_INVALID says what the text looks like."""
+    """ADDRESS_INVALID, which names common mistakes, unless the text is an EVM address other than the zero address."""
     if _EVM_ADDRESS.fullmatch(text):
         if text.lower() == ZERO_ADDRESS:
             raise AddressInvalid("is the zero address; what is sent there is lost")

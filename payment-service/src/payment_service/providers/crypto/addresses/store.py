@@ -64,6 +64,6 @@ def save_search(tx: Transaction, address: Address, number: int | None) -> None:
 
 
 def find_any_tenant(db: Session, wanted: Collection[str]) -> Mapping[str, Address]:
-    """Those of the addresses that are ours, by address."""
+    """The deposit addresses among `wanted`, by address."""
     rows = db.all(_FIND_ANY_TENANT, wanted=list(wanted)) if wanted else []
     return {row.address: Address(**row._asdict()) for row in rows}

@@ -1,9 +1,9 @@
-"""Reads a chain: its blocks, and the transfers in them to our addresses.
+"""Reads a chain: its blocks, and the transfers in them to deposit addresses.
 
 The hashes of read blocks are stored with the transfers and the new position in one transaction. Each block must name
 its predecessor's hash, and each log its block's.
 
-Coins that a contract sends from inside (internal transactions) do not appear in JSON-RPC, and are not seen.
+Coins that a contract sends (internal transactions) do not appear in JSON-RPC, and are not seen.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +18,12 @@ from payment_service.providers.crypto.addresses import store as addresses
 from payment_service.providers.crypto.chain import store
 from payment_service.providers.crypto.client import Inconsistent, Node, Refused
 from payment_service.providers.crypto.messages import Block, Log
-from payment_service.providers.crypto.model import HISTORY, Chain, Coin, Position
+from payment_service.providers.crypto.model import MAX_REORGANIZATION_DEPTH, Chain, Coin, Position
 from payment_service.providers.crypto.transfers import store as transfers
 from payment_service.providers.crypto.transfers.model import Transfer
 from payment_service.providers.crypto.valuation.service import Valuation
 
-# How far before its head a chain is started, unless configured.
+# The blocks before its head from which a chain without `start_block` is read.
 START_BEFORE_HEAD = 1_000
 # Blocks with all their transactions are large.
 _MAX_FULL_BLOCKS = 100
@@ -42,8 +42,8 @@ class ChainReader:
         self._newest_at: datetime | None = None
 
     def start(self, node: Node) -> Position:
-        """Stores the position from which a chain is read that never was."""
-        head, _ = node.head_and(0)
+        """Stores the first position of a chain that was never read."""
+        head, _ = node.head_and_block(0)
         configured = self._chain.start_block
         number = max(0, head - START_BEFORE_HEAD if configured is None else min(configured - 1, head))
         (block,) = node.blocks([number])
@@ -64,7 +64,7 @@ class ChainReader:
             if block.parent_hash != previous:
                 raise Inconsistent("the chain changed while it was read; try again")
             previous = block.hash
-        self.note_newest(blocks[-1])
+        self.record_newest(blocks[-1])
         found = self._token_transfers(logs, {block.number: block for block in blocks})
         if native:
             found += self._native_transfers(node, native, blocks)
@@ -72,13 +72,13 @@ class ChainReader:
         with self._db.transaction() as tx:
             store.lock_at(tx, chain_id, position)
             store.add_blocks(tx, chain_id, {block.number: block.hash for block in blocks})
-            store.delete_blocks(tx, chain_id, last - HISTORY, last)
+            store.delete_blocks(tx, chain_id, last - MAX_REORGANIZATION_DEPTH, last)
             transfers.add(tx, found)
-            store.move(tx, chain_id, last, position.confirmed_number, self._clock.now())
+            store.save_position(tx, chain_id, last, position.confirmed_number, self._clock.now())
         return Position(last, position.confirmed_number, hash=previous)
 
     def logs(self, node: Node, first: int, most: int, receiver: str = "") -> tuple[list[Log], int]:
-        """The tokens' transfers from block `first` on, and the last block read: at most `most`."""
+        """The token transfers in blocks from `first` on, and the number of the last block read, at most `most`."""
         contracts = list(self._chain.contracts)
         while True:
             last = min(most, first + self._range - 1)
@@ -95,14 +95,14 @@ class ChainReader:
                 return [log for log in logs if log.contract in self._chain.contracts], last
 
     def transfers_from(self, node: Node, logs: Sequence[Log]) -> list[Transfer]:
-        """The transfers to our addresses among the logs, whose blocks are fetched."""
+        """The transfers to deposit addresses among the logs; fetches their blocks."""
         known = addresses.find_any_tenant(self._db, {log.receiver for log in logs})
         ours = [log for log in logs if log.receiver in known]
         numbers = sorted({log.block_number for log in ours})
         return self._token_transfers(ours, {block.number: block for block in node.blocks(numbers)})
 
-    def note_newest(self, block: Block) -> None:
-        """Remembers when the newest block that was read was made."""
+    def record_newest(self, block: Block) -> None:
+        """Records the time of the newest block read."""
         self._newest_at = datetime.fromtimestamp(block.timestamp, UTC)
 
     def save_progress(self, position: Position, head: int) -> None:
@@ -116,7 +116,7 @@ class ChainReader:
 
     @contextmanager
     def _halving_range(self) -> Iterator[None]:
-        """Asks for half as many blocks next time if the node does not answer: this may have been too much for it."""
+        """Halves the number of blocks per request if the node does not answer: the request may have been too large."""
         try:
             yield
         except (Refused, Inconsistent):

@@ -1,4 +1,4 @@
-"""How far each chain was read, and the hashes of its last blocks, in the database."""
+"""The read position of each chain, and the hashes of its last blocks, in the database."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -69,12 +69,12 @@ _DELETE_BLOCKS = Query(
 
 
 def position(db: Session, chain_id: int) -> Position | None:
-    """How far the chain was read; None if it never was."""
+    """The position up to which the chain was read; None if it was never read."""
     return _position(db.one(_GET_POSITION, chain=chain_id))
 
 
 def lock_position(tx: Transaction, chain_id: int) -> Position | None:
-    """How far the chain was read, locked."""
+    """The position up to which the chain was read, locked."""
     return _position(tx.one(_LOCK_POSITION, chain=chain_id))
 
 
@@ -89,7 +89,7 @@ def add(tx: Transaction, chain_id: int, number: int, at: datetime) -> None:
     tx.execute(_ADD, chain=chain_id, number=number, at=at)
 
 
-def move(tx: Transaction, chain_id: int, number: int, confirmed: int, at: datetime) -> None:
+def save_position(tx: Transaction, chain_id: int, number: int, confirmed: int, at: datetime) -> None:
     """Stores the locked chain's new position."""
     tx.execute(_MOVE, chain=chain_id, number=number, confirmed=confirmed, at=at)
 
@@ -105,7 +105,7 @@ def save_current(tx: Transaction, chain_id: int, head_at: datetime | None, at: d
 
 
 def save_fault(tx: Transaction, chain_id: int, why: str) -> None:
-    """Stores why an attempt to read the chain ended early; a halted chain keeps its reason."""
+    """Stores why an attempt to read the chain ended early; does nothing if the chain is halted."""
     tx.execute(_SAVE_FAULT, chain=chain_id, why=why)
 
 

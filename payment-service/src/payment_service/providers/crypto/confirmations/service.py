@@ -1,4 +1,4 @@
-"""Confirms what was read from a chain, and detects reorganizations.
+"""Confirms the blocks read from a chain, and detects reorganizations.
 
 A chain is reorganized if it no longer has a block whose hash is stored. The last common block is found, and the
 transfers above it are orphaned. Logs are read again once their block has its confirmations, and for one address when
@@ -17,7 +17,7 @@ from payment_service.providers.crypto.chain import store
 from payment_service.providers.crypto.chain.service import ChainReader
 from payment_service.providers.crypto.client import Inconsistent, Node
 from payment_service.providers.crypto.messages import Block
-from payment_service.providers.crypto.model import HISTORY, Chain, Position
+from payment_service.providers.crypto.model import MAX_REORGANIZATION_DEPTH, Chain, Position
 from payment_service.providers.crypto.transfers import store as transfers
 
 _BLOCKS_PER_STEP = 200
@@ -33,8 +33,11 @@ class Confirmations:
         self._reader = reader
         self._clock = clock
 
-    def verified(self, node: Node, position: Position, head: int, last: Block | None) -> Position:
-        """The position if the chain still has its block, else the last common block's; `last`: the block there now."""
+    def verify(self, node: Node, position: Position, head: int, last: Block | None) -> Position:
+        """Returns the position, or after a reorganization that of the last common block.
+
+        `last`: the block that the chain now has at the position.
+        """
         if not position.hash and last:
             # An operator has deleted the stored hashes, so that reading continues from here.
             with self._db.transaction() as tx:
@@ -44,7 +47,7 @@ class Confirmations:
         if last and last.hash == position.hash:
             return position
         if last is None and not store.blocks(self._db, self._chain.chain_id, 0, head, 1):
-            # As after a new installation of the node: the start of a chain proves nothing.
+            # No stored hash is that old, as after a new installation of the node, so nothing can be compared.
             raise Unavailable(f"the node of {self._chain.name} is far behind; try again")
         ancestor, hash = self._common_ancestor(node, min(position.read_number, head))
         if last is None and ancestor == head:
@@ -52,7 +55,7 @@ class Confirmations:
         return self._reorganize(position, ancestor, hash)
 
     def confirm(self, node: Node, position: Position, head: int) -> Position:
-        """Reads the logs of blocks that have their confirmations again; their transfers can be credited then."""
+        """Reads again the logs of blocks that now have their confirmations, so that their transfers can be credited."""
         target = min(position.read_number - self._chain.confirmations + 1, head)
         while position.confirmed_number < target and node.has_time:
             first = position.confirmed_number + 1
@@ -64,7 +67,7 @@ class Confirmations:
             with self._db.transaction() as tx:
                 store.lock_at(tx, self._chain.chain_id, position)
                 transfers.add(tx, found)
-                store.move(tx, self._chain.chain_id, position.read_number, last, self._clock.now())
+                store.save_position(tx, self._chain.chain_id, position.read_number, last, self._clock.now())
             position = Position(position.read_number, last, hash=position.hash)
         return position
 
@@ -76,13 +79,17 @@ class Confirmations:
         book: Callable[[Position], None],
         is_stopping: Callable[[], bool],
     ) -> bool:
-        """Reads again which tokens an address received in confirmed blocks, and stores and books new transfers.
+        """Searches confirmed blocks for token transfers to the address, and stores and books new ones.
 
-        False if the time was too short; the next search resumes there.
+        False if the deadline passed first; the next search resumes where this one stopped.
         """
         target, done = position.confirmed_number, address.searched_number
         # A reorganization may have moved a transfer to before the block that was the last when the address was created.
-        made = target - HISTORY if address.made_number is None else address.made_number - self._chain.confirmations
+        made = (
+            target - MAX_REORGANIZATION_DEPTH
+            if address.made_number is None
+            else address.made_number - self._chain.confirmations
+        )
         last = max(made, -1) if done is None or done > target else done
         while last < target and node.has_time and not is_stopping():
             first = last + 1
@@ -106,7 +113,7 @@ class Confirmations:
             store.lock_at(tx, chain_id, position)
             store.delete_blocks(tx, chain_id, 0, ancestor)
             orphaned = transfers.orphan(tx, chain_id, ancestor)
-            store.move(tx, chain_id, ancestor, confirmed, self._clock.now())
+            store.save_position(tx, chain_id, ancestor, confirmed, self._clock.now())
         depth = position.read_number - ancestor
         _log.warning("chain_reorganized", chain=self._chain.name, depth=depth, ancestor=ancestor, transfers=orphaned)
         return Position(ancestor, confirmed, hash=hash)
@@ -118,7 +125,7 @@ class Confirmations:
             if common := [number for number, hash in known.items() if theirs[number] == hash]:
                 return max(common), known[max(common)]
             highest = min(known) - 1
-        why = f"it was reorganized deeper than the {HISTORY} blocks that are remembered"
+        why = f"it was reorganized deeper than the {MAX_REORGANIZATION_DEPTH} blocks that are remembered"
         with self._db.transaction() as tx:
             store.halt(tx, self._chain.chain_id, why, self._clock.now())
         _log.critical("chain_halted", chain=self._chain.name, reason=why)

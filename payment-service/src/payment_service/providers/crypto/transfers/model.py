@@ -19,7 +19,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A transfer to one of our addresses, and its value in the currency."""
+    """A transfer to a deposit address, and its value in the currency."""
 
     key: str
     chain_id: int

@@ -1,7 +1,7 @@
 """Books the stored transfers, each in a transaction of its own.
 
-Each booking decides by what is stored then, under a lock, so a second watcher books nothing twice, and nothing that has
-been orphaned.
+Each booking decides by the state that it reads under a lock, so a second watcher books nothing twice, and no transfer
+that has been orphaned.
 """
 
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from payment_service.providers.crypto.transfers import store
 from payment_service.providers.crypto.transfers.model import Stage, Transfer
 from payment_service.providers.protocol import BooksFunds
 
-_BATCH = 200
+_MAX_BATCH = 200
 _log = logger(__name__)
 
 
 class TransferBooker:
-    """Books one chain's transfers; `position` reads how far the chain was read."""
+    """Books one chain's transfers; `position` reads the chain's position."""
 
     def __init__(
         self, chain: Chain, db: Database, booking: BooksFunds, position: Callable[[Session], Position | None]
@@ -34,11 +34,11 @@ class TransferBooker:
     def book_all(self, position: Position) -> None:
         """Books every transfer that is due; a failure of one does not stop the others. UNAVAILABLE."""
         after = ""
-        while found := store.unbooked(self._db, self._chain.chain_id, after, _BATCH):
+        while found := store.unbooked(self._db, self._chain.chain_id, after, _MAX_BATCH):
             after = found[-1].key
             for transfer in sorted(found, key=lambda one: one.state is not Stage.ORPHANED):
                 if self._is_due(transfer, position):
-                    self._try(transfer.key)
+                    self._book_or_log(transfer.key)
 
     def book(self, key: str) -> None:
         """Books the transfer with this key, as far as it is confirmed."""
@@ -62,7 +62,7 @@ class TransferBooker:
                 self._booking.suspend_in(tx, NAME, funds)
             store.save(tx, key, Stage.CREDITED if is_final else Stage.SEEN, confirmations)
 
-    def _try(self, key: str) -> None:
+    def _book_or_log(self, key: str) -> None:
         try:
             self.book(key)
         except Unavailable:
@@ -73,7 +73,7 @@ class TransferBooker:
             _log.error("crypto_transfer_failed", key=key, exc_info=True)
 
     def _is_due(self, transfer: Transfer, position: Position) -> bool:
-        """Whether there is something to book; a pending transfer is updated for every tenth of its confirmations."""
+        """Whether there is something to book; a SEEN transfer is updated at every tenth of its confirmations."""
         if transfer.state is not Stage.SEEN or transfer.block_number <= position.confirmed_number:
             return True
         change = position.confirmations(transfer.block_number) - transfer.shown_confirmations
@@ -89,7 +89,7 @@ class TransferBooker:
         }
         return IncomingFunds(
             key=transfer.key,
-            # The previous release has stored fractions of a minor unit.
+            # The previous release stored fractions of a minor unit.
             amount_micros=floor_to_minor(transfer.amount_micros, transfer.currency_code),
             currency_code=transfer.currency_code,
             is_final=is_final,

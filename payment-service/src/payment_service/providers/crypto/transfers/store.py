@@ -96,7 +96,7 @@ def lock(tx: Transaction, key: str) -> Transfer | None:
 
 
 def save(tx: Transaction, key: str, state: Stage, confirmations: int) -> None:
-    """Stores how far the transfer is booked."""
+    """Stores the state of the transfer's booking, and the confirmations shown to the customer."""
     tx.execute(_SAVE, of_key=key, to_state=state.value, confirmations=confirmations)
 
 
