@@ -1,4 +1,4 @@
-"""auth-service: its parts and their assembly."""
+"""Builds auth-service and starts it."""
 
 from adlib import service
 from adlib.audit import TOPIC as AUDIT
@@ -39,7 +39,7 @@ _MAIL_SENDERS = 4
 
 
 def from_config(settings: config.Config, hasher: Argon2Hasher | None = None) -> ServiceProcess:
-    """The service on the servers that the configuration names; the hasher has argon2's parameters by default."""
+    """The service with the servers that the configuration names; the hasher has argon2's parameters by default."""
     db, clock = Database(settings.database_url), SystemClock()
     redis, call_redis = connect_redis(settings.common.redis_url), connect_redis_for_calls(settings.common.redis_url)
     access, audit, documents = AccessService(db, clock), AuditService(db), build_documents(settings, db, clock)

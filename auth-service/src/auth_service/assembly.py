@@ -79,7 +79,7 @@ class Core:
 
 
 class AccountServices(NamedTuple):
-    """The services of users' accounts, in the order that `AuthServicer` takes them."""
+    """The services of users' accounts, in the order of `AuthServicer`'s parameters."""
 
     sign_up: SignUpService
     accounts: AccountService
@@ -109,7 +109,7 @@ class AccountServices(NamedTuple):
 
 
 class OrganizationServices(NamedTuple):
-    """The services of organizations and their members, in the order that `OrganizationServicer` takes them."""
+    """The services of organizations and their members, in the order of `OrganizationServicer`'s parameters."""
 
     organizations: OrganizationService
     members: MemberService

@@ -12,9 +12,9 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from adlib.errors import Unavailable
 
 # A hash takes 64 MiB, and every unauthenticated sign-in computes one.
-_MAX_CONCURRENT = 4
+_MAX_CONCURRENT_HASHES = 4
 # Each waiting call holds one of the 64 threads that also serve the other services.
-_MAX_WAITING = 48
+_MAX_WAITING_CALLS = 48
 
 
 class Argon2Hasher:
@@ -25,8 +25,8 @@ class Argon2Hasher:
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher()
-        self._hashing = BoundedSemaphore(_MAX_CONCURRENT)
-        self._admitted = BoundedSemaphore(_MAX_CONCURRENT + _MAX_WAITING)
+        self._hashing = BoundedSemaphore(_MAX_CONCURRENT_HASHES)
+        self._admitted = BoundedSemaphore(_MAX_CONCURRENT_HASHES + _MAX_WAITING_CALLS)
         # A thread is admitted once, however deeply its blocks are nested.
         self._thread = threading.local()
         self._dummy_hash = self._hasher.hash("")

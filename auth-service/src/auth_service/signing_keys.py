@@ -73,7 +73,7 @@ class KeyRing:
         return json.dumps({"keys": [key.public for key in self._listed()]})
 
     def _count_active(self, keys: list[_Key]) -> int:
-        """How many of the keys may sign by now; the last of them does."""
+        """The number of keys that may sign by now; the last of them does."""
         return bisect_right(keys, self._clock.now(), key=lambda key: key.signs_from)
 
     def _listed(self) -> list[_Key]:

@@ -69,7 +69,7 @@ class AccountService:
         return user, store.memberships(self._db, user_id)
 
     def rename(self, user_id: UUID, name: str) -> tuple[User, Sequence[Membership]]:
-        """Changes the user's name; the changed profile."""
+        """Changes the user's name; returns the changed profile."""
         with self._db.transaction() as tx:
             users.rename(tx, user_id, name, self._clock.now())
         return self.profile(user_id)

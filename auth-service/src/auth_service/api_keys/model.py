@@ -11,7 +11,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import InvalidField, NotFound
 from auth_service.authorization.model import RightsExceeded
 
-MAX_LIVE = 100
+MAX_LIVE_KEYS = 100
 
 Network = IPv4Network | IPv6Network
 
@@ -53,7 +53,7 @@ def require_within_parent(
     *, expires_at: datetime | None, networks: Sequence[Network],
     parent_expires_at: datetime | None, parent_networks: Sequence[Network],
 ) -> None:  # fmt: skip
-    """RIGHTS_EXCEEDED if a key would outlive the key that creates it, or work at addresses where that one does not."""
+    """RIGHTS_EXCEEDED if a key would outlive the key that creates it, or accept addresses that this one does not."""
     if parent_expires_at and (expires_at is None or expires_at > parent_expires_at):
         until = parent_expires_at.isoformat()
         raise RightsExceeded(
@@ -67,5 +67,5 @@ def require_within_parent(
 
 
 def _within(network: Network, others: Sequence[Network]) -> bool:
-    # Of the same version, or subnet_of refuses to compare.
+    # subnet_of raises TypeError for networks of different versions.
     return any(type(network) is type(other) and network.subnet_of(other) for other in others)  # type: ignore[arg-type]  # mypy does not see that both are of one version

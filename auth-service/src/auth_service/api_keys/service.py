@@ -19,7 +19,7 @@ from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
 from auth_service.api_keys import store
 from auth_service.api_keys.messages import api_key_created
-from auth_service.api_keys.model import MAX_LIVE, ApiKey, ApiKeyNotFound, Network, require_within_parent
+from auth_service.api_keys.model import MAX_LIVE_KEYS, ApiKey, ApiKeyNotFound, Network, require_within_parent
 from auth_service.authorization.service import authorize
 from auth_service.invalidations.service import CacheInvalidations
 
@@ -64,8 +64,8 @@ class ApiKeyService:
                     parent_networks=caller.api_key.networks,
                 )
             now = self._clock.now()
-            if store.count_live(tx, actor.tenant.id, now) >= MAX_LIVE:
-                raise LimitReached("API keys in an organization", MAX_LIVE)
+            if store.count_live(tx, actor.tenant.id, now) >= MAX_LIVE_KEYS:
+                raise LimitReached("API keys in an organization", MAX_LIVE_KEYS)
             key = ApiKey(
                 id=self._ids(),
                 organization_id=actor.tenant.id,

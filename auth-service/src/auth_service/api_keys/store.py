@@ -99,19 +99,19 @@ def count_live(db: Session, organization_id: UUID, at: datetime) -> int:
 
 
 def revoke(tx: Transaction, organization_id: UUID, api_key_id: UUID, at: datetime) -> Sequence[bytes]:
-    """Revokes the key and its descendants; the hashes of those that were not revoked before."""
+    """Revokes the key and its descendants; returns the hashes of those that were not revoked before."""
     return [bytes(row.hash) for row in tx.all(_REVOKE, of_organization=organization_id, of_id=api_key_id, at=at)]
 
 
 def revoke_of_member(tx: Transaction, organization_id: UUID, user_id: UUID, at: datetime) -> Sequence[bytes]:
-    """Revokes all keys of the member in the organization; their hashes."""
+    """Revokes all keys of the member in the organization; returns their hashes."""
     return [
         bytes(row.hash) for row in tx.all(_REVOKE_OF_MEMBER, of_organization=organization_id, of_user=user_id, at=at)
     ]
 
 
 def revoke_of_user_any_tenant(tx: Transaction, user_id: UUID, at: datetime) -> Mapping[bytes, str]:
-    """Revokes all keys of the user in every organization; the names of those that were live, by hash."""
+    """Revokes all keys of the user in every organization; returns the names of those that were live, by hash."""
     rows = tx.all(_REVOKE_OF_USER, of_user=user_id, at=at)
     return {bytes(row.hash): row.name for row in rows if row.expires_at is None or row.expires_at > at}
 

@@ -32,14 +32,14 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ChainPosition:
     """The position of a row in a chain: the last one, or the last one verified."""
 
     sequence: int
     hash: bytes
 
 
-BEGINNING = Link(0, GENESIS)
+CHAIN_START = ChainPosition(0, GENESIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class LogRow:
     hash: bytes
 
 
-def chained(organization_id: UUID, before: Link, entry: Entry) -> LogRow:
+def chained(organization_id: UUID, before: ChainPosition, entry: Entry) -> LogRow:
     """The entry as the next row of the chain."""
     sequence = before.sequence + 1
     return LogRow(organization_id, sequence, entry, row_hash(organization_id, sequence, before.hash, entry))
@@ -78,14 +78,14 @@ def row_hash(organization_id: UUID, sequence: int, hash_before: bytes, entry: En
     return hashlib.sha256(b"".join(len(field).to_bytes(4) + field for field in fields)).digest()
 
 
-def first_broken(organization_id: UUID, before: Link, rows: Iterable[LogRow]) -> tuple[Link, int]:
-    """Verifies rows in order: the last intact one, and the sequence at which the chain breaks, or 0."""
+def first_broken(organization_id: UUID, before: ChainPosition, rows: Iterable[LogRow]) -> tuple[ChainPosition, int]:
+    """Verifies rows in order; returns the last intact position, and the sequence at which the chain breaks, or 0."""
     for row in rows:
         if row.organization_id != organization_id or row.sequence != before.sequence + 1:
             return before, before.sequence + 1
         if row.hash != row_hash(organization_id, row.sequence, before.hash, row.entry):
             return before, row.sequence
-        before = Link(row.sequence, row.hash)
+        before = ChainPosition(row.sequence, row.hash)
     return before, 0
 
 

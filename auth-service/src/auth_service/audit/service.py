@@ -7,7 +7,16 @@ from adlib.db import Database, Transaction
 from adlib.errors import InvalidField, Unavailable
 from adlib.paging import Page, Slice, cut
 from auth_service.audit import store
-from auth_service.audit.model import BEGINNING, Entry, Filter, Link, LogRow, Verification, chained, first_broken
+from auth_service.audit.model import (
+    CHAIN_START,
+    ChainPosition,
+    Entry,
+    Filter,
+    LogRow,
+    Verification,
+    chained,
+    first_broken,
+)
 
 _MAX_SEQUENCE = 2**63 - 1
 
@@ -38,14 +47,14 @@ class AuditService:
                 log_id = log_ids.get(organization_id)
                 if log_id is not None and entry.id not in stored:
                     row = chained(log_id, heads[log_id], entry)
-                    heads[log_id] = Link(row.sequence, row.hash)
+                    heads[log_id] = ChainPosition(row.sequence, row.hash)
                     rows.append(row)
             store.append(tx, rows, heads)
         if len(rows) + len(stored) < len(wanted):
             raise Unavailable("the platform's own organization does not exist yet; run create-admin")
 
     def _log_ids(self, tx: Transaction, organization_ids: set[UUID]) -> dict[UUID, UUID]:
-        """Maps each organization to the one whose log has its calls; lacks some while the platform does not exist."""
+        """By organization, the one whose log has its calls; absent while that is the platform and does not exist."""
         existing = store.existing_organizations(tx, organization_ids)
         log_ids = {id: id for id in existing}
         if others := organization_ids - existing:
@@ -66,12 +75,12 @@ class AuditService:
         start = max(start_sequence, 1)
         if start > max(end.sequence, last) + 1:
             raise InvalidField("startSequence", f"is beyond the end of the log, which has {end.sequence} entries")
-        before = BEGINNING
+        before = CHAIN_START
         if start > 1:
             found = store.between(self._db, organization_id, start - 1, start - 1)
             if not found:
                 return Verification(0, b"", broken_sequence=start - 1)
-            before = Link(found[0].sequence, found[0].hash)
+            before = ChainPosition(found[0].sequence, found[0].hash)
         stop = min(end.sequence, start + self._max_verified - 1)
         while before.sequence < stop:
             upto = min(before.sequence + self._batch, stop)
@@ -86,5 +95,5 @@ class AuditService:
         return _verified(start, before, broken=end.sequence if before != end else 0)
 
 
-def _verified(start: int, last: Link, *, broken: int = 0, following: int = 0) -> Verification:
+def _verified(start: int, last: ChainPosition, *, broken: int = 0, following: int = 0) -> Verification:
     return Verification(last.sequence - start + 1, last.hash, broken, following)

@@ -10,7 +10,7 @@ from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, literal_colum
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from adlib.db import Query, Session, Transaction
-from auth_service.audit.model import BEGINNING, GENESIS, Entry, Filter, Link, LogRow
+from auth_service.audit.model import CHAIN_START, GENESIS, ChainPosition, Entry, Filter, LogRow
 from auth_service.tables import audit_heads, audit_logs, organizations
 
 _ids = bindparam("ids", type_=ARRAY(Uuid))
@@ -75,7 +75,7 @@ _PAGES = {
 
 
 def existing_organizations(tx: Transaction, organization_ids: Iterable[UUID]) -> set[UUID]:
-    """Those of these organizations that exist."""
+    """The organizations among these that exist."""
     return {row.id for row in tx.all(_EXISTING_ORGANIZATIONS, ids=list(organization_ids))}
 
 
@@ -85,22 +85,22 @@ def platform(tx: Transaction) -> UUID | None:
     return row.id if row else None
 
 
-def lock_heads(tx: Transaction, organization_ids: Iterable[UUID]) -> dict[UUID, Link]:
+def lock_heads(tx: Transaction, organization_ids: Iterable[UUID]) -> dict[UUID, ChainPosition]:
     """The last rows of these chains, locked until the transaction ends."""
     ids = sorted(organization_ids)
     rows = tx.all(_LOCK, ids=ids)
     if len(rows) < len(ids):
         tx.execute_many(_ADD_HEADS, [{"organization_id": id} for id in ids])
         rows = tx.all(_LOCK, ids=ids)
-    return {row.organization_id: Link(row.sequence, row.hash) for row in rows}
+    return {row.organization_id: ChainPosition(row.sequence, row.hash) for row in rows}
 
 
 def existing_entries_any_tenant(tx: Transaction, ids: Iterable[UUID]) -> set[UUID]:
-    """Those of these events that are already in a log."""
+    """The events among these that are already in a log."""
     return {row.id for row in tx.all(_EXISTING_ENTRIES, ids=list(ids))}
 
 
-def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, Link]) -> None:
+def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, ChainPosition]) -> None:
     """Appends rows and updates the heads of their chains."""
     if not rows:
         return
@@ -121,12 +121,12 @@ def append(tx: Transaction, rows: Sequence[LogRow], heads: dict[UUID, Link]) -> 
     )
 
 
-def head(db: Session, organization_id: UUID) -> tuple[Link, int]:
+def head(db: Session, organization_id: UUID) -> tuple[ChainPosition, int]:
     """The chain's recorded head, and the sequence of the last row that exists."""
     row = db.one(_HEAD, organization_id=organization_id)
     if row is None or row.sequence is None:
-        return BEGINNING, int(row.last or 0) if row else 0
-    return Link(row.sequence, row.hash), int(row.last or 0)
+        return CHAIN_START, int(row.last or 0) if row else 0
+    return ChainPosition(row.sequence, row.hash), int(row.last or 0)
 
 
 def between(db: Session, organization_id: UUID, first: int, last: int) -> Sequence[LogRow]:

@@ -1,4 +1,4 @@
-"""Roles, what they grant, and the rule that a member cannot grant more than their own permissions."""
+"""Roles, their permissions, and the rule that a member cannot grant more than their own permissions."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -121,7 +121,7 @@ def effective(kind: str, granted: Collection[int]) -> frozenset[int]:
 
 
 def assignable_permissions(role: Role, kind: str) -> frozenset[int]:
-    """The permissions that assigning the role gives; ROLE_NOT_ASSIGNABLE if it is not for this kind of organization."""
+    """The permissions that a member with the role has; ROLE_NOT_ASSIGNABLE in another kind of organization."""
     if kind not in role.kinds:
         raise RoleNotAssignable(role.code, kind)
     return effective(kind, role.permissions)

@@ -17,7 +17,7 @@ from auth_service.tenancy.model import Tenant
 def authorize(tx: Transaction, caller: Caller) -> Actor:
     """Locks the caller's organization and reads their permissions again: the cached ones are up to a second old.
 
-    TOKEN_INVALID or API_KEY_INVALID if the session or key has ended meanwhile: its changes would outlive it.
+    TOKEN_INVALID or API_KEY_INVALID if the session or key has ended meanwhile, since the changes would outlive it.
     """
     tenant = tenancy.lock(tx, caller.organization_id)
     if caller.api_key is None and sessions.has_ended(tx, caller.session_id):
@@ -38,14 +38,14 @@ def permissions_of(db: Session, tenant: Tenant, user_id: UUID) -> frozenset[int]
 
 
 def assignable_role(db: Session, tenant: Tenant, code: str) -> tuple[Role, frozenset[int]]:
-    """The role and the permissions that assigning it gives; ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE."""
+    """The role and the permissions that assigning it grants; ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE."""
     role = store.find_role(db, tenant.id, code)
     if role is None:
         raise RoleNotFound(code)
     return role, assignable_permissions(role, tenant.kind)
 
 
-def permissions_by(db: Session, tenant: Tenant, code: str) -> frozenset[int]:
-    """The permissions of a member with this role; none if it does not exist."""
+def permissions_of_role(db: Session, tenant: Tenant, code: str) -> frozenset[int]:
+    """The permissions of a member with this role; none if the role does not exist."""
     role = store.find_role(db, tenant.id, code)
     return effective(tenant.kind, role.permissions) if role else frozenset()

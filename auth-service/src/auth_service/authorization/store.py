@@ -1,4 +1,4 @@
-"""Reads what authorizes a caller: roles and API keys."""
+"""Reads the roles and API keys that authorize callers."""
 
 from typing import Any
 from uuid import UUID

@@ -43,7 +43,7 @@ class Credentials:
     def lock(self, tx: Transaction, verified: VerifiedPassword) -> User:
         """Locks the password for the transaction that relies on it; ABORTED if it has changed since it was verified.
 
-        Otherwise a caller with the old password and a call in flight would keep access after a reset.
+        Otherwise a caller with the old password and a call in flight would have access after a reset.
         """
         if store.lock_password(tx, verified.user.id) != verified.password_hash:
             raise Aborted("the password is being changed; try again")
@@ -55,5 +55,5 @@ class Credentials:
         return self._hasher.hash(password)
 
     def reset_limit(self, email: str) -> None:
-        """Clears the failed attempts of an account that is about to get a new password."""
+        """Clears the failed attempts of an account that is about to receive a new password."""
         self._limiter.reset_account(email)

@@ -9,7 +9,7 @@ from adlib.errors import NotFound
 
 # Unexpired drafts of a user.
 MAX_DRAFTS = 100
-LIFETIME = timedelta(days=7)
+DEFAULT_LIFETIME = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from adlib.clock import Clock
 from adlib.documents import Documents
 from adlib.errors import LimitReached
 from auth_service.drafts import store
-from auth_service.drafts.model import LIFETIME, MAX_DRAFTS, Draft, DraftNotFound
+from auth_service.drafts.model import DEFAULT_LIFETIME, MAX_DRAFTS, Draft, DraftNotFound
 
 
 class DraftService:
@@ -27,7 +27,7 @@ class DraftService:
             self._documents, user_id, draft_id
         ):
             raise LimitReached("drafts of one person", MAX_DRAFTS)
-        draft = Draft(draft_id, data, expires_at or now + LIFETIME, now)
+        draft = Draft(draft_id, data, expires_at or now + DEFAULT_LIFETIME, now)
         store.put(self._documents, user_id, draft)
         return draft
 

@@ -36,5 +36,5 @@ def count(documents: Documents, user_id: UUID, limit: int) -> int:
 
 
 def delete(documents: Documents, user_id: UUID, draft_id: str) -> bool:
-    """Deletes the user's draft; whether it existed."""
+    """Deletes the user's draft; returns whether it existed."""
     return documents.delete(_collection(user_id), draft_id)

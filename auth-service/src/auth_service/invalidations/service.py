@@ -1,4 +1,4 @@
-"""Invalidates what the services' caches hold about sessions, API keys and permissions."""
+"""Invalidates the sessions, API keys and permissions in the services' caches."""
 
 import threading
 from uuid import UUID

@@ -15,8 +15,8 @@ from adlib.telemetry import logger
 from auth_service.invalidations import store
 
 # `access.mark_cache_current` lasts 0.4 s and must be renewed before it expires.
-_INTERVAL_S = 0.1
-_BATCH = 500
+_POLL_INTERVAL_S = 0.1
+_MAX_BATCH = 500
 
 _log = logger(__name__)
 
@@ -25,7 +25,7 @@ class InvalidationRelay:
     """Sends invalidations and marks the cache as current. Every process runs one; sending is idempotent."""
 
     def __init__(self, db: Database, shared: redis.Redis, added: threading.Event) -> None:
-        """`added` is set after this process has added one; the other processes' are found by polling."""
+        """`added` is set after this process has added an invalidation; polling finds those of other processes."""
         self._db = db
         self._shared = shared
         self._added = added
@@ -35,7 +35,7 @@ class InvalidationRelay:
     def run(self, stop: threading.Event) -> None:
         """Runs until `stop` is set."""
         while not stop.is_set():
-            self._added.wait(_INTERVAL_S)
+            self._added.wait(_POLL_INTERVAL_S)
             self._added.clear()
             try:
                 self.send_pending()
@@ -46,18 +46,18 @@ class InvalidationRelay:
                 self._is_redis_up = False
 
     def send_pending(self) -> int:
-        """Sends a batch of pending invalidations; how many there were."""
+        """Sends a batch of pending invalidations; returns their number."""
         started_ms, run_id = access.redis_time_ms(self._shared), access.redis_run_id(self._shared)
         if run_id != self._run_id and (self._run_id or not self._is_redis_up):
             # Redis was restarted: it may have lost the last invalidations and may serve older answers. A Redis that was
             # only frozen or unreachable has lost none.
             access.invalidate(self._shared, access.EVERYTHING_CHANGED)
         self._run_id = run_id
-        pending = store.pending(self._db, _BATCH)
+        pending = store.pending(self._db, _MAX_BATCH)
         if pending:
             access.invalidate(self._shared, *pending.values())
             with self._db.transaction() as tx:
                 store.remove(tx, list(pending))
-        if len(pending) < _BATCH:
+        if len(pending) < _MAX_BATCH:
             access.mark_cache_current(self._shared, started_ms)
         return len(pending)

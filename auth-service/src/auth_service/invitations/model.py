@@ -11,7 +11,7 @@ from adlib.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from auth_service.tenancy.model import Member, MemberState
 
 MAX_OPEN = 1_000
-# Either permission makes a member responsible for an invitation: by sending it, or by changing its role.
+# With any of these, a member can become responsible for an invitation, by sending it or by changing its role.
 INVITE_PERMISSIONS = frozenset({Permission.USERS_CREATE, Permission.USERS_UPDATE, Permission.ADMIN_FULL})
 
 

@@ -15,7 +15,7 @@ from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
 from auth_service.authorization.model import Actor, Role, effective, missing
-from auth_service.authorization.service import assignable_role, authorize, permissions_by, permissions_of
+from auth_service.authorization.service import assignable_role, authorize, permissions_of, permissions_of_role
 from auth_service.authorization.store import find_role
 from auth_service.invalidations.service import CacheInvalidations
 from auth_service.invitations import store
@@ -93,7 +93,7 @@ class InvitationService:
         """
         invitation = _find_open(tx, actor.tenant, invitation_id)
         role, assigned = assignable_role(tx, actor.tenant, code)
-        actor.require(assigned, permissions_by(tx, actor.tenant, invitation.role))
+        actor.require(assigned, permissions_of_role(tx, actor.tenant, invitation.role))
         changed = replace(invitation, role=role.code, invited_by=actor.user_id)
         store.update_open(tx, changed)
         return changed.as_member
@@ -101,7 +101,7 @@ class InvitationService:
     def withdraw(self, tx: Transaction, actor: Actor, invitation_id: UUID) -> None:
         """Deletes an open invitation and voids its link; USER_NOT_FOUND, RIGHTS_EXCEEDED."""
         invitation = _find_open(tx, actor.tenant, invitation_id)
-        actor.require(permissions_by(tx, actor.tenant, invitation.role))
+        actor.require(permissions_of_role(tx, actor.tenant, invitation.role))
         delete_invitation(tx, self._links, invitation)
 
     def _require_not_invited(self, tx: Transaction, tenant: Tenant, email: str) -> None:
@@ -119,7 +119,7 @@ class InvitationService:
         self, tx: Transaction, actor: Actor, invitation: Invitation, role: Role, counted: ExitStack
     ) -> Invitation:
         """Mails a new link, voids the older ones and stores the expiry; TOO_MANY_ATTEMPTS, TOO_MANY_INVITATIONS."""
-        # The transaction ends before `counted`, which takes the count back if the commit fails.
+        # The transaction ends before `counted`, which reverts the count if the commit fails.
         counted.enter_context(self._limiter.count_invitation(invitation.email, actor.tenant.id, actor.user_id))
         link = self._links.create(tx, Purpose.INVITATION, invitation.id, invitation.email)
         sent = replace(invitation, expires_at=link.expires_at)
@@ -159,8 +159,8 @@ class InvitationAcceptance:
     def join(self, token: str, user_id: UUID, session_id: UUID) -> Membership:
         """Makes a signed-in user a member; the errors of `accept`.
 
-        The link was mailed to the user's address, so it verifies the address. The account's other sessions end: they
-        may be those of somebody else who signed up with it.
+        The link was mailed to the user's address, so it verifies the address. The account's other sessions end, because
+        another person may have signed up with that address.
         """
         with self._db.transaction() as tx:
             user = users.by_id(tx, user_id)

@@ -9,12 +9,12 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import FailedPrecondition, InvalidArgument
 
-# Otherwise the holder of a link could have any number of passwords scored.
+# Limits how many passwords the holder of a link can have scored.
 MAX_ATTEMPTS = 10
 
 
 class Purpose(Enum):
-    """The only use of a link."""
+    """The purpose of a link, which cannot be used for another one."""
 
     VERIFY_EMAIL = "VERIFY_EMAIL"
     RESET_PASSWORD = "RESET_PASSWORD"  # noqa: S105 - the name of a purpose

@@ -12,7 +12,7 @@ from auth_service.links import store
 from auth_service.links.model import MAX_ATTEMPTS, Link, LinkExpired, LinkInvalid, LinkUsed, Purpose
 from auth_service.signing_keys import ALGORITHM, KeyRing
 
-# Not that of access tokens, so that a link cannot be used as one.
+# Differs from the audience of access tokens, so that a link cannot be used as an access token.
 _AUDIENCE = "adplatform-links"
 _REQUIRED_CLAIMS = ["exp", "jti", "purpose"]
 
@@ -62,7 +62,7 @@ class Links:
             raise LinkUsed
 
     def uncount_attempt(self, tx: Transaction, link: Link) -> None:
-        """Takes back one counted attempt."""
+        """Reverts one counted attempt."""
         store.uncount_attempt(tx, link.id)
 
     def void_if_exhausted(self, tx: Transaction, link: Link) -> None:

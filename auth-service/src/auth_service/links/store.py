@@ -63,7 +63,7 @@ def unused(db: Session, link_id: UUID) -> Link | None:
 
 
 def redeem(tx: Transaction, link_id: UUID, at: datetime) -> Link | None:
-    """Redeems the link; None if it was used before. Of concurrent calls, one succeeds."""
+    """Redeems the link; None if it was used before. One of several concurrent calls succeeds."""
     row = tx.one(_REDEEM, link_id=link_id, at=at)
     return Link(row.id, Purpose(row.purpose), row.subject_id, row.email, row.expires_at) if row else None
 
@@ -74,7 +74,7 @@ def count_attempt(tx: Transaction, link_id: UUID, max_attempts: int) -> bool:
 
 
 def uncount_attempt(tx: Transaction, link_id: UUID) -> None:
-    """Takes back one counted attempt; does nothing if the link was used."""
+    """Reverts one counted attempt; does nothing if the link was used."""
     tx.execute(_UNCOUNT_ATTEMPT, link_id=link_id)
 
 

@@ -119,7 +119,7 @@ def rendered(
     id: UUID, kind: MailKind, recipient: str, parameters: Mapping[str, str], *, app_url: str, token: str
 ) -> Mail:
     """The mail with its text; `token` is the link's, empty for mails without one."""
-    # A name with a line break would add a header to the subject, and to the text a paragraph in the platform's name.
+    # A line break in a name would add a header after the subject, and a paragraph that seems to be the platform's.
     values = {
         name: plain_name(value) if name in _NAMES else value if name in _EMAILS else without_links(value)
         for name, value in parameters.items()

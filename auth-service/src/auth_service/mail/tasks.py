@@ -17,8 +17,8 @@ from auth_service.mail.store import QueuedMail
 
 # Longer than an attempt can take, so that no other sender sends the same mail meanwhile.
 _CLAIM_LEASE = timedelta(minutes=2)
-_FIRST_RETRY = timedelta(seconds=5)
-_MAX_RETRY = timedelta(hours=1)
+_FIRST_RETRY_INTERVAL = timedelta(seconds=5)
+_MAX_RETRY_INTERVAL = timedelta(hours=1)
 _GIVE_UP_AFTER = timedelta(days=2)
 _POLL_INTERVAL_S = 1.0
 
@@ -54,7 +54,7 @@ class MailSender:
                 pass
 
     def send_next(self) -> bool:
-        """Attempts to send the next mail; whether there was one."""
+        """Attempts to send the next mail; returns whether there was one."""
         now = self._clock.now()
         queued = store.claim(self._db, now, now + _CLAIM_LEASE)
         if queued is None:
@@ -63,7 +63,7 @@ class MailSender:
             self._finish(queued, "obsolete")
             return True
         try:
-            # Signed only here, so that the database has no link that works.
+            # Signed only here, so that the database contains only links that cannot be used.
             token = self._links.token(queued.link) if queued.link else ""
             mail = rendered(
                 queued.id, queued.kind, queued.recipient, queued.parameters, app_url=self._app_url, token=token
@@ -85,7 +85,7 @@ class MailSender:
             self._finish(queued, "given_up")
             return
         # The exponent is capped because a timedelta overflows.
-        wait = min(_MAX_RETRY, _FIRST_RETRY * 2 ** min(queued.attempts - 1, 20))
+        wait = min(_MAX_RETRY_INTERVAL, _FIRST_RETRY_INTERVAL * 2 ** min(queued.attempts - 1, 20))
         _log.warning("mail_failed", **details)
         _mails.labels("failed").inc()
         store.defer(self._db, queued.id, now + wait)

@@ -13,7 +13,7 @@ def ownership_transferred(tenant: Tenant, user_id: UUID) -> UserNotified:
 
 
 def ownership_inherited(tenant: Tenant, user_id: UUID) -> UserNotified:
-    """The owner left or got another role, which made the user the owner."""
+    """The owner left or was assigned another role, which made the user the owner."""
     return _ownership(tenant, user_id, "The former owner has another role now, or has left.")
 
 
@@ -33,7 +33,7 @@ def member_removed(tenant: Tenant, user_id: UUID) -> UserNotified:
 
 
 def membership_reclaimed(tenant: Tenant, user_id: UUID) -> UserNotified:
-    """The account that let the user in was reclaimed by the owner of its e-mail address."""
+    """The account that had granted the membership was reclaimed by the owner of its e-mail address."""
     return _membership_ended(
         tenant,
         user_id,

@@ -10,7 +10,7 @@ from adlib.outbox import Outbox
 from adlib.paging import Page, Slice, cut
 from adlib.rpc import Caller
 from auth_service.api_keys import store as api_keys
-from auth_service.authorization.service import assignable_role, authorize, permissions_by
+from auth_service.authorization.service import assignable_role, authorize, permissions_of_role
 from auth_service.invalidations.service import CacheInvalidations
 from auth_service.invitations.service import InvitationService
 from auth_service.members import store
@@ -53,7 +53,7 @@ class MemberService:
             if member is None:
                 return self._invitations.change_role(tx, actor, user_id, code)
             role, assigned = assignable_role(tx, tenant, code)
-            actor.require(assigned, permissions_by(tx, tenant, member.role))
+            actor.require(assigned, permissions_of_role(tx, tenant, member.role))
             if role.code == member.role:
                 return member
             _require_not_owner(caller, tenant, member)
@@ -73,7 +73,7 @@ class MemberService:
             if member is None:
                 self._invitations.withdraw(tx, actor, user_id)
                 return
-            actor.require(permissions_by(tx, tenant, member.role))
+            actor.require(permissions_of_role(tx, tenant, member.role))
             _require_not_owner(caller, tenant, member)
             self._end(tx, tenant, member)
             if user_id != actor.user_id:
@@ -94,7 +94,7 @@ class MemberService:
         end_membership(tx, self._invalidations, tenant, member, self._clock.now())
 
     def _pass_on_ownership(self, tx: Transaction, tenant: Tenant, member: Member) -> None:
-        """Makes the longest-standing other owner the organization's owner if this member is; LAST_OWNER."""
+        """If the member is the owner, makes the longest-standing other member with that role the owner; LAST_OWNER."""
         if member.role != tenant.owner_role:
             return
         successor_id = store.longest_with_role(tx, tenant.id, tenant.owner_role, except_id=member.id)

@@ -8,7 +8,7 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 
 from adlib.errors import NotFound
 
-# The length of a list.
+# A list contains at most this many, the newest ones.
 MAX_LISTED = 50
 LIFETIME = timedelta(days=90)
 # Mailed in the transaction of the change, whatever the preferences: they change how a user signs in.

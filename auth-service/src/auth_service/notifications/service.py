@@ -25,7 +25,7 @@ class NotificationService:
         self._mail = mail
 
     def notify(self, user_id: UUID, notification: Notification) -> None:
-        """Stores the notification and, if the user's preferences say so, mails it. Idempotent."""
+        """Stores the notification and, if the user's preferences allow it, mails it. Idempotent."""
         store.add(self._documents, user_id, notification)
         if notification.kind in MAILED_ALREADY or not self._is_mailed(user_id, notification.kind):
             return

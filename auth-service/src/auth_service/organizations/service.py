@@ -13,7 +13,7 @@ from adlib.idempotency import Idempotency
 from adlib.ids import NewId
 from adlib.outbox import Outbox
 from adlib.rpc import Caller
-from auth_service.authorization.service import assignable_role, authorize, permissions_by
+from auth_service.authorization.service import assignable_role, authorize, permissions_of_role
 from auth_service.invalidations.service import CacheInvalidations
 from auth_service.members.messages import ownership_transferred
 from auth_service.members.model import OwnerRequired
@@ -47,7 +47,7 @@ class OrganizationService:
                 raise LimitReached("organizations that one person owns", MAX_OWNED)
             organization = Organization(self._ids(), name, kind)
             tenancy.add(tx, organization, user_id, self._clock.now())
-            # Caches may hold that the user is not a member.
+            # Caches may have stored that the user is not a member.
             self._invalidations.organization_changed(tx, organization.id)
             return idempotency.record(tx, organization)
 
@@ -76,7 +76,7 @@ class OrganizationService:
             if target is None:
                 raise MemberNotFound(user_id)
             role, assigned = assignable_role(tx, tenant, former_role or DEFAULT_FORMER_OWNER_ROLE)
-            actor.require(permissions_by(tx, tenant, tenant.owner_role), assigned)
+            actor.require(permissions_of_role(tx, tenant, tenant.owner_role), assigned)
             tenancy.set_role(tx, tenant.id, target.id, tenant.owner_role)
             tenancy.set_role(tx, tenant.id, actor.user_id, role.code)
             tenancy.set_owner(tx, tenant.id, target.id, self._clock.now())

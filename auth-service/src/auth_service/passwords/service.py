@@ -94,10 +94,10 @@ class PasswordService:
         self._writer = writer
 
     def reset(self, token: str, password: str) -> UUID:
-        """Sets a new password by a link and lifts the account's rate limit; the user's id.
+        """Sets a new password by a link and resets the account's rate limit; returns the user's id.
 
         LINK_INVALID, LINK_EXPIRED, LINK_USED, PASSWORD_WEAK. Ends every session and revokes every API key of the user:
-        an intruder may be the reason for the reset, and a key would keep their access. A weak password counts as an
+        an intruder may be the reason for the reset, and a key would still grant access. A weak password counts as an
         attempt to use the link; the tenth voids it.
         """
         link = self._links.find(self._db, token, Purpose.RESET_PASSWORD)
@@ -140,7 +140,7 @@ class PasswordService:
     def _counted_attempt(self, link: Link) -> Iterator[None]:
         """Counts the block as an attempt to use the link if its password is weak; LINK_USED.
 
-        Counts first and takes the count back unless the password was weak, so that concurrent attempts are limited too.
+        Counts first and reverts the count unless the password was weak, so that concurrent attempts are limited too.
         """
         with self._db.transaction() as tx:
             self._links.count_attempt(tx, link)
@@ -151,7 +151,7 @@ class PasswordService:
                 self._links.void_if_exhausted(tx, link)
             raise
         except BaseException:
-            # The caller gets the first error.
+            # The caller receives the first error.
             with suppress(AppError), self._db.transaction() as tx:
                 self._links.uncount_attempt(tx, link)
             raise

@@ -47,7 +47,7 @@ def counters(*limited: tuple[Limit, str]) -> list[Counter]:
 
 
 def network_of(address: str) -> str:
-    """The subject of an address's counter: for IPv6 its /64, which one subscriber has whole."""
+    """The subject of an address's counter: for IPv6 its /64, which belongs to one subscriber."""
     if ":" not in address:
         return address
     six = IPv6Address(address.partition("%")[0])

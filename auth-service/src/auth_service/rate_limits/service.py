@@ -59,7 +59,7 @@ class TooManyAttempts(AppError):
 
 
 class TooManyInvitations(AppError):
-    """An organization, or a person across their organizations, has sent the most invitations that an hour allows."""
+    """An organization, or a person across their organizations, has sent the maximum number of invitations per hour."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = ErrorReason.TOO_MANY_INVITATIONS
@@ -74,24 +74,24 @@ class TooManyInvitations(AppError):
 
 
 class CountedAttempt:
-    """An attempt that was counted. As a context manager it takes the count back if the platform fails in the block."""
+    """An attempt that was counted. As a context manager it reverts the count if the platform fails in the block."""
 
-    def __init__(self, give_back: Callable[[], None]) -> None:
-        self.give_back = give_back
+    def __init__(self, uncount: Callable[[], None]) -> None:
+        self.uncount = uncount
 
     def __enter__(self) -> None:
         """Does nothing: the attempt was counted before."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Takes the count back unless the block succeeded or the caller is at fault."""
+        """Reverts the count unless the block succeeded or the caller is at fault."""
         if error and _is_platform_fault(error):
-            # The caller gets the first error; a count that remains expires with its counter.
+            # The caller receives the first error; a count that remains expires with its counter.
             with suppress(Unavailable):
-                self.give_back()
+                self.uncount()
 
 
 class PasswordAttempt:
-    """A comparison of a password in progress. Its result must not be answered before it is settled."""
+    """A comparison of a password in progress. Its result must not be returned before it is settled."""
 
     def __init__(self, settle: Callable[[bool], None], reset_account: Callable[[], None]) -> None:
         self._settle = settle
@@ -121,10 +121,10 @@ class AttemptLimiter:
 
     @contextmanager
     def password_attempt(self, email: str, address: str) -> Iterator[PasswordAttempt]:
-        """The block that compares a password; TOO_MANY_ATTEMPTS.
+        """Limits the block, which compares a password; TOO_MANY_ATTEMPTS.
 
         If the attempts in progress could use up the free ones, it waits for them, 12 s at most: concurrent successes do
-        not delay each other, and concurrent failures are limited as if they came one after the other. An attempt that
+        not delay each other, and concurrent failures are limited as if they were sequential. An attempt that
         the block does not settle is not counted.
         """
         limited = counters((ACCOUNT, email), (ADDRESS, network_of(address)))
@@ -161,11 +161,11 @@ class AttemptLimiter:
             self._store.remove_invitation(invitation_id, organization_id, user_id)
             raise
 
-        def give_back() -> None:
+        def uncount() -> None:
             self._store.remove_invitation(invitation_id, organization_id, user_id)
-            mailbox.give_back()
+            mailbox.uncount()
 
-        return CountedAttempt(give_back)
+        return CountedAttempt(uncount)
 
     def reset_account(self, email: str) -> None:
         """Resets the account's counter: the right password was given, or a new one is being set."""

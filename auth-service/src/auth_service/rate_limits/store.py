@@ -12,7 +12,7 @@ from adlib.clock import Clock
 from adlib.errors import Unavailable
 from auth_service.rate_limits.model import HOUR_S, MAX_INVITATIONS_PER_HOUR, Counter
 
-# After this time an attempt that was never settled no longer occupies a slot; its caller has long had an error.
+# After this time an attempt that was never settled no longer occupies a slot; its caller received an error earlier.
 _LEASE_MS = 60 * 1000
 
 # read: the number of attempts of a counter, and the wait of the next one in ms. count: stores the number.
@@ -122,7 +122,7 @@ class AttemptStore:
         self._log = shared.register_script(_LOG)
 
     def count(self, counters: Sequence[Counter]) -> int:
-        """Counts an attempt unless it must wait; the wait in ms, or 0."""
+        """Counts an attempt unless it must wait; returns the wait in ms, or 0."""
         with _translated():
             return cast("int", self._count(keys=_keys(counters), args=[self._now_ms(), *_limits(counters)]))
 
@@ -137,7 +137,7 @@ class AttemptStore:
             self._shared.delete(_key(counter))
 
     def start(self, attempt_id: str, counters: Sequence[Counter]) -> int:
-        """Starts an attempt; 0, the wait in ms, or -1 if the attempts in progress could use up the free ones."""
+        """Starts an attempt; returns 0, the wait in ms, or -1 if attempts in progress could use up the free ones."""
         arguments: list[int | str] = [self._now_ms(), attempt_id, _LEASE_MS, *_limits(counters)]
         with _translated():
             return cast("int", self._start(keys=_keys_with_open(counters), args=arguments))
@@ -149,13 +149,13 @@ class AttemptStore:
             return bool(self._settle(keys=_keys_with_open(counters), args=arguments))
 
     def log_invitation(self, invitation_id: str, organization_id: UUID, user_id: UUID) -> int:
-        """Adds an invitation to the last hour's of its senders unless it must wait; the wait in ms, or 0."""
+        """Logs an invitation for its senders unless it must wait; returns the wait in ms, or 0."""
         arguments: list[int | str] = [self._now_ms(), invitation_id, HOUR_S * 1000, MAX_INVITATIONS_PER_HOUR]
         with _translated():
             return cast("int", self._log(keys=_invitation_logs(organization_id, user_id), args=arguments))
 
     def remove_invitation(self, invitation_id: str, organization_id: UUID, user_id: UUID) -> None:
-        """Removes an invitation from those of its senders."""
+        """Removes an invitation from the logs of its senders."""
         with _translated():
             for key in _invitation_logs(organization_id, user_id):
                 self._shared.zrem(key, invitation_id)

@@ -1,7 +1,7 @@
 """Revokes every credential of an unverified account once its address is proven by its owner.
 
 Anybody can sign up with another person's e-mail address and wait for its owner (account pre-hijacking). An account has
-one credential until its address is verified, so a session of the account shows that the prover created it.
+one credential until its address is verified, so a session of the account shows that the caller created it.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class AccountReclaimer:
-    """Verifies e-mail addresses and revokes what their owner may not have created."""
+    """Verifies e-mail addresses and revokes credentials and grants that the owner may not have created."""
 
     def __init__(
         self, outbox: Outbox, sessions: SessionService, links: Links, invalidations: CacheInvalidations, clock: Clock
@@ -45,7 +45,7 @@ class AccountReclaimer:
         self._clock = clock
 
     def verify_email(self, tx: Transaction, user: User, session: Caller | None) -> bool:
-        """Verifies the address; whether the account stays usable because `session` is one of its own.
+        """Verifies the address; returns True if the account was not reclaimed, because `session` is one of its own.
 
         With a session of the account, its other sessions end; without one, the account is reclaimed. TOKEN_INVALID if
         the session has ended meanwhile.
@@ -76,7 +76,7 @@ class AccountReclaimer:
         users.verify_email(tx, user.id, user.email, now)
 
     def revoke_api_keys(self, tx: Transaction, user: User) -> Sequence[str]:
-        """Revokes the user's API keys in every organization; their names."""
+        """Revokes the user's API keys in every organization; returns their names."""
         for organization_id in tenancy.organization_ids_any_tenant(tx, user.id):
             # Waits for calls that are creating a key; later ones find that their session has ended.
             tenancy.lock(tx, organization_id)
@@ -92,7 +92,7 @@ class AccountReclaimer:
         )
 
     def _revoke_grants(self, tx: Transaction, user: User, at: datetime) -> None:
-        """Ends the memberships and invitations that the account gave, and its membership in organizations it gave away.
+        """Ends the memberships and invitations that the account granted, and its membership in those it transferred.
 
         The user stays the only member of an organization that the account created. A membership that the account
         accepted by invitation remains: the invitation was mailed to the address, so its owner accepted it.

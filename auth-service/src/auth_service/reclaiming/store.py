@@ -1,4 +1,4 @@
-"""Reads what an account has given to others."""
+"""Reads the memberships and invitations that an account has granted to others."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -12,7 +12,7 @@ from auth_service.tables import invitations, user_roles, users
 from auth_service.tenancy.model import Member, Tenant
 from auth_service.tenancy.store import MEMBERS, to_member
 
-# The caller removes what a call returns and calls again until nothing is left.
+# The caller removes the returned rows and calls again until none are left.
 _BATCH = 500
 
 _in_organization = user_roles.c.organization_id == bindparam("of_organization")

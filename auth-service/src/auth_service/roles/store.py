@@ -82,7 +82,7 @@ _DELETE_ACCEPTED_INVITATIONS = Query(
 
 
 def upsert_built_in(tx: Transaction, titles: Mapping[int, str], built_in: Iterable[Role]) -> bool:
-    """Stores the release's permissions and built-in roles; whether any of them has changed."""
+    """Stores the release's permissions and built-in roles; returns whether any of them has changed."""
     stored_titles = {row.code: row.name for row in tx.all(_PERMISSIONS)}
     new_titles = [{"code": code, "name": title} for code, title in titles.items() if stored_titles.get(code) != title]
     if new_titles:

@@ -12,9 +12,9 @@ from adplatform.errors.v1.errors_pb2 import ErrorReason
 from adlib.errors import NotFound, Unauthenticated
 
 ACCESS_TOKEN_LIFETIME_S = 900
-# A session that is not refreshed for that long has expired.
+# A session that was not refreshed for this long has expired.
 REFRESH_TOKEN_LIFETIME = timedelta(days=30)
-# Two tabs that refresh concurrently, or one whose answer was lost, retry within this time.
+# Within this time, two tabs may refresh concurrently, or one may retry because the response was lost.
 REPEAT_WINDOW = timedelta(seconds=30)
 
 
@@ -65,7 +65,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
-    """An entry in the user's list of sessions; `refreshed_at` is when it last got tokens."""
+    """An entry in the user's list of sessions; `refreshed_at` is when tokens were last issued for it."""
 
     id: UUID
     client: Client
@@ -92,7 +92,7 @@ class StoredRefreshToken:
         return at - self.created_at >= REFRESH_TOKEN_LIFETIME
 
     def repeat_salt(self, at: datetime) -> bytes | None:
-        """The salt of the successor to answer with again; None unless it was first used within the repeat window."""
+        """The salt of the successor to return again; None unless it was first used within the repeat window."""
         if self.used_at is None or at - self.used_at >= REPEAT_WINDOW:
             return None
         return self.successor_salt

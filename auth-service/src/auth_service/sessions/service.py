@@ -45,7 +45,7 @@ class SessionService:
         self._ids = ids
 
     def start(self, tx: Transaction, user_id: UUID, client: Client) -> Tokens:
-        """Starts a session in the caller's transaction; its first token pair."""
+        """Starts a session in the caller's transaction; returns its first token pair."""
         session = Session(self._ids(), user_id, client)
         now, token = self._clock.now(), secrets.token_urlsafe(32)
         store.add(tx, session, now)
@@ -55,9 +55,9 @@ class SessionService:
     def refresh(self, token: str) -> Tokens:
         """Exchanges a refresh token for a new token pair; REFRESH_TOKEN_INVALID.
 
-        Within 30 s of its first use, and until its successor is used, it answers with the same successor again: two
-        tabs refreshed concurrently, or an answer was lost. Any later use means that the token was copied, and ends the
-        session.
+        Within 30 s of its first use, and until its successor is used, it returns the same successor again, because two
+        tabs may refresh concurrently, or a response may be lost. Any later use means that the token was copied, and
+        ends the session.
         """
         tokens = None
         with self._db.transaction() as tx:

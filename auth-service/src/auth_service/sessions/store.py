@@ -88,13 +88,13 @@ def add(tx: Transaction, session: Session, at: datetime) -> None:
 
 
 def list_live(db: Reader, user_id: UUID, active_after: datetime) -> Sequence[LiveSession]:
-    """The user's live sessions that got tokens after that time, newest first."""
+    """The user's live sessions for which tokens were issued after that time, newest first."""
     rows = db.all(_LIVE, user_id=user_id, active_after=active_after)
     return [LiveSession(row.id, Client(row.address, row.user_agent), row.created_at, row.active_at) for row in rows]
 
 
 def end(tx: Transaction, session_id: UUID, at: datetime) -> bool:
-    """Ends the session; whether it was live."""
+    """Ends the session; returns whether it was live."""
     return tx.execute(_END, session_id=session_id, at=at) == 1
 
 
@@ -104,7 +104,7 @@ def end_own(tx: Transaction, user_id: UUID, session_id: UUID, at: datetime) -> b
 
 
 def end_all(tx: Transaction, user_id: UUID, except_id: UUID, at: datetime) -> Sequence[UUID]:
-    """Ends every session of the user except this one; the ids of those that ended."""
+    """Ends every session of the user except this one; returns the ids of those that ended."""
     return [row.id for row in tx.all(_END_ALL, of_user=user_id, except_id=except_id, at=at)]
 
 

@@ -97,12 +97,12 @@ def change_email(tx: Transaction, user_id: UUID, email: str, at: datetime) -> No
 
 
 def link_firebase(tx: Transaction, user_id: UUID, uid: str, at: datetime) -> None:
-    """Lets the Firebase user sign in as this user."""
+    """Links the Firebase user, who can then sign in as this user."""
     tx.execute(_LINK_FIREBASE, of_user=user_id, uid=uid, at=at)
 
 
 def unlink_firebase(tx: Transaction, user_id: UUID, at: datetime) -> None:
-    """Stops any Firebase user from signing in as this user."""
+    """Unlinks the Firebase user, who can then no longer sign in as this user."""
     tx.execute(_LINK_FIREBASE, of_user=user_id, uid=None, at=at)
 
 

@@ -47,7 +47,7 @@ class EmailVerification:
             verified = replace(user, email_verified=True)
             if user.email_verified or self._reclaimer.verify_email(tx, user, session):
                 return VerifiedEmail(verified)
-            return self._without_password(tx, verified)
+            return self._offer_new_password(tx, verified)
 
     def confirm_change(self, token: str, session: Caller | None) -> VerifiedEmail:
         """Changes the address to the link's; the errors of `verify`, EMAIL_TAKEN, SESSION_REQUIRED."""
@@ -67,7 +67,7 @@ class EmailVerification:
             if old.email_verified and self._reclaimer.affects_others(tx, old):
                 raise SessionRequired
             self._reclaimer.reclaim(tx, old)
-            return self._without_password(tx, user)
+            return self._offer_new_password(tx, user)
 
     def _change(self, tx: Transaction, old: User, email: str) -> User:
         now = self._clock.now()
@@ -79,8 +79,8 @@ class EmailVerification:
         self._outbox.append(tx, NO_ORGANIZATION, email_changed(old.id, email))
         return replace(old, email=email, email_verified=True)
 
-    def _without_password(self, tx: Transaction, user: User) -> VerifiedEmail:
-        """Notifies the user of the reclaimed account and lets them set a password."""
+    def _offer_new_password(self, tx: Transaction, user: User) -> VerifiedEmail:
+        """Notifies the user of the reclaimed account; returns a token with which a new password can be set."""
         self._outbox.append(tx, NO_ORGANIZATION, password_removed(user.id))
         link = self._links.create(tx, Purpose.RESET_PASSWORD, user.id, user.email)
         return VerifiedEmail(user, self._links.token(link))

@@ -20,7 +20,7 @@ from adlib.db import Query
 from adlib.errors import LimitReached
 from adlib.idempotency import Idempotency
 from adlib.identity import ApiKey
-from auth_service.api_keys.model import MAX_LIVE
+from auth_service.api_keys.model import MAX_LIVE_KEYS
 from auth_service.api_keys.service import NewApiKey
 from auth_service.authorization.model import RightsExceeded
 from auth_service.tables import api_keys
@@ -236,7 +236,7 @@ def test_organization_has_at_most_a_hundred_live_api_keys(env):
     caller = env.caller(owner, acme)
     soon = env.clock.now() + timedelta(hours=1)
     new = NewApiKey("x", [Permission.CAMPAIGNS_READ], soon, [])
-    for _ in range(MAX_LIVE):
+    for _ in range(MAX_LIVE_KEYS):
         env.keys.create(caller, new, unrepeated(caller))
     with pytest.raises(LimitReached):
         env.keys.create(caller, new, unrepeated(caller))
