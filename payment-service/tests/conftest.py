@@ -1,4 +1,4 @@
-"""payment-service as it runs, on a database of its own, with the sandboxes of Stripe and Wise outside."""
+"""payment-service in its production configuration, on its own database, with sandboxes of Stripe, Wise and a chain."""
 
 import json
 import os
@@ -344,7 +344,7 @@ def ledger(channel: grpc.Channel) -> payment_pb2_grpc.LedgerServiceStub:
 
 @pytest.fixture
 def sound(ledger: payment_pb2_grpc.LedgerServiceStub, identities: Identities):
-    """Whether the ledger is sound."""
+    """Whether VerifyLedger finds no difference."""
 
     def add_up() -> bool:
         answer = ledger.VerifyLedger(pb.VerifyLedgerRequest(), metadata=identities.service_headers("operator"))

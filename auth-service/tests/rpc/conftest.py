@@ -51,7 +51,7 @@ class Refusal:
 
 
 class People:
-    """Calls in users' names."""
+    """Makes calls as users."""
 
     def __init__(self, auth: auth_pb2_grpc.AuthServiceStub, mailer: FakeMailer) -> None:
         self.auth = auth
@@ -128,8 +128,8 @@ def refused() -> Callable[[], "contextmanager[Refusal]"]:
 
 
 @pytest.fixture
-def unproven(database_url: str) -> Callable[[str], None]:
-    """Turns an account into one of an earlier release, which had keys and members without a verified address."""
+def unverify(database_url: str) -> Callable[[str], None]:
+    """Marks an address as unverified, as in accounts of an earlier release, which had keys and members already."""
 
     def change(email: str) -> None:
         with psycopg.connect(database_url, autocommit=True) as connection:
@@ -144,7 +144,7 @@ def people(channel: grpc.Channel, mailer: FakeMailer) -> People:
 
 
 class FixedTime(PasswordHasher):
-    """Verifies in a tenth of a second, however busy the machine is."""
+    """Takes 0.1 s to verify a password, even on a busy machine."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=1024)

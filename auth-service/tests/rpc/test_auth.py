@@ -77,7 +77,7 @@ def test_email_signs_up_once_regardless_of_case(auth: auth_pb2_grpc.AuthServiceS
     assert reason(refused) == "EMAIL_TAKEN"
 
 
-def test_unknown_email_and_wrong_password_get_the_same_error(auth: auth_pb2_grpc.AuthServiceStub) -> None:
+def test_unknown_email_and_wrong_password_return_the_same_error(auth: auth_pb2_grpc.AuthServiceStub) -> None:
     sign_up(auth, email="ada@example.com")
     answers = []
     for email in ("ada@example.com", "nobody@example.com"):

@@ -92,7 +92,7 @@ def test_unverified_firebase_account_is_reclaimed_by_email_owner(people: Any, re
     assert refusal.reason == "USER_NOT_FOUND"
 
 
-def test_reclaim_by_firebase_revokes_api_keys(people: Any, unproven: Any, channel: grpc.Channel) -> None:
+def test_reclaim_by_firebase_revokes_api_keys(people: Any, unverify: Any, channel: grpc.Channel) -> None:
     eve = people.verified("ada@example.com")
     keys = api_keys_pb2_grpc.ApiKeyServiceStub(channel)
     metadata = people.bearer(eve.access_token, organization_id=eve.organization.id)
@@ -108,7 +108,7 @@ def test_reclaim_by_firebase_revokes_api_keys(people: Any, unproven: Any, channe
         return False
 
     assert not is_refused()
-    unproven("ada@example.com")
+    unverify("ada@example.com")
     log_in(people, "ada")
     assert eventually(is_refused, within_s=1.5)
 

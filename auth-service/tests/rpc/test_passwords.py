@@ -205,7 +205,7 @@ def test_password_change_ends_all_other_sessions(people: Any, refused: Any) -> N
     assert eventually(lambda: people.subjects("ada@example.com").count("Your password was changed") == 1)
 
 
-def test_unverified_email_gets_no_password_change_mail(people: Any) -> None:
+def test_password_change_is_not_mailed_to_unverified_email(people: Any) -> None:
     stranger = people.sign_up("victim@example.com")
     request = pb.ChangePasswordRequest(current_password="correct horse battery", new_password=ANOTHER)
     people.auth.ChangePassword(request, metadata=people.bearer(stranger.access_token))

@@ -66,7 +66,7 @@ class Hijack:
 
 
 @pytest.fixture
-def hijack(people: Any, office: Office, unproven: Callable[[str], None]) -> Hijack:
+def hijack(people: Any, office: Office, unverify: Callable[[str], None]) -> Hijack:
     eve = people.verified(VICTIM)
     own = people.bearer(eve.access_token, organization_id=eve.organization.id)
     office.invite(own, ACCOMPLICE)
@@ -76,7 +76,7 @@ def hijack(people: Any, office: Office, unproven: Callable[[str], None]) -> Hija
     theirs = people.bearer(accomplice.access_token, organization_id=eve.organization.id)
     ways_in = {"session": own, "key": office.key(own), "second owner": theirs, "their key": office.key(theirs)}
     invitation = people.token("later@example.com", "accept-invitation")
-    unproven(VICTIM)
+    unverify(VICTIM)
     return Hijack(eve, accomplice, ways_in, invitation)
 
 
@@ -124,7 +124,7 @@ def test_verification_without_session_revokes_every_credential(
 
 
 def test_transferred_organization_is_left_on_reclaim(
-    people: Any, office: Office, hijack: Hijack, unproven: Callable[[str], None]
+    people: Any, office: Office, hijack: Hijack, unverify: Callable[[str], None]
 ) -> None:
     """The second owner keeps the organization; the victim must not deposit into it."""
     organization_id = hijack.signed.organization.id
@@ -139,20 +139,20 @@ def test_transferred_organization_is_left_on_reclaim(
     people.verify(VICTIM, hijack.signed.access_token)
     eventually(lambda: office.organizations.TransferOwnership(transfer, metadata=hijack.ways_in["session"]))
     office.organizations.UpdateUser(request, metadata=owner)
-    unproven(VICTIM)
+    unverify(VICTIM)
     victim = by_a_reset(people)
     assert people.profile(victim).memberships == []
     assert office.members(owner)[ACCOMPLICE] == "owner"
 
 
 def test_membership_accepted_by_invitation_survives_reclaim(
-    people: Any, office: Office, unproven: Callable[[str], None]
+    people: Any, office: Office, unverify: Callable[[str], None]
 ) -> None:
     boss = people.verified("boss@example.com")
     metadata = people.bearer(boss.access_token, organization_id=boss.organization.id)
     office.invite(metadata, VICTIM, "manager")
     people.sign_up(VICTIM, invitation_token=people.token(VICTIM, "accept-invitation"))
-    unproven(VICTIM)
+    unverify(VICTIM)
     victim = by_a_reset(people)
     assert [one.role for one in people.profile(victim).memberships] == ["manager"]
     assert office.members(metadata) == {"boss@example.com": "owner", VICTIM: "manager"}
@@ -170,7 +170,7 @@ def test_link_opened_in_sign_up_session_keeps_the_account(people: Any, office: O
     assert not people.is_out(refreshed.access_token)
 
 
-def test_session_of_another_account_does_not_keep_credentials(people: Any) -> None:
+def test_session_of_another_account_does_not_preserve_credentials(people: Any) -> None:
     hijacker, victim = people.sign_up(VICTIM), people.verified("private@example.com")
     answer = people.verify(VICTIM, victim.access_token)
     assert answer.password_reset_token

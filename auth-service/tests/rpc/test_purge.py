@@ -65,7 +65,7 @@ def add(sql: psycopg.Connection) -> Add:
 
 @pytest.fixture
 def left(sql: psycopg.Connection) -> Left:
-    """The remaining values of a table's column."""
+    """The values of a table's column that were not purged."""
 
     def call(table_column: str) -> set[str]:
         table, column = table_column.split(".")

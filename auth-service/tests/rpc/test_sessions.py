@@ -106,7 +106,7 @@ def test_refresh_cannot_be_repeated_after_sign_out(people: Any, refused: Any) ->
 
 
 def later(database_url: str, seconds: int) -> None:
-    """Moves the use of every refresh token back by that much."""
+    """Moves the time of use of every refresh token into the past by this duration."""
     with psycopg.connect(database_url) as db:
         db.execute("UPDATE refresh_tokens SET used_at = used_at - %s * interval '1 s'", [seconds])
 

@@ -256,7 +256,7 @@ def test_unfrozen_redis_is_trusted_at_once(db: Database, valkey: ValkeyServer) -
         assert shared.get(access.EVERYTHING_CHANGED.key) is None
 
 
-def test_late_mark_does_not_make_cache_current(shared: redis.Redis) -> None:
+def test_late_confirmation_does_not_make_cache_current(shared: redis.Redis) -> None:
     access.mark_cache_current(shared, access.redis_time_ms(shared) - 1_000)
     assert shared.get("all-changes-told") is None
 

@@ -128,7 +128,7 @@ def test_concurrent_processes_append_to_one_chain(audit: AuditService, sql: psyc
     shared = [(home, entry()) for _ in range(5)]
     with ThreadPoolExecutor(4) as threads:
         for done in [threads.submit(audit.add, [*shared, *((home, entry()) for _ in range(10))]) for _ in range(8)]:
-            # The handler that loses a race for an event gets the batch again.
+            # The handler that loses the race for an event receives the batch again.
             done.result()
     verified = audit.verify(home, 0)
     assert (verified.count, verified.broken_sequence) == (5 + 8 * 10, 0)

@@ -48,7 +48,7 @@ class PostOffice:
             return link
 
     def send(self) -> int:
-        """Attempts to send all due mail; the number of attempts."""
+        """Attempts to send all due mail; returns the number of attempts."""
         attempts = 0
         while self.sender.send_next():
             attempts += 1

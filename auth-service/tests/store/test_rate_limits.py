@@ -39,7 +39,7 @@ def limiter(shared: redis.Redis, clock: FixedClock) -> AttemptLimiter:
 
 
 def wait_s(limiter: AttemptLimiter, email: str = "ada@example.com", address: str = "") -> float:
-    """The wait of the next guess; makes a wrong one if it need not wait."""
+    """The wait before the next guess, in seconds; makes a wrong guess if there is none."""
     try:
         guess(limiter, email, address)
     except TooManyAttempts as refused:
@@ -169,7 +169,7 @@ def test_unsettled_attempt_expires_with_its_lease(limiter: AttemptLimiter, clock
         lost = [died.enter_context(limiter.password_attempt("ada@example.com", "")) for _ in range(10)]
         later(clock, 61)
         assert [wait_s(limiter) for _ in range(9)] == [0] * 9
-        # Its guess was not counted, so it must not be answered.
+        # Its guess was not counted, so its result must not be returned.
         with pytest.raises(Unavailable):
             lost[0].fail()
         with pytest.raises(Unavailable):

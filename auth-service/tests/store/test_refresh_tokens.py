@@ -110,7 +110,7 @@ def test_late_reuse_ends_only_its_own_session(db: Database, keys: KeyRing, steps
     for what, which, number in steps:
         family = families[which]
         if what == "days":
-            # Never near the thirty days of one of the tokens: when an expired one is deleted does not matter.
+            # Never close to the expiry of a token, since the time at which expired tokens are deleted is not specified.
             harness.clock.at += timedelta(days=number % 12, hours=1)
         elif what == "seconds":
             harness.clock.at += timedelta(seconds=2 * number)
@@ -123,7 +123,7 @@ def test_late_reuse_ends_only_its_own_session(db: Database, keys: KeyRing, steps
 
 
 @pytest.mark.parametrize("tabs", [2, 20])
-def test_concurrent_refreshes_get_the_same_successor(db: Database, keys: KeyRing, tabs: int) -> None:
+def test_concurrent_refreshes_return_the_same_successor(db: Database, keys: KeyRing, tabs: int) -> None:
     harness = Harness(db, keys)
     family = harness.start()
     ready = threading.Barrier(tabs)

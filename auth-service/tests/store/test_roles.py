@@ -1,4 +1,4 @@
-"""The release's built-in roles are stored; custom roles are left alone."""
+"""The release's built-in roles are stored; custom roles are not changed."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

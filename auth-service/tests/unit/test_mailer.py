@@ -36,7 +36,7 @@ MAIL = Mail(
 
 
 class Inbox:
-    """A mail server that stores mail, or answers with an error."""
+    """A mail server that stores mail, or responds with an error."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -58,7 +58,7 @@ class Inbox:
 
 @contextmanager
 def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[str]:
-    """Serves the inbox on a free port, encrypted from the first byte with `tls`; its host and port."""
+    """Serves the inbox on a free port, encrypted from the first byte with `tls`; yields its host and port."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -85,7 +85,7 @@ def serving(inbox: Inbox, tls: ssl.SSLContext | None = None, **options: Any) -> 
 
 
 class Case(Protocol):
-    """A mailer, the mails that arrived, and a way to make it fail."""
+    """A mailer, the mails that its server received, and a method to make it fail."""
 
     mailer: Mailer
 

@@ -34,7 +34,7 @@ def test_hash_with_weaker_parameters_is_outdated() -> None:
 
 
 class Watched(PasswordHasher):
-    """Records the most concurrent hashes."""
+    """Records the maximum number of concurrent hashes."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=5, memory_cost=4096)

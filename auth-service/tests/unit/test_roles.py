@@ -1,4 +1,4 @@
-"""Roles: what they grant, and which names a custom role can have."""
+"""Roles: their permissions, and the names that a custom role can have."""
 
 from uuid import UUID
 
@@ -76,7 +76,7 @@ def test_effective_permissions_are_within_the_organization_kind(kind: str, grant
         ("ADVERTISER", None, Reason.NOT_A_MEMBER),
     ],
 )
-def test_permission_reason(kind: str, granted: set[int] | None, reason: Reason) -> None:
+def test_explanation_of_a_permission_has_its_reason(kind: str, granted: set[int] | None, reason: Reason) -> None:
     role = None if granted is None else Role("r", "R", "", frozenset(granted), frozenset({kind}), UUID(int=1))
     assert permission_reason(kind, role, Permission.CAMPAIGNS_READ) is reason
     assert reason.is_granted == (reason in {Reason.GRANTED_BY_ROLE, Reason.GRANTED_BY_ADMIN_FULL})

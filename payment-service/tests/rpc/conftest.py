@@ -1,4 +1,4 @@
-"""The service with all its providers, on a database of a test's own."""
+"""The service with all its providers, on a database that only one test uses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -39,7 +39,7 @@ def found(error) -> ErrorInfo:
 
 @dataclass
 class Desk:
-    """A customer, and staff who assign what arrives."""
+    """A customer, and staff who assign unmatched deposits."""
 
     payments: payment_pb2_grpc.PaymentServiceStub
     suspense: suspense_pb2_grpc.SuspenseServiceStub
@@ -72,7 +72,7 @@ class Desk:
         return self.payments.ConfirmPayment(pb.ConfirmPaymentRequest(payment_id=payment_id), metadata=self.customer)
 
     def expire(self, payment_id: str) -> None:
-        """As the job does once the payment's time is over."""
+        """Expires the payment, as the job does after its expiry."""
         with self.db.transaction() as tx:
             tx.execute(_EXPIRE, payment=UUID(payment_id))
         self.jobs.SettlePayments(pb.SettlePaymentsRequest(), metadata=self.scheduler)

@@ -1,4 +1,4 @@
-"""A deposit by chain as a customer sees it: asked for, paid, shown while it waits, credited, and what is refused."""
+"""Deposits by chain as a customer sees them: requested, paid, shown while pending, credited or refused."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,7 +36,7 @@ def reason(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
 
 @pytest.fixture(scope="module")
 def crypto_channel(config, running_sandboxes, serve_payments, fresh_session_database) -> Iterator[grpc.Channel]:
-    """The service with chains alone, whose watcher is at work."""
+    """The service with chains as its only provider, and a running watcher."""
     url = fresh_session_database("payment_crypto", lambda url: migrate(url, *MIGRATIONS))
     account = Bip44.FromSeed(uuid4().bytes * 2, Bip44Coins.ETHEREUM).Purpose().Coin().Account(0)
     coins = [
@@ -147,7 +147,7 @@ def test_invalid_choice_is_refused_with_its_reason(payer: Payer, choice: dict[st
 
 @pytest.fixture
 def staff(crypto_channel: grpc.Channel, identities: Identities, access: FakeAccess):
-    """Asks for refunds, and for what came of them."""
+    """Requests refunds, and reads their results."""
     person, platform = identities.person(), uuid4()
     permissions = (Permission.PAYMENTS_APPROVE, Permission.PAYMENTS_READ)
     access.grant(person, platform, Organization.PLATFORM, *permissions)
@@ -162,7 +162,7 @@ def staff(crypto_channel: grpc.Channel, identities: Identities, access: FakeAcce
 
 @pytest.fixture
 def job(crypto_channel: grpc.Channel, identities: Identities):
-    """Runs the job; whether all of it was done."""
+    """Runs the job; returns whether every item succeeded."""
     stub = payment_pb2_grpc.PaymentJobsServiceStub(crypto_channel)
     headers = identities.service_headers("scheduler")
     return lambda: stub.SettlePayments(pb.SettlePaymentsRequest(), metadata=headers).success
@@ -170,7 +170,7 @@ def job(crypto_channel: grpc.Channel, identities: Identities):
 
 @pytest.fixture
 def books(crypto_channel: grpc.Channel, identities: Identities):
-    """Whether they add up."""
+    """Whether the ledger is sound."""
     stub = payment_pb2_grpc.LedgerServiceStub(crypto_channel)
     faults = ("sum_micros", "difference_micros", "overdrawn", "payments_differing")
 
@@ -194,7 +194,7 @@ def refund_of(crypto_channel: grpc.Channel, payer: Payer):
 
 @pytest.fixture
 def paid(payer: Payer) -> str:
-    """A payment of 25.00 that has arrived for good, and is to be refunded to the customer's address."""
+    """A credited, final payment of 25.00, with the customer's address for refunds."""
     created = payer.create(refund_address=RIGHT)
     payer.on_chain("pay", to=created.crypto.address, coin="USDC", smallest=created.crypto.amount)
     payer.on_chain("mine", blocks=CONFIRMATIONS + 20)
@@ -234,14 +234,14 @@ def test_refund_whose_transaction_is_dropped_returns_to_the_wallet(
     lines = payer.billing.GetStatement(pb.GetStatementRequest(), metadata=payer._headers).lines
     assert [one.available_delta_micros for one in lines] == [25_000_000, -25_000_000, 25_000_000]
     assert books()
-    # Another transaction comes first, or the same one would be sent again.
+    # Another transaction is sent first; otherwise the sandbox would create the same transaction again.
     payer.on_chain("pay", to="0x" + "12" * 20, coin="USDC", amount="1")
     assert staff(paid, send()).state == refunds_pb2.Refund.SUCCEEDED
     assert (payer.get(paid).state, payer.available()) == (pb.Payment.REFUNDED, 0)
     assert books()
 
 
-def test_refund_whose_transaction_reappears_is_taken_again(
+def test_refund_whose_transaction_reappears_is_debited_again(
     payer: Payer, staff, paid: str, refund_of, job, books
 ) -> None:
     def send() -> str:

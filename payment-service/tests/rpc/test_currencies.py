@@ -55,7 +55,7 @@ def test_existing_payment_in_an_unbillable_currency_is_credited(platform, stub, 
     created = create(stub, headers, "WISE", "USD", key="k")
     payment_id = created.payment.id
     with psycopg.connect(platform.url, autocommit=True) as sql:
-        # As when euros were still taken.
+        # As in a configuration in which euros could be billed.
         sql.execute("UPDATE payments SET currency_code = 'EUR'")
     body = {"currency": "EUR", "amount": 25, "reference": created.wise.reference, "sender_name": "Ada Zone"}
     sandboxes.wise.post("/sandbox/incoming", json=body).raise_for_status()

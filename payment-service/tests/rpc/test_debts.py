@@ -248,7 +248,7 @@ def test_payout_reserved_before_the_debt_is_not_sent(new_advertiser: Any, new_pu
     assert sound()
 
 
-def test_payout_of_earnings_not_on_hold_is_sent(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
+def test_payout_of_earnings_that_are_not_on_hold_is_sent(new_advertiser: Any, new_publisher: Any, sound: Any) -> None:
     bad, good, publisher = new_advertiser(), new_advertiser(), new_publisher()
     good.pay(100)
     good.hold(100)

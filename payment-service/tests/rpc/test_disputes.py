@@ -44,11 +44,11 @@ def pay(customer, sandboxes, gateway):
 def bank(sandboxes):
     """The customer's bank."""
 
-    def go_on(payment_id: str, outcome: str, **more: object) -> dict[str, object]:
+    def end_dispute(payment_id: str, outcome: str, **more: object) -> dict[str, object]:
         body = {"payment_id": payment_id, "outcome": outcome, **more}
         return sandboxes.stripe.post("/sandbox/dispute", json=body).raise_for_status().json()
 
-    return go_on
+    return end_dispute
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_open_dispute_freezes_its_amount_and_blocks_refunds(
     assert sound()
 
 
-def test_won_dispute_releases_its_amount_and_keeps_the_fee(customer, pay, bank, sql, sound) -> None:
+def test_won_dispute_releases_its_amount_but_not_the_fee(customer, pay, bank, sql, sound) -> None:
     payment_id = pay()
     bank(payment_id, "open")
     eventually(lambda: money(customer) == (0, PAID, 0))
@@ -124,7 +124,7 @@ def test_lost_dispute_of_spent_money_becomes_debt_that_blocks_spend(customer, pa
     assert sound()
 
 
-def test_deposits_during_an_open_dispute_are_taken_if_it_is_lost(customer, pay, bank, hold, sound) -> None:
+def test_lost_dispute_debits_deposits_made_while_it_was_open(customer, pay, bank, hold, sound) -> None:
     payment_id = pay()
     hold(400 * UNIT)
     bank(payment_id, "open")

@@ -19,7 +19,7 @@ from adsandbox.chain.coins import CHAIN_ID
 from adtesting import FakeAccess, Identities, eventually
 
 every_provider = pytest.mark.parametrize("provider", ["STRIPE", "CRYPTO", "WISE"])
-# Longer than any provider may fail before that counts as an outage.
+# Longer than any provider may fail before it counts as down.
 LONG = timedelta(minutes=5)
 
 
@@ -89,7 +89,7 @@ def test_known_outage_refuses_new_payments_until_the_provider_responds(
     assert [one.pending_reason for one in payer.list()] == [because], "nothing was stored for the refused payment"
     assert payer.get(first.id).pending_reason == because
     assert payer.confirm(first.id).pending_reason == because
-    # A repeat is about the payment that there is.
+    # A repeat returns the existing payment, also in an outage.
     assert payer.create(key="first").id == first.id
     sandboxes.behave(outside, fail_rate=0)
 

@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 from adtesting import Identities, eventually
 from payment_service.providers.stripe.client import TIMEOUT_S
 
-# Stripe and Wise are asked for what webhooks missed at every run of the job.
+# Every run of the job lists the missed events of Stripe and Wise.
 SOURCES = 2
 SECRET = "whsec_payment"
 PAID = 500_000_000
@@ -273,7 +273,7 @@ def test_no_response_on_confirmation_is_reported_and_not_stored(customer, sandbo
 
 def test_job_opens_payments_left_unopened_by_a_crash(customer, sandboxes, gateway, settle, sql) -> None:
     payment_id = customer.create().payment.id
-    # As a crash before Stripe's answer leaves it.
+    # The state after a crash before Stripe's response.
     sql.execute("UPDATE payments SET external_id = NULL, instructions = '{}' WHERE id = %s", [payment_id])
     assert settle().success
     assert customer.get(payment_id).stripe.client_secret == intent_of(sandboxes, payment_id)["client_secret"]

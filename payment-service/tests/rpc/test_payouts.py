@@ -22,7 +22,7 @@ from adtesting import Identities, eventually
 from payment_service.ledger import store
 from payment_service.ledger.model import Account, Kind, Transfer, payable
 
-# Stripe and Wise are asked for what webhooks missed at every run of the job.
+# Every run of the job lists the missed events of Stripe and Wise.
 SOURCES = 2
 EARNED = 100_000_000
 AMOUNT = 70_250_000

@@ -26,7 +26,7 @@ def quarantine(channel: grpc.Channel) -> QuarantineServiceStub:
 
 @pytest.fixture
 def broken(gateway, sql: psycopg.Connection) -> Iterator[str]:
-    """An event of Stripe's that no release can read."""
+    """A Stripe event that no release can parse."""
     event_id = f"evt_{uuid4().hex}"
     sql.execute(
         "INSERT INTO webhook_events (provider, event_id, kind, payload, received_at)"

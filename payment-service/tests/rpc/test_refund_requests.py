@@ -130,7 +130,7 @@ def test_payment_has_one_open_refund_request(owner, payment_id) -> None:
     assert info(lambda: owner.request(payment_id, 2 * UNIT, key="k")).reason == "IDEMPOTENCY_KEY_REUSED"
     for _ in range(2):
         assert owner.withdraw(*made).state == Request.WITHDRAWN
-    # The repeat says how it stands now.
+    # The repeat returns the current state.
     assert owner.request(payment_id, UNIT, key="k").state == Request.WITHDRAWN
     again = owner.request(payment_id, 2 * UNIT)
     assert [one.id for one in owner.of(payment_id)] == [again.id, *made]

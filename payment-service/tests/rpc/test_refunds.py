@@ -40,7 +40,7 @@ def info(error: pytest.ExceptionInfo[grpc.RpcError]) -> ErrorInfo:
 
 @dataclass
 class Desk:
-    """Somebody who may approve, and what the service lets them do."""
+    """Staff with PAYMENTS_APPROVE, and their calls to the service."""
 
     headers: list[tuple[str, str]]
     stub: refunds_pb2_grpc.RefundServiceStub
@@ -254,7 +254,7 @@ def test_refund_without_response_is_sent_later_and_once(
     assert "does not answer" in waiting.pending_reason
     assert money(customer) == (300 * UNIT, 200 * UNIT, 0)
     assert customer.get(payment_id).refunded_micros == 200 * UNIT
-    # As if the time had come.
+    # As if the delay had passed.
     due = "UPDATE procrastinate_jobs SET scheduled_at = now() WHERE args ->> 'subject' = %s"
     assert sql.execute(due, [waiting.id]).rowcount == 1
     eventually(lambda: money(customer) == (300 * UNIT, 0, 0))
@@ -359,7 +359,7 @@ def test_dashboard_refund_of_spent_money_becomes_debt(
     assert money(customer) == (0, 0, 400 * UNIT)
     (refund,) = refunds_of(customer, payment_id).refunds
     assert (refund.state, refund.amount_micros) == (refunds_pb2.Refund.SUCCEEDED, PAID)
-    # It comes back: the debt is paid first.
+    # The returned refund pays the debt first.
     sandboxes.stripe.post(f"/sandbox/refunds/{made['id']}/fail").raise_for_status()
     eventually(lambda: customer.get(payment_id).state == pb.Payment.SUCCEEDED)
     assert money(customer) == (100 * UNIT, 0, 0)

@@ -23,7 +23,7 @@ Refund = refunds_pb2.Refund
 
 @dataclass
 class Desk:
-    """Staff who may approve."""
+    """Staff with PAYMENTS_APPROVE."""
 
     headers: list[tuple[str, str]]
     stub: refunds_pb2_grpc.RefundServiceStub
@@ -60,7 +60,7 @@ def refunds_of(channel, customer):
 
 @pytest.fixture
 def received(sandboxes, gateway, customer):
-    """A payment that has arrived by bank transfer; its id, and Wise's number for what arrived."""
+    """Creates a payment credited by bank transfer; returns its id and the transfer's number at Wise."""
 
     def make(amount: int = 20) -> tuple[str, str]:
         made = customer.create(amount * UNIT, provider=pb.WISE)
@@ -74,7 +74,7 @@ def received(sandboxes, gateway, customer):
 
 @pytest.fixture
 def send(sandboxes):
-    """Sends money by hand, as staff do; the transfer's number."""
+    """Sends money by hand, as staff do; returns the transfer's number."""
 
     def make(amount: object = 20) -> str:
         body = {"currency": "USD", "amount": amount, "reference": "refund"}
@@ -223,7 +223,7 @@ def test_refused_manual_refund_leaves_no_refund_and_no_statement_line(
     kept = "SELECT count(*) FROM transfers WHERE reference = %s AND kind = 'REFUND'"
     assert sql.execute(kept, [payment_id]).fetchone() == (0,)
     assert sound()
-    # The same call with what was really sent, and its repeat.
+    # The same call with the amount that was sent, and its repeat.
     right = send()
     first = staff.refund(payment_id, None, right, "k")
     assert staff.refund(payment_id, None, right, "k") == first
@@ -250,7 +250,7 @@ def test_partial_recall_reverses_the_recalled_part_of_a_deposit(
     assert _money(customer) == (99_500_000, 0, 0)
     assert ("REVERSAL", "POSTED", -500_000) in _lines(customer)
     assert sound()
-    # A second one of the same amount is another line, and then the rest.
+    # A second recall of the same amount is another line; a third line recalls the rest.
     sandboxes.wise.post(recall, json={"amount": "0.50"}).raise_for_status()
     eventually(lambda: _money(customer) == (99 * UNIT, 0, 0))
     sandboxes.wise.post(recall).raise_for_status()
@@ -321,7 +321,7 @@ def test_card_refund_is_polled_until_it_is_final(
     (external_id,) = sql.execute("SELECT external_id FROM refunds WHERE id = %s", [refund.id]).fetchone()
     gateway.open = False
     sandboxes.stripe.post(f"/sandbox/refunds/{external_id}/fail").raise_for_status()
-    # As if its event had been lost for ever.
+    # As if its event had never been delivered.
     kept = sandboxes.stripe.get("/v1/events", params={"limit": 100}).raise_for_status().json()["data"]
     for event in kept:
         sql.execute(

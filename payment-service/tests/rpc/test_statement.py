@@ -36,7 +36,7 @@ def sums(lines: list[pb.StatementLine]) -> tuple[int, int, int]:
 
 
 class Money:
-    """Moves money like the provider and campaign-service."""
+    """Moves money as a provider and campaign-service do."""
 
     def __init__(self, db: Database, stub: Any, identities: Identities) -> None:
         self._db = db
@@ -191,7 +191,7 @@ def test_statement_lines_of_reversals_and_debt_have_a_reference(customer: Any, m
     assert all_figures(customer.balance()) == (52, 0, 0, 0, 0)
 
 
-def test_balance_at_a_past_time(customer: Any, money: Money) -> None:
+def test_balance_at_a_past_time_excludes_later_transfers(customer: Any, money: Money) -> None:
     noon = datetime(2026, 2, 1, 12, tzinfo=UTC)
     for number in range(3):
         at = noon + timedelta(hours=number)

@@ -28,7 +28,7 @@ def reason(error):
 
 @dataclass
 class Desk:
-    """Somebody with the permission to approve, and what the service lets them do."""
+    """Staff with PAYMENTS_APPROVE, and their calls to the service."""
 
     headers: list
     stub: suspense_pb2_grpc.SuspenseServiceStub
@@ -62,7 +62,7 @@ def staff(desk):
 
 @pytest.fixture
 def arrive(sandboxes, gateway, staff):
-    """Lets a bank transfer arrive that names no payment; the deposit as staff see it, and Wise's number for it."""
+    """Sends a bank transfer without a reference; returns the deposit as staff see it, and its number at Wise."""
 
     def send(amount=500, currency="USD"):
         text = f"for ads {uuid4()} ä漢"

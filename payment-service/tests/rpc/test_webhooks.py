@@ -1,4 +1,4 @@
-"""Stripe's events have one outcome: in any order, repeated, missed, or with forged ones in between."""
+"""Stripe's events have the same outcome in any order, repeated, missed, or mixed with forged ones."""
 
 import itertools
 import json
@@ -160,7 +160,7 @@ WHERE reference = %(payment)s AND transfers.kind = %(kind)s
 
 
 def agree(sql, payment_id: str) -> bool:
-    """Whether a payment, its refunds and disputes, and the ledger say the same."""
+    """Whether a payment, its refunds and disputes, and the ledger have the same amounts."""
     figures = sql.execute(
         "SELECT refunded_micros, disputed_micros FROM payments WHERE id = %s", [payment_id]
     ).fetchone()
@@ -211,7 +211,7 @@ def test_payment_events_have_the_same_outcome_in_any_order(
 ) -> None:
     dice = random.Random(f"{ends}{first}")
     orders = [order for order in itertools.permutations(CORE) if order[0] == first]
-    # Of the 24 with this first event; most with the outcome that moves the most money.
+    # A sample of the orders with this first event, larger for the outcome that moves the most money.
     for order in dice.sample(orders, 6 if ends == ("succeed", "lose") else 2):
         customer.__dict__.update(new_customer().__dict__)
         history = story(*ends)
@@ -264,7 +264,7 @@ def test_refund_and_dispute_events_have_the_same_outcome_in_any_order(
 
 def test_job_finds_events_that_webhooks_missed(customer, story, settle, sound, sql) -> None:
     history = story("succeed", "lose")
-    # So that it is not asked about by its own id.
+    # So that the job does not poll it by its own id.
     sql.execute("UPDATE payments SET is_closed = TRUE WHERE id = %s", [history.payment_id])
     result = settle()
     assert result.success, result
@@ -294,7 +294,7 @@ def test_missed_events_are_complete_and_oldest_first(sandboxes, config, db, is_f
     sandboxes.behave(client, drop_webhooks=True)
     began = datetime.now(UTC) - timedelta(days=20 if is_first_look else 0)
     if not is_first_look:
-        # Stripe's times are whole seconds: what is older must be so by one.
+        # Stripe's times are whole seconds, so an older event must be at least one second older.
         eventually(lambda: datetime.now(UTC).timestamp() // 1 > began.timestamp() // 1 + 1)
         began = datetime.now(UTC)
     made = []
@@ -329,7 +329,7 @@ def test_event_that_cannot_be_booked_is_stored_and_booked_later(
     try:
         gateway.deliver("/webhooks/stripe", body, signed(body))
         assert not is_booked()
-        # Whatever was done of it is undone, and what fails again keeps nothing else from its turn.
+        # Its partial changes are rolled back, and an event that fails again does not block the others.
         assert customer.balance().available_micros == PAID
         assert not settle().success
         assert not is_booked()
@@ -359,7 +359,7 @@ def test_event_that_needs_stripe_is_refused_while_stripe_is_down(
     assert customer.get(payment_id).state == pb.Payment.DISPUTED
 
 
-def test_event_about_no_payment_of_ours_is_stored_and_acknowledged(
+def test_event_about_an_unknown_payment_is_stored_and_acknowledged(
     customer, at_stripe, events_of, gateway, sql
 ) -> None:
     payment_id = customer.create().payment.id

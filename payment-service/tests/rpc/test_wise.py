@@ -15,7 +15,7 @@ ASKED = 500_000_000
 
 @pytest.fixture
 def ask(customer):
-    """Opens a bank transfer payment of 500.00; its id and its reference."""
+    """Opens a bank transfer payment of 500.00; returns its id and its reference."""
 
     def create(who=customer, **changes):
         made = who.create(provider=pb.WISE, **changes)
@@ -26,7 +26,7 @@ def ask(customer):
 
 @pytest.fixture
 def transfer(sandboxes, gateway):
-    """Sends a bank transfer; its number at Wise."""
+    """Sends a bank transfer; returns its number at Wise."""
 
     def send(text, amount=500, currency="USD"):
         body = {"currency": currency, "amount": amount, "reference": text, "sender_name": "Ada Zone"}
@@ -42,7 +42,7 @@ def recall(sandboxes):
 
 @pytest.fixture
 def webhooks(sandboxes):
-    """Wise's webhooks of these movements."""
+    """Wise's webhooks about these movements."""
 
     def of(*numbers):
         known = sandboxes.wise.get("/sandbox/webhooks").raise_for_status().json()["webhooks"]

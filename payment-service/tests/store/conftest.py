@@ -50,12 +50,12 @@ class ChainSandbox:
         return dict(answer.json())
 
     def pay(self, to: str, amount: object = "", coin: str = "USDC", **more: object) -> str:
-        """Sends a transaction, which no block contains yet; its hash."""
+        """Sends a transaction, which is in no block yet; returns its hash."""
         body = {"amount": str(amount)} if amount else {}
         return str(self.ask("pay", to=to, coin=coin, **body, **more)["transaction_hash"])
 
     def mine(self, blocks: int = 1) -> int:
-        """Mines in steps, so that no response takes long; the head's number."""
+        """Mines in steps, so that no response is slow; returns the head's number."""
         heads = [self.ask("mine", blocks=min(500, blocks - done))["head"] for done in range(0, blocks, 500)]
         return int(heads[-1])
 

@@ -15,7 +15,7 @@ RATES = {"USD": Decimal("1.0001"), "EUR": Decimal("0.9217"), "GBP": Decimal("0.7
 
 @pytest.fixture
 def shop(new_shop):
-    """One that takes every coin in every currency."""
+    """A shop that accepts every coin in every currency."""
     coins = [replace(coin, rates=RATES) for coin in new_shop().settings.coins]
     made = new_shop(coins=coins)
     made.poll()

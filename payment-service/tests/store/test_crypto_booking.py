@@ -1,4 +1,4 @@
-"""Transfers are booked by what is stored: how far the chain was read, and whether their block is orphaned."""
+"""Transfers are booked by the stored state: the position of the chain, and whether their block is orphaned."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ CHAIN = Chain(1, "Chain", "http://node", confirmations=4, coins=())
 
 @dataclass
 class Bookings:
-    """Records what is booked; `knows_payment`: whether the transfer's payment exists."""
+    """Records the bookings; `knows_payment`: whether the transfer's payment exists."""
 
     knows_payment: bool = True
     calls: list[tuple[str, Any]] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Desk:
     position: Position
 
     def book(self, read: int, confirmed: int) -> list[tuple[str, Any]]:
-        """Books with the chain at this position; what was booked."""
+        """Books with the chain at this position; returns the bookings."""
         self.position = Position(read, confirmed)
         self.bookings.calls.clear()
         TransferBooker(CHAIN, self.db, self.bookings, lambda _: self.position).book_all(self.position)
@@ -57,7 +57,7 @@ class Desk:
 
 @pytest.fixture
 def desk(own_database_url: str) -> Iterator[Desk]:
-    """With one transfer in block 10."""
+    """A desk with one transfer in block 10."""
     db = Database(own_database_url, max_connections=2)
     transfer = Transfer(
         "k", 1, 10, "0xt", new_id(), "0xa", "USDC", 5_000_000, Decimal(1), "USD", 5_000_000, datetime.now(UTC)

@@ -58,12 +58,12 @@ def test_refused_batch_is_halved(shop) -> None:
     shop.chain.mine(40)
     shop.chain.behave(batch_limit=3)
 
-    def has_read_on() -> bool:
+    def has_credited() -> bool:
         with suppress(Unavailable):
             shop.poll()
         return bool(shop.paid(payment) == 100 * USD)
 
-    eventually(has_read_on)
+    eventually(has_credited)
 
 
 def test_block_range_grows_again_on_a_chain_without_tokens(new_shop) -> None:
@@ -152,7 +152,7 @@ def test_trickling_response_of_a_node_times_out(trickling: str) -> None:
 
 
 def hidden(shop, payment: Payment) -> None:
-    """Paid, in a block that had all its confirmations before the node had its logs."""
+    """A payment, paid in a block that had all its confirmations before the node served its logs."""
     shop.chain.behave(hide_logs=True)
     shop.chain.pay(address(payment), 100)
     shop.chain.mine(CONFIRMATIONS + 1)
@@ -216,7 +216,7 @@ def test_unfinished_search_resumes_and_keeps_the_payment_open(shop, own_database
     assert after
     with psycopg.connect(own_database_url) as sql:
         sql.execute("UPDATE crypto_addresses SET searched_number = %s", [after.confirmed_number - 1])
-    for paid in (0, 100 * USD):  # what is left first, then all of it again
+    for paid in (0, 100 * USD):  # the rest of the search first, then a whole search
         assert shop.provider.close(payment).state is State.EXPIRED
         assert shop.paid(payment) == paid
 
@@ -261,7 +261,7 @@ def test_lagging_node_is_reported_and_takes_payments_until_the_chain_is_stale(ne
     assert shop.open().instructions["address"]
 
 
-def test_chain_with_an_old_newest_block_takes_no_payments(new_shop, own_database_url: str) -> None:
+def test_payments_on_a_chain_with_an_old_newest_block_are_refused(new_shop, own_database_url: str) -> None:
     shop = new_shop(head_age_s=900)
     shop.chain.mine()
     shop.poll()
@@ -273,10 +273,10 @@ def test_chain_with_an_old_newest_block_takes_no_payments(new_shop, own_database
     assert "lags behind" in shop.features.payments.details(shop.organization_id, payment.id)[0].pending_reason
 
 
-def test_waiting_payment_gets_no_address_on_a_halted_chain(shop, own_database_url: str) -> None:
+def test_waiting_payment_is_assigned_no_address_on_a_halted_chain(shop, own_database_url: str) -> None:
     payment = shop.open()
     with psycopg.connect(own_database_url, autocommit=True) as sql:
-        # As a crash before the address leaves it.
+        # The state after a crash before the address was stored.
         sql.execute("DELETE FROM crypto_addresses")
         sql.execute("UPDATE payments SET external_id = NULL, instructions = '{}', expires_at = NULL")
         sql.execute("UPDATE crypto_chains SET halted_reason = 'too deep'")
@@ -303,7 +303,7 @@ def test_migration_leaves_progress_unknown_until_the_first_poll(fresh_database, 
     with psycopg.connect(url, autocommit=True) as sql:
         sql.execute(add, [CHAIN_ID])
         migrate(url, *MIGRATIONS)
-        # As the release before still writes.
+        # As the previous release writes it.
         sql.execute(add, [CHAIN_ID + 1])
         rows = sql.execute("SELECT current_at, head_at, fault FROM crypto_chains").fetchall()
         assert rows == [(None, None, "")] * 2

@@ -94,7 +94,7 @@ def test_unknown_and_failed_transactions_are_refused(shop) -> None:
 
 def test_transaction_from_before_the_payment_is_refused(shop) -> None:
     payment, hash = paid(shop), sent(shop)
-    # The sandbox's blocks may be ahead of the clock.
+    # The times of the sandbox's blocks may be ahead of the clock.
     later = replace(payment, created_at=payment.created_at + timedelta(days=1))
     with pytest.raises(RefundNotSeen, match="before the payment"):
         refund(shop, later, hash)

@@ -75,7 +75,7 @@ def test_credited_transfer_is_reversed_and_becomes_a_debt_if_spent(shop, keep: b
     assert shop.balance() == (30 * USD, 0)
     shop.chain.reorg(CONFIRMATIONS + 1, keep=keep)
     shop.poll()
-    if keep:  # it has its confirmations in the new blocks at once: they are as many
+    if keep:  # the new branch is as long, so the transfer has its confirmations at once
         assert sorted(shop.states(payment)) == ["CREDITED", "REVERSED"]
         assert (shop.get(payment).state, shop.balance()) == (State.SUCCEEDED, (30 * USD, 0))
     else:
@@ -151,7 +151,7 @@ def test_transfer_in_a_restored_block_is_credited_again(shop) -> None:
     shop.poll()
     (deposit,) = shop.deposits(payment)
     number = deposit.detail["chain"]["block_number"]
-    # As if another branch had been the chain for a while.
+    # As if another branch had been the longest for a while.
     with shop.db.transaction() as tx:
         store.delete_blocks(tx, CHAIN_ID, 0, number - 1)
         transfers.orphan(tx, CHAIN_ID, number - 1)

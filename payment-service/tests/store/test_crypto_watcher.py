@@ -196,7 +196,7 @@ def test_stored_transfers_are_booked_after_a_crash(shop) -> None:
         def settle_in(self, *_: object) -> None:
             raise Crash
 
-    crashing._booker._booking = Bookings()  # what was read is stored, and nothing is booked
+    crashing._booker._booking = Bookings()  # the transfers that were read are stored, and none is booked
     assert crashing.poll(30)
     assert shop.deposits(payment) == []
     shop.chain.behave(fail_rate=1)
@@ -288,7 +288,7 @@ def test_each_payment_has_its_own_stable_address(shop) -> None:
         assert len(set(pool.map(lambda one: shop.provider.open(one).external_id, [new] * 8))) == 1
 
 
-def test_payment_expires_with_the_coins_rate(shop) -> None:
+def test_payment_expires_when_the_rate_of_its_coin_does(shop) -> None:
     token, native = shop.open(token="USDC"), shop.open(token="ETH")
     assert token.expires_at
     assert native.expires_at

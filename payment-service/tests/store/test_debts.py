@@ -29,7 +29,7 @@ EVERYTHING = UUID(int=0)
 
 
 class NoBank:
-    """None is asked."""
+    """A payout provider that must not be called."""
 
     name = "WISE"
 
@@ -52,7 +52,7 @@ class Books:
         self.holds.hold(self.escrow, 100, "start")
 
     def take(self, amount: int) -> None:
-        """So much goes back to where it came from, or comes in, below zero."""
+        """Reverses the amount of the deposit; a negative amount is deposited."""
         clearing = self.wallet.clearing("STRIPE")
         key = str(uuid4())
         with self.db.transaction() as tx:
@@ -105,7 +105,7 @@ def test_only_changes_of_a_debt_mark_it(desk: Books) -> None:
 
 
 def test_payout_cannot_reserve_earnings_that_have_to_be_put_on_hold(desk: Books) -> None:
-    """Nothing works in the background: the call itself looks at what has changed."""
+    """No task runs in the background: the call itself settles the marked debts."""
     desk.holds.hold(desk.escrow, 0, "ask")
     desk.spend(100)
     assert desk.figures() == (50, 0)
@@ -142,7 +142,7 @@ def test_settlement_is_idempotent(desk: Books) -> None:
 
 
 def test_failing_debt_does_not_block_the_others(desk: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two organizations, whichever comes first."""
+    """Whichever of the two organizations is settled first."""
     desk.spend(100)
     other = Books(desk.db)
     other.spend(100)
@@ -163,7 +163,7 @@ def test_failing_debt_does_not_block_the_others(desk: Books, monkeypatch: pytest
 
 
 def test_concurrent_payouts_spend_and_debts_do_not_deadlock(desk: Books) -> None:
-    """In whatever order they run, as much is on hold at the end as is owed, of what is unpaid."""
+    """In any order, the amount on hold at the end is the debt, capped to the unpaid earnings."""
     desks = [desk, *(Books(desk.db, publisher=desk) for _ in range(2))]
     for one in desks:
         one.take(-10_000_000)

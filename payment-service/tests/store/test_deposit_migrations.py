@@ -30,7 +30,7 @@ def test_deposits_of_the_previous_release_have_no_intended_payment(fresh_databas
     with psycopg.connect(url, autocommit=True) as sql:
         sql.execute(ADD, [new_id(), "a", None, None, "UNMATCHED"])
         migrate(url, *MIGRATIONS)
-        # As the release before still writes.
+        # As the previous release writes it.
         sql.execute(ADD, [new_id(), "b", payment_id, organization_id, "CREDITED"])
         db = Database(url)
         assert store.newest_unmatched(db, organization_id, payment_id) is None

@@ -69,7 +69,7 @@ def sound(db: Database) -> bool:
 
 @pytest.fixture
 def escrow(db: Database) -> Escrow:
-    """Of an organization that has 100."""
+    """The escrow of a campaign whose organization has 100."""
     made = Escrow(uuid4(), uuid4(), "USD")
     fund(db, made.organization_id, 100 * UNIT)
     return made
@@ -281,7 +281,7 @@ def test_verification_finds_a_tampered_balance(own_database_url: str, own_db: Da
         assert (found.sum_micros, found.difference_micros) == (7, 7)
         sql.execute("UPDATE accounts SET debits_micros = debits_micros + 7 WHERE kind = 'PROVIDER_CLEARING'")
     (found,) = books.verify_any_tenant(own_db)
-    # The sum is right again by chance; the accounts are not.
+    # The sum is 0 again, although both accounts are wrong.
     assert (found.sum_micros, found.difference_micros) == (0, 14)
 
 

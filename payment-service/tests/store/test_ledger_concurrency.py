@@ -30,7 +30,7 @@ def crowd(own_database_url: str) -> Iterator[Database]:
 
 
 def funded(db: Database, number: int) -> list[Account]:
-    """So many escrows, each with funds."""
+    """Creates this many escrows, each with funds."""
     escrows = [Escrow(uuid4(), uuid4(), "USD") for _ in range(number)]
     chains = [
         [
@@ -125,7 +125,7 @@ def test_concurrent_repeats_of_spend_return_the_same_result(crowd: Database) -> 
         paid = Transfer("DEPOSIT", wallet.clearing("STRIPE"), wallet.available, 100, uuid4(), str(uuid4()))
         assert store.post_chains(crowd, [[paid]], new_id) == [Outcome.POSTED]
         holds.hold(escrow, 100, "start")
-    # The last of each escrow's is cut short, whichever that is, and one of the escrows has nothing at all.
+    # Whichever item of an escrow is last is capped, and one of the escrows is empty.
     empty = Escrow(uuid4(), uuid4(), "USD")
     items = [Spend(escrow, 40, f"day:{day}", earner) for escrow in [*escrows, empty] for day in range(3)]
 

@@ -38,7 +38,7 @@ def holds(db: Database) -> HoldService:
 
 @pytest.fixture
 def escrow(db: Database, holds: HoldService) -> Escrow:
-    """One that holds 1,000 micros."""
+    """An escrow that holds 1,000 micros."""
     made = funded(db)
     holds.hold(made, HELD, "held")
     return made

@@ -62,7 +62,7 @@ class Cut:
 
 
 class CutDatabase(Database):
-    """One whose next transaction is cut off before that many statements; 0: none is."""
+    """A database whose next transaction is cut off before that many statements; 0: no transaction is."""
 
     cut = 0
 
@@ -95,7 +95,7 @@ class Figures:
     spent: int = 0
     reserved: int = 0
     debt: int = 0
-    # By the other's publisher, from this one's spend.
+    # Earned by the other organization's publisher from this organization's spend.
     earned: int = 0
 
     def receive(self, micros: int) -> None:
@@ -138,7 +138,7 @@ class Machine(RuleBasedStateMachine):
         self.calls: list[tuple[Callable[[], object], object]] = []
 
     def call(self, cut: int, action: Callable[[], object]) -> object:
-        """The action's result; where it was cut off, nothing was done, and it is done again."""
+        """The action's result; if its connection was cut off, nothing was changed, and the action is repeated."""
         before = [figures.balance for figures in self.figures]
         self.db.cut = cut
         try:
@@ -151,7 +151,7 @@ class Machine(RuleBasedStateMachine):
             self.db.cut = 0
 
     def post(self, who: int, cut: int, make: Callable[[Any], list[Transfer]], *more: Account) -> list[Transfer]:
-        """Posts what is made of the locked wallet's balances."""
+        """Posts the transfers that are made from the locked wallet's balances."""
         wallet = self.wallets[who]
         touched = {wallet.available, wallet.debt, wallet.clearing(PROVIDER), *more}
 
@@ -272,7 +272,7 @@ class Machine(RuleBasedStateMachine):
         assert isinstance(posted, list)
         assert sum(posted) <= figures.held
         assert all(0 <= one <= asked for one, asked in zip(posted, micros, strict=True))
-        # Nothing is left where any item was cut short.
+        # An escrow is empty if any of its items was capped.
         assert posted == micros or sum(posted) == figures.held
         figures.held -= sum(posted)
         figures.spent += sum(posted)
@@ -281,7 +281,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=whose, cut=cuts)
     def settle_debt(self, who: int, cut: int) -> None:
-        """Whatever came before, as much of what was earned as is owed is on hold then."""
+        """After any earlier operations, the earnings on hold equal the debt, capped to all earnings."""
         wallet, figures = self.wallets[who], self.figures[who]
         self.call(cut, lambda: self.debts.settle(wallet.organization_id, USD))
         on_hold = min(figures.debt, figures.earned)
@@ -350,7 +350,7 @@ class Machine(RuleBasedStateMachine):
         assert action() == answer
 
     @invariant()
-    def the_books_are_right(self) -> None:
+    def the_ledger_is_sound(self) -> None:
         found = books.verify_any_tenant(self.db)
         assert all(one.is_sound for one in found), found
         wanted = [figures.balance for figures in self.figures]
@@ -369,7 +369,7 @@ class Machine(RuleBasedStateMachine):
         self.past.append((new_id(), wanted))
 
     def teardown(self) -> None:
-        # The next machine is on the same database, and expects to find only what it has set aside itself.
+        # The next machine uses the same database, and expects only reservations of its own.
         for one in self.reservations.expired(100):
             self.reservations.void(one)
         for before, wanted in self.past:

@@ -290,7 +290,7 @@ def test_chains_create_accounts_and_accept_any_text_as_key(db: Database) -> None
     assert desk.balance() == (90, 0, 0)
 
 
-def test_two_phases_in_chains(db: Database) -> None:
+def test_chains_can_reserve_complete_and_void(db: Database) -> None:
     desk = Desk(db)
     pending, late = desk.refund(40).pending(LATER), desk.refund(5).pending(LONG_AGO)
     assert store.post_chains(db, [[pending], [late]], new_id) == [Outcome.POSTED] * 2
@@ -304,7 +304,7 @@ def test_two_phases_in_chains(db: Database) -> None:
 
 @pytest.fixture
 def before_phases(fresh_database: FreshDatabase) -> str:
-    """A database as it was before there were phases."""
+    """A database from before transfers had phases."""
     url = fresh_database("before_phases")
     migrate(url, *MIGRATIONS)
     rolled_back(url)
@@ -356,7 +356,7 @@ def test_rows_from_before_phases_are_migrated(before_phases: str) -> None:
             [desk.wallet.organization_id],
         ).fetchall()
         assert kept == [("AVAILABLE", 0), ("DEBT", -5), ("PROVIDER_CLEARING", 5)]
-        # As the program before it does.
+        # As the previous release does.
         sql.execute(OLD_ROWS.split(";")[1].replace("'old'", "'older'").encode())
         with pytest.raises(psycopg.errors.CheckViolation):
             sql.execute(OLD_ROWS.split(";")[1].replace("'old'", "'oldest'").replace("70", "-1").encode())

@@ -1,4 +1,4 @@
-"""Catching up on missed events goes on when one event or the provider fails."""
+"""Catching up on missed events continues after one event or the provider has failed."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta

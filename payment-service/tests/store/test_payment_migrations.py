@@ -40,7 +40,7 @@ def take_back(url: str) -> None:
 
 @dataclass
 class Old:
-    """A database of then, and the program of now."""
+    """A database of that earlier release, and the code of this one."""
 
     url: str
     db: Database

@@ -100,6 +100,6 @@ def test_unsigned_webhook_is_refused(provider_of, name: str) -> None:
 
 
 @every_provider
-def test_no_events_are_missed_in_the_future(provider_of, name: str) -> None:
+def test_future_start_lists_no_missed_events(provider_of, name: str) -> None:
     events = provider_of(name).missed_events
     assert not (events and list(events.missed_events(datetime.now(UTC) + timedelta(days=1))))

@@ -36,14 +36,14 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """Failures are expected here by the dozen, and drawing a traceback takes a quarter of a second."""
+    """Dozens of failures are expected here, and formatting a traceback takes 0.25 s."""
     with capture_logs():
         yield
 
 
 @dataclass
 class Provider:
-    """Knows every payment as PENDING, and reads events as nothing, unless it is to raise something."""
+    """Reports every payment as PENDING and parses events to no updates, unless it is set to raise an error."""
 
     error: Exception | None = None
     is_polled = True
@@ -295,7 +295,7 @@ def test_discarded_item_is_not_retried_and_can_be_read(reconciliation: Reconcili
     assert (result.success, result.stats.quarantined_count) == (True, 0)
     reconciliation.provider.error = None
     reconciliation.quarantine.retry(item.id)
-    assert reconciliation.run().stats.success_count == 2  # the event, and what webhooks missed
+    assert reconciliation.run().stats.success_count == 2  # the event, and the listing of missed events
 
 
 def test_failing_item_below_the_limit_is_not_in_quarantine(reconciliation: Reconciliation, event: str) -> None:

@@ -83,7 +83,7 @@ def test_concurrent_receipts_leave_no_gap(db: Database, sql: psycopg.Connection)
 def test_receipts_of_different_organizations_do_not_block_each_other(db: Database) -> None:
     with db.transaction() as tx:
         store.issue(tx, uuid4(), uuid4(), AT)
-        # On a connection of its own: where it waited, the statement's time would run out.
+        # On its own connection; if it waited, the statement would time out.
         assert issue(db, uuid4(), uuid4()) == 1
 
 

@@ -1,4 +1,4 @@
-"""A task stored in a transaction runs after its commit, whatever fails on the way."""
+"""A task stored in a transaction runs after its commit, whatever fails in between."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def add(db: Database, task: str, subject: UUID, at: datetime | None = None) -> N
 
 @pytest.fixture
 def task() -> str:
-    """A name that no other test's worker looks for."""
+    """A task name that no other test's worker runs."""
     return f"task-{uuid4().hex[:16]}"
 
 

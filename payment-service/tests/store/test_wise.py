@@ -75,7 +75,7 @@ def recall(sandboxes):
 
 @pytest.fixture
 def webhooks(sandboxes, outer_gateway):
-    """The webhooks of a movement, with their headers, once so many of them have come."""
+    """The webhooks of a movement, with their headers, once this many of them have been delivered."""
 
     def of(number, count=1):
         known = sandboxes.wise.get("/sandbox/webhooks").raise_for_status().json()["webhooks"]
@@ -246,7 +246,7 @@ def test_webhook_is_unavailable_while_the_statement_cannot_be_read(sandboxes, wi
 
 
 def test_trickling_response_of_wise_times_out(trickling, monkeypatch):
-    # A constant of the code, made small.
+    # A smaller value of the constant.
     monkeypatch.setattr(client, "_GET_DEADLINE_S", 0.3)
     with pytest.raises(Unavailable, match="ReadTimeout"):
         client.WiseClient(trickling, "token", 4_000_001).account_instructions("USD")
@@ -296,7 +296,7 @@ def test_looking_up_a_payment_finds_every_deposit_with_its_reference(wise, opene
 
 
 def _sent(sandboxes, amount=70.25, fund=True, text="refund"):
-    """A transfer that staff make by hand, once it is with the recipient."""
+    """A transfer that staff sent by hand and that the recipient has received."""
     wise = sandboxes.wise
     quote = wise.post(
         "/v3/profiles/4000001/quotes",
@@ -333,7 +333,7 @@ def test_manual_refund_must_match_a_sent_transfer(sandboxes, wise):
         wise.refunds.refund(_payment("EUR"), RefundOrder(refund_id, 70_250_000, sent))
 
 
-def test_returned_transfer_of_ours_is_not_a_deposit(sandboxes, wise, opened):
+def test_returned_outgoing_transfer_is_not_a_deposit(sandboxes, wise, opened):
     started_at, payment = datetime.now(UTC), opened()
     sent = _sent(sandboxes, text=payment.external_id)
     sandboxes.wise.post(f"/sandbox/transfers/{sent}/bounce").raise_for_status()

@@ -1,4 +1,4 @@
-"""The amount of a coin that a customer is shown, and the amount that is credited when it is paid."""
+"""The amount of a coin that is shown to a customer, and the amount that is credited for it."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -42,7 +42,7 @@ def payment(amount_micros: int, currency_code: str, provider: str, instructions:
 
 
 def paid_in(coin: Coin, asked: Payment, rate: Decimal, amount: int) -> Payment:
-    """The payment once so many of the coin's smallest unit have arrived."""
+    """The payment after this many of the coin's smallest units were credited."""
     found = valued(coin, asked.currency_code, rate, amount)
     return asked.credited(found.amount_micros, NOW, NOW) if found else asked
 
@@ -70,7 +70,7 @@ def test_shown_amount_of_a_coin_pays_exactly(
 ) -> None:
     amount_micros = minor * micros_per_minor(currency_code)
     coin, asked, shown = in_coin(amount_micros, currency_code, decimals, rate)
-    # One unit more, where a unit is worth less than the currency's.
+    # One more of the coin's units, if it is worth less than a minor unit of the currency.
     more = off if worth_micros(1, coin, rate) < micros_per_minor(currency_code) else 0
     after = paid_in(coin, asked, rate, shown + more)
     assert after.outcome is Outcome.EXACT
@@ -81,7 +81,7 @@ def test_shown_amount_of_a_coin_pays_exactly(
 
 
 @given(minor=st.integers(100, MOST_MINOR), currency_code=currencies, decimals=st.integers(6, 18), rate=rates)
-def test_one_unit_less_is_exact_and_books_no_more_than_moved(
+def test_one_coin_unit_less_is_exact_and_credits_at_most_its_value(
     minor: int, currency_code: str, decimals: int, rate: Decimal
 ) -> None:
     amount_micros = minor * micros_per_minor(currency_code)
@@ -128,7 +128,7 @@ def test_payment_in_its_own_currency_is_exact_to_the_minor_unit(
     (3_320_000, 498, Outcome.UNDERPAID),
     (3_350_000, 502, Outcome.OVERPAID),
 ])  # fmt: skip
-def test_yen_in_a_coin_of_six_decimals(sent: int, paid: int, outcome: Outcome) -> None:
+def test_yen_payment_in_a_coin_is_compared_in_whole_yen(sent: int, paid: int, outcome: Outcome) -> None:
     coin, asked, shown = in_coin(500_000_000, "JPY", 6, Decimal(150))
     assert shown == 3_333_334
     after = paid_in(coin, asked, Decimal(150), sent)
@@ -142,6 +142,6 @@ def test_second_deposit_after_an_exact_one_is_a_repeat() -> None:
 
 
 @given(amount_micros=st.integers(0, 10**18), currency_code=currencies)
-def test_whole_minor_takes_less_than_one_minor_unit_away(amount_micros: int, currency_code: str) -> None:
+def test_rounding_down_removes_less_than_one_minor_unit(amount_micros: int, currency_code: str) -> None:
     rest = amount_micros - floor_to_minor(amount_micros, currency_code)
     assert 0 <= rest < micros_per_minor(currency_code)

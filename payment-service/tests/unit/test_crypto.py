@@ -30,7 +30,7 @@ from payment_service.providers.crypto.model import (
 )
 from payment_service.providers.crypto.valuation.service import ConfiguredRates
 
-# The mnemonic that everybody tests with (BIP-39), and its first addresses as every wallet shows them.
+# The common test mnemonic (BIP-39), and its first addresses as wallets derive them.
 MNEMONIC = "test test test test test test test test test test test junk"
 FIRST = ("0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8")
 # From EIP-55.
@@ -45,7 +45,7 @@ def account() -> Bip44:
 XPUB = str(account().PublicKey().ToExtended())
 
 
-def test_derived_addresses_match_a_wallets() -> None:
+def test_derived_addresses_equal_those_of_a_wallet() -> None:
     addresses = Addresses(XPUB)
     assert tuple(addresses.at(number) for number in range(2)) == FIRST
     private = account().Change(Bip44Changes.CHAIN_EXT)
@@ -78,7 +78,7 @@ def test_key_of_another_level_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", [RIGHT, RIGHT.lower(), "0x" + RIGHT[2:].upper()], ids=["mixed", "lower", "upper"])
-def test_address_gets_its_checksum(text: str) -> None:
+def test_address_is_returned_with_its_checksum(text: str) -> None:
     assert checked(text) == RIGHT
 
 
@@ -204,7 +204,7 @@ def test_missing_or_malformed_variable_is_named() -> None:
 
 @pytest.fixture
 def crypto() -> CryptoDeposits:
-    """Without a database: a choice is validated without calls."""
+    """The provider without a database, since validating a choice makes no call."""
     found = read(chains())
     return CryptoDeposits(Network(found.chains), None, found.addresses, ConfiguredRates(), None)
 

@@ -90,7 +90,7 @@ def report_dispute(ledger: Ledger, before: Dispute | None, state: disputes.State
 
 
 def orders(states: Sequence[str]) -> list[tuple[str, ...]]:
-    """Every order of these, each of them twice."""
+    """Every order of these reports, with each report twice."""
     return sorted(set(itertools.permutations([*states, *states])))
 
 
@@ -166,7 +166,7 @@ def test_partly_returned_refund_is_booked_once_with_the_rest_in_suspense(
 
 @pytest.mark.parametrize("sent", [70, AMOUNT, 130])
 @pytest.mark.parametrize("debt", [0, 20])
-def test_refund_takes_the_amount_sent_whatever_was_reserved(sent: int, debt: int) -> None:
+def test_refund_debits_the_sent_amount_not_the_reserved_one(sent: int, debt: int) -> None:
     ledger, current = Ledger(AMOUNT), refund()
     ledger.post(current.reservation())
     if debt:

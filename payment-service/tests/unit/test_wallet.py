@@ -13,7 +13,7 @@ micros = st.integers(1, 2**53)
 
 
 def after(transfers: list[Transfer], balances: dict[Account, int]) -> tuple[int, int]:
-    """Available and debt, once they are posted."""
+    """The available balance and the debt after the transfers are posted."""
     now = dict(balances)
     for one in transfers:
         assert one.amount_micros > 0

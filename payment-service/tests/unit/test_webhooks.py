@@ -1,4 +1,4 @@
-"""A bank that only sends payouts books nothing else, and each webhook RPC names its provider."""
+"""For a bank that only sends payouts, nothing else is booked, and each webhook RPC names its provider."""
 
 from adplatform.payment.v1 import payment_pb2 as pb
 

@@ -59,7 +59,7 @@ def test_text_without_reference_has_none(text):
 
 
 @given(st.text(st.characters(), max_size=20))
-def test_sender_text_can_be_stored_and_keeps_its_reference(text):
+def test_sender_text_is_storable_and_retains_its_reference(text):
     made = reference.new()
     cleaned = storable(f"{text} {made}\0\ud800")
     assert made in reference.found(cleaned)

@@ -1,4 +1,4 @@
-"""An environment: users and organizations in the database, and calls in their names to the real servicers."""
+"""Users and organizations in the database, and calls to the real servicers as these users."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -207,7 +207,7 @@ class Stubs:
 
 
 class Refusal:
-    """An expected error; its reason and metadata once the block is over."""
+    """An expected error; its reason and metadata are set when the block ends."""
 
     def __init__(self) -> None:
         self.info = ErrorInfo()

@@ -217,7 +217,7 @@ def test_invitation_is_void_once_its_sender_lost_the_permission(env, stubs, refu
         accept(env, stubs, new, token)
     assert refusal.info.reason == "LINK_INVALID"
     assert not env.permissions(new, acme)
-    # The member who resends it is responsible from then on.
+    # From then on, the member who resent it is responsible for it.
     stubs.organizations.ResendInvitation(pb.ResendInvitationRequest(user_id=invited.id), metadata=env.by(owner, acme))
     assert accept(env, stubs, new, env.last_token()).role == "owner"
 

@@ -118,7 +118,7 @@ def test_lookalike_role_names_are_refused(env, stubs, refused, name):
     assert update(stubs, env.by(owner, acme), buyer.code, BUYING, name="BUYER").name == "BUYER"
 
 
-def test_concurrent_lookalike_names_are_given_once(env, stubs):
+def test_concurrent_lookalike_role_names_create_one_role(env, stubs):
     owner = env.add_user()
     acme = env.add_organization(owner)
     names = ["Seller", "S\N{CYRILLIC SMALL LETTER IE}ller", "5eller", "Sel1er"]
