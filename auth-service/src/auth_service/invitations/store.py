@@ -48,7 +48,7 @@ _REMOVE = Query(delete(invitations).where(_is_this))
 
 
 def organization_of_any_tenant(db: Session, invitation_id: UUID) -> UUID | None:
-    """The organization of an open invitation whose id comes from a signed link."""
+    """The organization of an open invitation whose id was read from a signed link."""
     row = db.one(_ORGANIZATION_OF, id=invitation_id)
     return row.organization_id if row else None
 

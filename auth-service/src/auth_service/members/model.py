@@ -15,7 +15,7 @@ class LastOwner(FailedPrecondition):
 
 
 class OwnerRequired(PermissionDenied):
-    """Only the owner in person can transfer or give up an organization."""
+    """Only the owner, signed in without an API key, can transfer an organization or leave the role of owner."""
 
     reason = ErrorReason.OWNER_REQUIRED
 

@@ -60,7 +60,7 @@ class OrganizationService:
             return replace(tenant.organization, name=name)
 
     def transfer(self, caller: Caller, organization_id: UUID, user_id: UUID, former_role: str) -> Organization:
-        """Makes another member the owner and gives the former owner `former_role`, by default manager.
+        """Makes another member the owner and assigns `former_role`, by default manager, to the former owner.
 
         ORGANIZATION_NOT_FOUND, OWNER_REQUIRED, USER_NOT_FOUND, ROLE_NOT_FOUND, ROLE_NOT_ASSIGNABLE.
         """

@@ -27,9 +27,9 @@ ADDRESS = Limit("address", 100, 15 * _MINUTE_S)
 # A sign-up takes a tenth of a second, and an office or a program that imports its users signs up many from one address.
 SIGN_UP = Limit("sign-up", 1_000, 15 * _MINUTE_S)
 MAIL = Limit("mail", 5, HOUR_S)
-# Separate from ADDRESS: a user whom a neighbour's guesses keep from signing in can still reset their password.
+# Separate from ADDRESS, so that a user whose sign-in is blocked by a neighbour's guesses can still reset the password.
 MAIL_ADDRESS = Limit("mail-address", 100, 15 * _MINUTE_S)
-# Separate from MAIL: inviting a user must not keep them from resetting their password.
+# Separate from MAIL, so that inviting a user does not block resetting their password.
 INVITATION = Limit("invitation", 5, HOUR_S)
 
 

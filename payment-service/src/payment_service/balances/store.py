@@ -91,7 +91,7 @@ def _is(side: FromClause, kind: Kind) -> ColumnElement[int]:
 
 def _lines(*, is_paged: bool) -> Select[Any]:
     """Each transfer of the organization with the change of each figure of the balance."""
-    # Money that leaves SPENT goes to publishers and the platform, and still counts as spent.
+    # Transfers out of SPENT, to publishers and the platform, still count as spent.
     found = union(
         _of_own(transfers.c.credit_account_id, is_paged=is_paged),
         _of_own(transfers.c.debit_account_id, _OWN.c.kind != Kind.SPENT.value, is_paged=is_paged),

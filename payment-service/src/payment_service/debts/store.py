@@ -122,7 +122,7 @@ def reserved(db: Session, publisher_id: UUID, currency_code: str) -> int:
 
 
 def unpaid_by_source(db: Session, payable: Account, unpaid_micros: int) -> Mapping[UUID, int]:
-    """Divides the publisher's newest earnings, up to `unpaid_micros`, by the SPENT accounts they came from."""
+    """Divides the publisher's newest earnings, up to `unpaid_micros`, by the SPENT accounts that paid them."""
     found: dict[UUID, int] = {}
     for source, amount_micros in _newest_shares(db, payable):
         if unpaid_micros <= 0:

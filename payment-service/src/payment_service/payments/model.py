@@ -170,8 +170,8 @@ class Payment:
 
     def is_same_request_as(self, other: Self) -> bool:
         """Whether both were created by the same request body."""
-        mine = (self.provider, self.amount_micros, self.currency_code, self.choice)
-        return mine == (other.provider, other.amount_micros, other.currency_code, other.choice)
+        own = (self.provider, self.amount_micros, self.currency_code, self.choice)
+        return own == (other.provider, other.amount_micros, other.currency_code, other.choice)
 
     @property
     def is_open(self) -> bool:

@@ -96,8 +96,8 @@ class Payout:
 
     def is_same_request_as(self, other: Self) -> bool:
         """Whether both reserve the same amount for the same publisher."""
-        mine = (self.organization_id, self.publisher_id, self.amount_micros, self.currency_code)
-        return mine == (other.organization_id, other.publisher_id, other.amount_micros, other.currency_code)
+        own = (self.organization_id, self.publisher_id, self.amount_micros, self.currency_code)
+        return own == (other.organization_id, other.publisher_id, other.amount_micros, other.currency_code)
 
     def cancelled(self, at: datetime) -> Self:
         """Cancelled; PAYOUT_STATE_INVALID once it is being sent."""

@@ -1,4 +1,4 @@
-"""Items of the reconciliation job that keep failing, and when the job stops retrying them."""
+"""Items of the reconciliation job that fail repeatedly, and when the job stops retrying them."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta

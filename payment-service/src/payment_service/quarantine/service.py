@@ -1,4 +1,4 @@
-"""Excludes items that keep failing from the reconciliation job until an operator releases them."""
+"""Excludes items that fail repeatedly from the reconciliation job until an operator releases them."""
 
 from collections.abc import Collection
 from uuid import UUID

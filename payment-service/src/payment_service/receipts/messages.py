@@ -37,7 +37,7 @@ def html_page(receipt: Receipt) -> str:
 
 
 def pdf_document(receipt: Receipt) -> bytes:
-    """A PDF laid out from the HTML; the same receipt always gives the same bytes."""
+    """A PDF laid out from the HTML; the same receipt always has the same bytes."""
     content = _templates().get_template("receipt.html").render(receipt=receipt)
     return pdf.render(content, title=f"Receipt {receipt.label}", footer=receipt.label, created_at=receipt.issued_at)
 

@@ -43,7 +43,7 @@ ItemSource = Callable[[], Iterable[Item]]
 
 
 class ReconciliationJob:
-    """Works through the items of all sources; those that keep failing are quarantined and skipped."""
+    """Processes the items of all sources; items that fail repeatedly are quarantined and skipped."""
 
     def __init__(self, db: Database, quarantine: QuarantineService, sources: Sequence[ItemSource]) -> None:
         self._db = db
@@ -139,7 +139,7 @@ def item_sources(
     webhooks: WebhookService,
     reservations: ReservationService,
 ) -> Sequence[ItemSource]:
-    """The sources of all features, in the order in which each run takes turns."""
+    """The sources of all features, in the order in which a run takes one item of each."""
     return (
         partial(missed_events, webhooks),
         partial(open_payments, payments),

@@ -33,7 +33,7 @@ class WiseSettings:
     currencies: tuple[str, ...] = tuple(_DEFAULT_CURRENCIES.split(","))
 
     def provider(self, db: Database, clock: Clock, *, takes_payments: bool = True) -> Provider:
-        """Connects to the profile, for payouts alone unless it takes payments."""
+        """Connects to the profile; without `takes_payments`, for payouts alone."""
         # Two clients, so that failing payouts do not count as an outage of deposits.
         client, payout_client = self._client(clock), self._client(clock)
         deposits = WiseDeposits(client, self.currencies, db, clock)

@@ -205,7 +205,7 @@ class WiseWebhooks(ReadsWebhooks):
 
 
 class PayoutWebhooks(ReadsWebhooks):
-    """Ignores everything but payouts, for a profile that pays payouts and takes no deposits."""
+    """Ignores everything but payouts, for a profile that sends payouts and accepts no deposits."""
 
     def __init__(self, webhooks: ReadsWebhooks) -> None:
         self._webhooks = webhooks

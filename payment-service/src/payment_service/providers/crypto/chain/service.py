@@ -97,9 +97,9 @@ class ChainReader:
     def transfers_from(self, node: Node, logs: Sequence[Log]) -> list[Transfer]:
         """The transfers to deposit addresses among the logs; fetches their blocks."""
         known = addresses.find_any_tenant(self._db, {log.receiver for log in logs})
-        ours = [log for log in logs if log.receiver in known]
-        numbers = sorted({log.block_number for log in ours})
-        return self._token_transfers(ours, {block.number: block for block in node.blocks(numbers)})
+        received = [log for log in logs if log.receiver in known]
+        numbers = sorted({log.block_number for log in received})
+        return self._token_transfers(received, {block.number: block for block in node.blocks(numbers)})
 
     def record_newest(self, block: Block) -> None:
         """Records the time of the newest block read."""
@@ -127,25 +127,25 @@ class ChainReader:
 
     def _token_transfers(self, logs: Sequence[Log], blocks: Mapping[int, Block]) -> list[Transfer]:
         known = addresses.find_any_tenant(self._db, {log.receiver for log in logs})
-        ours = [log for log in logs if log.receiver in known]
+        received = [log for log in logs if log.receiver in known]
         hashes = {number: block.hash for number, block in blocks.items()}
-        if any(hashes.get(log.block_number) != log.block_hash for log in ours):
+        if any(hashes.get(log.block_number) != log.block_hash for log in received):
             raise Inconsistent("the chain changed while its logs were read; try again")
         valued = [
             self._valuation.transfer(
                 blocks[log.block_number], log.transaction_hash, str(log.index), known[log.receiver],
                 self._chain.contracts[log.contract], log.amount,
             )
-            for log in ours
+            for log in received
         ]  # fmt: skip
         return [transfer for transfer in valued if transfer]
 
     def _native_transfers(self, node: Node, coin: Coin, blocks: Sequence[Block]) -> list[Transfer]:
         receivers = {transaction.receiver for block in blocks for transaction in block.transactions}
         known = addresses.find_any_tenant(self._db, receivers)
-        ours = [(block, one) for block in blocks for one in block.transactions if one.receiver in known]
+        received = [(block, one) for block in blocks for one in block.transactions if one.receiver in known]
         valued = []
-        for (block, one), receipt in zip(ours, node.receipts([one.hash for _, one in ours]), strict=True):
+        for (block, one), receipt in zip(received, node.receipts([one.hash for _, one in received]), strict=True):
             if receipt is None or receipt.block_hash != block.hash:
                 raise Inconsistent("the chain changed while a transaction was read; try again")
             if receipt.is_successful:

@@ -121,8 +121,8 @@ class Confirmations:
     def _common_ancestor(self, node: Node, highest: int) -> tuple[int, str]:
         """The last block whose stored hash the chain has; halts the chain if there is none."""
         while known := store.blocks(self._db, self._chain.chain_id, 0, highest, _BLOCKS_PER_STEP):
-            theirs = {block.number: block.hash for block in node.blocks(known)}
-            if common := [number for number, hash in known.items() if theirs[number] == hash]:
+            current = {block.number: block.hash for block in node.blocks(known)}
+            if common := [number for number, hash in known.items() if current[number] == hash]:
                 return max(common), known[max(common)]
             highest = min(known) - 1
         why = f"it was reorganized deeper than the {MAX_REORGANIZATION_DEPTH} blocks that are remembered"
