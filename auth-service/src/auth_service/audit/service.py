@@ -54,7 +54,7 @@ class AuditService:
             raise Unavailable("the platform's own organization does not exist yet; run create-admin")
 
     def _log_ids(self, tx: Transaction, organization_ids: set[UUID]) -> dict[UUID, UUID]:
-        """By organization, the one whose log has its calls; absent while that is the platform and does not exist."""
+        """Maps each organization to the one whose log stores its calls; some are absent until the platform exists."""
         existing = store.existing_organizations(tx, organization_ids)
         log_ids = {id: id for id in existing}
         if others := organization_ids - existing:

@@ -66,7 +66,7 @@ _ADVERTISING = _starting_with("CAMPAIGNS_", "PAYMENTS_") - _APPROVALS
 _PUBLISHING = (_starting_with("PUBLISHERS_") - _APPROVALS) | {Permission.PAYMENTS_READ}
 _ADMINISTRATION = _starting_with("USERS_", "ORGANIZATIONS_", "REPORTS_", "ANALYTICS_")
 
-# The most permissions that a member can hold, by the organization's kind, whatever their role grants.
+# The maximum permissions of a member, by the organization's kind, even if the role grants more.
 MAX_PERMISSIONS: Mapping[str, frozenset[int]] = {
     "PLATFORM": _ALL,
     "ADVERTISER": _ADVERTISING | _ADMINISTRATION,

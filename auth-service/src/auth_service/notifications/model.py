@@ -11,9 +11,9 @@ from adlib.errors import NotFound
 # A list contains at most this many, the newest ones.
 MAX_LISTED = 50
 LIFETIME = timedelta(days=90)
-# Mailed in the transaction of the change, whatever the preferences: they change how a user signs in.
+# Mailed in the transaction of the change, regardless of preferences, since these events change how a user signs in.
 MAILED_ALREADY = frozenset({"PASSWORD_CHANGED", "EMAIL_CHANGED"})
-# Also mailed whatever the preferences: a stolen session could change them first.
+# Also mailed regardless of preferences, which a stolen session could change first.
 ALWAYS_MAILED = frozenset({"SESSION_STOLEN", "API_KEY_CREATED"})
 
 

@@ -22,7 +22,7 @@ def password_changed(user_id: UUID, revoked_keys: Sequence[str] = ()) -> UserNot
 
 
 def api_keys_revoked(names: Sequence[str]) -> str:
-    """The API keys that a password reset revoked, and what to do about it."""
+    """The API keys that a password reset revoked, and advice to replace them."""
     more = f" and {len(names) - _MAX_KEYS_NAMED} more" if len(names) > _MAX_KEYS_NAMED else ""
     return (
         f"The API keys that you had made were revoked with your password: {', '.join(names[:_MAX_KEYS_NAMED])}{more}. "

@@ -1,4 +1,4 @@
-"""Custom roles: names that cannot be mistaken for another role's, and explanations of what a role allows."""
+"""Custom roles: names that cannot be mistaken for another role's, and explanations of permissions."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Books what providers report about payments: incoming funds, reversals, and unmatched deposits.
+"""Books provider reports about payments: incoming funds, reversals, and unmatched deposits.
 
 Locks the payment first, then its deposits, then accounts. Repeated and outdated reports change nothing.
 """

@@ -80,7 +80,7 @@ _OWNERS_ANY_TENANT = Query(
 
 
 def marked_any_tenant(db: Session, limit: int) -> Sequence[tuple[UUID, str]]:
-    """Organizations and currencies whose debt has changed, or whose spend has earned publishers money while in debt."""
+    """Organizations and currencies whose debt has changed, or from which publishers have earned during a debt."""
     return [(row.organization_id, row.currency_code) for row in db.all(_MARKED_ANY_TENANT, most=limit)]
 
 

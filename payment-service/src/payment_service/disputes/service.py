@@ -1,4 +1,4 @@
-"""Books what providers report about disputes. Locks the payment before accounts."""
+"""Books provider reports about disputes. Locks the payment before accounts."""
 
 from adlib.clock import Clock
 from adlib.db import Transaction

@@ -35,7 +35,7 @@ class Kind(StrEnum):
     # The platform's: one account per campaign, so that campaigns do not contend for one row.
     PLATFORM_REVENUE = "PLATFORM_REVENUE"
     # The source of deposits: one account per organization, so that they do not contend for one row. Its negative
-    # balance is what the provider holds for the organization; without an organization, what it holds unmatched.
+    # balance is the amount that the provider holds for the organization or, without one, the unmatched amount.
     PROVIDER_CLEARING = "PROVIDER_CLEARING"
     # The platform's: unmatched money, and (negative) the fees that providers charged.
     SUSPENSE = "SUSPENSE"
@@ -70,7 +70,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Moves an amount from one account to another, once per key; `reference` is the id of what it is for.
+    """Moves an amount from one account to another, once per key; `reference` is its payment's or other object's id.
 
     A PENDING transfer reserves its amount until a COMPLETED one moves all or part of it, a VOIDED one releases it, or
     `expires_at` passes: the two phases of TigerBeetle's transfers.

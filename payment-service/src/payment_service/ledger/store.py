@@ -56,7 +56,7 @@ _OPEN = Query(
     .on_conflict_do_nothing()
     .returning(accounts.c.id)
 )
-# The balance less what is reserved; of a DEBT, the balance.
+# The balance less the reserved amount; the whole balance of a DEBT.
 _AVAILABLE = case(
     (accounts.c.kind == Kind.DEBT.value, accounts.c.balance_micros),
     else_=accounts.c.balance_micros - accounts.c.debits_pending_micros,

@@ -1,4 +1,4 @@
-"""A payment's life cycle, and what providers report about it."""
+"""A payment's life cycle, and the provider reports about it."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -76,7 +76,7 @@ class CurrencyMismatch(InvalidArgument):
 
 
 class RefundTooLarge(FailedPrecondition):
-    """The amount exceeds what is left of the payment, or the wallet's balance."""
+    """The amount exceeds the rest of the payment, or the wallet's available balance."""
 
     reason = ErrorReason.REFUND_TOO_LARGE
 
@@ -112,7 +112,7 @@ class IncomingFunds:
     Funds that are not final may still disappear and are credited only once they are final. `asset_amount` is in the
     asset's smallest unit and `rate` is units of the currency per unit of the asset; both are None if the money is the
     currency itself. `detail` has further fields of the contract's Deposit, such as `chain` or `sender_name`.
-    `recalls`: what the sender's bank has recalled of it since.
+    `recalls`: the parts that the sender's bank has recalled since.
     """
 
     key: str
@@ -180,7 +180,7 @@ class Payment:
 
     @property
     def net_paid_micros(self) -> int:
-        """The amount paid, less what is refunded or in dispute."""
+        """The amount paid, less the refunded and the disputed amounts."""
         return max(0, self.paid_micros - self.refunded_micros - self.disputed_micros)
 
     def check_refundable(self, amount_micros: int, available_micros: int) -> None:

@@ -89,7 +89,7 @@ class Refund:
 
     @property
     def net_micros(self) -> int:
-        """The amount refunded or being refunded, less what was returned."""
+        """The amount refunded or being refunded, less the returned amount."""
         return self.amount_micros - self.total_returned_micros
 
     @property

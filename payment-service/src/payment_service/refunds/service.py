@@ -1,4 +1,4 @@
-"""Creates refunds, and books what providers report about them.
+"""Creates refunds, and books provider reports about them.
 
 A refund's amount is reserved in the transaction that creates it; then the provider is called, which is safe to
 repeat; then the provider's response is booked. The task queue resumes a refund whose call was interrupted. A refund
@@ -121,7 +121,7 @@ class RefundBooking:
     def apply_in(
         self, tx: Transaction, payment: Payment, before: Refund, report: RefundReport, external_id: str | None
     ) -> Refund:
-        """Books the report of a refund whose payment is locked; `external_id` is None if the provider has none."""
+        """Books the report of a refund whose payment is locked; `external_id` is None if the provider assigned none."""
         now = self._clock.now()
         details = Details(
             amount_micros=report.amount_micros,

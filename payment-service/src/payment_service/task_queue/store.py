@@ -34,7 +34,8 @@ class TaskQueue:
     def add(self, tx: Transaction, task: str, subject: UUID, *, at: datetime | None = None) -> None:
         """Runs `task` for `subject` after this transaction commits, at once or at `at`.
 
-        Adds nothing if the same task is queued already, even for a later time: it will see what this transaction wrote.
+        Adds nothing if the same task is queued already, even for a later time: that task will see the changes of this
+        transaction.
         A task's name has at most 40 characters.
         """
         which = {"task": task, "subject": str(subject)}

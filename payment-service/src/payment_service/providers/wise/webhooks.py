@@ -71,7 +71,7 @@ class TransferUpdates:
     def updates_from(self, transfer_id: str, event_state: str = "") -> Sequence[ProviderUpdate]:
         """The status of a payout's or refund's transfer; `event_state` is the state in an event.
 
-        The transfer is fetched if the returned amount matters, or the event may be older than what is stored.
+        The transfer is fetched if the returned amount matters, or the event may be older than the stored status.
         """
         is_unclear = event_state in ("", "bounced_back", *RETURNED_STATES)
         refund = store.refund_any_tenant(self._db, transfer_id)

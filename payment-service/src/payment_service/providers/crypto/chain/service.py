@@ -31,7 +31,7 @@ _log = logger(__name__)
 
 
 class ChainReader:
-    """Reads one chain. The number of blocks per request adapts to what the node accepts."""
+    """Reads one chain. The number of blocks per request adapts to the limits of the node."""
 
     def __init__(self, chain: Chain, db: Database, valuation: Valuation, clock: Clock) -> None:
         self._chain = chain

@@ -30,7 +30,7 @@ def shown(reference: str) -> str:
 
 
 def found(text: str) -> Iterator[str]:
-    """Every valid reference in a sender's text, whatever their bank did to case, spaces and punctuation.
+    """Every valid reference in a sender's text, even if a bank changed the case, spaces or punctuation.
 
     One wrong character, or two that are swapped, make a reference invalid.
     """
