@@ -43,7 +43,7 @@ class Credentials:
     def lock(self, tx: Transaction, verified: VerifiedPassword) -> User:
         """Locks the password for the transaction that relies on it; ABORTED if it has changed since it was verified.
 
-        Otherwise a caller with the old password and a call in flight would have access after a reset.
+        Otherwise a caller with the old password and a call in flight would still have access after a reset.
         """
         if store.lock_password(tx, verified.user.id) != verified.password_hash:
             raise Aborted("the password is being changed; try again")

@@ -51,14 +51,14 @@ class PaymentBooking:
         after = replace(before, external_id=report.external_id)
         for funds in report.incoming:
             after = self._deposits.book(tx, after, funds)
-        unmatched_reason = self._deposits.unmatched_reason(tx, before) or _unconfirmed_reason(before, report)
-        if unmatched_reason and report.state is State.EXPIRED:
+        waiting_reason = self._deposits.unmatched_reason(tx, before) or _unconfirmed_reason(before, report)
+        if waiting_reason and report.state is State.EXPIRED:
             # The payment must stay open while staff have a deposit of it to assign.
             report = replace(report, state=State.PENDING)
         now = self._clock.now()
         after = after.apply(report, now)
         return self._payments.save(
-            tx, before, after.waiting(unmatched_reason, now) if unmatched_reason and not after.is_paid else after
+            tx, before, after.waiting(waiting_reason, now) if waiting_reason and not after.is_paid else after
         )
 
     def suspend_in(self, tx: Transaction, provider: str, funds: IncomingFunds) -> None:

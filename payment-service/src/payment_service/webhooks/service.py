@@ -1,4 +1,4 @@
-"""Receives providers' events: each is stored and booked once, in one transaction, in the order of arrival."""
+"""Receives providers' events: each is stored and booked once, in one transaction, in any order of arrival."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -72,7 +72,7 @@ class Valuation:
         )
 
     def _rate(self, block: Block, address: Address, coin: Coin) -> tuple[str, Decimal]:
-        """The payment's currency and the rate, or another currency if the coin has no rate in the payment's."""
+        """The payment's currency and the rate; if the coin has no rate in it, another currency, for staff to assign."""
         is_chosen = (address.chain_id, address.coin) == (self._chain.chain_id, coin.symbol)
         if is_chosen and datetime.fromtimestamp(block.timestamp, UTC) <= address.expires_at:
             return address.currency_code, address.rate
