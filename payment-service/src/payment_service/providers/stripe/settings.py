@@ -43,7 +43,7 @@ def read(environment: Environment) -> StripeSettings:
     return StripeSettings(
         api_key=environment.text("STRIPE_API_KEY"),
         webhook_secret=environment.secret("STRIPE_WEBHOOK_SECRET", 8),
-        api_base=environment.text("STRIPE_DEFAULT_API_BASE", _DEFAULT_API_BASE).rstrip("/"),
+        api_base=environment.text("STRIPE_API_BASE", _DEFAULT_API_BASE).rstrip("/"),
     )
 
 
