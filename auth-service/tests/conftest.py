@@ -14,7 +14,7 @@ from adlib.rpc import Settings
 from adlib.service import CommonSettings
 from adtesting import Identities, running, stub_channel
 from adtesting.auth import FakeFirebase, FakeMailer
-from adtesting.pytest_servers import FreshDatabase
+from adtesting.pytest_servers import FreshDatabase, ReusedDatabase
 from auth_service.__main__ import from_config
 from auth_service.config import Config
 from auth_service.provisioning import MIGRATIONS, seed_roles
@@ -27,8 +27,8 @@ def _prepare(url: str) -> None:
 
 
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("auth", _prepare)
+def database_url(reused_database: ReusedDatabase) -> str:
+    return reused_database("auth", _prepare)
 
 
 @pytest.fixture(scope="session")

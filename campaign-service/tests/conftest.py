@@ -24,7 +24,7 @@ from adlib.rpc import ServiceProcess
 from adlib.service import Authorization, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
 from adtesting.campaign import FakeNetwork, FakePayments, FakePublishers
-from adtesting.pytest_servers import FreshDatabase
+from adtesting.pytest_servers import FreshDatabase, ReusedDatabase
 from campaign_service.__main__ import MIGRATIONS, build
 
 NOON = datetime(2030, 1, 15, 12, tzinfo=UTC)
@@ -44,8 +44,8 @@ def prepare(url: str) -> None:
 
 
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("campaign", prepare)
+def database_url(reused_database: ReusedDatabase) -> str:
+    return reused_database("campaign", prepare)
 
 
 @pytest.fixture(scope="session")

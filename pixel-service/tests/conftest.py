@@ -14,7 +14,7 @@ from adlib.rpc import Settings
 from adlib.service import Authorization, CommonSettings, Dependencies, connect_redis
 from adtesting import FakeAccess, Identities, running, stub_channel
 from adtesting.pixel import FakeCampaigns
-from adtesting.pytest_servers import FreshDatabase
+from adtesting.pytest_servers import ReusedDatabase
 from pixel_service.__main__ import MIGRATIONS, build
 from pixel_service.config import Config
 from pixel_service.pixels import store
@@ -31,8 +31,8 @@ def _prepare(url: str) -> None:
 
 
 @pytest.fixture
-def database_url(fresh_database: FreshDatabase) -> str:
-    return fresh_database("pixel", _prepare)
+def database_url(reused_database: ReusedDatabase) -> str:
+    return reused_database("pixel", _prepare)
 
 
 @pytest.fixture

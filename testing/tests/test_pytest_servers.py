@@ -37,6 +37,27 @@ def test_prepared_database_is_prepared_once_and_copied(fresh_database: FreshData
     assert len(set(urls)) == 3
 
 
+def _prepare_seed(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE roles (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")
+        connection.execute("CREATE TABLE members (role_id bigint REFERENCES roles)")
+        connection.execute("INSERT INTO roles (name) VALUES ('owner')")
+
+
+@pytest.mark.parametrize("run", [1, 2])
+def test_reused_database_has_only_prepared_rows(reused_database, run: int) -> None:
+    url = reused_database("reused", _prepare_seed)
+    with psycopg.connect(url, autocommit=True) as connection:
+        assert connection.execute("SELECT id, name FROM roles").fetchall() == [(1, "owner")]
+        assert connection.execute("SELECT count(*) FROM members").fetchone() == (0,)
+        connection.execute("UPDATE roles SET name = 'changed'")
+        connection.execute("INSERT INTO roles (name) VALUES ('another')")
+        connection.execute("INSERT INTO members VALUES (1)")
+    assert reused_database("reused", _prepare_seed) == url
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT name FROM roles").fetchall() == [("owner",)]
+
+
 def test_valkey_requires_a_password(redis_url: str) -> None:
     with redis.Redis(port=urlsplit(redis_url).port or 0) as client, pytest.raises(redis.AuthenticationError):
         client.ping()

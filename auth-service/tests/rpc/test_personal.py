@@ -27,7 +27,7 @@ from adlib.rpc.call import NO_ORGANIZATION
 from adlib.service import connect_redis
 from adtesting import FakeAccess, FakeAuditTrail, Identities, eventually, running, stub_channel
 from adtesting.auth import FakeFirebase, FakeMailer
-from adtesting.pytest_servers import FreshDatabase
+from adtesting.pytest_servers import ReusedDatabase
 from auth_service.credentials.firebase.model import FirebaseUser
 from auth_service.drafts.service import DraftService
 from auth_service.drafts.servicer import DraftServicer
@@ -51,8 +51,8 @@ def prepare(url: str) -> None:
 
 
 @pytest.fixture
-def db(fresh_database: FreshDatabase) -> Iterator[Database]:
-    database = Database(fresh_database("personal", prepare))
+def db(reused_database: ReusedDatabase) -> Iterator[Database]:
+    database = Database(reused_database("personal", prepare))
     yield database
     database.close()
 

@@ -59,7 +59,7 @@ def test_unparsable_event_does_not_block_later_events(db: Database) -> None:
 
 def test_slow_catch_up_makes_progress_in_each_run(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     # Makes every response too slow.
-    monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BUDGET_S", 0)
+    monkeypatch.setattr("payment_service.webhooks.service._MAX_CATCH_UP_S", 0)
     monkeypatch.setattr("payment_service.webhooks.service._CATCH_UP_BATCH", 1)
     provider, source = uuid4().hex, Source(Unavailable("never asked"))
     service(db, provider, source).catch_up(provider)
