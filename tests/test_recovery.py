@@ -26,10 +26,16 @@ def advertiser(platform: State) -> Client:
     return client
 
 
-def pid_of(platform: State, name: str) -> int:
+def find_pid(platform: State, name: str) -> int | None:
+    """None while it is not started."""
     running = find(platform.paths)
     assert running is not None
     (pid,) = [view.pid for view in running.snapshot.processes if view.name == name]
+    return pid
+
+
+def pid_of(platform: State, name: str) -> int:
+    pid = find_pid(platform, name)
     assert pid is not None
     return pid
 
@@ -138,9 +144,11 @@ def test_frozen_server_fails_calls_within_their_deadline(platform: State, advert
 
 
 def test_killed_service_is_restarted(platform: State, advertiser: Client) -> None:
+    until("the platform is up", lambda: well(platform))
     before = pid_of(platform, "campaign-service")
     kill(platform, "campaign-service")
-    until("a new process", lambda: well(platform) and pid_of(platform, "campaign-service") != before)
+    until("a new process", lambda: find_pid(platform, "campaign-service") not in (None, before))
+    until("the platform is up again", lambda: well(platform))
     until("campaigns are back", works(lambda: advertiser.get("/campaigns")))
 
 

@@ -174,7 +174,7 @@ def test_service_whose_new_code_fails_is_reported_and_starts_at_the_next_change(
     source.write_text("raise KeyError('the cause')\n")
     failed = "auth-service does not start: KeyError: 'the cause'; the next change starts it again"
     wait_until(lambda: failed in reloading.reported())
-    assert reloading.views()["auth-service"].phase is Phase.FAILED
+    wait_until(lambda: reloading.views()["auth-service"].phase is Phase.FAILED)
     source.write_text(good)
     wait_until(lambda: restarted(reloading, before, are={"auth-service"}))
     assert reloading.reported().count("does not start") == 1
