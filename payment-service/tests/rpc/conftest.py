@@ -15,6 +15,8 @@ from adlib.db import migrate
 from adlib.money import CURRENCIES
 from adsandbox.chain.coins import CHAIN_ID, COINS
 from payment_service.__main__ import MIGRATIONS
+from payment_service.ledger import store
+from payment_service.ledger.model import Account, Kind
 from payment_service.providers.crypto.addresses.model import Addresses
 from payment_service.providers.crypto.model import Chain, Coin
 from payment_service.providers.crypto.settings import CryptoSettings
@@ -72,3 +74,20 @@ def platform(
     changed = replace(config, database_url=url, providers=settings, wallet_currencies=wallet_currencies)
     with serve_payments(changed, clock) as channel:
         yield Platform(channel, clock, url)
+
+
+@pytest.fixture
+def bounce(sandboxes):
+    """Sends a bank transfer back."""
+
+    def ask(number: str, **body: object) -> None:
+        sandboxes.wise.post(f"/sandbox/transfers/{number}/bounce", json=body).raise_for_status()
+
+    return ask
+
+
+@pytest.fixture
+def suspended(db):
+    """The balance of the suspense account of bank transfers."""
+    account = Account(Kind.SUSPENSE, "USD", None, "WISE")
+    return lambda: store.available(db, [account])[account]

@@ -21,21 +21,6 @@ UNIT = 1_000_000
 IBAN = "DE89370400440532013000"
 
 
-@pytest.fixture
-def bounce(sandboxes):
-    def ask(number: str, **body: object) -> None:
-        sandboxes.wise.post(f"/sandbox/transfers/{number}/bounce", json=body).raise_for_status()
-
-    return ask
-
-
-@pytest.fixture
-def suspended(db):
-    """The balance of the suspense account of bank transfers."""
-    account = Account(Kind.SUSPENSE, "USD", None, "WISE")
-    return lambda: store.available(db, [account])[account]
-
-
 def _status(sandboxes, number: str) -> str:
     return str(sandboxes.wise.get(f"/sandbox/transfers/{number}").json().get("status"))
 

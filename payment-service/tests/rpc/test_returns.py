@@ -13,8 +13,6 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
 from adtesting import eventually
-from payment_service.ledger import store
-from payment_service.ledger.model import Account, Kind
 
 UNIT = 1_000_000
 IBAN = "DE89370400440532013000"
@@ -83,21 +81,6 @@ def send(sandboxes):
         return number
 
     return make
-
-
-@pytest.fixture
-def bounce(sandboxes):
-    def ask(number: str, **body: object) -> None:
-        sandboxes.wise.post(f"/sandbox/transfers/{number}/bounce", json=body).raise_for_status()
-
-    return ask
-
-
-@pytest.fixture
-def suspended(db):
-    """The balance of the suspense account of bank transfers."""
-    account = Account(Kind.SUSPENSE, "USD", None, "WISE")
-    return lambda: store.available(db, [account])[account]
 
 
 def _status(sandboxes, number: str) -> str:

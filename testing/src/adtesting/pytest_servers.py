@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -165,6 +165,19 @@ class Databases:
             connection.execute(_SAVE if is_new else _RESET)
         return url
 
+    @contextmanager
+    def dropped_at_end(self) -> Iterator[FreshDatabase]:
+        """A function that creates databases, which are dropped at the end of the block."""
+        made: list[str] = []
+
+        def make(name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
+            made.append(self.make(name_hint, prepare))
+            return made[-1]
+
+        yield make
+        for url in made:
+            self.drop(url)
+
     def drop_reused(self) -> None:
         """Drops the databases of `reuse`."""
         for url in self._reused.values():
@@ -205,15 +218,8 @@ def worker_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def fresh_database(databases: Databases) -> Iterator[FreshDatabase]:
     """A function that creates databases, which are dropped after the test."""
-    made: list[str] = []
-
-    def make(name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
-        made.append(databases.make(name_hint, prepare))
-        return made[-1]
-
-    yield make
-    for url in made:
-        databases.drop(url)
+    with databases.dropped_at_end() as make:
+        yield make
 
 
 @pytest.fixture
@@ -228,15 +234,8 @@ def reused_database(databases: Databases) -> ReusedDatabase:
 @pytest.fixture(scope="session")
 def fresh_session_database(databases: Databases) -> Iterator[FreshDatabase]:
     """A function that creates databases, which are dropped at the end of this worker's run."""
-    made: list[str] = []
-
-    def make(name_hint: str = "test", prepare: Callable[[str], None] | None = None) -> str:
-        made.append(databases.make(name_hint, prepare))
-        return made[-1]
-
-    yield make
-    for url in made:
-        databases.drop(url)
+    with databases.dropped_at_end() as make:
+        yield make
 
 
 @pytest.fixture
